@@ -1,0 +1,50 @@
+# make demo   trains and evaluates a small model on generated scenes (CPU, minutes)
+# make test   runs the tests
+# make lint   ruff, mypy, import-linter
+# make wheel-test   runs the tests against a wheel in an empty environment
+#
+# Each makes .venv on its first call; later calls install nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: demo test lint format wheel-test schema clean
+
+demo: $(VENV)/installed
+	$(BIN)/slotlab train experiments/demo.yaml --run $(RUN) --overwrite
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel-test: $(VENV)/installed-dev
+	PYTHON=$(PYTHON) bash tests/wheel.sh
+
+schema: $(VENV)/installed
+	$(BIN)/slotlab schema --json experiments/schema.json
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("slotlab needs Python 3.11 or newer, not %s; write: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

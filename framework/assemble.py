@@ -1,0 +1,131 @@
+"""From a validated spec to modules."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from slotlab.framework.contracts import (
+    DecoderContext,
+    EncoderContext,
+    GroupingContext,
+    InitializerContext,
+    Metric,
+    MetricContext,
+    Objective,
+    ObjectiveContext,
+    PositionContext,
+)
+from slotlab.framework.model import Projection, SlotModel
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import ComponentError, Ref, SlotlabError
+
+
+@dataclass
+class Builder:
+    """Builds the components of one spec and collects what does not fit."""
+
+    spec: ExperimentSpec
+    problems: list[PathProblem] = field(default_factory=list)
+
+    def part(self, ref: Ref, context: Any, *path: str | int) -> Any:
+        """Build the component at `path`; on a `ComponentError` note the problem and return None."""
+        try:
+            return ref.build(context)
+        except ComponentError as error:
+            where = path if error.field is None else (*path, error.field)
+            self.problems.append(PathProblem(where, f"{ref.name}: {error}"))
+            return None
+
+    def model(self) -> SlotModel | None:
+        """Build all parts of the model; None if one of them could not be built."""
+        model = self.spec.model
+        size = (self.spec.data.image_size, self.spec.data.image_size)
+        token_dim = model.projection.dim or model.slot_dim
+        encoder = self.part(model.encoder, EncoderContext(image_size=size), "model", "encoder")
+        initializer = self.part(
+            model.initializer,
+            InitializerContext(num_slots=model.slots, slot_dim=model.slot_dim, token_dim=token_dim),
+            "model",
+            "initializer",
+        )
+        if encoder is None:
+            return None
+        grid, channels = encoder.grid, encoder.channels
+        projection = self._projection(grid, channels, token_dim)
+        grouping = self.part(
+            model.grouping,
+            GroupingContext(slot_dim=model.slot_dim, token_dim=token_dim, grid=grid),
+            "model",
+            "grouping",
+        )
+        objective = self.part(
+            self.spec.objective,
+            ObjectiveContext(image_size=size, feature_channels=channels, grid=grid),
+            "objective",
+        )
+        decoder = None
+        if objective is not None:
+            context = DecoderContext(slot_dim=model.slot_dim, target=objective.target_shape)
+            decoder = self.part(model.decoder, context, "model", "decoder")
+        if self.problems:
+            return None
+        return SlotModel(
+            encoder=encoder,
+            projection=projection,
+            initializer=initializer,
+            grouping=grouping,
+            decoder=decoder,
+            objective=objective,
+        )
+
+    def _projection(self, grid: tuple[int, int], channels: int, dim: int) -> nn.Module:
+        settings = self.spec.model.projection
+        context = PositionContext(grid=grid, dim=channels)
+        position = self.part(settings.position, context, "model", "projection", "position")
+        return Projection(
+            position or nn.Identity(),  # None: a problem was noted, and no model will be made
+            channels=channels,
+            hidden_dim=settings.hidden_dim or dim,
+            dim=dim,
+            layer_norm_eps=settings.layer_norm_eps,
+        )
+
+    def metrics(self) -> dict[str, Metric]:
+        """Build the metrics, by name."""
+        context = MetricContext(value_range=self.spec.data.bounds)
+        found: dict[str, Metric] = {}
+        for index, ref in enumerate(self.spec.evaluation.metrics):
+            if ref.name in found:
+                text = f"the metric '{ref.name}' is given twice; keep one"
+                self.problems.append(PathProblem(("evaluation", "metrics", index), text))
+            found[ref.name] = self.part(ref, context, "evaluation", "metrics", index)
+        return found
+
+
+def build_model(spec: ExperimentSpec) -> SlotModel:
+    """Build the model with weights drawn from the spec's seed.
+
+    torch's global generator is left as it was.
+
+    Raises:
+        SlotlabError: if parts do not fit; `check_parts` says so with lines beforehand.
+    """
+    builder = Builder(spec)
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        model = builder.model()
+    if model is None:
+        raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
+    return model
+
+
+def build_metrics(spec: ExperimentSpec) -> dict[str, Metric]:
+    """Build the metrics of the spec, by name, in its order."""
+    builder = Builder(spec)
+    metrics = builder.metrics()
+    if builder.problems:
+        raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
+    return metrics

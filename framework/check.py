@@ -1,0 +1,123 @@
+"""Do the parts of a spec fit together? Answered before any data is touched.
+
+The whole model is built on the meta device, where tensors have shapes and no values,
+and two images are passed through, part by part.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.assemble import Builder
+from slotlab.framework.model import SlotModel
+from slotlab.framework.spec.errors import Path, PathProblem
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import ComponentError, SlotlabError
+
+
+def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
+    """Return every way in which the parts of a spec do not fit together."""
+    builder = Builder(spec)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading weights into tensors without values warns
+        model = builder.model()
+        builder.metrics()
+        if model is not None:
+            builder.problems += check_slots(spec, model)
+            builder.problems += check_shapes(spec, model)
+    return builder.problems
+
+
+def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+    """Refuse to evaluate learned slots with another number of slots than was trained."""
+    wanted, trained = spec.evaluation.slots, spec.model.slots
+    if wanted not in (None, trained) and model.initializer.fixed_num_slots:
+        name = spec.model.initializer.name
+        text = (
+            f"the initializer '{name}' learns one vector for each of {trained} slots and cannot make {wanted}; "
+            f"leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
+        )
+        yield PathProblem(("evaluation", "slots"), text)
+
+
+def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
+    """Pass two images through and compare every shape with what the contract promises.
+
+    The first part that fails is reported; those behind it have nothing to work on.
+    """
+    walk = _Walk(spec, model)
+    try:
+        walk.through()
+    except SlotlabError as error:
+        return [PathProblem(walk.path, str(error))]
+    except Exception as error:  # a stranger's component may fail in any way
+        size = spec.data.image_size
+        text = f"fails on images of {size}x{size} pixels: {type(error).__name__}: {error}"
+        return [PathProblem(walk.path, text)]
+    return []
+
+
+class _Walk:
+    """One pass through the model that knows which part it is in."""
+
+    def __init__(self, spec: ExperimentSpec, model: SlotModel):
+        self.spec = spec
+        self.model = model
+        self.path: Path = ("model",)
+
+    def through(self) -> None:
+        spec, model = self.spec, self.model
+        images_BCHW = torch.zeros(2, 3, spec.data.image_size, spec.data.image_size)
+        slots, dim = spec.model.slots, spec.model.slot_dim
+
+        self.path = ("model", "encoder")
+        encoder: Any = model.encoder
+        features_BCHW = model.encoder(images_BCHW)
+        expect(
+            features_BCHW,
+            (2, encoder.channels, *encoder.grid),
+            "features, by the encoder's channels and grid,",
+        )
+
+        self.path = ("model", "projection", "position")
+        tokens_BND = model.projection(features_BCHW)
+
+        self.path = ("model", "initializer")
+        initial = model.initializer(tokens_BND, None, generator=None)
+        expect(initial.vectors_BKD, (2, slots, dim), "slots")
+
+        self.path = ("model", "grouping")
+        grouped = model.grouping(tokens_BND, initial, generator=None)
+        expect(grouped.slots.vectors_BKD, (2, slots, dim), "slots")
+        expect(grouped.attention_BKN, (2, slots, tokens_BND.shape[1]), "attention")
+
+        self.path = ("objective",)
+        target = model.objective.target_shape
+        target_BCHW = model.objective.target(images_BCHW, features_BCHW)
+        expect(
+            target_BCHW, (2, target.channels, *target.size), "the target, by the objective's target_shape,"
+        )
+
+        self.path = ("model", "decoder")
+        decoded = model.decode(grouped.slots, target_BCHW=target_BCHW)
+        if decoded.target_BCHW is None:
+            expect(decoded.prediction_BCHW, (2, target.channels, *target.size), "the prediction")
+        if decoded.masks_BKHW is not None:
+            expect(decoded.masks_BKHW[:, :, 0, 0], (2, slots), "masks, at each pixel,")
+        elif spec.evaluation.mask_source == "decoder":
+            self.path = ("evaluation", "mask_source")
+            name = spec.model.decoder.name
+            raise ComponentError(f"the decoder '{name}' has no masks; write 'mask_source: attention'")
+
+
+def expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Compare a shape with what the contract promises.
+
+    Raises:
+        ComponentError: if they differ.
+    """
+    if tuple(tensor.shape) != shape:
+        raise ComponentError(f"{what} should have shape {shape}, not {tuple(tensor.shape)}")

@@ -1,0 +1,187 @@
+"""What `list`, `show`, `validate` and `schema` find out and print."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from slotlab.framework.discovery import load_registry
+from slotlab.framework.experiment import prepare
+from slotlab.framework.spec.errors import SpecError
+from slotlab.framework.spec.identity import run_id
+from slotlab.framework.spec.merge import SHIPPED, shipped_specs
+from slotlab.registry import KINDS, Ref, Registry, SlotlabError
+from slotlab.registry.component import suggest
+
+
+def open_registry(plugins: Sequence[Path], *, strict: bool) -> Registry:
+    """Return the registry with the named plugin files."""
+    registry = load_registry(strict=strict)
+    for plugin in plugins:
+        registry.add_file(plugin)
+    return registry
+
+
+def check_kind(kind: str) -> str:
+    """Return a kind's name for its singular or plural."""
+    for known in KINDS.values():
+        if kind in (known.name, known.plural):
+            return known.name
+    raise SlotlabError(f"no kind is called '{kind}'{suggest(kind, KINDS)} (kinds: {', '.join(KINDS)})")
+
+
+def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
+    """List components, shipped specs and plugins that could not be loaded."""
+    wanted = None if kind is None else check_kind(kind)
+    components = [
+        {
+            "kind": item.kind,
+            "name": item.component.name,
+            "version": item.component.version,
+            "summary": item.component.summary,
+            "source": item.source,
+        }
+        for item in registry.all(wanted)
+    ]
+    return {
+        "components": components,
+        "specs": [f"{SHIPPED}{name}" for name in shipped_specs()],
+        "not_loaded": [{"source": item.source, "reason": item.reason} for item in registry.broken],
+    }
+
+
+def print_listing(result: dict[str, Any]) -> None:
+    """Print the listing as a table."""
+    console = Console()
+    table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False, header_style="bold")
+    before = None
+    for item in result["components"]:
+        table.add_row(
+            item["kind"] if item["kind"] != before else "", item["name"], item["summary"], item["source"]
+        )
+        before = item["kind"]
+    console.print(table)
+    console.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
+    for item in result["not_loaded"]:
+        console.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
+
+
+def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
+    """Describe one component and its settings."""
+    kind = check_kind(kind)
+    found = registry.find(kind, name)
+    if found is None:
+        raise SlotlabError(registry.explain_unknown(kind, name))
+    settings = [
+        {
+            "name": key,
+            "type": describe_type(field.annotation, field.metadata),
+            "default": "required"
+            if field.is_required()
+            else plain(field.get_default(call_default_factory=True)),
+            "description": field.description,
+        }
+        for key, field in found.component.config.model_fields.items()
+    ]
+    return {
+        "kind": kind,
+        "name": name,
+        "version": found.component.version,
+        "summary": found.component.summary,
+        "source": found.source,
+        "settings": settings,
+    }
+
+
+def describe_type(annotation: Any, metadata: Sequence[Any]) -> str:
+    """Write a type as a person would read it."""
+    text = (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else str(annotation)
+    )
+    if annotation is Ref:
+        return "component"
+    for noise in ("typing.", "pathlib.", "slotlab.registry.reference."):
+        text = text.replace(noise, "")
+    return text
+
+
+def plain(value: Any) -> Any:
+    """Return a default as JSON-ready data."""
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def print_component(result: dict[str, Any]) -> None:
+    """Print a component's settings as a table."""
+    console = Console()
+    console.print(
+        f"{result['kind']} [bold]{result['name']}[/bold] (version {result['version']}, {result['source']})"
+    )
+    console.print(result["summary"], markup=False)
+    if not result["settings"]:
+        console.print("no settings")
+        return
+    table = Table("setting", "default", "meaning", box=None, pad_edge=False, header_style="bold")
+    for item in result["settings"]:
+        table.add_row(item["name"], str(item["default"]), item["description"])
+    console.print(table)
+
+
+def resolved(name: str, **options: Any) -> dict[str, Any]:
+    """Return a spec with every default filled in, its run id and its warnings."""
+    prepared = prepare(name, **options)
+    spec = prepared.loaded.spec
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "run_id": run_id(spec),
+        "warnings": [str(item) for item in prepared.warnings],
+    }
+
+
+def print_spec(result: dict[str, Any]) -> None:
+    """Print a resolved spec as YAML."""
+    print(yaml.safe_dump(result["spec"], sort_keys=False), end="")
+    print(f"# run id: {result['run_id']}")
+    for warning in result["warnings"]:
+        print(f"# warning: {warning}")
+
+
+def validity(name: str, **options: Any) -> dict[str, Any]:
+    """Validate one spec; mistakes are part of the result, not raised."""
+    try:
+        prepared = prepare(name, **options)
+    except SpecError as error:
+        return {
+            "spec": name,
+            "valid": False,
+            "errors": [str(item) for item in error.problems],
+            "warnings": [],
+        }
+    except SlotlabError as error:
+        return {"spec": name, "valid": False, "errors": [str(error)], "warnings": []}
+    warnings = [str(item) for item in prepared.warnings]
+    return {
+        "spec": name,
+        "valid": True,
+        "errors": [],
+        "warnings": warnings,
+        "run_id": run_id(prepared.loaded.spec),
+    }
+
+
+def print_validity(results: Sequence[dict[str, Any]]) -> None:
+    """Print mistakes and warnings, one a line, and a verdict for each spec."""
+    for result in results:
+        for text in result["errors"]:
+            print(f"error: {text}")
+        for text in result["warnings"]:
+            print(f"warning: {text}")
+        count = len(result["errors"])
+        verdict = "valid" if result["valid"] else f"{count} error{'s' if count != 1 else ''}"
+        print(f"{result['spec']}: {verdict}")

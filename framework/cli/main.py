@@ -1,0 +1,177 @@
+"""The `slotlab` command, one function a subcommand; torch is imported by those that need it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slotlab.framework.cli.output import emit
+from slotlab.registry.errors import SlotlabError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Slot attention and object-centric learning, put together from plugins by typed specs.",
+)
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec file, or slotlab:NAME for a shipped one.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="Change one setting, such as training.batch_size=8."),
+]
+PluginOption = Annotated[
+    list[Path], typer.Option("--plugin", metavar="FILE", help="Load a single-file plugin.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict-plugins", help="Fail if an installed plugin cannot be loaded.")
+]
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.command(name="list")
+def list_components(
+    kind: Annotated[
+        str | None, typer.Argument(help="encoder, initializer, ...; all kinds without it.")
+    ] = None,
+    plugin: PluginOption = [],  # noqa: B006 - typer reads the default and never changes it
+    strict_plugins: StrictOption = False,
+    json: JsonOption = None,
+) -> None:
+    """List the components that specs may name, and the shipped specs."""
+    from slotlab.framework.cli import describe
+
+    registry = describe.open_registry(plugin, strict=strict_plugins)
+    emit(describe.listing(registry, kind), json, describe.print_listing)
+
+
+@app.command()
+def show(
+    what: Annotated[list[str], typer.Argument(metavar="SPEC | KIND NAME", help="A spec, or a component.")],
+    set_: SetOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+    json: JsonOption = None,
+) -> None:
+    """Show a spec with all its settings, or a component with its settings and defaults."""
+    from slotlab.framework.cli import describe
+
+    if len(what) == 2:
+        registry = describe.open_registry(plugin, strict=False)
+        emit(describe.component(registry, *what), json, describe.print_component)
+    elif len(what) == 1:
+        emit(describe.resolved(what[0], sets=set_, plugins=plugin), json, describe.print_spec)
+    else:
+        raise SlotlabError("write 'slotlab show SPEC' or 'slotlab show KIND NAME'")
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Spec files, or slotlab:NAME.")],
+    set_: SetOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+    strict_plugins: StrictOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Check specs: settings, component names, and that the parts fit together. Touches no data."""
+    from slotlab.framework.cli import describe
+
+    results = [
+        describe.validity(spec, sets=set_, plugins=plugin, strict_plugins=strict_plugins) for spec in specs
+    ]
+    emit(results, json, describe.print_validity)
+    if not all(result["valid"] for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    plugin: PluginOption = [],  # noqa: B006
+    json: JsonOption = "-",
+) -> None:
+    """Write the JSON Schema of specs, for completion in editors."""
+    from slotlab.framework.cli import describe
+    from slotlab.framework.spec.json_schema import spec_schema
+
+    emit(spec_schema(describe.open_registry(plugin, strict=False)), json, print)
+
+
+@app.command()
+def train(
+    spec: SpecArgument,
+    run: Annotated[Path | None, typer.Option(help="The run's folder; runs/NAME-ID without it.")] = None,
+    set_: SetOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+    strict_plugins: StrictOption = False,
+    device: DeviceOption = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete a run that is there and train anew.")
+    ] = False,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate after training.")
+    ] = True,
+    json: JsonOption = None,
+) -> None:
+    """Train a spec into a run folder, then evaluate it and draw its figures."""
+    from slotlab.framework.cli import work
+
+    result = work.train_spec(
+        spec,
+        run,
+        sets=set_,
+        plugins=plugin,
+        strict_plugins=strict_plugins,
+        device=device,
+        overwrite=overwrite,
+        then_evaluate=evaluate,
+    )
+    emit(result, json, work.print_result)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
+    set_: SetOption = [],  # noqa: B006
+    device: DeviceOption = "auto",
+    json: JsonOption = None,
+) -> None:
+    """Evaluate a run: one row an image, a summary, and panels of the best and worst images."""
+    from slotlab.framework.cli import work
+
+    emit(work.evaluate_run(run, sets=set_, device=device), json, work.print_result)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Answer `slotlab --version`."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"slotlab {installed('slotlab')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command. A user's mistake ends with its message on stderr and exit code 1."""
+    try:
+        app()
+    except SlotlabError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)

@@ -1,0 +1,23 @@
+"""Results for people on the terminal, or as JSON for programs."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
+    """Show a result, or write it as JSON: to stdout for `-`, else to a file and show it too."""
+    if target is None:
+        show(result)
+        return
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if show is not print:
+        show(result)

@@ -1,0 +1,111 @@
+"""What `train` and `evaluate` do, with a progress bar, and how results are printed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from slotlab.framework.experiment import choose_device, default_folder, prepare, run_evaluation, run_training
+from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.train import Progress as TrainProgress
+
+
+def open_progress(what: str) -> Progress:
+    """Return a progress bar on stderr, so that stdout is free for JSON."""
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
+
+
+def train_spec(
+    name: str,
+    folder: Path | None,
+    *,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    strict_plugins: bool,
+    device: str,
+    overwrite: bool,
+    then_evaluate: bool,
+) -> dict[str, Any]:
+    """Train, evaluate unless told not to, and return what `print_result` shows."""
+    prepared = prepare(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
+    loaded = prepared.loaded
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    chosen = choose_device(device)
+    path = folder or default_folder(loaded, Path("runs"))
+    print(f"training '{loaded.spec.name}' on {chosen} into {path}", file=sys.stderr)
+    with open_progress("train") as bar:
+        task = bar.add_task("train", total=None, facts="")
+
+        def report(progress: TrainProgress) -> None:
+            bar.update(task, completed=progress.step, total=progress.total_steps)
+            if progress.loss is not None:
+                facts = f"loss {progress.loss:.4f}  {progress.images_per_second:.0f} images/s"
+                bar.update(task, facts=facts)
+
+        run = run_training(loaded, path, device=chosen, overwrite=overwrite, report=report)
+    result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
+    if then_evaluate:
+        result |= evaluate_folder(run, loaded, device)
+    return result
+
+
+def evaluate_run(path: Path, *, sets: Sequence[str], device: str) -> dict[str, Any]:
+    """Evaluate an existing run, with `--set` over its resolved spec."""
+    run = RunFolder.open(path)
+    return evaluate_folder(run, prepare(run.spec, sets=sets).loaded, device)
+
+
+def evaluate_folder(run: RunFolder, loaded: LoadedSpec, device: str) -> dict[str, Any]:
+    """Evaluate with a progress bar."""
+    with open_progress("evaluate") as bar:
+        task = bar.add_task("evaluate", total=None, facts="")
+        return run_evaluation(
+            run,
+            loaded,
+            device=choose_device(device),
+            report=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Print a table of methods by metrics, and where everything lies."""
+    console = Console()
+    if "methods" in result:
+        masks = f"masks from the {result['mask_source']}"
+        title = f"{result['dataset']} {result['split']}: {result['images']} images of {result['image_size']} pixels, {masks}"
+        names = list(dict.fromkeys(name for metrics in result["methods"].values() for name in metrics))
+        table = Table(
+            "method", *names, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        )
+        for method, metrics in result["methods"].items():
+            table.add_row(method, *(cell(metrics.get(name)) for name in names))
+        console.print(table)
+        console.print("mean over images ± standard deviation over images", style="dim")
+        for name, reason in result["left_out"].items():
+            console.print(f"{name}: left out, {reason}")
+    console.print(f"run: {result['run']}", soft_wrap=True, highlight=False)
+    figures = Path(result["run"]) / "figures"
+    for figure in sorted(figures.glob("*.png")):
+        console.print(f"figure: {figure}", soft_wrap=True, highlight=False)
+
+
+def cell(statistics: dict[str, Any] | None) -> str:
+    """Write one mean with its deviation; a dash where there is none."""
+    if statistics is None or statistics["mean"] is None:
+        return "-"
+    deviation = "" if statistics["std"] is None else f" ± {statistics['std']:.3f}"
+    undefined = f" ({statistics['undefined']} undefined)" if statistics["undefined"] else ""
+    return f"{statistics['mean']:.3f}{deviation}{undefined}"

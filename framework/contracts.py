@@ -1,0 +1,268 @@
+"""What the parts of a model hand to one another.
+
+Axes, in every file: B images, C channels, H rows, W columns, N tokens (positions of a
+feature map, row by row), K slots, D slot width. All outputs are frozen dataclasses.
+`docs/architecture.md` shows how video, generative decoders and other targets fit in.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""(rows, columns) in pixels or positions."""
+
+# --- what a component is told when it is built -------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetContext:
+    """For datasets: which split to give, at which size, and the seed of what is generated."""
+
+    split: str
+    image_size: Size
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderContext:
+    """For encoders: the images that will come."""
+
+    image_size: Size
+    image_channels: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionContext:
+    """For position codes: the feature map's size and width."""
+
+    grid: Size
+    dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitializerContext:
+    """For initializers: how many slots, how wide, and the width of the tokens."""
+
+    num_slots: int
+    slot_dim: int
+    token_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupingContext:
+    """For groupings: the slots' width and the tokens' width and layout."""
+
+    slot_dim: int
+    token_dim: int
+    grid: Size
+
+
+@dataclass(frozen=True)
+class TargetShape:
+    """What is predicted for one image: `channels` values at each of `size` positions."""
+
+    channels: int
+    size: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveContext:
+    """For objectives: the images and the encoder's features, both possible targets."""
+
+    image_size: Size
+    feature_channels: int
+    grid: Size
+    image_channels: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderContext:
+    """For decoders: the slots' width and what is to be predicted."""
+
+    slot_dim: int
+    target: TargetShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricContext:
+    """For metrics: the value range of images, (-1, 1) or (0, 1)."""
+
+    value_range: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerContext:
+    """For optimizers: the parameters and the phase's learning rate."""
+
+    params: Sequence[torch.nn.Parameter]
+    lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleContext:
+    """For schedules: the optimizer to drive, and how often it will be stepped in the phase."""
+
+    optimizer: torch.optim.Optimizer
+    total_steps: int
+
+
+# --- data --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image. `id` names it in results; `attributes` may hold metadata of its objects."""
+
+    id: str
+    image_CHW: Tensor
+    """uint8 of shape (3, H, W)."""
+    mask_HW: Tensor | None = None
+    """int64 instance labels, 0 for the background; None where there is no truth."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A sized, indexable collection of samples. Item i is always the same."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`; raises IndexError past the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples brought together on a device, images in the spec's value range."""
+
+    images_BCHW: Tensor
+    """float32 of shape (B, 3, H, W)."""
+    masks_BHW: Tensor | None
+    """int64 of shape (B, H, W)."""
+    ids: tuple[str, ...]
+
+
+# --- the model ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Slots, and whatever else belongs to each slot.
+
+    Every tensor in `extras` (a pose, a keep-or-drop weight) has leading axes (B, K), so
+    that slots can be chosen, mixed and reordered without knowing what the extras mean.
+    """
+
+    vectors_BKD: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def select(self, index_K: Tensor) -> "Slots":
+        """Return the slots at `index_K` (int64), the same for every image."""
+        chosen = {name: extra.index_select(1, index_K) for name, extra in self.extras.items()}
+        return Slots(self.vectors_BKD.index_select(1, index_K), chosen)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """What a grouping found."""
+
+    slots: Slots
+    attention_BKN: Tensor
+    """Of the last iteration; sums to one over K at each token."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder made of slots."""
+
+    prediction_BCHW: Tensor
+    """In the space of the objective's target."""
+    masks_BKHW: Tensor | None = None
+    """Sum to one over K at each pixel; None for decoders without alpha masks."""
+    parts_BKCHW: Tensor | None = None
+    """Each slot's own prediction, before mixing; None for decoders that have none."""
+    target_BCHW: Tensor | None = None
+    """Set by a decoder that chooses its own target (the noise of a diffusion step)."""
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """Everything one forward pass computed."""
+
+    features_BCHW: Tensor
+    tokens_BND: Tensor
+    grouped: Grouped
+    decoded: Decoded
+    target_BCHW: Tensor
+    grid: Size
+
+    @property
+    def attention_BKHW(self) -> Tensor:
+        """The attention on the feature map's grid."""
+        return self.grouped.attention_BKN.unflatten(2, self.grid)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is what is minimized; `terms` are its parts, for the record. All scalars."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """What is to be predicted, and how far off a prediction is."""
+
+    target_shape: TargetShape
+
+    def target(self, images_BCHW: Tensor, features_BCHW: Tensor) -> Tensor:
+        """Return the target, of shape (B, *target_shape)."""
+
+    def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Losses:
+        """Compare; a target that the decoder set itself comes first."""
+
+    def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
+        """Return the prediction as images in the spec's value range, or None if it is no image."""
+
+
+# --- evaluation --------------------------------------------------------------------------
+
+MaskSource = Literal["decoder", "attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a model, or a baseline, made of B images: all that a metric may look at."""
+
+    images_BCHW: Tensor
+    true_BHW: Tensor | None
+    """int64 instance labels, 0 for the background."""
+    predicted_BHW: Tensor | None
+    """int64 segment labels: for a model, the slot with the largest mask."""
+    reconstructions_BCHW: Tensor | None = None
+    """In the value range of the images."""
+    masks_BKHW: Tensor | None = None
+    """The soft masks behind `predicted_BHW`, from the source that the spec names."""
+
+
+class Metric(Protocol):
+    """One number an image."""
+
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    """The least and greatest value possible."""
+    needs: frozenset[str]
+    """Fields of `Outcome` that must not be None: elsewhere the metric is left out."""
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,); NaN where the metric is not defined."""
+
+
+def missing(outcome: Outcome, needs: Iterable[str]) -> list[str]:
+    """Return the fields that a metric needs and the outcome lacks."""
+    return [name for name in sorted(needs) if getattr(outcome, name) is None]

@@ -1,0 +1,94 @@
+"""From a dataset's samples to batches on a device, in an order fixed by the seed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from slotlab.framework.contracts import Batch, Dataset, DatasetContext, Sample
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import ComponentError, SlotlabError
+
+
+def load_dataset(spec: ExperimentSpec, split: str) -> Dataset:
+    """Build the spec's dataset for one split.
+
+    Raises:
+        PathProblem: if the data is not there, or not as the settings say.
+    """
+    size = (spec.data.image_size, spec.data.image_size)
+    context = DatasetContext(split=split, image_size=size, seed=spec.seed)
+    try:
+        dataset: Dataset = spec.data.dataset.build(context)
+    except ComponentError as error:
+        path = ("data", "dataset") if error.field is None else ("data", "dataset", error.field)
+        raise PathProblem(path, f"{spec.data.dataset.name}: {error}") from None
+    if len(dataset) == 0:
+        raise PathProblem(("data", "dataset"), f"{spec.data.dataset.name}: the split '{split}' is empty")
+    return dataset
+
+
+def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
+    """Return the order in which an epoch visits the samples: the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order: list[int] = torch.randperm(length, generator=generator).tolist()
+    return order
+
+
+def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Bring uint8 images to float32 in `bounds`, (0, 1) or (-1, 1), as torchvision does."""
+    unit_BCHW = images_BCHW.to(torch.float32) / 255
+    return unit_BCHW if bounds == (0.0, 1.0) else (unit_BCHW - 0.5) / 0.5
+
+
+def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Bring float images in `bounds` to uint8, values outside clipped."""
+    low, high = bounds
+    unit_BCHW = (images_BCHW.float() - low) / (high - low)
+    return (unit_BCHW.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of one dataset on one device."""
+
+    dataset: Dataset
+    batch_size: int
+    device: torch.device
+    bounds: tuple[float, float]
+    workers: int = 0
+
+    def epoch(self, order: list[int] | None = None) -> Iterator[Batch]:
+        """Yield the samples in `order` (None: as they come); the last batch may be smaller."""
+        indices = range(len(self.dataset)) if order is None else order
+        size = self.batch_size
+        groups = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
+        loader: DataLoader[Sample] = DataLoader(
+            self.dataset,  # type: ignore[arg-type]
+            batch_sampler=groups,
+            num_workers=self.workers,
+            collate_fn=list,
+            pin_memory=False,
+        )
+        for samples in loader:
+            yield self._batch(samples)
+
+    def _batch(self, samples: list[Sample]) -> Batch:
+        images_BCHW = torch.stack([sample.image_CHW for sample in samples]).to(self.device)
+        masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
+        if masks and len(masks) != len(samples):
+            without = next(sample.id for sample in samples if sample.mask_HW is None)
+            raise SlotlabError(f"some samples have masks and {without} has none; give all of them or none")
+        return Batch(
+            images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=torch.channels_last),
+            masks_BHW=torch.stack(masks).to(self.device) if masks else None,
+            ids=tuple(sample.id for sample in samples),
+        )
+
+
+def make_loader(spec: ExperimentSpec, split: str, *, batch_size: int, device: torch.device) -> Loader:
+    """Return the loader of one split of the spec's data."""
+    return Loader(load_dataset(spec, split), batch_size, device, spec.data.bounds, spec.data.workers)

@@ -1,0 +1,170 @@
+"""Evaluation: a model and a dataset to one row an image, and a summary of the rows.
+
+Means are taken over images, never over batches, and each image has its own random
+stream, so the batch size changes nothing.
+"""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from slotlab.framework.baselines import BASELINES
+from slotlab.framework.contracts import Batch, Metric, Outcome, missing
+from slotlab.framework.data import Loader
+from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.train import first_images
+
+MODEL = "model"
+"""The method that stands for the trained model, beside the names of baselines."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of each method (the model, then the baselines) over the same images."""
+
+    rows: Mapping[str, Sequence[Row]]
+    left_out: Mapping[str, str]
+    """Metrics without a value for the model, and why."""
+
+    def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+        """Return, for each method and metric, statistics over the images."""
+        return {
+            method: {name: summarize([row[name] for row in rows]) for name in metrics if name in rows[0]}
+            for method, rows in self.rows.items()
+        }
+
+    def to_csv(self) -> str:
+        """Return one line for each method and image."""
+        every = [{"method": method, **row} for method, rows in self.rows.items() for row in rows]
+        columns = list(dict.fromkeys(key for row in every for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(every)
+        return text.getvalue()
+
+
+def summarize(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Return mean, deviation (n-1), median, range and counts; NaN values are left out and counted."""
+    defined = [value for value in values if not math.isnan(value)]
+    if not defined:
+        return {
+            "mean": None,
+            "std": None,
+            "median": None,
+            "min": None,
+            "max": None,
+            "count": 0,
+            "undefined": len(values),
+        }
+    return {
+        "mean": math.fsum(defined) / len(defined),
+        "std": statistics.stdev(defined) if len(defined) > 1 else None,
+        "median": statistics.median(defined),
+        "min": min(defined),
+        "max": max(defined),
+        "count": len(defined),
+        "undefined": len(values) - len(defined),
+    }
+
+
+def evaluate(
+    spec: ExperimentSpec,
+    model: SlotModel,
+    loader: Loader,
+    metrics: Mapping[str, Metric],
+    *,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure the model and the spec's baselines on the same images.
+
+    Args:
+        spec: what to measure, and on how many images.
+        model: on the loader's device.
+        loader: the evaluation split, in the dataset's own order.
+        metrics: by name.
+        report: called with (images done, images in all).
+    """
+    rows: dict[str, list[Row]] = {name: [] for name in (MODEL, *spec.evaluation.baselines)}
+    left_out: dict[str, str] = {}
+    total = min(len(loader.dataset), spec.evaluation.max_images or len(loader.dataset))
+    for batch in first_images(loader, spec.evaluation.max_images):
+        done = len(rows[MODEL])
+        outcome = model_outcome(spec, model, batch, positions=range(done, done + len(batch.ids)))
+        left_out |= reasons(outcome, metrics)
+        rows[MODEL] += rows_of(outcome, batch, metrics)
+        for name in spec.evaluation.baselines:
+            rows[name] += rows_of(baseline_outcome(name, spec, batch), batch, metrics)
+        report(done + len(batch.ids), total)
+    return Evaluation(rows, left_out)
+
+
+@torch.no_grad()
+def model_outcome(
+    spec: ExperimentSpec, model: SlotModel, batch: Batch, *, positions: Iterable[int]
+) -> Outcome:
+    """Run the model in evaluation mode; image `positions[i]` of the split draws from its own stream."""
+    model.eval()
+    device = batch.images_BCHW.device
+    noise = [Generator(device).manual_seed(spec.seed * 1_000_003 + position) for position in positions]
+    output = model(batch.images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
+    size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
+    masks_BKHW = masks_at(output, spec.evaluation.mask_source, size)
+    return Outcome(
+        images_BCHW=batch.images_BCHW,
+        true_BHW=batch.masks_BHW,
+        predicted_BHW=None if masks_BKHW is None else masks_BKHW.argmax(dim=1),
+        reconstructions_BCHW=model.objective.to_image(output.decoded.prediction_BCHW),
+        masks_BKHW=masks_BKHW,
+    )
+
+
+def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
+    """Segment the batch by a baseline, with as many segments as the model has slots."""
+    segments = spec.evaluation.slots or spec.model.slots
+    predicted_BHW = BASELINES[name](batch.images_BCHW, segments)
+    return Outcome(images_BCHW=batch.images_BCHW, true_BHW=batch.masks_BHW, predicted_BHW=predicted_BHW)
+
+
+def reasons(outcome: Outcome, metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Say which metrics have no value for an outcome, and what they lack."""
+    words = {
+        "true_BHW": "the data has no masks",
+        "predicted_BHW": "the model has no masks from the chosen source",
+        "masks_BKHW": "the model has no masks from the chosen source",
+        "reconstructions_BCHW": "the prediction is no image",
+    }
+    lacking = {name: missing(outcome, metric.needs) for name, metric in metrics.items()}
+    return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
+
+
+def rows_of(outcome: Outcome, batch: Batch, metrics: Mapping[str, Metric]) -> list[Row]:
+    """Return one row an image: its id, its number of objects and each metric that applies."""
+    columns: dict[str, Sequence[Any]] = {"id": batch.ids}
+    if outcome.true_BHW is not None:
+        columns["objects"] = [count_objects(true_HW) for true_HW in outcome.true_BHW]
+    for name, metric in metrics.items():
+        if not missing(outcome, metric.needs):
+            columns[name] = metric(outcome).tolist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def count_objects(true_HW: Tensor) -> int:
+    """Count the distinct labels other than the background's 0."""
+    return int((true_HW.unique() > 0).sum())
+
+
+def ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> list[int]:
+    """Return the positions of the rows from best to worst; undefined values are left out."""
+    defined = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
+    return sorted(defined, key=lambda i: rows[i][metric], reverse=higher_is_better)

@@ -1,0 +1,30 @@
+"""Paths in a spec are relative to the file in which they are written."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+
+class SpecString(str):
+    """A string that knows the folder of the spec file it was read from."""
+
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> "SpecString":
+        """Make a string that remembers `folder`."""
+        string = super().__new__(cls, text)
+        string.folder = folder
+        return string
+
+
+def resolve(value: Any) -> Any:
+    """Return an absolute path for a string from a spec; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    folder = value.folder if isinstance(value, SpecString) else Path()
+    return (folder / Path(value).expanduser()).absolute()
+
+
+SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return_type=str)]
+"""A path field of a Config: absolute after validation, and no part of a run's identity."""

@@ -1,0 +1,167 @@
+"""A run's folder: the only place that knows the names of its files.
+
+RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
+RUN/plugins/             copies of the single-file plugins it used
+RUN/provenance.json      versions, commit, hardware, command, sources of components
+RUN/status.json          running, done, failed or stopped, and why
+RUN/metrics.jsonl        one line for each log and each validation
+RUN/checkpoints/last.pt  weights, read back without executing code
+RUN/evaluation/          one folder for each dataset and split: images.csv, summary.json
+RUN/figures/             PNG
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write indented JSON atomically."""
+    write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The log, JSON lines."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest weights."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    def evaluation(self, dataset: str, split: str) -> Path:
+        """The folder of one evaluation."""
+        return self.path / "evaluation" / f"{dataset}-{split}"
+
+    @classmethod
+    def create(cls, path: Path, spec: ExperimentSpec, *, overwrite: bool = False) -> "RunFolder":
+        """Make the folder and write the resolved spec.
+
+        Raises:
+            SlotlabError: if the folder holds a run and `overwrite` is not given, or holds
+                anything else.
+        """
+        run = cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not run.spec.is_file():
+                raise SlotlabError(f"{path} exists and is no run folder; choose another with --run DIR")
+            if not overwrite:
+                state = run.read_status().get("state", "of unknown state")
+                raise SlotlabError(
+                    f"{path} holds a run already ({state}); give --overwrite to train it again, or --run DIR"
+                )
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+        run._write_spec(spec)
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Return the folder of an existing run.
+
+        Raises:
+            SlotlabError: if there is none.
+        """
+        run = cls(path)
+        if not run.spec.is_file():
+            found = sorted(str(p.parent) for p in Path("runs").glob("*/spec.yaml"))
+            known = f" (runs here: {', '.join(found)})" if found else ""
+            raise SlotlabError(f"{path} is no run folder: it has no spec.yaml{known}")
+        return run
+
+    def _write_spec(self, spec: ExperimentSpec) -> None:
+        data = spec.model_dump(mode="json")
+        for index, plugin in enumerate(spec.plugins):
+            copy = self.path / "plugins" / plugin.name
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(plugin, copy)
+            data["plugins"][index] = f"plugins/{plugin.name}"
+        write_atomically(self.spec, yaml.safe_dump(data, sort_keys=False).encode())
+
+    def write_provenance(self, facts: Mapping[str, Any]) -> None:
+        """Write where the run came from."""
+        write_json(self.path / "provenance.json", dict(facts))
+
+    def write_status(self, state: str, reason: str = "") -> None:
+        """Write the state of the run: running, done, failed or stopped."""
+        write_json(self.path / "status.json", {"state": state, "reason": reason})
+
+    def read_status(self) -> dict[str, str]:
+        """Return the state of the run, or nothing if it was never written."""
+        path = self.path / "status.json"
+        status: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        return status
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to the metrics."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(record), allow_nan=False) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return all lines of the metrics."""
+        if not self.metrics.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def save_weights(self, weights: Mapping[str, Any], *, step: int) -> None:
+        """Write the checkpoint, atomically."""
+        self.checkpoint.parent.mkdir(exist_ok=True)
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save({"format": 1, "step": step, "model": dict(weights)}, temporary)
+        temporary.replace(self.checkpoint)
+
+    def load_weights(self, device: torch.device) -> dict[str, Any]:
+        """Return the checkpoint's `step` and `model` weights.
+
+        Raises:
+            SlotlabError: if there is no checkpoint yet or it cannot be read.
+        """
+        if not self.checkpoint.is_file():
+            state = self.read_status().get("state", "of unknown state")
+            raise SlotlabError(f"{self.path} has no checkpoint ({state}); train it first")
+        try:
+            loaded: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
+        except Exception as error:  # a damaged file fails in many ways
+            raise SlotlabError(f"{self.checkpoint} cannot be read: {error}") from error
+        return loaded

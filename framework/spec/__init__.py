@@ -1,0 +1,1 @@
+"""Experiment specs: YAML files, one parent, located errors, typed settings, identity."""

@@ -1,0 +1,88 @@
+"""From a spec file to a validated `ExperimentSpec`, every mistake located."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from slotlab.framework.paths import resolve
+from slotlab.framework.discovery import load_registry
+from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
+from slotlab.framework.spec.merge import apply_set, find_spec, read_tree
+from slotlab.framework.spec.messages import say
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.tree import Tree
+from slotlab.registry import PluginError, Registry
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """A validated spec with what is needed to say where each setting came from."""
+
+    spec: ExperimentSpec
+    tree: Tree
+    registry: Registry
+    path: FilePath
+
+    def error(self, problems: Iterable[PathProblem]) -> SpecError:
+        """Locate problems that were found later, such as while building."""
+        return SpecError(Problem(self.tree.locate(p.path), p.path, p.text) for p in problems)
+
+
+def load_spec(
+    name: str | FilePath,
+    *,
+    sets: Sequence[str] = (),
+    plugins: Sequence[FilePath] = (),
+    strict_plugins: bool = False,
+) -> LoadedSpec:
+    """Read, merge, load the plugins it names, and validate.
+
+    Args:
+        name: a file, or `slotlab:NAME` for a spec that comes with slotlab.
+        sets: assignments `a.b=c`, laid over the file in order.
+        plugins: single-file plugins, loaded besides those that the spec names.
+        strict_plugins: fail on installed plugins that cannot be loaded.
+
+    Raises:
+        SpecError: with every mistake of the spec.
+        SlotlabError: if there is no such file.
+    """
+    path = find_spec(name, FilePath())
+    tree = read_tree(path)
+    for assignment in sets:
+        tree = apply_set(tree, assignment)
+    registry = load_registry(strict=strict_plugins)
+    for plugin in plugins:
+        registry.add_file(plugin)
+    _load_named_plugins(tree, registry)
+    try:
+        spec = ExperimentSpec.model_validate(tree.plain(), context={"registry": registry})
+    except ValidationError as error:
+        raise SpecError(_problems(error, tree)) from None
+    return LoadedSpec(spec, tree, registry, path)
+
+
+def _load_named_plugins(tree: Tree, registry: Registry) -> None:
+    """Load the files under `plugins:`; what is not a list of names is left to validation."""
+    listed = tree.child("plugins")
+    items = listed.value if listed is not None and isinstance(listed.value, list) else []
+    problems = []
+    for index, item in enumerate(items):
+        if isinstance(item.value, str):
+            try:
+                registry.add_file(resolve(item.value))
+            except PluginError as error:
+                problems.append(Problem(item.mark, ("plugins", index), str(error)))
+    if problems:
+        raise SpecError(problems)
+
+
+def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
+    found = []
+    for detail in error.errors():
+        path: tuple[Any, ...] = tuple(detail["loc"])
+        found.append(Problem(tree.locate(path), path, say(detail)))
+    return found

@@ -1,0 +1,52 @@
+"""Pydantic's findings in the words of a person who edits a spec."""
+
+from collections.abc import Mapping
+from typing import Any
+
+TEXTS = {
+    "missing": "this key is required",
+    "int_parsing": "expected a whole number, got {input}",
+    "int_type": "expected a whole number, got {input}",
+    "int_from_float": "expected a whole number, got {input}",
+    "float_parsing": "expected a number, got {input}",
+    "float_type": "expected a number, got {input}",
+    "finite_number": "expected a finite number, got {input}",
+    "bool_parsing": "expected true or false, got {input}",
+    "bool_type": "expected true or false, got {input}",
+    "string_type": "expected text, got {input}",
+    "path_type": "expected a path, got {input}",
+    "tuple_type": "expected a list, got {input}",
+    "model_type": "expected a block of 'key: value' lines, got {input}",
+    "model_attributes_type": "expected a block of 'key: value' lines, got {input}",
+    "greater_than": "must be greater than {gt}, got {input}",
+    "greater_than_equal": "must be at least {ge}, got {input}",
+    "less_than": "must be less than {lt}, got {input}",
+    "less_than_equal": "must be at most {le}, got {input}",
+    "too_short": "needs at least {min_length} item(s), got {actual_length}",
+    "too_long": "takes at most {max_length} item(s), got {actual_length}",
+    "literal_error": "expected one of {expected}, got {input}",
+    "string_pattern_mismatch": "{input} may hold only letters, digits, '.', '_' and '-', starting with a letter or digit",
+}
+
+
+def show(value: Any) -> str:
+    """Write a value as it would stand in YAML, shortened."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a block of 'key: value' lines"
+    text = repr(str(value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def say(detail: Mapping[str, Any]) -> str:
+    """Return the message for one entry of `ValidationError.errors()`."""
+    kind = detail["type"]
+    if kind == "literal_error" and detail.get("loc") == ("format",):
+        return f"this slotlab reads specs of format 1, got {show(detail['input'])}; write 'format: 1'"
+    template = TEXTS.get(kind)
+    if template is None:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    return template.format(input=show(detail["input"]), **detail.get("ctx", {}))

@@ -1,0 +1,156 @@
+"""The typed sections of an experiment spec. Nothing is built here: this is data only."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, model_validator
+
+from slotlab.framework.contracts import MaskSource
+from slotlab.framework.paths import SpecPath
+from slotlab.registry import ClosedModel, Ref, RefTo
+from slotlab.registry.component import custom_error
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
+
+
+class DataSpec(ClosedModel):
+    """What is read, and how it is brought to the model."""
+
+    dataset: Annotated[Ref, RefTo("dataset")]
+    """The dataset and its settings."""
+    image_size: PositiveInt
+    """Rows and columns of the images the model sees, in pixels."""
+    value_range: Literal["signed", "unit"] = "signed"
+    """Values of the images the model sees: signed is [-1, 1], unit is [0, 1]."""
+    train_split: str = "train"
+    """The split to train on."""
+    workers: NonNegativeInt = 0
+    """Processes that read ahead; 0 reads in the main process. Does not change results."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The value range as numbers."""
+        return (-1.0, 1.0) if self.value_range == "signed" else (0.0, 1.0)
+
+
+class ProjectionSpec(ClosedModel):
+    """From the encoder's features to tokens: position code, LayerNorm, two linear maps."""
+
+    position: Annotated[Ref, RefTo("position")] = Field(default="linear_grid", validate_default=True)
+    """The position code added to the features."""
+    hidden_dim: PositiveInt | None = None
+    """Width between the two linear maps; None for `dim`."""
+    dim: PositiveInt | None = None
+    """Width of the tokens; None for the slots' width."""
+    layer_norm_eps: PositiveFloat = 1e-5
+    """Epsilon of the LayerNorm; 1e-3 for Keras's default."""
+
+
+class ModelSpec(ClosedModel):
+    """Encoder, projection to tokens, initial slots, grouping, decoder."""
+
+    slots: PositiveInt
+    """Number of slots: at least one more than there are objects, for the background."""
+    slot_dim: PositiveInt = 64
+    """Width of a slot."""
+    encoder: Annotated[Ref, RefTo("encoder")]
+    """From images to a feature map."""
+    projection: ProjectionSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    """From the feature map to tokens."""
+    initializer: Annotated[Ref, RefTo("initializer")]
+    """The slots before the first iteration."""
+    grouping: Annotated[Ref, RefTo("grouping")]
+    """From tokens and initial slots to slots."""
+    decoder: Annotated[Ref, RefTo("decoder")]
+    """From slots to a prediction and masks."""
+
+
+class PhaseSpec(ClosedModel):
+    """A stretch of training with one peak learning rate and one schedule."""
+
+    epochs: PositiveInt | None = None
+    """Length in passes over the training split; give this or `steps`."""
+    steps: PositiveInt | None = None
+    """Length in optimizer steps; give this or `epochs`."""
+    lr: PositiveFloat
+    """The learning rate that the schedule starts from."""
+    schedule: Annotated[Ref, RefTo("schedule")] = Field(default="constant", validate_default=True)
+    """How the learning rate goes on from `lr`."""
+    interval: Literal["epoch", "step"] = "step"
+    """How often the schedule is stepped."""
+    optimizer_state: Literal["fresh", "kept"] = "fresh"
+    """Whether the optimizer starts anew or keeps the moments of the phase before."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "PhaseSpec":
+        if (self.epochs is None) == (self.steps is None):
+            raise custom_error("phase_length", "give the phase either 'epochs' or 'steps'")
+        return self
+
+
+class TrainingSpec(ClosedModel):
+    """How the model is trained."""
+
+    batch_size: PositiveInt
+    """Images in one optimizer step."""
+    phases: Annotated[tuple[PhaseSpec, ...], Len(1)]
+    """Trained one after the other; each continues from the weights of the one before."""
+    optimizer: Annotated[Ref, RefTo("optimizer")] = Field(default="adam", validate_default=True)
+    """The optimizer of every phase."""
+    clip_norm: PositiveFloat | None = None
+    """Greatest norm of the gradient over all weights; None does not clip."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the forward pass computes in; weights and optimizer stay in float32."""
+    log_every: PositiveInt = 50
+    """Steps between two lines of metrics.jsonl."""
+    validate_every: PositiveInt = 1
+    """Epochs between two looks at the loss on the evaluation split."""
+
+    @model_validator(mode="after")
+    def _something_to_keep(self) -> "TrainingSpec":
+        if self.phases[0].optimizer_state == "kept":
+            raise custom_error("first_phase", "the first phase has no optimizer state to keep; write 'fresh'")
+        return self
+
+
+class EvaluationSpec(ClosedModel):
+    """What is measured after training, and on what."""
+
+    split: str = "val"
+    """The split to evaluate on."""
+    metrics: MetricRefs = Field(default=("ari", "fg_ari", "mse"), validate_default=True)
+    """One column of the result each."""
+    slots: PositiveInt | None = None
+    """Number of slots at evaluation; None for the trained number."""
+    mask_source: MaskSource = "decoder"
+    """Which masks are scored: the decoder's, or the last attention brought to image size."""
+    baselines: tuple[Literal["one_segment", "position_grid", "color_kmeans"], ...] = ()
+    """Trivial segmentations of the same images, measured beside the model."""
+    batch_size: PositiveInt = 32
+    """Images at a time. Does not change results."""
+    max_images: PositiveInt | None = None
+    """Evaluate the first so many images only; None for all."""
+
+
+class ExperimentSpec(ClosedModel):
+    """One experiment."""
+
+    format: Literal[1]
+    """Version of the spec's shape."""
+    name: Name
+    """Names the run's folder."""
+    seed: NonNegativeInt = 0
+    """Seeds the weights, the order of the images, the slots' noise and generated data."""
+    plugins: tuple[SpecPath, ...] = ()
+    """Single-file plugins to load, relative to the spec."""
+    data: DataSpec
+    """What is read."""
+    model: ModelSpec
+    """What is trained."""
+    objective: Annotated[Ref, RefTo("objective")] = Field(default="pixel_mse", validate_default=True)
+    """What is predicted, and the loss."""
+    training: TrainingSpec
+    """How it is trained."""
+    evaluation: EvaluationSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    """How it is measured."""

@@ -1,0 +1,1 @@
+"""Datasets: images with instance masks."""

@@ -1,0 +1,1 @@
+"""Decoders: slots to a prediction of the target."""

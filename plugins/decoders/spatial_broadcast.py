@@ -1,0 +1,100 @@
+"""The spatial broadcast decoder: each slot paints an image and a mask on its own.
+
+Source: Watters et al. 2019, as used by Locatello et al. 2020, section E.3; transposed
+convolutions in torch's alignment (padding k//2, output padding stride-1).
+"""
+
+from collections.abc import Iterable
+from math import prod
+from typing import Annotated
+
+import torch
+from annotated_types import Len
+from einops import rearrange
+from pydantic import PositiveInt
+from torch import Generator, Tensor, nn
+
+from slotlab.framework.contracts import DecoderContext, Decoded, PositionContext, Slots
+from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
+
+
+class SpatialBroadcastConfig(ComponentConfig):
+    """Settings of the spatial broadcast decoder."""
+
+    broadcast_size: PositiveInt = 8
+    """Side in positions of the grid each slot is first copied to."""
+    channels: Annotated[tuple[PositiveInt, ...], Len(1)] = (64, 64, 64, 64)
+    """Output channels of each transposed convolution."""
+    strides: tuple[PositiveInt, ...] = ()
+    """Upsampling factor of each layer; empty for 2 everywhere."""
+    kernel_size: PositiveInt = 5
+    """Side of the kernels in pixels; odd."""
+    readout_kernel_size: PositiveInt = 1
+    """Side of the last convolution's kernel; 1 in the seed's model, 3 in the paper's."""
+    position: Annotated[Ref, RefTo("position")] = "linear_grid"  # type: ignore[assignment]
+    """Position code added to the broadcast grid."""
+
+
+class SpatialBroadcastDecoder(nn.Module):
+    """Slots (B, K, D) to a prediction (B, C, H, W), masks (B, K, H, W), parts (B, K, C, H, W)."""
+
+    def __init__(self, config: SpatialBroadcastConfig, context: DecoderContext):
+        super().__init__()
+        strides = config.strides or (2,) * len(config.channels)
+        check_sizes(config, strides, context)
+        self.broadcast_size = config.broadcast_size
+        grid = (config.broadcast_size, config.broadcast_size)
+        self.position = config.position.build(PositionContext(grid=grid, dim=context.slot_dim))
+        layers: list[nn.Module] = []
+        width, size, pad = context.slot_dim, config.kernel_size, config.kernel_size // 2
+        for channels, stride in zip(config.channels, strides, strict=True):
+            layers += [
+                nn.ConvTranspose2d(width, channels, size, stride, pad, output_padding=stride - 1),
+                nn.ReLU(),
+            ]
+            width = channels
+        readout = config.readout_kernel_size
+        layers.append(nn.Conv2d(width, context.target.channels + 1, readout, padding=readout // 2))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(
+        self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: Generator | None = None
+    ) -> Decoded:
+        """Mix the slots' parts by a softmax over slots of their mask logits."""
+        slots_BKD = slots.vectors_BKD
+        size = self.broadcast_size
+        grid_MDHW = slots_BKD.flatten(0, 1)[:, :, None, None].expand(-1, -1, size, size)  # M = B * K
+        painted_MCHW = self.layers(self.position(grid_MDHW))
+        painted_BKCHW = rearrange(painted_MCHW, "(b k) c h w -> b k c h w", k=slots_BKD.shape[1])
+        parts_BKCHW, logits_BKHW = painted_BKCHW[:, :, :-1], painted_BKCHW[:, :, -1]
+        masks_BKHW = torch.softmax(logits_BKHW, dim=1)
+        prediction_BCHW = (masks_BKHW[:, :, None] * parts_BKCHW).sum(dim=1)
+        return Decoded(prediction_BCHW, masks_BKHW=masks_BKHW, parts_BKCHW=parts_BKCHW)
+
+
+def check_sizes(config: SpatialBroadcastConfig, strides: tuple[int, ...], context: DecoderContext) -> None:
+    """Refuse kernels of even size and layers that do not end at the target's size."""
+    for name in ("kernel_size", "readout_kernel_size"):
+        if getattr(config, name) % 2 == 0:
+            raise ComponentError(f"must be odd, not {getattr(config, name)}", field=name)
+    if len(strides) != len(config.channels):
+        message = f"{len(strides)} strides for {len(config.channels)} layers; give one for each layer"
+        raise ComponentError(message, field="strides")
+    side = config.broadcast_size * prod(strides)
+    rows, columns = context.target.size
+    if (side, side) != (rows, columns):
+        steps = " x ".join(str(number) for number in (config.broadcast_size, *strides))
+        message = f"the layers make {steps} = {side} pixels a side, but the target is {rows}x{columns}"
+        hint = f"change broadcast_size, strides or channels so that the product is {rows}"
+        raise ComponentError(f"{message}; {hint}" if rows == columns else f"{message}, which is not square")
+
+
+@hookimpl
+def slotlab_decoders() -> Iterable[Component[SpatialBroadcastConfig]]:
+    """Provide `spatial_broadcast`."""
+    yield Component(
+        name="spatial_broadcast",
+        config=SpatialBroadcastConfig,
+        build=SpatialBroadcastDecoder,
+        summary="each slot is broadcast to a grid and upsampled to an image and a mask",
+    )

@@ -1,0 +1,1 @@
+"""Initializers: the slots before the first iteration."""

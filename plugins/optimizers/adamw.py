@@ -1,0 +1,33 @@
+"""AdamW: Adam with weight decay apart from the gradient. Source: Loshchilov and Hutter 2019."""
+
+from collections.abc import Iterable
+
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch.optim import AdamW
+
+from slotlab.framework.contracts import OptimizerContext
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class AdamWConfig(ComponentConfig):
+    """Settings of AdamW; torch's defaults."""
+
+    betas: tuple[NonNegativeFloat, NonNegativeFloat] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+    eps: PositiveFloat = 1e-8
+    """Added to the denominator."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Share of each weight taken away a step, times the learning rate."""
+
+
+def build_adamw(config: AdamWConfig, context: OptimizerContext) -> AdamW:
+    """Return torch's AdamW over the context's parameters."""
+    return AdamW(context.params, lr=context.lr, **config.model_dump())
+
+
+@hookimpl
+def slotlab_optimizers() -> Iterable[Component[AdamWConfig]]:
+    """Provide `adamw`."""
+    yield Component(
+        name="adamw", config=AdamWConfig, build=build_adamw, summary="Adam with decoupled weight decay"
+    )

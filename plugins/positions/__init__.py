@@ -1,0 +1,1 @@
+"""Position codes: added to a feature map."""

@@ -1,0 +1,48 @@
+"""The soft position code of slot attention: a grid of four ramps, projected and added.
+
+Source: Locatello et al. 2020, section E.2: (y, x, 1-y, 1-x) in [0, 1], a learned linear
+map to the width of the features, added.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from slotlab.framework.contracts import PositionContext
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class LinearGridConfig(ComponentConfig):
+    """No settings."""
+
+
+class LinearGrid(nn.Module):
+    """Features (B, dim, *grid) to the same plus a learned linear function of the position."""
+
+    grid_HW4: Tensor
+
+    def __init__(self, config: LinearGridConfig, context: PositionContext):
+        super().__init__()
+        rows, columns = context.grid
+        y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, rows), torch.linspace(0, 1, columns), indexing="ij")
+        self.register_buffer(
+            "grid_HW4", torch.stack([y_HW, x_HW, 1 - y_HW, 1 - x_HW], dim=-1), persistent=False
+        )
+        self.project = nn.Linear(4, context.dim)
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        """Return features + code, of the same shape."""
+        code_CHW = self.project(self.grid_HW4).permute(2, 0, 1)
+        return features_BCHW + code_CHW
+
+
+@hookimpl
+def slotlab_positions() -> Iterable[Component[LinearGridConfig]]:
+    """Provide `linear_grid`."""
+    yield Component(
+        name="linear_grid",
+        config=LinearGridConfig,
+        build=LinearGrid,
+        summary="four ramps (y, x, 1-y, 1-x), projected linearly and added",
+    )

@@ -1,0 +1,23 @@
+"""No position code, for features that know their position already (a ViT's)."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from slotlab.framework.contracts import PositionContext
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class NoneConfig(ComponentConfig):
+    """No settings."""
+
+
+def build_none(config: NoneConfig, context: PositionContext) -> nn.Module:
+    """Return the identity."""
+    return nn.Identity()
+
+
+@hookimpl
+def slotlab_positions() -> Iterable[Component[NoneConfig]]:
+    """Provide `none`."""
+    yield Component(name="none", config=NoneConfig, build=build_none, summary="the features as they are")

@@ -1,0 +1,109 @@
+"""What a plugin hands over: a name, typed settings and a function that builds."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
+
+_STANDARD_TYPES = frozenset(get_args(core_schema.ErrorType))
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+class ClosedModel(BaseModel):
+    """Settings that are frozen, refuse unknown keys and suggest the key that was meant."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [cls._explain(e) for e in error.errors()]
+            ) from None
+
+    @classmethod
+    def _explain(cls, error: Any) -> InitErrorDetails:
+        kind: Any = error["type"]
+        if kind == "extra_forbidden" and len(error["loc"]) == 1:
+            keys = cls.spec_keys()
+            text = f"unknown key{suggest(str(error['loc'][0]), keys)}"
+            kind = custom_error("unknown_key", f"{text} (keys here: {', '.join(keys) or 'none'})")
+        elif kind not in _STANDARD_TYPES:  # one of ours, from deeper down: pass its text on as it is
+            kind = custom_error(kind, error["msg"])
+        return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"], ctx=error.get("ctx", {}))
+
+    @classmethod
+    def spec_keys(cls) -> list[str]:
+        """The keys a spec may use here, in the order of their definition."""
+        return list(cls.model_fields)
+
+
+class ComponentConfig(ClosedModel):
+    """Base of every component's settings. Document each field with a docstring under it."""
+
+    @classmethod
+    def spec_keys(cls) -> list[str]:
+        """The keys of the component's block: `name`, then its own."""
+        return ["name", *cls.model_fields]
+
+    def cautions(self) -> list[str]:
+        """Warnings about settings that are allowed and rarely meant; none by default."""
+        return []
+
+
+def custom_error(kind: str, message: str) -> PydanticCustomError:
+    """Build a pydantic error from a finished text (pydantic's types want a literal template)."""
+    return PydanticCustomError(cast(Any, kind), cast(Any, message))
+
+
+ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component(Generic[ConfigT]):
+    """One interchangeable part.
+
+    `build(config, context)` makes the object that the kind's hook describes. `context`
+    carries the facts that the component must not configure itself, such as the image
+    size. `version` is raised when the same settings would compute something else.
+    """
+
+    name: str
+    config: type[ConfigT]
+    build: Callable[[ConfigT, Any], Any]
+    summary: str
+    version: int = 1
+
+    def complaints(self) -> list[str]:
+        """What breaks the rules for components; empty if nothing does."""
+        found = []
+        if not NAME.fullmatch(self.name):
+            found.append(
+                f"name {self.name!r} must be lower-case letters, digits and '_', starting with a letter"
+            )
+        if not (isinstance(self.config, type) and issubclass(self.config, ComponentConfig)):
+            found.append(f"config must be a subclass of ComponentConfig, not {self.config!r}")
+        elif "name" in self.config.model_fields:
+            found.append("config must not have a field 'name'; it is the key that selects the component")
+        if not callable(self.build):
+            found.append(f"build must be callable, not {self.build!r}")
+        if not self.summary.strip() or "\n" in self.summary:
+            found.append("summary must be one line that says what the component is")
+        if self.version < 1:
+            found.append(f"version must be 1 or more, not {self.version}")
+        return found

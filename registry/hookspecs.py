@@ -1,0 +1,150 @@
+"""One hook per kind of component. The docstrings are each kind's contract.
+
+A hook function yields `Component`s. It runs once, when the plugin is loaded; nothing
+is called during training. Axes: B images, C channels, H rows, W columns, N tokens,
+K slots, D slot width.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from slotlab.registry.component import Component
+
+PROJECT = "slotlab"
+API_VERSION = 1
+"""Raised when a hook or contract changes so that an existing plugin must be edited."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component: `initializer` in messages, `initializers` for its hook and folder."""
+
+    name: str
+    plural: str
+
+    @property
+    def hook(self) -> str:
+        """The hook's name: `slotlab_initializers`."""
+        return f"{PROJECT}_{self.plural}"
+
+
+KINDS: dict[str, Kind] = {
+    name: Kind(name, plural)
+    for name, plural in (
+        ("dataset", "datasets"),
+        ("encoder", "encoders"),
+        ("position", "positions"),
+        ("initializer", "initializers"),
+        ("grouping", "groupings"),
+        ("decoder", "decoders"),
+        ("objective", "objectives"),
+        ("metric", "metrics"),
+        ("optimizer", "optimizers"),
+        ("schedule", "schedules"),
+    )
+}
+
+
+@hookspec
+def slotlab_datasets() -> Iterable[Component[Any]]:
+    """Yield datasets.
+
+    `build(config, DatasetContext)` returns a `Dataset`: a sized, indexable collection of
+    `Sample`s. Item i is always the same, in any process. Images are uint8, already
+    cropped and resized; the framework brings them to the spec's value range.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_encoders() -> Iterable[Component[Any]]:
+    """Yield encoders.
+
+    `build(config, EncoderContext)` returns an `nn.Module` with `forward(images_BCHW)` ->
+    features of shape (B, `channels`, *`grid`), where `channels` and `grid` are attributes.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_positions() -> Iterable[Component[Any]]:
+    """Yield position codes.
+
+    `build(config, PositionContext)` returns an `nn.Module` that maps a feature map
+    (B, dim, *grid) to one of the same shape that knows where each position is.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_initializers() -> Iterable[Component[Any]]:
+    """Yield slot initializers.
+
+    `build(config, InitializerContext)` returns an `nn.Module` with `forward(tokens_BND,
+    num_slots=None, *, generator=None)` -> `Slots`, and an attribute `fixed_num_slots`:
+    True if it can make no other number of slots than it was built with. All randomness
+    comes from `generator`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_groupings() -> Iterable[Component[Any]]:
+    """Yield groupings.
+
+    `build(config, GroupingContext)` returns an `nn.Module` with `forward(tokens_BND, slots,
+    *, generator=None)` -> `Grouped`: the slots after the last iteration, and the attention
+    of that iteration, which sums to one over slots.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_decoders() -> Iterable[Component[Any]]:
+    """Yield decoders.
+
+    `build(config, DecoderContext)` returns an `nn.Module` with `forward(slots, *,
+    target_BCHW=None, generator=None)` -> `Decoded`: a prediction of the objective's target
+    and, where the decoder has them, masks that sum to one over slots. `target_BCHW` is for
+    decoders that are taught with the answer (autoregressive, diffusion).
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_objectives() -> Iterable[Component[Any]]:
+    """Yield objectives.
+
+    `build(config, ObjectiveContext)` returns an `Objective`: it says what is to be
+    predicted (`target_shape`, `target`), what a prediction looks like as an image
+    (`to_image`), and computes the `Losses`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_metrics() -> Iterable[Component[Any]]:
+    """Yield metrics.
+
+    `build(config, MetricContext)` returns a `Metric`: called with an `Outcome` of B images
+    it gives B float64 values, one an image; NaN where the metric is not defined.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_optimizers() -> Iterable[Component[Any]]:
+    """Yield optimizers: `build(config, OptimizerContext)` returns a torch optimizer."""
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_schedules() -> Iterable[Component[Any]]:
+    """Yield schedules: `build(config, ScheduleContext)` returns a torch LR scheduler."""
+    raise NotImplementedError

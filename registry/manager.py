@@ -1,0 +1,185 @@
+"""The registry: loads plugins, keeps every component with its source, explains conflicts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from slotlab.registry import hookspecs
+from slotlab.registry.component import Component, suggest
+from slotlab.registry.errors import PluginError
+from slotlab.registry.files import file_source, import_file
+from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT
+
+GROUP = f"{PROJECT}.plugins"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A component, its kind and where it came from (`slotlab 0.1.0`, `my_encoder.py@29c634b1`)."""
+
+    kind: str
+    component: Component[Any]
+    source: str
+    path: Path | None = None
+    """The file, if the component comes from a single-file plugin."""
+
+    @property
+    def identity(self) -> str:
+        """What a run's identity depends on: version, and the content of a single-file plugin."""
+        version = f"{self.kind}:{self.component.name}={self.component.version}"
+        return f"{version}@{self.source.rpartition('@')[2]}" if self.path else version
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An installed plugin that was set aside, and why."""
+
+    source: str
+    reason: str
+
+
+class Registry:
+    """Every component known to one process. An ordinary object: no globals, freely created."""
+
+    def __init__(self) -> None:
+        self._pm = pluggy.PluginManager(PROJECT)
+        self._pm.add_hookspecs(hookspecs)
+        self._found: dict[tuple[str, str], Registered] = {}
+        self.broken: list[Broken] = []
+
+    def add(self, module: ModuleType, *, source: str, path: Path | None = None) -> None:
+        """Register all components of a plugin module, or none.
+
+        Raises:
+            PluginError: for an unknown hook, a hook that does not yield components, a
+                component that breaks the rules, or a name that is taken.
+        """
+        if self._pm.is_registered(module):
+            return
+        self._pm.register(module, name=f"{module.__name__} from {source}")
+        try:
+            self._check_hooks(module, source)
+            new = [
+                Registered(kind, component, source, path) for kind, component in self._collect(module, source)
+            ]
+            self._check_names(new)
+        except PluginError:
+            self._pm.unregister(module)
+            raise
+        self._found.update({(item.kind, item.component.name): item for item in new})
+
+    def add_installed(self, *, strict: bool = False) -> None:
+        """Load the entry points of the group `slotlab.plugins`.
+
+        A package that fails is set aside in `broken`, unless `strict`.
+        """
+        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+            source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+            try:
+                self._add_entry(entry, source)
+            except Exception as error:  # any fault of a stranger's package must not end ours
+                reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+                if strict:
+                    raise PluginError(f"plugin {source} cannot be loaded: {reason}") from error
+                self.broken.append(Broken(source, reason))
+
+    def _add_entry(self, entry: EntryPoint, source: str) -> None:
+        module = entry.load()
+        check_api(module, source)
+        self.add(module, source=source)
+
+    def add_file(self, path: Path) -> None:
+        """Load a single-file plugin that the user named.
+
+        Raises:
+            PluginError: if the file is missing, cannot be imported or breaks the rules.
+        """
+        module = import_file(path)
+        source = file_source(path)
+        check_api(module, source)
+        self.add(module, source=source, path=path.resolve())
+
+    def find(self, kind: str, name: str) -> Registered | None:
+        """Return the component, or None."""
+        return self._found.get((kind, name))
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind, sorted."""
+        return sorted(name for k, name in self._found if k == kind)
+
+    def all(self, kind: str | None = None) -> list[Registered]:
+        """Every component, or those of one kind, by kind and name."""
+        order = list(KINDS)
+        chosen = (item for item in self._found.values() if kind in (None, item.kind))
+        return sorted(chosen, key=lambda item: (order.index(item.kind), item.component.name))
+
+    def explain_unknown(self, kind: str, name: str) -> str:
+        """Say that a name is not known, what was perhaps meant, and which plugins did not load."""
+        names = self.names(kind)
+        text = f"no {kind} is called '{name}'{suggest(name, names)} (available: {', '.join(names) or 'none'})"
+        for item in self.broken:
+            text += f"; plugin not loaded: {item.source} ({item.reason})"
+        return text
+
+    def _check_hooks(self, module: ModuleType, source: str) -> None:
+        known = [kind.hook for kind in KINDS.values()]
+        try:
+            self._pm.check_pending()
+        except pluggy.PluginValidationError as error:
+            ours = [
+                n for n in vars(module) if hasattr(getattr(module, n), f"{PROJECT}_impl") and n not in known
+            ]
+            hook = ours[0] if ours else str(error)
+            hint = f"unknown hook '{hook}'{suggest(hook, known)} (hooks are: {', '.join(known)})"
+            raise PluginError(f"{source}: {hint}") from error
+
+    def _collect(self, module: ModuleType, source: str) -> Iterable[tuple[str, Component[Any]]]:
+        for kind in KINDS.values():
+            for impl in getattr(self._pm.hook, kind.hook).get_hookimpls():
+                if impl.plugin is module:
+                    for component in _call(impl.function, kind.hook, source):
+                        yield kind.name, component
+
+    def _check_names(self, new: list[Registered]) -> None:
+        taken = dict(self._found)
+        for item in new:
+            key = (item.kind, item.component.name)
+            if key in taken:
+                raise PluginError(
+                    f"two plugins provide the {item.kind} '{item.component.name}': "
+                    f"{taken[key].source} and {item.source}; give one of them another name"
+                )
+            taken[key] = item
+
+
+def _call(function: Any, hook: str, source: str) -> list[Component[Any]]:
+    result = function()
+    if isinstance(result, Component) or not isinstance(result, Iterable):
+        raise PluginError(f"{source}: {hook} must yield components; write 'yield', not 'return'")
+    components = list(result)
+    for component in components:
+        if not isinstance(component, Component):
+            raise PluginError(f"{source}: {hook} yielded {component!r}, which is not a Component")
+        complaints = component.complaints()
+        if complaints:
+            raise PluginError(f"{source}: component '{component.name}': {'; '.join(complaints)}")
+    return components
+
+
+def check_api(module: ModuleType, source: str) -> None:
+    """Refuse a plugin module that was not written for this version of the hooks."""
+    found = getattr(module, "SLOTLAB_API", None)
+    if found is None:
+        raise PluginError(
+            f"{source} does not say which hooks it was written for; add the line 'SLOTLAB_API = {API_VERSION}'"
+        )
+    if found != API_VERSION:
+        raise PluginError(
+            f"{source} was written for hooks of version {found}, and this is version {API_VERSION}; "
+            f"see CHANGELOG.md for what changed, then write 'SLOTLAB_API = {API_VERSION}'"
+        )

@@ -1,0 +1,79 @@
+"""`encoder: {name: cnn, channels: [64]}` as a pydantic type.
+
+A `Ref` is a component chosen by name together with its validated settings. The registry
+comes from pydantic's validation context, so there is no global one. Refs may be nested
+in a component's own Config.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from slotlab.registry.component import ComponentConfig, custom_error
+from slotlab.registry.hookspecs import KINDS
+from slotlab.registry.manager import Registered, Registry
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A chosen component and its settings."""
+
+    registered: Registered
+    config: ComponentConfig
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.registered.component.name
+
+    def build(self, context: Any) -> Any:
+        """Make the object. Raises `ComponentError` where settings and context do not fit."""
+        return self.registered.component.build(self.config, context)
+
+    def dump(self, **options: Any) -> dict[str, Any]:
+        """The block as it stands in a spec: `{"name": ..., **settings}`."""
+        return {"name": self.name, **self.config.model_dump(mode="json", **options)}
+
+
+@dataclass(frozen=True)
+class RefTo:
+    """Annotates a `Ref` with its kind: `Annotated[Ref, RefTo("encoder")]`."""
+
+    kind: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate a name, a block or a finished Ref."""
+        return core_schema.with_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(_serialize, info_arg=True),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Point to the definition that lists every component of the kind."""
+        return {"$ref": f"#/$defs/{KINDS[self.kind].plural}"}
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Ref:
+        if isinstance(value, Ref):
+            return value
+        registry: Registry = info.context["registry"]
+        block = {"name": value} if isinstance(value, str) else value
+        if not isinstance(block, Mapping) or not isinstance(block.get("name"), str):
+            names = ", ".join(registry.names(self.kind))
+            message = f"write '{self.kind}: NAME', or a mapping with a 'name' key (names: {names})"
+            raise custom_error("component_block", message)
+        registered = registry.find(self.kind, block["name"])
+        if registered is None:
+            raise custom_error("unknown_component", registry.explain_unknown(self.kind, block["name"]))
+        settings = {key: item for key, item in block.items() if key != "name"}
+        config = registered.component.config.model_validate(settings, context=info.context)
+        return Ref(registered, config)
+
+
+def _serialize(ref: Ref, info: core_schema.SerializationInfo) -> dict[str, Any]:
+    return ref.dump(exclude_defaults=info.exclude_defaults, context=info.context)

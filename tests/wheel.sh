@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Build a wheel, install it in an empty environment, and run the suite there from an empty
+# folder, so that nothing is imported from the source tree.
+set -euo pipefail
+repo=$(cd "$(dirname "$0")/.." && pwd)
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+"${PYTHON:-python3}" -m venv "$place/venv"
+"$place/venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$place/dist" "$repo"
+wheel=$(ls "$place"/dist/slotlab-*.whl)
+"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel}[test]"
+mkdir "$place/empty"
+cd "$place/empty"
+"$place/venv/bin/slotlab" list >list.txt
+"$place/venv/bin/python" -m pytest -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider "$repo/tests" "$@"
