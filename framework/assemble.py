@@ -108,14 +108,14 @@ class Builder:
 def build_model(spec: ExperimentSpec) -> SlotModel:
     """Build the model with weights drawn from the spec's seed.
 
-    torch's global generator is left as it was.
+    torch's global generators are left as they were.
 
     Raises:
         SlotlabError: if parts do not fit; `check_parts` says so with lines beforehand.
     """
     builder = Builder(spec)
-    with torch.random.fork_rng():
-        torch.manual_seed(spec.seed)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
+        torch.default_generator.manual_seed(spec.seed)
         model = builder.model()
     if model is None:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))

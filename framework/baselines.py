@@ -5,6 +5,7 @@ labels (B, H, W) from 0 to at most K-1.
 """
 
 from collections.abc import Callable, Mapping
+from math import isqrt
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ def one_segment(images_BCHW: Tensor, num_segments: int) -> Tensor:
 def position_grid(images_BCHW: Tensor, num_segments: int) -> Tensor:
     """The image cut into a grid of at most K equal tiles, as square as possible."""
     batch, _, rows, columns = images_BCHW.shape
-    down = max(d for d in range(1, int(num_segments**0.5) + 1))
+    down = isqrt(num_segments)
     across = num_segments // down
     y_H = torch.arange(rows, device=images_BCHW.device) * down // rows
     x_W = torch.arange(columns, device=images_BCHW.device) * across // columns

@@ -37,7 +37,7 @@ def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]
     if wanted not in (None, trained) and model.initializer.fixed_num_slots:
         name = spec.model.initializer.name
         text = (
-            f"the initializer '{name}' learns one vector for each of {trained} slots and cannot make {wanted}; "
+            f"the initializer '{name}' is made for {trained} slots and cannot make {wanted}; "
             f"leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
         )
         yield PathProblem(("evaluation", "slots"), text)
@@ -84,6 +84,8 @@ class _Walk:
 
         self.path = ("model", "projection", "position")
         tokens_BND = model.projection(features_BCHW)
+        token_dim = spec.model.projection.dim or dim
+        expect(tokens_BND, (2, encoder.grid[0] * encoder.grid[1], token_dim), "tokens")
 
         self.path = ("model", "initializer")
         initial = model.initializer(tokens_BND, None, generator=None)
@@ -107,7 +109,9 @@ class _Walk:
             expect(decoded.prediction_BCHW, (2, target.channels, *target.size), "the prediction")
         if decoded.masks_BKHW is not None:
             expect(decoded.masks_BKHW[:, :, 0, 0], (2, slots), "masks, at each pixel,")
-        elif spec.evaluation.mask_source == "decoder":
+        losses = model.objective.loss(decoded, target_BCHW)
+        expect(losses.total, (), "the objective's loss")
+        if decoded.masks_BKHW is None and spec.evaluation.mask_source == "decoder":
             self.path = ("evaluation", "mask_source")
             name = spec.model.decoder.name
             raise ComponentError(f"the decoder '{name}' has no masks; write 'mask_source: attention'")

@@ -31,9 +31,14 @@ def load_dataset(spec: ExperimentSpec, split: str) -> Dataset:
     return dataset
 
 
+def mix(seed: int, number: int) -> int:
+    """Return the seed of stream `number` of a spec's seed, in the range that torch takes."""
+    return (seed * 1_000_003 + number) % 2**63
+
+
 def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
     """Return the order in which an epoch visits the samples: the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed(mix(seed, epoch))
     order: list[int] = torch.randperm(length, generator=generator).tolist()
     return order
 
@@ -71,22 +76,41 @@ class Loader:
             batch_sampler=groups,
             num_workers=self.workers,
             collate_fn=list,
-            pin_memory=False,
+            generator=torch.Generator(),  # its own: else each epoch draws from torch's global one
         )
+        masked: bool | None = None
         for samples in loader:
+            masked = check_samples(samples, masked)
             yield self._batch(samples)
 
     def _batch(self, samples: list[Sample]) -> Batch:
         images_BCHW = torch.stack([sample.image_CHW for sample in samples]).to(self.device)
         masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
-        if masks and len(masks) != len(samples):
-            without = next(sample.id for sample in samples if sample.mask_HW is None)
-            raise SlotlabError(f"some samples have masks and {without} has none; give all of them or none")
         return Batch(
             images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=torch.channels_last),
             masks_BHW=torch.stack(masks).to(self.device) if masks else None,
             ids=tuple(sample.id for sample in samples),
         )
+
+
+def check_samples(samples: list[Sample], masked: bool | None) -> bool:
+    """Return whether these samples have masks, as those before had (None: there were none before).
+
+    Raises:
+        SlotlabError: for images or masks that are not as the contract says.
+    """
+    for sample in samples:
+        image, mask = sample.image_CHW, sample.mask_HW
+        if image.dtype != torch.uint8:
+            raise SlotlabError(f"the image of {sample.id} is {image.dtype}; a dataset gives torch.uint8")
+        if mask is not None and mask.dtype != torch.int64:
+            raise SlotlabError(f"the mask of {sample.id} is {mask.dtype}; a dataset gives torch.int64")
+        if masked not in (None, mask is not None):
+            has, others = ("no mask", "have one") if masked else ("a mask", "have none")
+            raise SlotlabError(f"{sample.id} has {has} and samples before it {others}; give all of them or none")
+        masked = mask is not None
+    assert masked is not None
+    return masked
 
 
 def make_loader(spec: ExperimentSpec, split: str, *, batch_size: int, device: torch.device) -> Loader:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Metric, Outcome, missing
 from slotlab.framework.data import Loader
-from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.model import SlotModel, masks_at, streams
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.train import first_images
 
@@ -115,8 +115,7 @@ def model_outcome(
 ) -> Outcome:
     """Run the model in evaluation mode; image `positions[i]` of the split draws from its own stream."""
     model.eval()
-    device = batch.images_BCHW.device
-    noise = [Generator(device).manual_seed(spec.seed * 1_000_003 + position) for position in positions]
+    noise = streams(spec.seed, positions, batch.images_BCHW.device)
     output = model(batch.images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
     size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
     masks_BKHW = masks_at(output, spec.evaluation.mask_source, size)

@@ -65,9 +65,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def place(model: SlotModel, device: torch.device) -> SlotModel:
-    """Move a model to a device, its 4-D weights channels last: convolutions run 1.6 times as fast on a CPU."""
+    """Move a model to a device, its weights channels last: convolutions run faster so."""
     model.to(device)
-    placed: SlotModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed: SlotModel = model.to(memory_format=torch.channels_last)
     return placed
 
 

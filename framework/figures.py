@@ -1,11 +1,12 @@
 """The figures of a run, as PNG: curves of loss and learning rate, panels of images.
 
 Slot colors are the same in every figure: slot k has color k of the palette of Okabe and
-Ito (2008), made for color-blind readers, continued in lighter and darker tones.
+Ito (2008), made for color-blind readers, continued in lighter and duller tones.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ OKABE_ITO = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "
 
 
 def palette(size: int) -> NDArray[np.uint8]:
-    """Return RGB colors (size, 3): Okabe and Ito's eight, then the same lighter, then darker."""
+    """Return RGB colors (size, 3): Okabe and Ito's eight, then lighter, then duller; from 24 on again."""
     base = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in OKABE_ITO], dtype=np.float64)
-    tones = [base, base * 0.5 + 127.5, base * 0.55]
+    tones = [base, base * 0.5 + 127.5, base * 0.5 + 48.0]
     colors = np.concatenate([tones[i % 3] for i in range(-(-size // len(base)))])
     return colors[:size].round().astype(np.uint8)
 
@@ -119,7 +120,7 @@ def draw_learning_rate(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axis = _axes("learning rate")
     lines = [line for line in log if line["kind"] == "train"]
     axis.plot([line["step"] for line in lines], [line["lr"] for line in lines], color=OKABE_ITO[5])
-    for before, after in zip(lines, lines[1:], strict=False):
+    for before, after in pairwise(lines):
         if before["phase"] != after["phase"]:
             axis.axvline(before["step"], color="gray", linewidth=0.8, linestyle=":")
     axis.set_ylim(bottom=0)

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from slotlab.framework.contracts import Batch, Losses, OptimizerContext, ScheduleContext
 from slotlab.framework.data import Loader, permutation
-from slotlab.framework.model import SlotModel
+from slotlab.framework.model import Noise, SlotModel, streams
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec, PhaseSpec
 from slotlab.registry import SlotlabError
@@ -166,7 +166,7 @@ def train_step(
     return losses
 
 
-def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Generator) -> Losses:
+def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Noise) -> Losses:
     """Compute the loss of a batch, in the spec's precision."""
     mixed = spec.training.precision == "bfloat16"
     with torch.autocast(batch.images_BCHW.device.type, dtype=torch.bfloat16, enabled=mixed):
@@ -176,11 +176,11 @@ def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Ge
 
 @torch.no_grad()
 def validate(spec: ExperimentSpec, model: SlotModel, loader: Loader) -> float:
-    """Return the mean loss over the images of the evaluation split, with fixed slot noise."""
+    """Return the mean loss over the images of the evaluation split, each with its own fixed slot noise."""
     model.eval()
-    noise = Generator(loader.device).manual_seed(spec.seed)
     total, images = 0.0, 0
     for batch in first_images(loader, spec.evaluation.max_images):
+        noise = streams(spec.seed, range(images, images + len(batch.ids)), loader.device)
         total += float(forward_loss(spec, model, batch, noise).total) * len(batch.ids)
         images += len(batch.ids)
     return total / images

@@ -84,11 +84,10 @@ def print_result(result: dict[str, Any]) -> None:
     """Print a table of methods by metrics, and where everything lies."""
     console = Console()
     if "methods" in result:
-        masks = f"masks from the {result['mask_source']}"
-        title = f"{result['dataset']} {result['split']}: {result['images']} images of {result['image_size']} pixels, {masks}"
+        title = "{dataset} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
         names = list(dict.fromkeys(name for metrics in result["methods"].values() for name in metrics))
         table = Table(
-            "method", *names, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold"
+            "method", *names, title=title.format(**result), title_justify="left", box=None, pad_edge=False, header_style="bold"
         )
         for method, metrics in result["methods"].items():
             table.add_row(method, *(cell(metrics.get(name)) for name in names))

@@ -88,7 +88,12 @@ class ScenesDataset:
             self._kept[index] = self._sample(index)
         kept = self._kept[index]
         assert kept.mask_HW is not None
-        return replace(kept, image_CHW=kept.image_CHW.clone(), mask_HW=kept.mask_HW.long())
+        # Copied by numpy: torch would start threads for it, which is slow where cores are busy.
+        return replace(
+            kept,
+            image_CHW=torch.from_numpy(kept.image_CHW.numpy().copy()),
+            mask_HW=torch.from_numpy(kept.mask_HW.numpy().astype(np.int64)),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pictures behind: a worker makes its own, which are the same."""

@@ -5,6 +5,7 @@ ResNet-18: nothing is strided or pooled, and every convolution has a bias.
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated
 
 from annotated_types import Len
@@ -64,8 +65,7 @@ class ResNet18StyleEncoder(nn.Module):
             nn.ReLU(),
         )
         widths = (config.stem, *config.blocks)
-        pairs = zip(widths, widths[1:], strict=False)
-        self.blocks = nn.Sequential(*(Block(before, after, config.kernel_size) for before, after in pairs))
+        self.blocks = nn.Sequential(*(Block(*pair, config.kernel_size) for pair in pairwise(widths)))
         self.channels = widths[-1]
         self.grid = context.image_size
 

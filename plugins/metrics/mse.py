@@ -5,6 +5,7 @@ value on [0, 1] images; compare only within one range.
 """
 
 from collections.abc import Iterable
+from math import inf
 
 from torch import Tensor
 
@@ -20,11 +21,11 @@ class MSE:
     """Mean over channels and pixels of the squared difference to the image."""
 
     higher_is_better = False
+    bounds = (0.0, inf)  # a reconstruction may leave the value range
     needs = frozenset({"reconstructions_BCHW"})
 
     def __init__(self, config: MSEConfig, context: MetricContext):
-        low, high = context.value_range
-        self.bounds = (0.0, (high - low) ** 2)
+        pass
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""

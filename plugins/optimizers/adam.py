@@ -1,7 +1,9 @@
 """Adam. Source: Kingma and Ba 2015, algorithm 1."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
+from annotated_types import Ge, Lt
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch.optim import Adam
 
@@ -9,10 +11,13 @@ from slotlab.framework.contracts import OptimizerContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
 class AdamConfig(ComponentConfig):
     """Settings of Adam; torch's defaults."""
 
-    betas: tuple[NonNegativeFloat, NonNegativeFloat] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""

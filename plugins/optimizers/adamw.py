@@ -1,7 +1,9 @@
 """AdamW: Adam with weight decay apart from the gradient. Source: Loshchilov and Hutter 2019."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
+from annotated_types import Ge, Lt
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch.optim import AdamW
 
@@ -9,10 +11,13 @@ from slotlab.framework.contracts import OptimizerContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
 class AdamWConfig(ComponentConfig):
     """Settings of AdamW; torch's defaults."""
 
-    betas: tuple[NonNegativeFloat, NonNegativeFloat] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from slotlab.framework.clevrtex_tree import Files, read_image
-from slotlab.framework.contracts import Dataset, DatasetContext
+from slotlab.framework.contracts import Dataset, DatasetContext, Size
 from slotlab.plugins.datasets.clevrtex import CLEVRTexConfig, CLEVRTexDataset, slotlab_datasets
 from slotlab.registry import ComponentError, SlotlabError
 
@@ -28,9 +28,7 @@ needs_real = pytest.mark.skipif(
 HINT = "--set data.dataset.root=DIR"
 
 
-def build(
-    root: Path, split: str = "all", size: tuple[int, int] = (128, 128), **settings: Any
-) -> CLEVRTexDataset:
+def build(root: Path, split: str = "all", size: Size = (128, 128), **settings: Any) -> CLEVRTexDataset:
     context = DatasetContext(split=split, image_size=size)
     return CLEVRTexDataset(CLEVRTexConfig.model_validate({"root": str(root), **settings}), context)
 
@@ -41,7 +39,7 @@ def complaint(root: Path, split: str = "all", **settings: Any) -> tuple[str, str
     return str(caught.value), caught.value.field
 
 
-def write_scene(folder: Path, variant: str, index: int, num_objects: int, visible: int | None = None) -> Path:
+def write_scene(folder: Path, variant: str, index: int, num_objects: int, visible: int | None = None) -> None:
     """An image of noise with random alpha, a mask of `visible` upright bars, and the JSON."""
     rng = np.random.default_rng(index)
     place = folder / str(index // 1000)
@@ -59,20 +57,14 @@ def write_scene(folder: Path, variant: str, index: int, num_objects: int, visibl
         {"shape": "cube", "size": "small", "material": f"m{i}", "index": i, "rotation": 1.5, "color": "gray"}
         for i in range(1, num_objects + 1)
     ]
-    metadata = {
-        "num_objects": num_objects,
-        "image_index": index,
-        "ground_material": "soil",
-        "objects": objects,
-    }
+    metadata = {"num_objects": num_objects, "ground_material": "soil", "objects": objects}
     (place / f"{stem}.json").write_text(json.dumps(metadata))
-    return place / f"{stem}.png"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """20 scenes in two folders, with 3 to 10 objects: 3, 4, ..., 10, 3, ..."""
-    for position, index in enumerate([*range(990, 1010)]):
+    for position, index in enumerate(range(990, 1010)):
         write_scene(tmp_path / "clevrtex_full", "full", index, 3 + position % 8)
     return tmp_path
 
@@ -105,12 +97,9 @@ def assert_equals_reference(dataset: CLEVRTexDataset, paths: list[Path], crop: i
         np.testing.assert_array_equal(sample.mask_HW.numpy(), mask)
 
 
-# --- pixels ------------------------------------------------------------------------------
-
-
 @needs_sample
 @pytest.mark.parametrize(("crop", "size"), [(192, (128, 128)), (None, (64, 96))])
-def test_every_pixel_of_the_sample_is_the_official_loaders(crop: int | None, size: tuple[int, int]) -> None:
+def test_every_pixel_of_the_sample_is_the_official_loaders(crop: int | None, size: Size) -> None:
     paths = sorted((SAMPLE / "clevrtex_full" / "0").glob("CLEVRTEX_full_??????.png"))
     assert len(paths) == 240
     assert_equals_reference(build(SAMPLE, size=size, crop=crop), paths, crop)
@@ -143,12 +132,9 @@ def test_real_pictures_are_read_as_the_official_loader_does(name: str) -> None:
 
 @pytest.mark.parametrize("crop", [192, 191, 240, None])
 @pytest.mark.parametrize("size", [(128, 128), (48, 80), (192, 192)])
-def test_pixels_of_a_written_tree(root: Path, crop: int | None, size: tuple[int, int]) -> None:
+def test_pixels_of_a_written_tree(root: Path, crop: int | None, size: Size) -> None:
     paths = sorted(root.rglob("CLEVRTEX_full_??????.png"), key=lambda path: path.name)
     assert_equals_reference(build(root, crop=crop, size=size), paths, crop)
-
-
-# --- what is in it -----------------------------------------------------------------------
 
 
 def test_is_a_dataset_that_knows_its_objects(root: Path) -> None:
@@ -165,12 +151,8 @@ def test_is_a_dataset_that_knows_its_objects(root: Path) -> None:
 
 def test_splits_are_by_sorted_index(root: Path) -> None:
     ids = {split: [int(s.id[-6:]) for s in build(root, split)] for split in ("test", "val", "train", "all")}
-    assert ids == {
-        "test": [990, 991],
-        "val": [992, 993],
-        "train": list(range(994, 1010)),
-        "all": list(range(990, 1010)),
-    }
+    train, everything = list(range(994, 1010)), list(range(990, 1010))
+    assert ids == {"test": [990, 991], "val": [992, 993], "train": train, "all": everything}
 
 
 def test_every_split_of_outd_is_all_of_it(tmp_path: Path) -> None:
@@ -209,9 +191,6 @@ def test_travels_to_another_process(root: Path) -> None:
 def test_component_is_offered() -> None:
     [component] = slotlab_datasets()
     assert (component.name, component.version, component.complaints()) == ("clevrtex", 1, [])
-
-
-# --- complaints --------------------------------------------------------------------------
 
 
 def test_missing_root(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""`python -m slotlab.framework.cli` is the `slotlab` command."""
+
+from slotlab.framework.cli.main import main
+
+main()

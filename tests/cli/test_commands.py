@@ -1,0 +1,199 @@
+"""The slotlab command as a person uses it: results, JSON, mistakes without tracebacks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from slotlab.framework.cli import main as cli
+
+SMALL = [
+    "--set=data.dataset.num_train=4",
+    "--set=data.dataset.num_val=2",
+    "--set=training.phases=[{steps: 2, lr: 1e-3}]",
+    "--set=training.batch_size=2",
+    "--set=training.log_every=1",
+    "--set=evaluation.baselines=[one_segment, position_grid]",
+]
+
+
+@pytest.fixture
+def slotlab(monkeypatch, capsys):
+    """Run the command in this process; return (exit code, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["slotlab", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from slotlab.framework.cli.main import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert "evaluate" in result.stdout
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_version(slotlab):
+    code, out, _ = slotlab("--version")
+    assert code == 0
+    assert out.startswith("slotlab 0.")
+
+
+def test_list_shows_every_component_and_json_agrees(slotlab, registry):
+    _, out, _ = slotlab("list")
+    names = {item.component.name for item in registry.all()}
+    for name in names:
+        assert name in out
+    _, text, _ = slotlab("list", "--json", "-")
+    assert {item["name"] for item in json.loads(text)["components"]} == names
+
+
+def test_list_of_a_kind_takes_singular_and_plural(slotlab):
+    _, one, _ = slotlab("list", "encoder", "--json", "-")
+    _, many, _ = slotlab("list", "encoders", "--json", "-")
+    assert json.loads(one) == json.loads(many)
+    assert {item["kind"] for item in json.loads(one)["components"]} == {"encoder"}
+
+
+def test_list_of_an_unknown_kind(slotlab):
+    code, out, err = slotlab("list", "encodr")
+    assert (code, out) == (1, "")
+    kinds = "dataset, encoder, position, initializer, grouping, decoder, objective, metric, optimizer, schedule"
+    assert err == f"error: no kind is called 'encodr'; did you mean 'encoder'? (kinds: {kinds})\n"
+
+
+def test_show_a_component(slotlab):
+    _, out, _ = slotlab("show", "encoder", "cnn")
+    assert "kernel_size" in out
+    _, text, _ = slotlab("show", "encoder", "cnn", "--json", "-")
+    settings = {item["name"]: item for item in json.loads(text)["settings"]}
+    assert settings["channels"]["default"] == [64, 64, 64, 64]
+    assert settings["kernel_size"]["description"].startswith("Side of every kernel")
+
+
+def test_show_an_unknown_component(slotlab):
+    code, _, err = slotlab("show", "encoder", "cn")
+    assert code == 1
+    assert err == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, timm)\n"
+
+
+def test_show_wants_one_or_two_words(slotlab):
+    code, _, err = slotlab("show", "a", "b", "c")
+    assert (code, err) == (1, "error: write 'slotlab show SPEC' or 'slotlab show KIND NAME'\n")
+
+
+def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
+    _, out, _ = slotlab("show", "slotlab:demo")
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(out)
+    _, again, _ = slotlab("show", copy)
+    assert again == out
+    assert "# run id: " in out
+
+
+def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("extends: slotlab:demo\nmodel:\n  slotz: 3\n")
+    code, out, err = slotlab("validate", "slotlab:demo", wrong)
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [
+        "slotlab:demo: valid",
+        f"error: {wrong}:3: model.slotz: unknown key; did you mean 'slots'? "
+        "(keys here: slots, slot_dim, encoder, projection, initializer, grouping, decoder)",
+        f"{wrong}: 1 error",
+    ]
+
+
+def test_validate_json(slotlab, tmp_path):
+    code, out, _ = slotlab("validate", "slotlab:demo", tmp_path / "none.yaml", "--json", "-")
+    good, bad = json.loads(out)
+    assert code == 1
+    assert good["valid"]
+    assert bad["errors"] == [
+        f"there is no spec file {tmp_path / 'none.yaml'} (specs that come with slotlab: slotlab:NAME)"
+    ]
+
+
+def test_schema_goes_to_stdout_or_a_file(slotlab, tmp_path):
+    _, out, _ = slotlab("schema")
+    slotlab("schema", "--json", tmp_path / "schema.json")
+    assert json.loads(out) == json.loads((tmp_path / "schema.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small run, trained by the command in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    program = [sys.executable, "-m", "slotlab.framework.cli"]
+    words = ["train", "slotlab:demo", "--run", "run", "--json", "train.json", *SMALL]
+    result = subprocess.run([*program, *words], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_train_prints_the_model_beside_the_baselines(trained):
+    folder, result = trained
+    assert "training 'demo' on" in result.stderr
+    for word in ("method", "ari", "fg_ari", "mse", "model", "one_segment", "position_grid", "figure: run/figures/loss.png"):
+        assert word in result.stdout
+    data = json.loads((folder / "train.json").read_text())
+    assert data["status"] == "done"
+    assert data["methods"]["model"]["ari"]["count"] == 2
+
+
+def test_evaluate_gives_the_same_numbers_again(trained, slotlab, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    first = json.loads(Path("train.json").read_text())["methods"]
+    code, out, _ = slotlab("evaluate", "run", "--json", "-")
+    assert code == 0
+    assert json.loads(out)["methods"] == first
+    _, out, _ = slotlab("evaluate", "run", "--set", "evaluation.batch_size=1", "--json", "-")
+    for method, metrics in json.loads(out)["methods"].items():
+        for name, values in metrics.items():
+            assert values["mean"] == pytest.approx(first[method][name]["mean"], abs=1e-6)
+
+
+def test_train_refuses_a_folder_that_holds_a_run(trained, slotlab, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, out, err = slotlab("train", "slotlab:demo", "--run", "run", *SMALL)
+    assert (code, out) == (1, "")
+    message = "error: run holds a run already (done); give --overwrite to train it again, or --run DIR"
+    assert err.splitlines()[-1] == message
+
+
+def test_evaluate_without_a_run(slotlab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = slotlab("evaluate", "nothing")
+    assert (code, err) == (1, "error: nothing is no run folder: it has no spec.yaml\n")
+
+
+def test_unknown_device(slotlab):
+    code, _, err = slotlab("train", "slotlab:demo", "--device", "tpu9x")
+    assert (code, err) == (1, "error: there is no device 'tpu9x'; write auto, cpu, cuda or cuda:1\n")
+
+
+def test_file_that_cannot_be_written(slotlab, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = slotlab("schema", "--json", tmp_path / "file" / "x.json")
+    assert code == 1
+    assert err.startswith(f"error: {tmp_path / 'file'}")
+    assert "Traceback" not in err
+
+
+def test_broken_plugin_file_is_fatal_and_named(slotlab, tmp_path):
+    plugin = tmp_path / "broken_one.py"
+    plugin.write_text("import nothing_of_that_name\n")
+    code, _, err = slotlab("list", "--plugin", plugin)
+    assert code == 1
+    expected = f"error: plugin file {plugin} cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' (line 1)\n"
+    assert err == expected

@@ -1,0 +1,52 @@
+"""The three folders are the packages slotlab.*, whole, and under no other name."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("registry", "framework", "plugins")
+
+
+def modules(layer):
+    package = importlib.import_module(f"slotlab.{layer}")
+    return [item.name for item in pkgutil.walk_packages(package.__path__, prefix=f"slotlab.{layer}.")]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_source_file_is_installed_and_imports(layer):
+    sources = {path.relative_to(ROOT).with_suffix("") for path in (ROOT / layer).rglob("*.py")}
+    expected = {"slotlab." + ".".join(path.parts).removesuffix(".__init__") for path in sources}
+    found = {f"slotlab.{layer}", *modules(layer)}
+    assert found == expected
+    for name in found:
+        importlib.import_module(name)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_refuses_to_be_imported_under_its_bare_name(layer):
+    result = subprocess.run([sys.executable, "-c", f"import {layer}"], cwd=ROOT, capture_output=True, text=True)
+    message = f"ImportError: this folder is the package slotlab.{layer}, but it was imported as '{layer}'"
+    assert result.stderr.splitlines()[-1] == message
+
+
+def test_specs_are_installed():
+    shipped = resources.files("slotlab.experiments")
+    installed = {str(path.relative_to(str(shipped))) for path in Path(str(shipped)).rglob("*.yaml")}
+    assert installed == {str(path.relative_to(ROOT / "experiments")) for path in (ROOT / "experiments").rglob("*.yaml")}
+
+
+def test_the_package_is_typed_and_licensed():
+    for layer in LAYERS:
+        assert resources.files(f"slotlab.{layer}").joinpath("py.typed").is_file()
+    assert metadata.metadata("slotlab")["License-Expression"] == "Apache-2.0"
+
+
+def test_the_registry_layer_works_without_torch():
+    code = "import sys; sys.modules['torch'] = None; sys.modules['numpy'] = None; import slotlab.registry"
+    subprocess.run([sys.executable, "-c", code], check=True)
