@@ -4,7 +4,6 @@ The whole model is built on the meta device, where tensors have shapes and no va
 and two images are passed through, part by part.
 """
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +20,7 @@ from slotlab.registry import ComponentError, SlotlabError
 def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
     """Return every way in which the parts of a spec do not fit together."""
     builder = Builder(spec)
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # loading weights into tensors without values warns
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = builder.model()
         builder.metrics()
         if model is not None:
@@ -109,12 +107,13 @@ class _Walk:
             expect(decoded.prediction_BCHW, (2, target.channels, *target.size), "the prediction")
         if decoded.masks_BKHW is not None:
             expect(decoded.masks_BKHW[:, :, 0, 0], (2, slots), "masks, at each pixel,")
-        losses = model.objective.loss(decoded, target_BCHW)
-        expect(losses.total, (), "the objective's loss")
-        if decoded.masks_BKHW is None and spec.evaluation.mask_source == "decoder":
+        elif spec.evaluation.mask_source == "decoder":
             self.path = ("evaluation", "mask_source")
             name = spec.model.decoder.name
             raise ComponentError(f"the decoder '{name}' has no masks; write 'mask_source: attention'")
+
+        self.path = ("objective",)
+        expect(model.objective.loss(decoded, target_BCHW).total, (), "the loss")
 
 
 def expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:

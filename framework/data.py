@@ -1,10 +1,10 @@
 """From a dataset's samples to batches on a device, in an order fixed by the seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, Dataset, DatasetContext, Sample
@@ -38,9 +38,14 @@ def mix(seed: int, number: int) -> int:
 
 def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
     """Return the order in which an epoch visits the samples: the same for the same seed."""
-    generator = torch.Generator().manual_seed(mix(seed, epoch))
+    generator = Generator().manual_seed(mix(seed, epoch))
     order: list[int] = torch.randperm(length, generator=generator).tolist()
     return order
+
+
+def streams(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
+    """Return one random stream for each image, by its position in the split."""
+    return [Generator(device).manual_seed(mix(seed, position)) for position in positions]
 
 
 def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -76,7 +81,7 @@ class Loader:
             batch_sampler=groups,
             num_workers=self.workers,
             collate_fn=list,
-            generator=torch.Generator(),  # its own: else each epoch draws from torch's global one
+            generator=Generator(),  # its own: else each epoch draws from torch's global one
         )
         masked: bool | None = None
         for samples in loader:

@@ -22,7 +22,8 @@ def slotlab_version() -> str:
 def builtin_modules() -> list[ModuleType]:
     """Import every module under `slotlab.plugins`: a new file there needs no list."""
     package = importlib.import_module(BUILTINS)
-    found = pkgutil.walk_packages(package.__path__, prefix=f"{BUILTINS}.")
+    raising = importlib.import_module  # walk_packages swallows the ImportError of a package; raise it again
+    found = pkgutil.walk_packages(package.__path__, prefix=f"{BUILTINS}.", onerror=raising)
     return [importlib.import_module(item.name) for item in found if not item.ispkg]
 
 

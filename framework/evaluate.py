@@ -17,8 +17,8 @@ from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Metric, Outcome, missing
-from slotlab.framework.data import Loader
-from slotlab.framework.model import SlotModel, masks_at, streams
+from slotlab.framework.data import Loader, streams
+from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.train import first_images
 

@@ -111,7 +111,7 @@ def draw_loss(log: Sequence[Mapping[str, Any]], path: Path) -> None:
         if points:
             axis.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=3, label=kind)
     axis.set_yscale("log")
-    axis.legend(frameon=False)
+    axis.legend(handles=axis.get_lines(), frameon=False)
     _save(figure, path)
 
 

@@ -1,6 +1,6 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, Grouped, MaskSource, ModelOutput, Objective, Slots
-from slotlab.framework.data import mix
 
 
 class Projection(nn.Module):
@@ -117,11 +116,6 @@ class SlotModel(nn.Module):
             target_BCHW=target_BCHW,
             grid=(rows, columns),
         )
-
-
-def streams(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
-    """Return one stream for each image, by its position in the split."""
-    return [Generator(device).manual_seed(mix(seed, position)) for position in positions]
 
 
 def first(generator: Noise) -> Generator | None:

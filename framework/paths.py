@@ -17,13 +17,25 @@ class SpecString(str):
         string.folder = folder
         return string
 
+    def __getnewargs__(self) -> tuple[str, Path]:  # type: ignore[override]
+        """Copy and pickle with the folder."""
+        return str(self), self.folder
+
+
+def expand(text: str) -> Path:
+    """Replace a leading `~`; as in a shell, one that stands for no user stays."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
 
 def resolve(value: Any) -> Any:
     """Return an absolute path for a string from a spec; anything else as it is."""
     if not isinstance(value, str):
         return value
     folder = value.folder if isinstance(value, SpecString) else Path()
-    return (folder / Path(value).expanduser()).absolute()
+    return (folder / expand(value)).absolute()
 
 
 SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return_type=str)]

@@ -10,6 +10,7 @@ RUN/evaluation/          one folder for each dataset and split: images.csv, summ
 RUN/figures/             PNG
 """
 
+import io
 import json
 import os
 import shutil
@@ -23,6 +24,21 @@ import yaml
 
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
+
+FORMAT = 1
+"""Version of the checkpoint's shape."""
+
+WRITTEN = (
+    "spec.yaml",
+    "plugins",
+    "provenance.json",
+    "status.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "evaluation",
+    "figures",
+)
+"""Everything in a run's folder that is slotlab's own."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -83,6 +99,7 @@ class RunFolder:
                 anything else.
         """
         run = cls(path)
+        plugins = {file.name: file.read_bytes() for file in spec.plugins}  # which may lie in the folder
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if not run.spec.is_file():
                 raise SlotlabError(f"{path} exists and is no run folder; choose another with --run DIR")
@@ -91,9 +108,13 @@ class RunFolder:
                 raise SlotlabError(
                     f"{path} holds a run already ({state}); give --overwrite to train it again, or --run DIR"
                 )
-            shutil.rmtree(path)
+            run._clear()
         path.mkdir(parents=True, exist_ok=True)
-        run._write_spec(spec)
+        for name, content in plugins.items():
+            write_atomically(path / "plugins" / name, content)
+        data = spec.model_dump(mode="json")
+        data["plugins"] = [f"plugins/{name}" for name in plugins]
+        write_atomically(run.spec, yaml.safe_dump(data, sort_keys=False).encode())
         return run
 
     @classmethod
@@ -110,14 +131,14 @@ class RunFolder:
             raise SlotlabError(f"{path} is no run folder: it has no spec.yaml{known}")
         return run
 
-    def _write_spec(self, spec: ExperimentSpec) -> None:
-        data = spec.model_dump(mode="json")
-        for index, plugin in enumerate(spec.plugins):
-            copy = self.path / "plugins" / plugin.name
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(plugin, copy)
-            data["plugins"][index] = f"plugins/{plugin.name}"
-        write_atomically(self.spec, yaml.safe_dump(data, sort_keys=False).encode())
+    def _clear(self) -> None:
+        """Remove what a run writes, and nothing that a user may have put beside it."""
+        for name in WRITTEN:
+            entry = self.path / name
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
 
     def write_provenance(self, facts: Mapping[str, Any]) -> None:
         """Write where the run came from."""
@@ -146,10 +167,9 @@ class RunFolder:
 
     def save_weights(self, weights: Mapping[str, Any], *, step: int) -> None:
         """Write the checkpoint, atomically."""
-        self.checkpoint.parent.mkdir(exist_ok=True)
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save({"format": 1, "step": step, "model": dict(weights)}, temporary)
-        temporary.replace(self.checkpoint)
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, "step": step, "model": dict(weights)}, buffer)
+        write_atomically(self.checkpoint, buffer.getvalue())
 
     def load_weights(self, device: torch.device) -> dict[str, Any]:
         """Return the checkpoint's `step` and `model` weights.
@@ -164,4 +184,6 @@ class RunFolder:
             loaded: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file fails in many ways
             raise SlotlabError(f"{self.checkpoint} cannot be read: {error}") from error
+        if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
+            raise SlotlabError(f"{self.checkpoint} is no checkpoint of slotlab's format {FORMAT}")
         return loaded

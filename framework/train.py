@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from slotlab.framework.contracts import Batch, Losses, OptimizerContext, ScheduleContext
-from slotlab.framework.data import Loader, permutation
-from slotlab.framework.model import Noise, SlotModel, streams
+from slotlab.framework.data import Loader, permutation, streams
+from slotlab.framework.model import Noise, SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec, PhaseSpec
 from slotlab.registry import SlotlabError
@@ -89,7 +89,7 @@ def train(
     """Train all phases, log to the run's metrics and save the weights after each epoch.
 
     Raises:
-        SlotlabError: if the loss stops being a finite number.
+        SlotlabError: if the loss or a weight stops being a finite number.
     """
     plan = Plan.of(spec, len(loader.dataset))
     device = loader.device
@@ -108,7 +108,7 @@ def train(
                 step += 1
                 if step % spec.training.log_every == 0 or step == plan.total:
                     loss, speed = meter.read()
-                    check_finite(loss, step)
+                    check_loss(loss, step)
                     rate = optimizer.param_groups[0]["lr"]
                     run.log(log_line(step, number, epoch, loss, losses, rate, speed))
                     report(Progress(step, plan.total, number, epoch, loss, speed))
@@ -121,6 +121,7 @@ def train(
             epoch += 1
             if phase.interval == "epoch":
                 schedule.step()
+            check_weights(model, step)
             run.save_weights(model.state_dict(), step=step)
             if validation is not None and (epoch % spec.training.validate_every == 0 or step == plan.total):
                 run.log(
@@ -192,19 +193,26 @@ def first_images(loader: Loader, limit: int | None) -> Iterator[Batch]:
     return loader.epoch(list(range(count)))
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Stop a training whose loss has left the numbers."""
-    if not (abs(loss) < float("inf")):
-        raise SlotlabError(
-            f"the loss is {loss} at step {step}; the weights of the epoch before are kept. "
-            f"Try a lower lr, a warm-up, or training.clip_norm"
-        )
+ADVICE = "the weights of the epoch before are kept. Try a lower lr, a warm-up, or training.clip_norm"
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Stop a training whose loss is no finite number."""
+    if not isfinite(loss):
+        raise SlotlabError(f"the loss is {loss} at step {step}; {ADVICE}")
+
+
+def check_weights(model: SlotModel, step: int) -> None:
+    """Stop before weights that are no finite numbers are saved over good ones."""
+    bad = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
+    if bad:
+        raise SlotlabError(f"{bad[0]} holds values that are not finite at step {step}; {ADVICE}")
 
 
 def log_line(
     step: int, phase: int, epoch: int, loss: float, losses: Losses, rate: float, speed: float
 ) -> dict[str, Any]:
     """Return one line of the log; `loss` is the mean since the line before."""
-    terms = {f"loss/{name}": float(term) for name, term in losses.terms.items()}
+    terms = {f"loss/{name}": float(term.detach()) for name, term in losses.terms.items()}
     line = {"kind": "train", "step": step, "epoch": epoch, "phase": phase, "loss": loss}
     return {**line, **terms, "lr": rate, "images_per_second": round(speed, 2)}

@@ -92,18 +92,17 @@ class Component(Generic[ConfigT]):
     def complaints(self) -> list[str]:
         """What breaks the rules for components; empty if nothing does."""
         found = []
-        if not NAME.fullmatch(self.name):
-            found.append(
-                f"name {self.name!r} must be lower-case letters, digits and '_', starting with a letter"
-            )
+        if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+            rule = "must be lower-case letters, digits and '_', starting with a letter"
+            found.append(f"name {self.name!r} {rule}")
         if not (isinstance(self.config, type) and issubclass(self.config, ComponentConfig)):
             found.append(f"config must be a subclass of ComponentConfig, not {self.config!r}")
         elif "name" in self.config.model_fields:
             found.append("config must not have a field 'name'; it is the key that selects the component")
         if not callable(self.build):
             found.append(f"build must be callable, not {self.build!r}")
-        if not self.summary.strip() or "\n" in self.summary:
+        if not isinstance(self.summary, str) or len(self.summary.strip().splitlines()) != 1:
             found.append("summary must be one line that says what the component is")
-        if self.version < 1:
-            found.append(f"version must be 1 or more, not {self.version}")
+        if type(self.version) is not int or self.version < 1:
+            found.append(f"version must be a whole number from 1, not {self.version!r}")
         return found

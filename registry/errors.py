@@ -1,5 +1,7 @@
 """Errors meant for the user: their text says what is wrong and what would be right."""
 
+from pathlib import Path
+
 
 class SlotlabError(Exception):
     """A mistake the user can mend. The command line prints its text, never a traceback."""
@@ -7,6 +9,10 @@ class SlotlabError(Exception):
 
 class PluginError(SlotlabError):
     """A plugin that cannot be loaded or breaks the rules for plugins."""
+
+    def __init__(self, reason: str, *, source: str | None = None):
+        super().__init__(f"{source}: {reason}" if source else reason)
+        self.reason = reason
 
 
 class ComponentError(SlotlabError, ValueError):
@@ -20,3 +26,17 @@ class ComponentError(SlotlabError, ValueError):
     def __init__(self, message: str, *, field: str | None = None):
         super().__init__(message)
         self.field = field
+
+
+def describe(error: BaseException, path: Path | None = None) -> str:
+    """Write a stranger's exception in one line, with the line of the file `path` that led to it."""
+    text, line = str(error), None
+    trace = error.__traceback__
+    while trace is not None:
+        if path is not None and Path(trace.tb_frame.f_code.co_filename).resolve() == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and path is not None and error.filename == str(path):
+        text, line = error.msg, error.lineno
+    where = f" (line {line})" if line else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

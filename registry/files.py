@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from slotlab.registry.errors import PluginError
+from slotlab.registry.errors import PluginError, describe
 
 
 def file_source(path: Path) -> str:
@@ -23,30 +23,22 @@ def import_file(path: Path) -> ModuleType:
         PluginError: if the file is missing, is hidden by another module, or fails.
     """
     path = path.resolve()
+    source = f"plugin file {path}"
+    if path.is_dir():
+        raise PluginError("is a folder; name the plugin file in it", source=source)
     if not path.is_file():
-        raise PluginError(f"plugin file {path} does not exist")
+        raise PluginError("does not exist", source=source)
     if path.suffix != ".py" or not path.stem.isidentifier():
-        raise PluginError(f"plugin file {path} must be called NAME.py, NAME being a Python identifier")
+        raise PluginError("must be called NAME.py, NAME being a Python identifier", source=source)
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(path.stem)
-    except Exception as error:
-        raise PluginError(f"plugin file {path} cannot be imported: {_describe(error, path)}") from error
+    except (Exception, SystemExit) as error:  # SystemExit: a script that was taken for a plugin
+        raise PluginError(f"cannot be imported: {describe(error, path)}", source=source) from error
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != path:
-        raise PluginError(f"plugin file {path} is hidden by {found or path.stem}; rename the file")
+        hider = found or f"the module '{path.stem}'"
+        raise PluginError(f"is hidden by {hider}, which Python finds first; rename the file", source=source)
     return module
-
-
-def _describe(error: Exception, path: Path) -> str:
-    """Add the line of the plugin file at which the import failed."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    trace = error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    where = f" (line {line})" if line else ""
-    return f"{type(error).__name__}: {error}{where}"

@@ -1,6 +1,6 @@
 """The registry: loads plugins, keeps every component with its source, explains conflicts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -11,7 +11,7 @@ import pluggy
 
 from slotlab.registry import hookspecs
 from slotlab.registry.component import Component, suggest
-from slotlab.registry.errors import PluginError
+from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.files import file_source, import_file
 from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT
 
@@ -61,15 +61,13 @@ class Registry:
         """
         if self._pm.is_registered(module):
             return
-        self._pm.register(module, name=f"{module.__name__} from {source}")
         try:
-            self._check_hooks(module, source)
-            new = [
-                Registered(kind, component, source, path) for kind, component in self._collect(module, source)
-            ]
+            self._register(module, source)
+            new = [Registered(kind, item, source, path) for kind, item in self._collect(module, source, path)]
             self._check_names(new)
-        except PluginError:
-            self._pm.unregister(module)
+        except BaseException:
+            if self._pm.is_registered(module):
+                self._pm.unregister(module)
             raise
         self._found.update({(item.kind, item.component.name): item for item in new})
 
@@ -78,20 +76,18 @@ class Registry:
 
         A package that fails is set aside in `broken`, unless `strict`.
         """
-        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
             try:
                 self._add_entry(entry, source)
-            except Exception as error:  # any fault of a stranger's package must not end ours
-                reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:  # a stranger's package must not end ours
+                reason = error.reason if isinstance(error, PluginError) else describe(error)
                 if strict:
-                    raise PluginError(f"plugin {source} cannot be loaded: {reason}") from error
+                    raise PluginError(reason, source=source) from error
                 self.broken.append(Broken(source, reason))
 
     def _add_entry(self, entry: EntryPoint, source: str) -> None:
-        module = entry.load()
-        check_api(module, source)
-        self.add(module, source=source)
+        self._add_foreign(entry.load(), source)
 
     def add_file(self, path: Path) -> None:
         """Load a single-file plugin that the user named.
@@ -99,10 +95,14 @@ class Registry:
         Raises:
             PluginError: if the file is missing, cannot be imported or breaks the rules.
         """
-        module = import_file(path)
-        source = file_source(path)
+        self._add_foreign(import_file(path), file_source(path), path.resolve())
+
+    def _add_foreign(self, module: ModuleType, source: str, path: Path | None = None) -> None:
         check_api(module, source)
-        self.add(module, source=source, path=path.resolve())
+        self.add(module, source=source, path=path)
+        if not any(item.source == source for item in self._found.values()):
+            hint = f"write a function called {KINDS['encoder'].hook}, or another hook, under '@hookimpl'"
+            raise PluginError(f"provides no components; {hint}", source=source)
 
     def find(self, kind: str, name: str) -> Registered | None:
         """Return the component, or None."""
@@ -126,60 +126,75 @@ class Registry:
             text += f"; plugin not loaded: {item.source} ({item.reason})"
         return text
 
-    def _check_hooks(self, module: ModuleType, source: str) -> None:
+    def _register(self, module: ModuleType, source: str) -> None:
         known = [kind.hook for kind in KINDS.values()]
+        for name in dir(module):
+            options = self._pm.parse_hookimpl_opts(module, name)
+            hook = name if options is None else options.get("specname") or name
+            if options is not None and hook not in known:
+                hint = f"{suggest(hook, known)} (hooks are: {', '.join(known)})"
+                raise PluginError(f"unknown hook '{hook}'{hint}", source=source)
+            if options is None and name in known:
+                raise PluginError(f"the hook {name} lacks its decorator; write '@hookimpl'", source=source)
         try:
-            self._pm.check_pending()
+            self._pm.register(module, name=f"{module.__name__} from {source}")
         except pluggy.PluginValidationError as error:
-            ours = [
-                n for n in vars(module) if hasattr(getattr(module, n), f"{PROJECT}_impl") and n not in known
-            ]
-            hook = ours[0] if ours else str(error)
-            hint = f"unknown hook '{hook}'{suggest(hook, known)} (hooks are: {', '.join(known)})"
-            raise PluginError(f"{source}: {hint}") from error
+            text = "; ".join(str(error).splitlines()[1:])  # the first line names the plugin and the hook
+            raise PluginError(f"pluggy refuses a hook: {text}", source=source) from error
 
-    def _collect(self, module: ModuleType, source: str) -> Iterable[tuple[str, Component[Any]]]:
+    def _collect(
+        self, module: ModuleType, source: str, path: Path | None
+    ) -> Iterator[tuple[str, Component[Any]]]:
         for kind in KINDS.values():
             for impl in getattr(self._pm.hook, kind.hook).get_hookimpls():
                 if impl.plugin is module:
-                    for component in _call(impl.function, kind.hook, source):
+                    for component in _call(impl.function, kind.hook, source, path):
                         yield kind.name, component
 
     def _check_names(self, new: list[Registered]) -> None:
         taken = dict(self._found)
         for item in new:
-            key = (item.kind, item.component.name)
+            key, what = (item.kind, item.component.name), f"the {item.kind} '{item.component.name}'"
+            if key in taken and taken[key].source == item.source:
+                raise PluginError(f"provides {what} twice; give one of them another name", source=item.source)
             if key in taken:
-                raise PluginError(
-                    f"two plugins provide the {item.kind} '{item.component.name}': "
-                    f"{taken[key].source} and {item.source}; give one of them another name"
-                )
+                sources = f"{taken[key].source} and {item.source}"
+                raise PluginError(f"two plugins provide {what}: {sources}; give one of them another name")
             taken[key] = item
 
 
-def _call(function: Any, hook: str, source: str) -> list[Component[Any]]:
-    result = function()
-    if isinstance(result, Component) or not isinstance(result, Iterable):
-        raise PluginError(f"{source}: {hook} must yield components; write 'yield', not 'return'")
-    components = list(result)
+def _call(function: Any, hook: str, source: str, path: Path | None) -> list[Component[Any]]:
+    """Run a hook function, which is the plugin's own code, and check what it yields."""
+    try:
+        result = function()
+        if isinstance(result, Component) or not isinstance(result, Iterable):
+            raise PluginError(f"{hook} must yield components; write 'yield', not 'return'", source=source)
+        components = list(result)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{hook} fails: {describe(error, path)}", source=source) from error
     for component in components:
         if not isinstance(component, Component):
-            raise PluginError(f"{source}: {hook} yielded {component!r}, which is not a Component")
+            raise PluginError(f"{hook} yielded {component!r}, which is not a Component", source=source)
         complaints = component.complaints()
         if complaints:
-            raise PluginError(f"{source}: component '{component.name}': {'; '.join(complaints)}")
+            text = f"component '{component.name}': {'; '.join(complaints)}"
+            raise PluginError(text, source=source)
     return components
 
 
 def check_api(module: ModuleType, source: str) -> None:
     """Refuse a plugin module that was not written for this version of the hooks."""
     found = getattr(module, "SLOTLAB_API", None)
+    line = f"SLOTLAB_API = {API_VERSION}"
     if found is None:
         raise PluginError(
-            f"{source} does not say which hooks it was written for; add the line 'SLOTLAB_API = {API_VERSION}'"
+            f"it does not say which hooks it was written for; add the line '{line}'", source=source
         )
     if found != API_VERSION:
         raise PluginError(
-            f"{source} was written for hooks of version {found}, and this is version {API_VERSION}; "
-            f"see CHANGELOG.md for what changed, then write 'SLOTLAB_API = {API_VERSION}'"
+            f"it was written for hooks of version {found!r}, and this is version {API_VERSION}; "
+            f"change it as CHANGELOG.md says, then write '{line}'",
+            source=source,
         )

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from slotlab.registry.component import ComponentConfig, custom_error
-from slotlab.registry.hookspecs import KINDS
+from slotlab.registry.errors import ComponentError, SlotlabError, describe
 from slotlab.registry.manager import Registered, Registry
 
 
@@ -31,8 +31,18 @@ class Ref:
         return self.registered.component.name
 
     def build(self, context: Any) -> Any:
-        """Make the object. Raises `ComponentError` where settings and context do not fit."""
-        return self.registered.component.build(self.config, context)
+        """Make the object.
+
+        Raises:
+            SlotlabError: a `ComponentError` where settings and context do not fit, and for
+                whatever else a component's own code raises.
+        """
+        try:
+            return self.registered.component.build(self.config, context)
+        except (SlotlabError, OSError):  # both name what is wrong for the user
+            raise
+        except Exception as error:
+            raise ComponentError(f"cannot be built: {describe(error, self.registered.path)}") from error
 
     def dump(self, **options: Any) -> dict[str, Any]:
         """The block as it stands in a spec: `{"name": ..., **settings}`."""
@@ -55,17 +65,22 @@ class RefTo:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Point to the definition that lists every component of the kind."""
-        return {"$ref": f"#/$defs/{KINDS[self.kind].plural}"}
+        """Name the kind; whoever knows the registry puts the kind's components there."""
+        return {"component": self.kind}
 
     def _validate(self, value: Any, info: ValidationInfo) -> Ref:
         if isinstance(value, Ref):
             return value
+        if not info.context:
+            raise TypeError("a Ref needs a registry: validate with context={'registry': load_registry()}")
         registry: Registry = info.context["registry"]
         block = {"name": value} if isinstance(value, str) else value
         if not isinstance(block, Mapping) or not isinstance(block.get("name"), str):
-            names = ", ".join(registry.names(self.kind))
-            message = f"write '{self.kind}: NAME', or a mapping with a 'name' key (names: {names})"
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            names = ", ".join(registry.names(self.kind)) or "none"
+            message = (
+                f"expected the name of {article} {self.kind}, or a block with its 'name' (names: {names})"
+            )
             raise custom_error("component_block", message)
         registered = registry.find(self.kind, block["name"])
         if registered is None:

@@ -3,11 +3,13 @@
 import colorsys
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 Color = tuple[float, float, float]
 Pair = tuple[Color, Color]
+GroundColors = Literal["any", "gray"]
 
 _CLEAR = 0.38
 """Difference at which two surfaces are told apart at a glance, light and shade included."""
@@ -35,9 +37,11 @@ def mean(colors: Pair) -> Color:
     return red, green, blue
 
 
-def draw_ground(rng: np.random.Generator) -> Pair:
+def draw_ground(rng: np.random.Generator, colors: GroundColors = "any") -> Pair:
     """Draw two shades of one color, for a pattern that does not drown the objects."""
     hue, saturation, value = rng.uniform(), rng.uniform(0.05, 0.65), rng.uniform(0.35, 0.95)
+    if colors == "gray":
+        saturation, value = 0.0, 0.55 + 0.2 * (value - 0.65)
     factor = rng.uniform(0.55, 0.82)
     shift = rng.uniform(-0.06, 0.06)
     other = (hue + shift) % 1, saturation * rng.uniform(0.6, 1.2), value * factor

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slotlab.framework.contracts import Size
-from slotlab.framework.scenes.colors import draw_ground, draw_object, mean
+from slotlab.framework.scenes.colors import GroundColors, draw_ground, draw_object, mean
 from slotlab.framework.scenes.geometry import EXTENTS, Floats, Shape, turn
 from slotlab.framework.scenes.textures import Family, Texture, draw_family, draw_texture
 
@@ -34,6 +34,7 @@ class Recipe:
     ground_textures: tuple[Family, ...]
     size_range: tuple[float, float]
     """Least and greatest size (a sphere's radius), in world units."""
+    ground_colors: GroundColors = "any"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def draw_scene(rng: np.random.Generator, recipe: Recipe, size: Size, count: int)
     places = _draw_places(rng, recipe, camera, size, count)
     if places is None:
         return None
-    ground_colors = draw_ground(rng)
+    ground_colors = draw_ground(rng, recipe.ground_colors)
     family = draw_family(rng, recipe.ground_textures)
     ground = draw_texture(rng, family, ground_colors, flat=True, scale=rng.uniform(0.9, 1.8))
     used = [ground_colors[0] if family == "plain" else mean(ground_colors)]

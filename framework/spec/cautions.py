@@ -3,38 +3,26 @@
 from collections.abc import Iterator
 
 from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
 def cautions(spec: ExperimentSpec) -> Iterator[PathProblem]:
     """Yield the warnings for a valid spec."""
     yield from _too_few_slots(spec)
-    yield from _components(spec)
+    for path, ref in located_refs(spec):
+        for text in ref.config.cautions():
+            yield PathProblem(path, f"{ref.name}: {text}")
 
 
 def _too_few_slots(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Compare with `object_limit`, which a dataset's Config may have: the data itself is not read."""
     dataset = spec.data.dataset
     limit = getattr(dataset.config, "object_limit", None)
-    slots = spec.evaluation.slots or spec.model.slots
-    path = ("evaluation", "slots") if spec.evaluation.slots else ("model", "slots")
-    if limit is not None and slots < limit + 1:
-        yield PathProblem(
-            path,
-            f"{slots} slots for up to {limit} objects and the background in '{dataset.name}': "
-            f"{limit + 1} or more give each its own slot",
-        )
-
-
-def _components(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    refs = {
-        ("data", "dataset"): spec.data.dataset,
-        ("model", "encoder"): spec.model.encoder,
-        ("model", "initializer"): spec.model.initializer,
-        ("model", "grouping"): spec.model.grouping,
-        ("model", "decoder"): spec.model.decoder,
-        ("objective",): spec.objective,
-        ("training", "optimizer"): spec.training.optimizer,
-    }
-    for path, ref in refs.items():
-        for text in ref.config.cautions():
-            yield PathProblem(path, f"{ref.name}: {text}")
+    for section, slots in (("model", spec.model.slots), ("evaluation", spec.evaluation.slots)):
+        if limit is not None and slots is not None and slots < limit + 1:
+            yield PathProblem(
+                (section, "slots"),
+                f"{slots} slots for up to {limit} objects and the background in '{dataset.name}': "
+                f"{limit + 1} or more give each its own slot",
+            )

@@ -46,7 +46,7 @@ class SpecError(SlotlabError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class PathProblem(SlotlabError):
+class PathProblem(SlotlabError):  # noqa: N818 - a Problem whose mark is not known yet
     """A mistake found at a path of a spec whose file and line are not known here."""
 
     def __init__(self, path: Path, text: str):

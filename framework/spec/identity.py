@@ -6,14 +6,16 @@ Versions of components are part of it; names, paths and how much is logged are n
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
+from slotlab.framework.spec.errors import Path
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import ClosedModel, Ref
+from slotlab.registry import Ref
 
 WITHOUT_EFFECT = {
     "name",
@@ -26,40 +28,61 @@ WITHOUT_EFFECT = {
 """Settings that do not change the trained weights."""
 
 
+PATH = "(a path)"
+"""Stands for every path: that a file is given counts, not where it lies."""
+
+
 def canonical(value: Any, path: str = "") -> Any:
-    """Reduce a value to plain data without defaults, paths and settings without effect."""
+    """Reduce a value to plain data without defaults, locations and settings without effect."""
+    if isinstance(value, FilePath):
+        return PATH
     if isinstance(value, Ref):
         settings = canonical(value.config, path)
         return {"name": value.name, **settings} if settings else value.name
     if isinstance(value, BaseModel):
-        found = {}
-        for name, field in type(value).model_fields.items():
-            inner = f"{path}.{name}" if path else name
-            item = getattr(value, name)
-            if inner in WITHOUT_EFFECT or isinstance(item, FilePath):
-                continue
-            reduced = canonical(item, inner)
-            if field.is_required() or reduced != canonical(
-                field.get_default(call_default_factory=True), inner
-            ):
-                found[name] = reduced
-        return found
+        return _settings(value, path)
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item, f"{path}.{i}") for i, item in enumerate(value)]
-    return value
+    return value if isinstance(value, str | int | float | None) else to_jsonable_python(value)
+
+
+def _settings(model: BaseModel, path: str) -> dict[str, Any]:
+    """Return the settings that differ from their defaults. A required path says nothing."""
+    found = {}
+    for name, field in type(model).model_fields.items():
+        inner = f"{path}.{name}" if path else name
+        if inner in WITHOUT_EFFECT:
+            continue
+        reduced = canonical(getattr(model, name), inner)
+        default = (
+            PATH if field.is_required() else canonical(field.get_default(call_default_factory=True), inner)
+        )
+        if reduced != default:
+            found[name] = reduced
+    return found
+
+
+def located_refs(value: Any, path: Path = ()) -> Iterator[tuple[Path, Ref]]:
+    """Yield every component chosen in a spec and its path, nested ones included."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Ref):
+        yield path, value
+        yield from located_refs(value.config, path)
+    elif isinstance(value, BaseModel):
+        items = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple | list):
+        items = enumerate(value)
+    for part, item in items:
+        yield from located_refs(item, (*path, part))
 
 
 def refs(value: Any) -> Iterator[Ref]:
     """Yield every component chosen in a spec, nested ones included."""
-    if isinstance(value, Ref):
-        yield value
-        yield from refs(value.config)
-    elif isinstance(value, ClosedModel):
-        for name in type(value).model_fields:
-            yield from refs(getattr(value, name))
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from refs(item)
+    return (ref for _, ref in located_refs(value))
 
 
 def run_id(spec: ExperimentSpec) -> str:

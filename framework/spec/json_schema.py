@@ -31,23 +31,40 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "type": "string",
         "description": "One parent: a file relative to this one, or slotlab:NAME.",
     }
-    for name in ("ExperimentSpec", "ModelSpec", "DataSpec", "TrainingSpec", "PhaseSpec"):
-        (schema if name == "ExperimentSpec" else definitions[name]).pop(
-            "required", None
-        )  # the parent may give it
+    for section in (schema, *(definitions[name] for name in ("ModelSpec", "DataSpec", "TrainingSpec"))):
+        section.pop("required", None)  # the parent may give it; not so in lists, which do not merge
+    linked: dict[str, Any] = link_components(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
+        **linked,
         "title": "slotlab experiment",
     }
 
 
+def link_components(schema: Any) -> Any:
+    """Replace each `{"component": kind}` by a reference to the definition of that kind."""
+    if isinstance(schema, list):
+        return [link_components(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    component = schema.get("component")
+    kind = KINDS.get(component) if isinstance(component, str) else None
+    if kind is None:
+        return {key: link_components(item) for key, item in schema.items()}
+    rest = {key: item for key, item in schema.items() if key != "component"}
+    return {**rest, "$ref": f"#/$defs/{kind.plural}"}
+
+
 def component_schema(item: Registered, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of one component's block."""
-    block: dict[str, Any] = item.component.config.model_json_schema(schema_generator=_Generator)
-    definitions.update(block.pop("$defs", {}))
+    """Return the schema of one component's block. The parent may give any key, the name too."""
+    own = f"{item.kind}.{item.component.name}."  # two plugins may call their inner models alike
+    template = f"#/$defs/{own}{{model}}"
+    block: dict[str, Any] = item.component.config.model_json_schema(
+        schema_generator=_Generator, ref_template=template
+    )
+    definitions.update({f"{own}{name}": inner for name, inner in block.pop("$defs", {}).items()})
     block["title"] = f"{item.kind} {item.component.name}"
     block["description"] = item.component.summary
     block["properties"] = {"name": {"const": item.component.name}, **block.get("properties", {})}
-    block["required"] = ["name"]
+    block.pop("required", None)
     return block

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slotlab.framework.paths import resolve
 from slotlab.framework.discovery import load_registry
+from slotlab.framework.paths import resolve
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, read_tree
 from slotlab.framework.spec.messages import say
@@ -81,8 +81,12 @@ def _load_named_plugins(tree: Tree, registry: Registry) -> None:
 
 
 def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
+    details = error.errors()
+    paths: list[tuple[Any, ...]] = [tuple(detail["loc"]) for detail in details]
     found = []
-    for detail in error.errors():
-        path: tuple[Any, ...] = tuple(detail["loc"])
+    for path, detail in zip(paths, details, strict=True):
+        faulty_items = any(other[: len(path)] == path for other in paths if len(other) > len(path))
+        if detail["type"] == "too_short" and faulty_items:
+            continue  # pydantic counts the valid items only
         found.append(Problem(tree.locate(path), path, say(detail)))
     return found

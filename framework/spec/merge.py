@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path as FilePath
 
-from slotlab.framework.paths import SpecString
+from slotlab.framework.paths import SpecString, expand
 from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError
 from slotlab.framework.spec.tree import Tree, parse
 from slotlab.registry import SlotlabError
@@ -18,10 +18,15 @@ SHIPPED = "slotlab:"
 """`extends: slotlab:demo` names a spec that comes with slotlab."""
 
 
+def shipped_folder() -> FilePath:
+    """The folder of the specs that come with slotlab."""
+    return FilePath(str(resources.files("slotlab.experiments")))
+
+
 def shipped_specs() -> list[str]:
-    """The names of the specs that come with slotlab."""
-    folder = resources.files("slotlab.experiments")
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    """The names of the specs that come with slotlab, such as `demo` or `ablations/slots`."""
+    folder = shipped_folder()
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
 
 def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
@@ -34,11 +39,10 @@ def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
     if text.startswith(SHIPPED):
         wanted, names = text.removeprefix(SHIPPED), shipped_specs()
         if wanted not in names:
-            raise SlotlabError(
-                f"no shipped spec is called '{wanted}'{suggest(wanted, names)} ({', '.join(names)})"
-            )
-        return FilePath(str(resources.files("slotlab.experiments").joinpath(f"{wanted}.yaml")))
-    path = folder / FilePath(text).expanduser()
+            hint = f"{suggest(wanted, names)} (available: {', '.join(names)})"
+            raise SlotlabError(f"no shipped spec is called '{wanted}'{hint}")
+        return shipped_folder() / f"{wanted}.yaml"
+    path = folder / expand(text)
     if path.is_dir():
         raise SlotlabError(f"{path} is a folder; name the spec file in it")
     if not path.is_file():
@@ -106,17 +110,23 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
     """Lay one `a.b=c` over a spec; the value is read as YAML, a number names a list's item.
 
     Raises:
-        SpecError: if the assignment has no `=` or names an item that is not there.
+        SpecError: if the assignment has no `=`, names an item that is not there, or its
+            value cannot be read.
     """
     mark = Mark(f"--set {assignment}")
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise SpecError([Problem(mark, (), "write --set PATH=VALUE, such as --set training.batch_size=8")])
-    value = _remark(parse(text, origin=mark.origin, folder=FilePath()), mark)
+    if parts == ["extends"]:
+        raise SpecError([Problem(mark, ("extends",), "a parent is named in the spec file only")])
     if not text.strip():
-        value = Tree(SpecString("", FilePath()), mark)
-    return _assign(tree, parts, value, mark, ())
+        return _assign(tree, parts, Tree(SpecString("", FilePath()), mark), mark, ())
+    try:
+        value = parse(text, origin=mark.origin, folder=FilePath())
+    except SpecError as error:
+        raise SpecError(Problem(mark, (*parts, *p.path), p.text) for p in error.problems) from None
+    return _assign(tree, parts, _remark(value, mark), mark, ())
 
 
 def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Path) -> Tree:
@@ -124,11 +134,9 @@ def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Pat
         return merge(tree, value)
     part, rest = parts[0], parts[1:]
     if isinstance(tree.value, list):
-        if not part.isdigit() or int(part) >= len(tree.value):
-            text = f"this is a list of {len(tree.value)}; write a position from 0 to {len(tree.value) - 1}"
-            raise SpecError([Problem(mark, (*path, part), text)])
+        index = _position(tree.value, part, mark, path)
         items = list(tree.value)
-        items[int(part)] = _assign(items[int(part)], rest, value, mark, (*path, int(part)))
+        items[index] = _assign(items[index], rest, value, mark, (*path, index))
         return Tree(items, tree.mark)
     old = tree.child(part)
     if old is None or not rest:
@@ -136,7 +144,15 @@ def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Pat
             value = Tree({name: value}, mark)
     else:
         value = _assign(old, rest, value, mark, (*path, part))
-    return merge(tree, Tree({part: value}, tree.mark), root=not path)
+    where = tree.mark if isinstance(tree.value, dict) else mark  # a scalar becomes a block by this --set
+    return merge(tree, Tree({part: value}, where), root=not path)
+
+
+def _position(items: Sequence[Tree], part: str, mark: Mark, path: Path) -> int:
+    if part.isdecimal() and int(part) < len(items):
+        return int(part)
+    hint = f"write a position from 0 to {len(items) - 1}" if items else "it has no positions to set"
+    raise SpecError([Problem(mark, (*path, part), f"this is a list of {len(items)}; {hint}")])
 
 
 def _remark(tree: Tree, mark: Mark) -> Tree:

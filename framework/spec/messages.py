@@ -16,6 +16,8 @@ TEXTS = {
     "string_type": "expected text, got {input}",
     "path_type": "expected a path, got {input}",
     "tuple_type": "expected a list, got {input}",
+    "list_type": "expected a list, got {input}",
+    "dict_type": "expected a block of 'key: value' lines, got {input}",
     "model_type": "expected a block of 'key: value' lines, got {input}",
     "model_attributes_type": "expected a block of 'key: value' lines, got {input}",
     "greater_than": "must be greater than {gt}, got {input}",
@@ -24,8 +26,10 @@ TEXTS = {
     "less_than_equal": "must be at most {le}, got {input}",
     "too_short": "needs at least {min_length} item(s), got {actual_length}",
     "too_long": "takes at most {max_length} item(s), got {actual_length}",
-    "literal_error": "expected one of {expected}, got {input}",
-    "string_pattern_mismatch": "{input} may hold only letters, digits, '.', '_' and '-', starting with a letter or digit",
+    "literal_error": "expected {expected}, got {input}",
+    "string_pattern_mismatch": (
+        "{input} may hold only letters, digits, '.', '_' and '-', starting with a letter or digit"
+    ),
 }
 
 

@@ -56,7 +56,7 @@ class ModelSpec(ClosedModel):
     """Width of a slot."""
     encoder: Annotated[Ref, RefTo("encoder")]
     """From images to a feature map."""
-    projection: ProjectionSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    projection: ProjectionSpec = Field(default={}, validate_default=True)
     """From the feature map to tokens."""
     initializer: Annotated[Ref, RefTo("initializer")]
     """The slots before the first iteration."""
@@ -152,5 +152,5 @@ class ExperimentSpec(ClosedModel):
     """What is predicted, and the loss."""
     training: TrainingSpec
     """How it is trained."""
-    evaluation: EvaluationSpec = Field(default={}, validate_default=True)  # type: ignore[assignment]
+    evaluation: EvaluationSpec = Field(default={}, validate_default=True)
     """How it is measured."""

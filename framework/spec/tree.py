@@ -5,7 +5,7 @@ setting still takes `on`). Duplicate keys and tabs are errors.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -19,7 +19,7 @@ INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
-WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
+WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -68,7 +68,7 @@ def parse(text: str, *, origin: str, folder: FilePath) -> Tree:
             tags; all of them, unless the text cannot be parsed at all.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Composer)
     except yaml.YAMLError as error:
         raise SpecError([_syntax_problem(error, text, origin)]) from None
     if node is None:
@@ -78,6 +78,13 @@ def parse(text: str, *, origin: str, folder: FilePath) -> Tree:
     if builder.problems:
         raise SpecError(builder.problems)
     return tree
+
+
+class _Composer(yaml.BaseLoader):
+    """Leaves nodes without a tag unless one is written."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        return ""
 
 
 class _Builder:
@@ -96,18 +103,21 @@ class _Builder:
             return Tree(None, mark)
         self.open.append(node)
         value: Any = None
+        self._refuse_tag(node, path)
         if isinstance(node, yaml.MappingNode):
             value = dict(self._items(node, path))
         elif isinstance(node, yaml.SequenceNode):
             value = [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
-        elif not node.tag.startswith("tag:yaml.org,2002:"):
-            self.problems.append(
-                Problem(mark, path, f"the tag {node.tag} is not allowed; a spec holds data only")
-            )
-        else:
+        elif isinstance(node, yaml.ScalarNode):
             value = scalar(node.value, quoted=node.style is not None, folder=self.folder)
         self.open.pop()
         return Tree(value, mark)
+
+    def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
+        if node.tag:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            text = f"the tag {tag} is not allowed; a spec holds data only"
+            self.problems.append(Problem(Mark(self.origin, node.start_mark.line + 1), path, text))
 
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Tree]]:
         lines: dict[str, int] = {}
@@ -117,6 +127,7 @@ class _Builder:
                 self.problems.append(Problem(Mark(self.origin, line), path, "a key must be text"))
                 continue
             key = str(key_node.value)
+            self._refuse_tag(key_node, (*path, key))
             if key in lines:
                 text = f"this key is given twice, first in line {lines[key]}; keep one"
                 self.problems.append(Problem(Mark(self.origin, line), (*path, key), text))
@@ -140,20 +151,32 @@ def scalar(text: str, *, quoted: bool, folder: FilePath) -> Any:
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, origin: str) -> Problem:
+    if isinstance(error, yaml.reader.ReaderError):
+        mark = Mark(origin, text.count("\n", 0, error.position) + 1)
+        return Problem(mark, (), f"the character U+{error.character:04X} is not allowed in YAML")
     place = getattr(error, "problem_mark", None)
     line = place.line + 1 if place is not None else 1
     lines = text.splitlines()
     shown = lines[line - 1] if line <= len(lines) else ""
     if "\t" in shown[: len(shown) - len(shown.lstrip())]:
         return Problem(Mark(origin, line), (), "this line is indented with a tab; use spaces")
-    reason = getattr(error, "problem", None) or str(error)
+    reasons = [getattr(error, "context", None), getattr(error, "problem", None)]
+    reason = ", ".join(item for item in reasons if item) or str(error)
     return Problem(Mark(origin, line), (), f"not valid YAML: {reason}")
 
 
-def from_plain(data: Any, mark: Mark) -> Tree:
-    """Give ordinary data one mark throughout."""
-    if isinstance(data, Mapping):
-        return Tree({str(key): from_plain(value, mark) for key, value in data.items()}, mark)
-    if isinstance(data, list | tuple):
-        return Tree([from_plain(value, mark) for value in data], mark)
-    return Tree(data, mark)
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.2 reads as something else, such as `1e5`; PyYAML knows 1.1 only."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    bare = isinstance(scalar(text, quoted=False, folder=FilePath()), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump(data: Any) -> str:
+    """Write plain data so that `parse` reads the same back, keys in their order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import PositiveFloat, PositiveInt
 
 from slotlab.framework.contracts import DatasetContext, Sample
+from slotlab.framework.scenes.colors import GroundColors
 from slotlab.framework.scenes.geometry import Shape
 from slotlab.framework.scenes.render import Picture, draw_picture
 from slotlab.framework.scenes.scene import Body, Recipe
@@ -40,6 +41,8 @@ class ScenesConfig(ComponentConfig):
     """Kinds of pattern on objects, alike likely."""
     ground_textures: Annotated[tuple[Family, ...], Len(1)] = FAMILIES
     """Kinds of pattern on the ground, alike likely."""
+    ground_colors: GroundColors = "any"
+    """Colors of the ground: any, or the light gray of CLEVR."""
     size_range: tuple[PositiveFloat, Annotated[float, Gt(0), Le(1.5)]] = (0.4, 0.9)
     """Least and greatest size of an object: a sphere's radius, where the picture is 6 wide."""
     min_visible: Annotated[float, Ge(0), Lt(1)] = 0.005
@@ -68,7 +71,9 @@ class ScenesDataset:
         self.context = context
         counts = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
         self._indices = range(counts[context.split])
-        self._recipe = Recipe(config.shapes, config.textures, config.ground_textures, config.size_range)
+        self._recipe = Recipe(
+            config.shapes, config.textures, config.ground_textures, config.size_range, config.ground_colors
+        )
         # Masks are kept as uint8; the scenes, with their textures, are not kept: they are larger.
         self._kept: dict[int, Sample] = {}
 

@@ -5,6 +5,7 @@ Wightman, PyTorch Image Models; `timm.create_model(..., features_only=True)`.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,20 +43,20 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, config: TimmConfig, context: EncoderContext):
         super().__init__()
+        check_source(config)
         self.frozen = config.frozen
-        self.backbone, self.stage = create_backbone(config, context)
-        if config.weights is not None:
-            load_weights(self.backbone, config)
+        self.backbone = create_backbone(config, context, choose_stage(config, context))
         if config.frozen:
             self.backbone.requires_grad_(False)
-        self.channels = int(self.backbone.feature_info.channels()[self.stage])
+        self.channels = int(self.backbone.feature_info.channels()[0])
+        self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"  # such as Swin's
+        self.backbone.eval()
         with torch.no_grad():
             parameter = next(self.backbone.parameters())
             probe = torch.zeros(1, context.image_channels, *context.image_size, device=parameter.device)
-            was_training = self.backbone.training
-            shape = self.backbone.eval()(probe)[self.stage].shape
-            self.backbone.train(was_training and not config.frozen)
-        self.grid = (int(shape[2]), int(shape[3]))
+            rows, columns = self(probe).shape[2:]
+        self.grid = (rows, columns)
+        self.train()
 
     def train(self, mode: bool = True) -> "TimmEncoder":
         """Switch to training mode; a frozen backbone stays in evaluation mode."""
@@ -66,12 +67,12 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return the features of the chosen stage."""
-        features_BCHW: Tensor = self.backbone(images_BCHW)[self.stage]
-        return features_BCHW
+        features: Tensor = self.backbone(images_BCHW)[0]
+        return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
-def create_backbone(config: TimmConfig, context: EncoderContext) -> tuple[Any, int]:
-    """Make the backbone and find the stage, counted from the front."""
+def check_source(config: TimmConfig) -> None:
+    """Refuse models that timm does not have, and weights that are not there."""
     import timm  # slow to import, and needed by this encoder alone
 
     if not timm.is_model(config.model):
@@ -81,22 +82,69 @@ def create_backbone(config: TimmConfig, context: EncoderContext) -> tuple[Any, i
         raise ComponentError(f"{message} ({hint})", field="model")
     if config.pretrained and config.weights is not None:
         raise ComponentError("choose one of 'pretrained: true' and 'weights: FILE'", field="weights")
+    if config.weights is not None and not config.weights.is_file():
+        raise ComponentError(f"weights file {config.weights} does not exist", field="weights")
+
+
+def choose_stage(config: TimmConfig, context: EncoderContext) -> int:
+    """Return timm's own index of the chosen stage, found on a model without values."""
     try:
-        backbone = make_for_size(config, context)
+        with torch.device("meta"):
+            sketch = make_for_size(config, context)
     except Exception as error:  # timm raises many kinds, such as for a model without feature maps
         raise ComponentError(f"timm cannot make '{config.model}': {error}", field="model") from error
-    stages = len(backbone.feature_info.channels())
+    stages = len(sketch.feature_info.channels())
     if not -stages <= config.stage < stages:
         message = f"'{config.model}' has stages 0 to {stages - 1} (or -{stages} to -1), not {config.stage}"
         raise ComponentError(message, field="stage")
-    return backbone, config.stage % stages
+    return int(sketch.feature_info.out_indices[config.stage])
 
 
-def make_for_size(config: TimmConfig, context: EncoderContext) -> Any:
+def create_backbone(config: TimmConfig, context: EncoderContext, index: int) -> Any:
+    """Make the backbone up to one stage, with random, published or local weights."""
+    options: dict[str, Any] = {"out_indices": (index,)}
+    if config.weights is not None:
+        return load_backbone(config, context, config.weights, **options)
+    if not config.pretrained:
+        return make_for_size(config, context, **options)
+    try:
+        with torch.device("cpu"):  # timm cannot load onto the meta device
+            backbone = make_for_size(config, context, **options, pretrained=True)
+    except Exception as error:  # no network, no such weights, a full disk
+        message = f"timm cannot get published weights of '{config.model}': {error}"
+        raise ComponentError(message, field="pretrained") from error
+    return backbone.to(torch.get_default_device())
+
+
+def load_backbone(config: TimmConfig, context: EncoderContext, path: Path, **options: Any) -> Any:
+    """Load local weights as timm loads its own, which also fits position codes to the image size.
+
+    Every weight of the backbone must be found in the file.
+    """
+    names = weight_names(path)
+    overlay = {"file": str(path), "custom_load": False}
+    try:
+        with torch.device("cpu"):
+            backbone = make_for_size(
+                config, context, **options, pretrained=True, pretrained_cfg_overlay=overlay
+            )
+    except Exception as error:  # torch raises RuntimeError for shapes, a model's own filter anything
+        message = f"weights file {path} does not fit '{config.model}': {error}"
+        raise ComponentError(message, field="weights") from error
+    needed = [name for name, _ in backbone.named_parameters()]
+    lacking = [name for name in needed if plain(name) not in names]
+    if lacking:
+        count = f"{len(lacking)} of the {len(needed)} weights"
+        message = f"weights file {path} lacks {count} of '{config.model}', such as {lacking[0]}"
+        raise ComponentError(message, field="weights")
+    return backbone.to(torch.get_default_device())
+
+
+def make_for_size(config: TimmConfig, context: EncoderContext, **options: Any) -> Any:
     """Call timm, telling the image size to those models that must know it (transformers)."""
     import timm
 
-    options = {"features_only": True, "pretrained": config.pretrained, "in_chans": context.image_channels}
+    options |= {"features_only": True, "in_chans": context.image_channels}
     try:
         return timm.create_model(config.model, img_size=context.image_size, **options)
     except TypeError as error:
@@ -105,24 +153,19 @@ def make_for_size(config: TimmConfig, context: EncoderContext) -> Any:
     return timm.create_model(config.model, **options)
 
 
-def load_weights(backbone: nn.Module, config: TimmConfig) -> None:
-    """Load a local checkpoint; every weight of the backbone must be found in it."""
+def weight_names(path: Path) -> set[str]:
+    """Return the plain names of the tensors in a checkpoint, read without executing code."""
     from timm.models import load_state_dict
 
-    path = config.weights
-    assert path is not None
-    if not path.is_file():
-        raise ComponentError(f"weights file {path} does not exist", field="weights")
     try:
-        state = load_state_dict(str(path))
+        return {plain(name) for name in load_state_dict(str(path), weights_only=True)}
     except Exception as error:
         raise ComponentError(f"weights file {path} cannot be read: {error}", field="weights") from error
-    missing, _ = backbone.load_state_dict(state, strict=False)
-    if missing:
-        message = (
-            f"weights file {path} lacks {len(missing)} tensors of '{config.model}', such as {missing[0]}"
-        )
-        raise ComponentError(message, field="weights")
+
+
+def plain(name: str) -> str:
+    """Write a tensor's name the same for a whole model and for timm's feature wrappers."""
+    return name.removeprefix("model.").replace(".", "_")
 
 
 @hookimpl

@@ -1,0 +1,118 @@
+"""Fixtures for the whole suite; each test leaves modules and `sys.path` as it found them."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from slotlab.framework.discovery import load_registry
+from slotlab.registry import Registry
+
+# A busy machine is no mistake of the code under test.
+settings.register_profile("slotlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slotlab")
+
+PLUGIN = """
+from slotlab.registry import Component, ComponentConfig, hookimpl
+from torch import nn
+
+SLOTLAB_API = 1
+
+
+class Config(ComponentConfig):
+    width: int = 4
+
+
+class Encoder(nn.Module):
+    def __init__(self, config, context):
+        super().__init__()
+        self.layer = nn.Conv2d(3, config.width, 1)
+        self.channels, self.grid = config.width, context.image_size
+
+    def forward(self, images_BCHW):
+        return self.layer(images_BCHW)
+
+
+@hookimpl
+def slotlab_encoders():
+    yield Component(name="@NAME@", config=Config, build=Encoder, summary="one linear layer a pixel")
+"""
+BASE = """
+format: 1
+name: small
+data:
+  dataset: scenes
+  image_size: 16
+model:
+  slots: 7
+  slot_dim: 8
+  encoder: {name: cnn, channels: [4, 4]}
+  initializer: gaussian
+  grouping: slot_attention
+  decoder: {name: spatial_broadcast, channels: [4], strides: [2]}
+training:
+  batch_size: 2
+  phases:
+    - {steps: 2, lr: 1e-3}
+"""
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """A new registry of what is installed."""
+    return load_registry()
+
+
+@pytest.fixture(autouse=True)
+def forget_plugins() -> Iterator[None]:
+    """Forget the modules that plugin files were imported as, and their folders."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    added = [folder for folder in sys.path if folder not in path]
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and str(Path(file).parent) in added:
+            del sys.modules[name]
+    sys.path[:] = path
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a file into an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text).removeprefix("\n"), encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def plugin(write: Write) -> Callable[..., Path]:
+    """Write a plugin file with one encoder, changed by the replacements `old=new`."""
+
+    def write_plugin(file: str = "pixelwise.py", name: str = "pixelwise", **changes: str) -> Path:
+        text = PLUGIN.replace("@NAME@", name)
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new)
+        return write(file, text)
+
+    return write_plugin
+
+
+@pytest.fixture
+def base(write: Write) -> str:
+    """A small valid spec, written as `spec.yaml` into the current folder."""
+    write("spec.yaml", BASE)
+    return BASE.removeprefix("\n")

@@ -1,0 +1,180 @@
+"""Batches: the seed's order, torchvision's numbers, the same from any number of workers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from slotlab.framework.contracts import Batch, Sample
+from slotlab.framework.data import Loader, load_dataset, make_loader, normalize, permutation, streams, to_uint8
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+Loaders = Callable[..., Loader]
+Specs = Callable[..., ExperimentSpec]
+ALL_VALUES = torch.arange(256, dtype=torch.uint8).repeat(3).view(3, 16, 16)
+
+
+def test_normalize_is_torchvisions_bit_for_bit() -> None:
+    picture = ALL_VALUES.permute(1, 2, 0).numpy()
+    signed = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])(picture)
+    assert torch.equal(normalize(ALL_VALUES, (-1.0, 1.0)), signed)
+    assert torch.equal(normalize(ALL_VALUES, (0.0, 1.0)), ToTensor()(picture))
+
+
+@pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.0, 1.0)])
+def test_images_survive_the_value_range(bounds: tuple[float, float]) -> None:
+    floats = normalize(ALL_VALUES, bounds)
+    assert (float(floats.min()), float(floats.max())) == bounds
+    assert torch.equal(to_uint8(floats, bounds), ALL_VALUES)
+    outside = torch.tensor([bounds[0] - 1, bounds[1] + 1])
+    assert to_uint8(outside, bounds).tolist() == [0, 255]
+
+
+@given(st.integers(0, 60), st.integers(0, 2**80), st.integers(0, 1000))
+def test_permutation(length: int, seed: int, epoch: int) -> None:
+    order = permutation(length, seed=seed, epoch=epoch)
+    assert sorted(order) == list(range(length))
+    assert order == permutation(length, seed=seed, epoch=epoch)
+
+
+def test_permutations_differ_by_seed_and_epoch() -> None:
+    orders = {tuple(permutation(50, seed=seed, epoch=epoch)) for seed in range(5) for epoch in range(5)}
+    assert len(orders) == 25
+
+
+def test_streams_belong_to_positions() -> None:
+    def draws(seed: int, positions: Any) -> list[float]:
+        return [torch.rand(1, generator=one).item() for one in streams(seed, positions, torch.device("cpu"))]
+
+    assert draws(1, range(4)) == draws(1, [0, 1]) + draws(1, [2, 3])
+    assert len({*draws(1, range(4)), *draws(2, range(4))}) == 8
+
+
+# --- batches -----------------------------------------------------------------------------
+
+
+def same(a: Batch, b: Batch) -> bool:
+    assert a.masks_BHW is not None
+    assert b.masks_BHW is not None
+    return a.ids == b.ids and torch.equal(a.images_BCHW, b.images_BCHW) and torch.equal(a.masks_BHW, b.masks_BHW)
+
+
+def test_batches_hold_the_samples_in_order(noise_loader: Loaders) -> None:
+    loader = noise_loader(batch_size=2)
+    order = [3, 0, 4, 1, 2]
+    batches = list(loader.epoch(order))
+    assert [batch.ids for batch in batches] == [("n3", "n0"), ("n4", "n1"), ("n2",)]
+    for batch, first in zip(batches, (3, 4, 2), strict=True):
+        sample = loader.dataset[first]
+        assert torch.equal(to_uint8(batch.images_BCHW, loader.bounds)[0], sample.image_CHW)
+        assert batch.masks_BHW is not None
+        assert sample.mask_HW is not None
+        assert torch.equal(batch.masks_BHW[0], sample.mask_HW)
+        assert batch.images_BCHW.is_contiguous(memory_format=torch.channels_last)
+    assert [batch.ids for batch in loader.epoch()] == [("n0", "n1"), ("n2", "n3"), ("n4",)]
+
+
+def test_workers_change_nothing(noise_loader: Loaders) -> None:
+    order = [4, 2, 0, 1, 3]
+    alone, helped = noise_loader().epoch(order), noise_loader(workers=2).epoch(order)
+    assert all(same(a, b) for a, b in zip(alone, helped, strict=True))
+
+
+def test_an_epoch_leaves_the_global_generator_alone(noise_loader: Loaders) -> None:
+    before = torch.get_rng_state()
+    list(noise_loader().epoch())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_data_without_masks(noise_loader: Loaders) -> None:
+    batches = list(noise_loader(unmasked=frozenset(range(5))).epoch())
+    assert [batch.masks_BHW for batch in batches] == [None] * 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("unmasked", "text"),
+    [
+        ({3}, "n3 has no mask and samples before it have one; give all of them or none"),
+        ({0, 1, 2}, "n3 has a mask and samples before it have none; give all of them or none"),
+    ],
+)
+def test_masks_for_some(noise_loader: Loaders, batch_size: int, unmasked: set[int], text: str) -> None:
+    with pytest.raises(SlotlabError) as error:
+        list(noise_loader(batch_size=batch_size, unmasked=frozenset(unmasked)).epoch())
+    assert str(error.value) == text
+
+
+class Changed:
+    """One good sample with some of its fields replaced."""
+
+    def __init__(self, sample: Sample, **changes: Tensor):
+        self.sample = replace(sample, **changes)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.sample
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"image_CHW": torch.zeros(3, 8, 8)}, "the image of n0 is torch.float32; a dataset gives torch.uint8"),
+        (
+            {"mask_HW": torch.zeros(8, 8, dtype=torch.uint8)},
+            "the mask of n0 is torch.uint8; a dataset gives torch.int64",
+        ),
+    ],
+)
+def test_samples_that_break_the_contract(noise_loader: Loaders, changes: dict[str, Tensor], text: str) -> None:
+    sample = noise_loader().dataset[0]
+    with pytest.raises(SlotlabError) as error:
+        next(noise_loader(dataset=Changed(sample, **changes)).epoch())
+    assert str(error.value) == text
+
+
+# --- from a spec -------------------------------------------------------------------------
+
+
+def test_the_loader_of_a_spec(tiny: Specs) -> None:
+    scenes = {"name": "scenes", "num_val": 3, "textures": ["plain"], "ground_textures": ["plain"]}
+    spec = tiny(data={"dataset": scenes, "image_size": 24, "value_range": "unit"}, seed=4)
+    loader = make_loader(spec, "val", batch_size=2, device=torch.device("cpu"))
+    images = torch.cat([batch.images_BCHW for batch in loader.epoch()])
+    assert images.shape == (3, 3, 24, 24)
+    assert 0 <= images.min() < images.max() <= 1
+    other = make_loader(tiny(data=spec.data.model_dump(mode="json"), seed=5), "val", batch_size=2, device=loader.device)
+    assert not np.array_equal(next(loader.epoch()).images_BCHW, next(other.epoch()).images_BCHW)
+
+
+def test_a_split_that_is_not_there(tiny: Specs) -> None:
+    with pytest.raises(PathProblem) as error:
+        load_dataset(tiny(), "validation")
+    assert str(error.value).startswith("data.dataset: scenes: there is no split 'validation'")
+    assert error.value.path == ("data", "dataset")
+
+
+def test_a_setting_that_does_not_fit(tiny: Specs) -> None:
+    spec = tiny(data={"dataset": {"name": "scenes", "min_objects": 5, "max_objects": 2}, "image_size": 8})
+    with pytest.raises(PathProblem) as error:
+        load_dataset(spec, "train")
+    assert str(error.value) == "data.dataset.min_objects: scenes: 5 is more than max_objects, which is 2"
+
+
+def test_an_empty_split(tiny: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny()
+    monkeypatch.setattr("slotlab.plugins.datasets.scenes.ScenesDataset.__len__", lambda self: 0)
+    with pytest.raises(PathProblem) as error:
+        load_dataset(spec, "val")
+    assert str(error.value) == "data.dataset: scenes: the split 'val' is empty"

@@ -1,0 +1,189 @@
+"""The run folder: refusals, what overwriting removes, files that are whole or not there."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from slotlab.framework.discovery import load_registry
+from slotlab.framework.run import RunFolder, write_atomically, write_json
+from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+Specs = Callable[..., ExperimentSpec]
+CPU = torch.device("cpu")
+PLUGIN = "SLOTLAB_API = 1\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny: Specs) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", tiny())
+
+
+def refusal(path: Path, spec: ExperimentSpec, **options: bool) -> str:
+    with pytest.raises(SlotlabError) as error:
+        RunFolder.create(path, spec, **options)
+    return str(error.value)
+
+
+# --- creating and opening ----------------------------------------------------------------
+
+
+def test_the_spec_in_the_folder_is_the_spec(run: RunFolder, tiny: Specs) -> None:
+    data = yaml.safe_load(run.spec.read_text())
+    assert ExperimentSpec.model_validate(data, context={"registry": load_registry()}) == tiny()
+    assert load_spec(run.spec).spec == tiny()
+    assert RunFolder.open(run.path) == run
+
+
+def test_a_run_is_not_overwritten_unasked(run: RunFolder, tiny: Specs) -> None:
+    text = "{} holds a run already ({}); give --overwrite to train it again, or --run DIR"
+    assert refusal(run.path, tiny()) == text.format(run.path, "of unknown state")
+    run.write_status("stopped", "KeyboardInterrupt: ")
+    assert refusal(run.path, tiny()) == text.format(run.path, "stopped")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_folders_and_files_are_refused(tmp_path: Path, tiny: Specs, overwrite: bool) -> None:
+    folder, file = tmp_path / "thesis", tmp_path / "file"
+    folder.mkdir()
+    (folder / "chapter.tex").write_text("x")
+    file.write_text("x")
+    for path in (folder, file):
+        text = f"{path} exists and is no run folder; choose another with --run DIR"
+        assert refusal(path, tiny(), overwrite=overwrite) == text
+    assert (folder / "chapter.tex").read_text() == "x"
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path, tiny: Specs) -> None:
+    assert RunFolder.create(tmp_path, tiny()).spec.is_file()
+
+
+def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Specs) -> None:
+    run.write_status("done")
+    run.log({"kind": "train", "step": 1})
+    run.save_weights({}, step=1)
+    write_json(run.evaluation("scenes", "val") / "summary.json", {})
+    write_atomically(run.figures / "loss.png", b"")
+    run.write_provenance({})
+    (run.path / "notes.txt").write_text("mine")
+    again = RunFolder.create(run.path, tiny(name="other"), overwrite=True)
+    assert sorted(p.name for p in run.path.iterdir()) == ["notes.txt", "spec.yaml"]
+    assert load_spec(again.spec).spec.name == "other"
+
+
+def test_plugins_are_copied_even_from_the_folder_itself(tmp_path: Path, tiny: Specs) -> None:
+    plugin = tmp_path / "mine" / "my_run_plugin.py"
+    write_atomically(plugin, PLUGIN.encode())
+    run = RunFolder.create(tmp_path / "run", tiny(plugins=[str(plugin)]))
+    copy = run.path / "plugins" / plugin.name
+    assert copy.read_text() == PLUGIN
+    assert yaml.safe_load(run.spec.read_text())["plugins"] == ["plugins/my_run_plugin.py"]
+    plugin.unlink()
+    again = load_spec(run.spec).spec  # from the copy
+    RunFolder.create(run.path, again, overwrite=True)
+    assert copy.read_text() == PLUGIN
+
+
+def test_opening_what_is_no_run(tmp_path: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SlotlabError) as error:
+        RunFolder.open(tmp_path)
+    assert str(error.value) == f"{tmp_path} is no run folder: it has no spec.yaml"
+    (tmp_path / "runs").mkdir()
+    run.path.rename(tmp_path / "runs" / "tiny")
+    with pytest.raises(SlotlabError) as error:
+        RunFolder.open(Path("elsewhere"))
+    assert str(error.value) == "elsewhere is no run folder: it has no spec.yaml (runs here: runs/tiny)"
+
+
+# --- files -------------------------------------------------------------------------------
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "file"
+    write_atomically(path, b"old")
+
+    def fail(number: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_holds_numbers_only(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"b": float("nan")})
+
+
+def test_status_and_log(run: RunFolder) -> None:
+    assert (run.read_status(), run.read_log()) == ({}, [])
+    run.write_status("failed", "OSError: disk full")
+    assert run.read_status() == {"state": "failed", "reason": "OSError: disk full"}
+    lines = [{"kind": "train", "step": 1, "loss": 0.5}, {"kind": "validation", "step": 1}]
+    for line in lines:
+        run.log(line)
+    assert run.read_log() == lines
+
+
+# --- weights -----------------------------------------------------------------------------
+
+
+def test_weights_survive(run: RunFolder) -> None:
+    weights = {"a": torch.randn(3, 4), "count": torch.tensor(3), "b": torch.randn(2, 3, 4, 5)}
+    weights["b"] = weights["b"].contiguous(memory_format=torch.channels_last)
+    run.save_weights(weights, step=7)
+    run.save_weights(weights, step=8)
+    loaded = run.load_weights(CPU)
+    assert (loaded["format"], loaded["step"]) == (1, 8)
+    assert loaded["model"].keys() == weights.keys()
+    assert all(torch.equal(loaded["model"][name], tensor) for name, tensor in weights.items())
+    assert list(run.checkpoint.parent.iterdir()) == [run.checkpoint]
+
+
+def weights_error(run: RunFolder) -> pytest.ExceptionInfo[SlotlabError]:
+    with pytest.raises(SlotlabError) as error:
+        run.load_weights(CPU)
+    return error
+
+
+def test_no_checkpoint_yet(run: RunFolder) -> None:
+    text = "{} has no checkpoint ({}); train it first"
+    assert str(weights_error(run).value) == text.format(run.path, "of unknown state")
+    run.write_status("failed")
+    assert str(weights_error(run).value) == text.format(run.path, "failed")
+
+
+class Harmful:
+    def __reduce__(self) -> object:
+        return (Path.touch, (Path("executed"),))
+
+
+@pytest.mark.parametrize("damage", ["cut", "code"])
+def test_a_damaged_checkpoint(run: RunFolder, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.path)
+    run.save_weights({"a": torch.randn(100)}, step=1)
+    if damage == "cut":
+        run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:200])
+    else:
+        torch.save({"format": 1, "step": 1, "model": Harmful()}, run.checkpoint)
+    error = weights_error(run).value
+    assert str(error) == f"{run.checkpoint} cannot be read: {error.__cause__}"
+    assert not (run.path / "executed").exists()
+
+
+@pytest.mark.parametrize("content", [{"format": 2}, {"state_dict": {}}, torch.zeros(1)])
+def test_a_file_that_is_no_checkpoint(run: RunFolder, content: object) -> None:
+    run.save_weights({}, step=1)
+    torch.save(content, run.checkpoint)
+    assert str(weights_error(run).value) == f"{run.checkpoint} is no checkpoint of slotlab's format 1"

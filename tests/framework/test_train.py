@@ -1,0 +1,278 @@
+"""Training: the same bits twice, the seed's learning rates, and no bad weights on disk."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slotlab.framework.assemble import build_model
+from slotlab.framework.contracts import Decoded, Losses
+from slotlab.framework.data import Loader
+from slotlab.framework.model import SlotModel
+from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.train import Meter, Plan, Progress, begin_phase, train, train_step, validate
+from slotlab.registry import SlotlabError
+
+Loaders = Callable[..., Loader]
+Specs = Callable[..., ExperimentSpec]
+ADVICE = "the weights of the epoch before are kept. Try a lower lr, a warm-up, or training.clip_norm"
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny: Specs) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", tiny())
+
+
+def trained(spec: ExperimentSpec, loader: Loader, run: RunFolder, **options: Any) -> SlotModel:
+    model = build_model(spec)
+    train(spec, model, loader, run, **options)
+    return model
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- determinism -------------------------------------------------------------------------
+
+
+def test_one_seed_gives_the_same_bits(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny(training={"phases": [{"epochs": 2, "lr": 0.01}]})
+    torch.manual_seed(1)
+    first = trained(spec, noise_loader(), run).state_dict()
+    torch.manual_seed(2)
+    assert equal(first, trained(spec, noise_loader(), run).state_dict())
+    assert not equal(first, trained(tiny(seed=1, training={"phases": [{"epochs": 2, "lr": 0.01}]}), noise_loader(), run).state_dict())
+    assert equal(first, run_weights_after(spec, noise_loader(), run))
+
+
+def run_weights_after(spec: ExperimentSpec, loader: Loader, run: RunFolder) -> dict[str, Tensor]:
+    trained(spec, loader, run)
+    weights: dict[str, Tensor] = run.load_weights(torch.device("cpu"))["model"]
+    return weights
+
+
+def test_validation_and_logging_change_nothing(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    phases = {"phases": [{"epochs": 2, "lr": 0.01}]}
+    plain = trained(tiny(training={**phases, "log_every": 50}), noise_loader(), run)
+    watched = trained(tiny(training=phases), noise_loader(), run, validation=noise_loader())
+    assert equal(plain.state_dict(), watched.state_dict())
+
+
+def test_building_leaves_the_global_generator_alone(tiny: Specs) -> None:
+    before = torch.get_rng_state()
+    first = build_model(tiny(seed=3)).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    assert equal(first, build_model(tiny(seed=3)).state_dict())
+
+
+# --- phases and learning rates -----------------------------------------------------------
+
+
+def test_plan_counts_steps(tiny: Specs) -> None:
+    spec = tiny(training={"phases": [{"epochs": 3, "lr": 1.0}, {"steps": 7, "lr": 1.0}]})
+    assert Plan.of(spec, 5) == Plan(3, (9, 7))
+    assert Plan.of(spec, 4) == Plan(2, (6, 7))
+    assert Plan.of(spec, 5).total == 16
+
+
+def seed_phases() -> list[dict[str, Any]]:
+    cosine = {"name": "cosine", "t_max": 160}
+    return [
+        {"epochs": 80, "lr": 1e-3, "schedule": cosine, "interval": "epoch"},
+        {"epochs": 180, "lr": 3e-4, "schedule": cosine, "interval": "epoch"},
+    ]
+
+
+def by_hand(lr: float, epochs: int) -> list[float]:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=160, eta_min=0)
+    rates = []
+    for _ in range(epochs):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_the_reference_learning_rates(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    trained(tiny(training={"phases": seed_phases()}), noise_loader(size=2), run)
+    log = run.read_log()
+    rates = [line["lr"] for line in log]
+    assert rates == by_hand(1e-3, 80) + by_hand(3e-4, 180)
+    assert [line["phase"] for line in log] == [0] * 80 + [1] * 180
+    assert [line["epoch"] for line in log] == list(range(260))
+    assert rates[79] == pytest.approx(5e-4, rel=0.03)
+    assert rates[80] == 3e-4
+    assert rates[240] == pytest.approx(0, abs=1e-12)  # epoch 160 of the second phase
+    assert rates[241:] == sorted(rates[241:])
+    assert rates[259] > 1e-5
+
+
+def test_schedules_by_step_and_by_epoch(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    phase = {"epochs": 2, "lr": 1.0, "schedule": {"name": "cosine"}}
+    for interval, steps in (("step", range(6)), ("epoch", [0, 0, 0, 1, 1, 1])):
+        run.metrics.unlink(missing_ok=True)
+        spec = tiny(training={"phases": [{**phase, "interval": interval}]})
+        train(spec, build_model(spec), noise_loader(), run)
+        length = 6 if interval == "step" else 2
+        expected = [(1 + math.cos(math.pi * step / length)) / 2 for step in steps]
+        assert [line["lr"] for line in run.read_log()] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("state", ["fresh", "kept"])
+def test_optimizer_state_between_phases(tiny: Specs, noise_loader: Loaders, state: str) -> None:
+    phases = [{"steps": 2, "lr": 0.1}, {"steps": 2, "lr": 0.2, "optimizer_state": state}]
+    spec = tiny(training={"phases": phases})
+    model, plan = build_model(spec), Plan.of(spec, 5)
+    first, _ = begin_phase(spec, spec.training.phases[0], model, None, plan, 0)
+    for batch in noise_loader().epoch():
+        train_step(spec, model, batch, first, torch.Generator().manual_seed(0))
+    second, _ = begin_phase(spec, spec.training.phases[1], model, first, plan, 1)
+    assert second is not first
+    assert second.param_groups[0]["lr"] == 0.2
+    if state == "fresh":
+        assert not second.state
+    else:
+        assert len(second.state) == len(list(model.parameters()))
+        for parameter in model.parameters():
+            assert second.state[parameter]["step"] == 3
+            assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
+
+
+def test_the_second_phase_goes_on_from_the_kept_state(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    def two(state: str) -> dict[str, Tensor]:
+        phases = [{"epochs": 1, "lr": 0.01}, {"epochs": 1, "lr": 0.01, "optimizer_state": state}]
+        return trained(tiny(training={"phases": phases}), noise_loader(), run).state_dict()
+
+    one = trained(tiny(training={"phases": [{"epochs": 2, "lr": 0.01}]}), noise_loader(), run).state_dict()
+    assert equal(one, two("kept"))
+    assert not equal(one, two("fresh"))
+
+
+def test_frozen_weights_are_not_given_to_the_optimizer(tiny: Specs) -> None:
+    spec = tiny()
+    model = build_model(spec)
+    model.encoder.requires_grad_(False)
+    optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
+    given = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert given == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+# --- steps -------------------------------------------------------------------------------
+
+
+def test_clipping_bounds_the_gradient(tiny: Specs, noise_loader: Loaders) -> None:
+    def norm(**training: Any) -> float:
+        spec = tiny(training=training)
+        model = build_model(spec)
+        optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
+        train_step(spec, model, next(noise_loader().epoch()), optimizer, torch.Generator().manual_seed(0))
+        squares = [p.grad.square().sum() for p in model.parameters() if p.grad is not None]
+        return float(torch.stack(squares).sum().sqrt())
+
+    assert norm() > 2e-3
+    assert norm(clip_norm=1e-3) == pytest.approx(1e-3, rel=1e-3)
+    assert norm(clip_norm=100.0) == norm()
+
+
+def test_bfloat16_keeps_float32_weights(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    model = trained(tiny(training={"precision": "bfloat16"}), noise_loader(), run)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not equal(model.state_dict(), trained(tiny(), noise_loader(), run).state_dict())
+
+
+def test_meter_means_over_images() -> None:
+    meter = Meter()
+    meter.add(torch.tensor(1.0), 3)
+    meter.add(torch.tensor(5.0), 1)
+    assert meter.read()[0] == 2.0
+    meter.add(torch.tensor(7.0), 2)
+    assert meter.read()[0] == 7.0
+
+
+def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader: Loaders) -> None:
+    spec = tiny(evaluation={"max_images": 4})
+    model = build_model(spec)
+    losses = [validate(spec, model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+    more = validate(tiny(), model, noise_loader())
+    assert more != pytest.approx(losses[0], rel=1e-5)
+
+
+# --- the log -----------------------------------------------------------------------------
+
+
+def test_log_lines(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny(training={"phases": [{"epochs": 2, "lr": 0.01}], "log_every": 2, "validate_every": 2})
+    seen: list[Progress] = []
+    trained(spec, noise_loader(), run, validation=noise_loader(), report=seen.append)
+    log = run.read_log()
+    assert [(line["kind"], line["step"], line["epoch"]) for line in log] == [
+        ("train", 2, 0),
+        ("train", 4, 1),
+        ("train", 6, 1),
+        ("validation", 6, 2),
+    ]
+    keys = {"kind", "step", "epoch", "phase", "loss", "lr", "images_per_second"}
+    assert set(log[0]) == keys
+    assert set(log[3]) == {"kind", "step", "epoch", "loss"}
+    assert [one.step for one in seen] == [1, 2, 3, 4, 5, 6]
+    assert [one.loss for one in seen] == [None, log[0]["loss"], None, log[1]["loss"], None, log[2]["loss"]]
+    assert {one.total_steps for one in seen} == {6}
+
+
+class WithTerms:
+    """An objective around another that also reports the loss as a term, or spoils it from step `bad` on."""
+
+    def __init__(self, inner: Any, bad: int | None = None, spoil: float = math.nan):
+        self.inner, self.bad, self.spoil, self.steps = inner, bad, spoil, 0
+        self.target_shape = inner.target_shape
+        self.target, self.to_image = inner.target, inner.to_image
+
+    def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Losses:
+        total = self.inner.loss(decoded, target_BCHW).total
+        self.steps += 1
+        if self.bad is not None and self.steps >= self.bad:
+            total = total * self.spoil
+        return Losses(total, {"pixels": total})
+
+
+def test_terms_of_the_loss_are_logged(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny()
+    model = build_model(spec)
+    model.objective = WithTerms(model.objective)
+    train(spec, model, noise_loader(), run)
+    assert all(line["loss/pixels"] == pytest.approx(line["loss"]) for line in run.read_log())
+
+
+@pytest.mark.parametrize("spoil", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_training(
+    tiny: Specs, noise_loader: Loaders, run: RunFolder, spoil: float
+) -> None:
+    spec = tiny(training={"phases": [{"epochs": 4, "lr": 0.01}]})
+    model = build_model(spec)
+    model.objective = WithTerms(model.objective, bad=5, spoil=spoil)
+    with pytest.raises(SlotlabError) as error:
+        train(spec, model, noise_loader(), run)
+    assert str(error.value) == f"the loss is {spoil} at step 5; {ADVICE}"
+    assert run.load_weights(torch.device("cpu"))["step"] == 3
+
+
+def test_spoiled_weights_are_never_saved(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny(training={"phases": [{"epochs": 4, "lr": 0.01}], "log_every": 1000})
+    model = build_model(spec)
+    model.objective = WithTerms(model.objective, bad=5)
+    with pytest.raises(SlotlabError) as error:
+        train(spec, model, noise_loader(), run)
+    name = next(name for name, tensor in model.state_dict().items() if not tensor.isfinite().all())
+    assert str(error.value) == f"{name} holds values that are not finite at step 6; {ADVICE}"
+    saved = run.load_weights(torch.device("cpu"))
+    assert saved["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())

@@ -1,0 +1,489 @@
+"""Laws that every component obeys, checked on everything that is installed.
+
+A new component needs no test here; one whose settings have no defaults needs a line in `SETTINGS`.
+"""
+
+import json
+import pickle
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Generator, Tensor, nn
+
+from slotlab.framework.contracts import (
+    DatasetContext,
+    Decoded,
+    DecoderContext,
+    EncoderContext,
+    GroupingContext,
+    InitializerContext,
+    MetricContext,
+    ObjectiveContext,
+    OptimizerContext,
+    Outcome,
+    PositionContext,
+    ScheduleContext,
+    Slots,
+    TargetShape,
+)
+from slotlab.framework.discovery import load_registry
+from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
+
+REGISTRY = load_registry()
+SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("dataset", "clevrtex"): {"root": "nowhere"},
+    ("dataset", "scenes"): {"num_train": 3, "num_val": 3, "textures": ["plain"], "ground_textures": ["plain"]},
+    ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
+    ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
+    ("encoder", "timm"): {"model": "test_resnet"},
+    ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
+}
+"""Settings of a small instance; a component without a line is built with its defaults."""
+CONTEXTS: dict[str, Any] = {
+    "dataset": DatasetContext(split="train", image_size=(32, 32)),
+    "encoder": EncoderContext(image_size=(32, 48)),
+    "position": PositionContext(grid=(3, 5), dim=8),
+    "initializer": InitializerContext(num_slots=4, slot_dim=8, token_dim=6),
+    "grouping": GroupingContext(slot_dim=8, token_dim=6, grid=(3, 5)),
+    "decoder": DecoderContext(slot_dim=8, target=TargetShape(3, (16, 16))),
+    "objective": ObjectiveContext(image_size=(16, 16), feature_channels=5, grid=(4, 4)),
+    "metric": MetricContext(value_range=(-1.0, 1.0)),
+}
+SHAPES = {"encoder": (2, 3, 32, 48), "position": (2, 8, 3, 5), "initializer": (2, 15, 6)}
+SHAPES |= {"grouping": (2, 15, 6), "decoder": (2, 4, 8)}
+
+
+def every(*kinds: str) -> pytest.MarkDecorator:
+    found = [item for item in REGISTRY.all() if not kinds or item.kind in kinds]
+    return pytest.mark.parametrize("item", found, ids=[f"{i.kind}-{i.component.name}" for i in found])
+
+
+def config_of(item: Registered) -> ComponentConfig:
+    settings = SETTINGS.get((item.kind, item.component.name), {})
+    required = [name for name, field in item.component.config.model_fields.items() if field.is_required()]
+    lacking = [name for name in required if name not in settings]
+    if lacking:
+        key = (item.kind, item.component.name)
+        pytest.fail(f"add a line for {key} to SETTINGS in test_laws.py; it needs {', '.join(lacking)}")
+    config: ComponentConfig = item.component.config.model_validate(settings, context={"registry": REGISTRY})
+    return config
+
+
+def make(item: Registered, seed: int = 0, context: Any = None) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return item.component.build(config_of(item), context or CONTEXTS[item.kind])
+
+
+def noise(*shape: int, seed: int = 5) -> Tensor:
+    return torch.randn(*shape, generator=Generator().manual_seed(seed))
+
+
+def some_slots(batch: int = 2, num: int = 4, dim: int = 8) -> Slots:
+    return Slots(noise(batch, num, dim), {"weight": noise(batch, num, seed=6)})
+
+
+def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Run a module of any kind on fixed inputs; return all tensors of the result."""
+    x = noise(*SHAPES[item.kind]) if x is None else x
+    stream = None if x.device.type == "meta" else Generator().manual_seed(seed)
+    if item.kind in ("encoder", "position"):
+        return (module(x),)
+    if item.kind == "initializer":
+        return (module(x, None, generator=stream).vectors_BKD,)
+    if item.kind == "grouping":
+        slots = Slots(some_slots().vectors_BKD.to(x.device))
+        grouped = module(x, slots, generator=stream)
+        return grouped.slots.vectors_BKD, grouped.attention_BKN
+    decoded = module(Slots(x), generator=stream)
+    return tuple(t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None)
+
+
+def same(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@contextmanager
+def global_randomness_untouched(but_torch: bool = False) -> Iterator[None]:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]
+    yield
+    assert but_torch or torch.equal(torch.get_rng_state(), before[0]), "torch's global generator was used"
+    assert np.array_equal(np.random.get_state()[1], before[1]), "numpy's global generator was used"  # type: ignore[index]
+    assert random.getstate() == before[2], "python's global generator was used"
+
+
+# --- all kinds ---------------------------------------------------------------------------
+
+
+@every()
+def test_settings_are_closed_frozen_and_documented(item: Registered) -> None:
+    config, kind = config_of(item), item.component.config
+    with pytest.raises(ValidationError, match="unknown key"):
+        kind.model_validate({**config.model_dump(mode="json"), "no_such_key": 1}, context={"registry": REGISTRY})
+    for name, field in kind.model_fields.items():
+        assert field.description, f"{name} has no docstring"
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(config, name, getattr(config, name))
+
+
+@every()
+def test_settings_survive_json(item: Registered) -> None:
+    config = config_of(item)
+    data = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert item.component.config.model_validate(data, context={"registry": REGISTRY}) == config
+
+
+def test_required_settings_without_a_line_say_what_to_add() -> None:
+    class Demanding(ComponentConfig):
+        width: int
+        """Needed."""
+
+    component = Component(name="demanding", config=Demanding, build=lambda config, context: None, summary="x")
+    with pytest.raises(pytest.fail.Exception) as failure:
+        config_of(Registered("encoder", component, "here"))
+    assert str(failure.value) == (
+        "add a line for ('encoder', 'demanding') to SETTINGS in test_laws.py; it needs width"
+    )
+
+
+MODULES = ("encoder", "position", "initializer", "grouping", "decoder")
+
+
+@every(*MODULES)
+def test_weights_depend_on_the_seed_alone(item: Registered) -> None:
+    with global_randomness_untouched():
+        first, again, other = make(item), make(item), make(item, seed=9)
+    weights = first.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in again.state_dict().items())
+    drawn = [name for name, parameter in first.named_parameters() if parameter.std() > 0]
+    assert all(not torch.equal(weights[name], other.state_dict()[name]) for name in drawn)
+
+
+@every(*MODULES)
+def test_weights_and_pickles_carry_everything(item: Registered) -> None:
+    module, other = make(item).eval(), make(item, seed=9).eval()
+    other.load_state_dict(module.state_dict())
+    assert same(apply(item, module), apply(item, other))
+    assert same(apply(item, module), apply(item, pickle.loads(pickle.dumps(module))))
+
+
+@every(*MODULES)
+def test_no_global_randomness(item: Registered) -> None:
+    module = make(item)
+    twin = pickle.loads(pickle.dumps(module))
+    with global_randomness_untouched():
+        first = apply(item, module)
+    with torch.random.fork_rng():
+        torch.manual_seed(77)
+        assert same(first, apply(item, twin))
+
+
+@every(*MODULES)
+def test_building_draws_from_torch_only(item: Registered) -> None:
+    with torch.random.fork_rng(), global_randomness_untouched(but_torch=True):
+        item.component.build(config_of(item), CONTEXTS[item.kind])
+
+
+@every(*MODULES)
+def test_gradients_reach_every_parameter(item: Registered) -> None:
+    module = make(item).train()
+    learned = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if learned:
+        torch.stack([output.square().sum() for output in apply(item, module)]).sum().backward()
+    assert [name for name, parameter in learned.items() if parameter.grad is None] == []
+
+
+@every(*MODULES)
+def test_images_of_a_batch_do_not_mix(item: Registered) -> None:
+    if item.kind == "grouping":
+        pytest.skip("has its own test")
+    module, x = make(item).eval(), noise(*SHAPES[item.kind])
+    changed = x.clone()
+    changed[1] += 1
+    for before, after in zip(apply(item, module, x=x), apply(item, module, x=changed), strict=True):
+        torch.testing.assert_close(before[0], after[0])
+
+
+@every(*MODULES)
+def test_shapes_are_known_without_values(item: Registered) -> None:
+    with torch.device("meta"):
+        module = make(item)
+        shapes = [t.shape for t in apply(item, module, x=torch.empty(SHAPES[item.kind]))]
+    assert all(t.device.type == "meta" for t in module.state_dict().values())
+    assert shapes == [t.shape for t in apply(item, make(item))]
+
+
+@every(*MODULES)
+def test_finite_in_bfloat16(item: Registered) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = apply(item, make(item))
+    assert all(output.isfinite().all() for output in outputs)
+
+
+# --- encoders, positions, initializers ---------------------------------------------------
+
+
+@every("encoder")
+def test_encoder_declares_its_features(item: Registered) -> None:
+    encoder = make(item)
+    (features,) = apply(item, encoder)
+    assert tuple(features.shape) == (2, encoder.channels, *encoder.grid)
+    assert encoder.training
+
+
+@every("position")
+def test_position_is_added(item: Registered) -> None:
+    position, x = make(item), noise(*SHAPES["position"])
+    code = position(torch.zeros_like(x))
+    torch.testing.assert_close(position(x), x + code)
+    assert torch.equal(code[0], code[1])
+    places = code[0].flatten(1).T
+    distinct = len(places.unique(dim=0))
+    assert distinct == (1 if item.component.name == "none" else len(places))
+
+
+@every("initializer")
+def test_initial_slots(item: Registered) -> None:
+    initializer, tokens = make(item), noise(*SHAPES["initializer"])
+
+    def draw(seed: int, num: int | None = None) -> Tensor:
+        slots: Tensor = initializer(tokens, num, generator=Generator().manual_seed(seed)).vectors_BKD
+        return slots
+
+    assert draw(1).shape == (2, 4, 8)
+    assert torch.equal(draw(1), draw(1))
+    assert torch.equal(draw(1), draw(1, 4))
+    if initializer.fixed_num_slots:
+        with pytest.raises(ComponentError, match=r"^4 learned slots cannot become 6$"):
+            draw(1, 6)
+    else:
+        assert draw(1, 6).shape == (2, 6, 8)
+
+
+# --- groupings ---------------------------------------------------------------------------
+
+ORDER = torch.tensor([2, 0, 3, 1])
+
+
+@every("grouping")
+def test_slots_compete_for_each_token(item: Registered) -> None:
+    _, attention = apply(item, make(item))
+    assert attention.shape == (2, 4, 15)
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(2, 15))
+    assert (attention >= 0).all()
+
+
+@every("grouping")
+def test_grouping_knows_no_order_of_slots(item: Registered) -> None:
+    grouping, tokens, slots = make(item), noise(2, 15, 6), some_slots()
+    plain, moved = grouping(tokens, slots), grouping(tokens, slots.select(ORDER))
+    torch.testing.assert_close(moved.slots.vectors_BKD, plain.slots.vectors_BKD[:, ORDER])
+    torch.testing.assert_close(moved.slots.extras["weight"], plain.slots.extras["weight"][:, ORDER])
+    torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, ORDER])
+
+
+@every("grouping")
+def test_grouping_knows_no_order_of_tokens(item: Registered) -> None:
+    grouping, tokens, slots = make(item), noise(2, 15, 6), some_slots()
+    order = torch.randperm(15, generator=Generator().manual_seed(0))
+    plain, moved = grouping(tokens, slots), grouping(tokens[:, order], slots)
+    torch.testing.assert_close(moved.slots.vectors_BKD, plain.slots.vectors_BKD)
+    torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, :, order])
+
+
+@every("grouping")
+def test_grouping_keeps_images_apart(item: Registered) -> None:
+    grouping, tokens, slots = make(item).eval(), noise(2, 15, 6), some_slots()
+    both = grouping(tokens, slots)
+    alone = grouping(tokens[1:], Slots(slots.vectors_BKD[1:]))
+    torch.testing.assert_close(both.slots.vectors_BKD[1:], alone.slots.vectors_BKD)
+
+
+def test_zero_iterations_return_the_initial_slots() -> None:
+    item = REGISTRY.find("grouping", "slot_attention")
+    assert item is not None
+    config = item.component.config.model_validate({"iterations": 0})
+    slots = some_slots()
+    grouped = item.component.build(config, CONTEXTS["grouping"])(noise(2, 15, 6), slots)
+    assert torch.equal(grouped.slots.vectors_BKD, slots.vectors_BKD)
+    torch.testing.assert_close(grouped.attention_BKN.sum(dim=1), torch.ones(2, 15))
+
+
+# --- decoders, objectives ----------------------------------------------------------------
+
+
+@every("decoder")
+def test_decoder_shapes_and_order_of_slots(item: Registered) -> None:
+    decoder, slots = make(item).eval(), some_slots()
+    plain, moved = decoder(slots), decoder(slots.select(ORDER))
+    assert plain.prediction_BCHW.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(moved.prediction_BCHW, plain.prediction_BCHW)
+    if plain.masks_BKHW is not None:
+        torch.testing.assert_close(plain.masks_BKHW.sum(dim=1), torch.ones(2, *plain.masks_BKHW.shape[2:]))
+        torch.testing.assert_close(moved.masks_BKHW, plain.masks_BKHW[:, ORDER])
+    if plain.parts_BKCHW is not None:
+        assert plain.parts_BKCHW.shape[:3] == (2, 4, 3)
+        torch.testing.assert_close(moved.parts_BKCHW, plain.parts_BKCHW[:, ORDER])
+
+
+@every("objective")
+def test_objective_is_zero_only_for_its_target(item: Registered) -> None:
+    objective = make(item)
+    images, features = noise(2, 3, 16, 16).clamp(-1, 1), noise(2, 5, 4, 4)
+    target = objective.target(images, features)
+    shape = objective.target_shape
+    assert tuple(target.shape) == (2, shape.channels, *shape.size)
+    perfect, wrong = objective.loss(Decoded(target), target), objective.loss(Decoded(target + 0.5), target)
+    assert perfect.total.shape == wrong.total.shape == ()
+    assert perfect.total == 0
+    assert 0 < wrong.total < torch.inf
+    assert all(term.shape == () for term in (*perfect.terms.values(), *wrong.terms.values()))
+    own = Decoded(target + 0.5, target_BCHW=target + 0.5)
+    assert objective.loss(own, target).total == 0
+    image = objective.to_image(target)
+    assert image is None or image.shape == images.shape
+
+
+# --- metrics -----------------------------------------------------------------------------
+
+
+def outcome(batch: int = 4) -> Outcome:
+    stream = Generator().manual_seed(0)
+    true = torch.randint(0, 4, (batch, 6, 8), generator=stream)
+    true[0] = 0  # no foreground
+    images, masks = noise(batch, 3, 6, 8).clamp(-1, 1), noise(batch, 5, 6, 8, seed=7).softmax(dim=1)
+    return Outcome(
+        images_BCHW=images,
+        true_BHW=true,
+        predicted_BHW=masks.argmax(dim=1),
+        reconstructions_BCHW=images + 3 * noise(batch, 3, 6, 8, seed=8),
+        masks_BKHW=masks,
+    )
+
+
+@every("metric")
+def test_metric_is_one_number_an_image(item: Registered) -> None:
+    metric, every_image = make(item), outcome()
+    values = metric(every_image)
+    assert values.shape == (4,)
+    assert values.dtype == torch.float64
+    low, high = metric.bounds
+    defined = values[~values.isnan()]
+    assert len(defined) >= 3
+    assert ((defined >= low) & (defined <= high)).all()
+    for i in range(4):
+        fields = {name: tensor[i : i + 1] for name, tensor in vars(every_image).items()}
+        torch.testing.assert_close(metric(Outcome(**fields)), values[i : i + 1], equal_nan=True)
+
+
+@every("metric")
+def test_truth_is_the_best_bound(item: Registered) -> None:
+    metric, found = make(item), outcome()
+    assert found.true_BHW is not None
+    masks = nn.functional.one_hot(found.true_BHW).permute(0, 3, 1, 2).double()
+    values = metric(
+        replace(found, predicted_BHW=found.true_BHW, reconstructions_BCHW=found.images_BCHW, masks_BKHW=masks)
+    )
+    best = metric.bounds[1 if metric.higher_is_better else 0]
+    assert torch.equal(values[1:], torch.full_like(values[1:], best))
+
+
+@every("metric")
+def test_names_of_segments_do_not_matter(item: Registered) -> None:
+    metric, found = make(item), outcome()
+    assert found.predicted_BHW is not None
+    assert found.masks_BKHW is not None
+    names = torch.tensor([3, 0, 4, 1, 2])
+    renamed = replace(
+        found, predicted_BHW=names[found.predicted_BHW], masks_BKHW=found.masks_BKHW[:, names.argsort()]
+    )
+    torch.testing.assert_close(metric(renamed), metric(found), equal_nan=True)
+
+
+# --- optimizers, schedules, datasets -----------------------------------------------------
+
+
+@every("optimizer")
+def test_optimizer_goes_down_a_quadratic(item: Registered) -> None:
+    point = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = make(item, context=OptimizerContext(params=[point], lr=0.1))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1]
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = point.square().sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9)])
+def test_decays_are_below_one(name: str, betas: tuple[float, float]) -> None:
+    item = REGISTRY.find("optimizer", name)
+    assert item is not None
+    with pytest.raises(ValidationError, match=r"should be (less than 1|greater than or equal to 0)"):
+        item.component.config.model_validate({"betas": betas})
+
+
+def rates(name: str, steps: int, total_steps: int, **settings: Any) -> list[float]:
+    item = REGISTRY.find("schedule", name)
+    assert item is not None
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    config = item.component.config.model_validate(settings)
+    context = ScheduleContext(optimizer=optimizer, total_steps=total_steps)
+    return drive(optimizer, item.component.build(config, context), steps)
+
+
+def drive(optimizer: torch.optim.Optimizer, schedule: Any, steps: int) -> list[float]:
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(("t_max", "eta_min"), [(None, 0.0), (7, 0.0), (4, 0.1)])
+def test_cosine_is_torchs_own(t_max: int | None, eta_min: float) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, t_max or 10, eta_min)
+    assert rates("cosine", 14, 10, t_max=t_max, eta_min=eta_min) == drive(optimizer, torchs, 14)
+
+
+def test_constant_rises_in_equal_steps_and_stays() -> None:
+    assert rates("constant", 5, 5) == [0.4] * 5
+    assert rates("constant", 6, 6, warmup=3) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+
+
+@every("schedule")
+def test_schedules_start_within_the_rate(item: Registered) -> None:
+    found = rates(item.component.name, 12, 10, **SETTINGS.get(("schedule", item.component.name), {}))
+    assert all(0 <= rate <= 0.4 for rate in found)
+    assert max(found) > 0
+
+
+@every("dataset")
+def test_samples_are_always_the_same(item: Registered) -> None:
+    if item.component.name == "clevrtex":
+        pytest.skip("needs files; test_clevrtex.py makes them")
+    with global_randomness_untouched():
+        first, again = make(item), make(item)
+        pairs = [(first[i], again[i]) for i in reversed(range(len(first)))]
+    for a, b in pairs:
+        assert a.id == b.id
+        assert torch.equal(a.image_CHW, b.image_CHW)
+        assert a.image_CHW.dtype == torch.uint8
+        assert a.image_CHW.shape == (3, 32, 32)
+        assert a.mask_HW is not None
+        assert torch.equal(a.mask_HW, b.mask_HW)
+    with pytest.raises(IndexError):
+        first[len(first)]

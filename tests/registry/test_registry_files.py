@@ -1,0 +1,215 @@
+"""Single-file plugins: all of a file or nothing, and every way in which one can be wrong."""
+
+import hashlib
+import importlib
+import json
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slotlab.registry import KINDS, PluginError, Registry
+from slotlab.registry.files import file_source
+
+HOOKS = ", ".join(kind.hook for kind in KINDS.values())
+HEAD = """
+from slotlab.registry import Component, ComponentConfig, hookimpl
+SLOTLAB_API = 1
+"""
+Plugin = Callable[..., Path]
+Write = Callable[[str, str], Path]
+
+
+def refusal(path: Path, registry: Registry | None = None) -> str:
+    """The text with which a file is refused; nothing of it may stay."""
+    registry = registry or Registry()
+    before = registry.all()
+    with pytest.raises(PluginError) as caught:
+        registry.add_file(path)
+    assert registry.all() == before
+    return str(caught.value)
+
+
+def test_a_file_is_registered_with_its_content(plugin: Plugin) -> None:
+    path, registry = plugin(), Registry()
+    registry.add_file(path)
+    found = registry.find("encoder", "pixelwise")
+    assert found is not None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    assert (found.source, found.path) == (f"pixelwise.py@{digest}", path)
+    assert found.identity == f"encoder:pixelwise=1@{digest}"
+
+
+def test_adding_twice_is_adding_once(plugin: Plugin) -> None:
+    path, registry = plugin(), Registry()
+    registry.add_file(path)
+    once = registry.all()
+    registry.add_file(path)
+    assert registry.all() == once
+
+
+def test_order_of_files_does_not_matter(plugin: Plugin) -> None:
+    paths = [plugin("one.py", "one"), plugin("two.py", "two")]
+    forward, backward = Registry(), Registry()
+    for path in paths:
+        forward.add_file(path)
+    for path in reversed(paths):
+        backward.add_file(path)
+    assert forward.all() == backward.all()
+
+
+def test_a_refused_file_can_be_mended(plugin: Plugin, registry: Registry) -> None:
+    refusal(plugin("taken.py", "cnn"), registry)
+    registry.add_file(plugin("free.py", "free"))
+    assert registry.find("encoder", "free")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent.py", "does not exist"),
+        (".", "is a folder; name the plugin file in it"),
+        ("my-plugin.py", "must be called NAME.py, NAME being a Python identifier"),
+        ("plugin.txt", "must be called NAME.py, NAME being a Python identifier"),
+    ],
+)
+def test_files_that_cannot_be_plugins(write: Write, name: str, reason: str) -> None:
+    if name not in ("absent.py", "."):
+        write(name, HEAD)
+    assert refusal(Path(name)) == f"plugin file {Path(name).resolve()}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x = 1\nfor\n", "SyntaxError: invalid syntax (line 2)"),
+        ("x = 1\n\nx / 0\n", "ZeroDivisionError: division by zero (line 3)"),
+        ("def f():\n    raise KeyError\n\nf()\n", "KeyError (line 2)"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3 (line 2)"),
+        ("\nimport nosuch_module\n", "ModuleNotFoundError: No module named 'nosuch_module' (line 2)"),
+    ],
+)
+def test_files_that_fail_at_import(write: Write, text: str, reason: str) -> None:
+    path = write("broken_plugin.py", "")
+    path.write_text(text)
+    assert refusal(path) == f"plugin file {path}: cannot be imported: {reason}"
+
+
+def test_a_mistake_in_another_file_is_not_blamed_on_this_line(write: Write) -> None:
+    write("helper_of_plugin.py", "x = (\n")
+    path = write("plugin_with_helper.py", "import json\nimport helper_of_plugin\n")
+    reason = "SyntaxError: '(' was never closed (helper_of_plugin.py, line 1) (line 2)"
+    assert refusal(path) == f"plugin file {path}: cannot be imported: {reason}"
+
+
+def test_a_file_hidden_by_another_module(write: Write) -> None:
+    path, built_in = write("json.py", HEAD), write("sys.py", HEAD)
+    hint = "which Python finds first; rename the file"
+    assert refusal(path) == f"plugin file {path}: is hidden by {json.__file__}, {hint}"
+    assert refusal(built_in) == f"plugin file {built_in}: is hidden by the module 'sys', {hint}"
+
+
+def test_two_files_of_one_name(plugin: Plugin) -> None:
+    first, second, registry = plugin("a/same.py", "one"), plugin("b/same.py", "two"), Registry()
+    registry.add_file(first)
+    hint = "which Python finds first; rename the file"
+    assert refusal(second, registry) == f"plugin file {second}: is hidden by {first}, {hint}"
+
+
+def test_version_of_the_hooks(plugin: Plugin) -> None:
+    path = plugin("silent.py", **{"SLOTLAB_API = 1": ""})
+    assert refusal(path) == (
+        f"{file_source(path)}: it does not say which hooks it was written for; add the line 'SLOTLAB_API = 1'"
+    )
+    path = plugin("future.py", **{"SLOTLAB_API = 1": "SLOTLAB_API = '1'"})
+    assert refusal(path) == (
+        f"{file_source(path)}: it was written for hooks of version '1', and this is version 1; "
+        "change it as CHANGELOG.md says, then write 'SLOTLAB_API = 1'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("", "provides no components; write a function called slotlab_encoders, or another hook, under '@hookimpl'"),
+        (
+            "@hookimpl\ndef slotlab_encoder():\n    yield 1\n",
+            f"unknown hook 'slotlab_encoder'; did you mean 'slotlab_encoders'? (hooks are: {HOOKS})",
+        ),
+        ("def slotlab_metrics():\n    yield 1\n", "the hook slotlab_metrics lacks its decorator; write '@hookimpl'"),
+        (
+            "@hookimpl\ndef slotlab_encoders(config):\n    yield 1\n",
+            ("pluggy refuses a hook: hookimpl definition: slotlab_encoders(config); "
+            "Argument(s) {'config'} are declared in the hookimpl but can not be found in the hookspec"),
+        ),
+        (
+            ("@hookimpl\ndef slotlab_encoders():\n"
+            "    return Component(name='x', config=ComponentConfig, build=print, summary='x')\n"),
+            "slotlab_encoders must yield components; write 'yield', not 'return'",
+        ),
+        (
+            "@hookimpl\ndef slotlab_encoders():\n    pass\n",
+            "slotlab_encoders must yield components; write 'yield', not 'return'",
+        ),
+        ("@hookimpl\ndef slotlab_encoders():\n    yield 'cnn'\n", "slotlab_encoders yielded 'cnn', which is not a Component"),
+        ("@hookimpl\ndef slotlab_encoders():\n    yield 1 / 0\n", "slotlab_encoders fails: ZeroDivisionError: division by zero (line 7)"),
+        (
+            ("@hookimpl\ndef slotlab_encoders():\n"
+            "    yield Component(name='X', config=dict, build=print, summary='', version=0)\n"),
+            ("component 'X': name 'X' must be lower-case letters, digits and '_', starting with a letter; "
+            "config must be a subclass of ComponentConfig, not <class 'dict'>; "
+            "summary must be one line that says what the component is; "
+            "version must be a whole number from 1, not 0"),
+        ),
+    ],
+)  # fmt: skip
+def test_files_that_break_the_rules(write: Write, body: str, reason: str) -> None:
+    path = write("rules.py", "")
+    path.write_text(f"{HEAD}\n{body}")
+    assert refusal(path) == f"{file_source(path)}: {reason}"
+
+
+def test_all_of_a_file_or_nothing(plugin: Plugin) -> None:
+    good = (
+        'yield Component(name="pixelwise", config=Config, build=Encoder, summary="one linear layer a pixel")'
+    )
+    path = plugin("half.py", **{good: f"{good}\n    {good.replace('pixelwise', 'Bad')}"})
+    assert refusal(path) == (
+        f"{file_source(path)}: component 'Bad': "
+        "name 'Bad' must be lower-case letters, digits and '_', starting with a letter"
+    )
+
+
+def test_duplicates_name_both_sources(plugin: Plugin, registry: Registry) -> None:
+    path = plugin("mine.py", "cnn")
+    builtin = registry.find("encoder", "cnn")
+    assert builtin is not None
+    assert refusal(path, registry) == (
+        f"two plugins provide the encoder 'cnn': {builtin.source} and {file_source(path)}; "
+        "give one of them another name"
+    )
+    good = (
+        'yield Component(name="pixelwise", config=Config, build=Encoder, summary="one linear layer a pixel")'
+    )
+    path = plugin("twice.py", **{good: f"{good}\n    {good}"})
+    assert refusal(path, registry) == (
+        f"{file_source(path)}: provides the encoder 'pixelwise' twice; give one of them another name"
+    )
+
+
+def test_classes_of_a_file_pickle_to_spawned_workers(plugin: Plugin) -> None:
+    registry = Registry()
+    registry.add_file(plugin())
+    found = registry.find("encoder", "pixelwise")
+    assert found is not None
+    config = found.component.config.model_validate({"width": 9})
+    assert pickle.loads(pickle.dumps(config)) == config
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(repr, (config,)) == repr(config) == "Config(width=9)"
+
+
+def test_the_plugins_folder_comes_last(plugin: Plugin) -> None:
+    Registry().add_file(plugin())
+    assert importlib.import_module("pixelwise").__file__ == str(Path("pixelwise.py").resolve())
