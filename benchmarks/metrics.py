@@ -1,6 +1,6 @@
 """ARI and FG-ARI of many masks: batched on tensors against scikit-learn image by image.
 
-    python benchmarks/metrics.py [--images 1000] [--size 128] [--slots 11]
+python benchmarks/metrics.py [--images 1000] [--size 128] [--slots 11]
 """
 
 import argparse
@@ -9,6 +9,7 @@ import time
 import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score
+
 from slotlab.framework.contingency import adjusted_rand_index, contingency
 
 

@@ -11,6 +11,7 @@ import statistics
 import time
 
 import torch
+
 from slotlab.framework.assemble import build_model
 from slotlab.framework.experiment import choose_device, prepare
 

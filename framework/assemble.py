@@ -13,7 +13,6 @@ from slotlab.framework.contracts import (
     InitializerContext,
     Metric,
     MetricContext,
-    Objective,
     ObjectiveContext,
     PositionContext,
 )
@@ -66,7 +65,7 @@ class Builder:
             ObjectiveContext(image_size=size, feature_channels=channels, grid=grid),
             "objective",
         )
-        decoder = None
+        decoder: Any = None
         if objective is not None:
             context = DecoderContext(slot_dim=model.slot_dim, target=objective.target_shape)
             decoder = self.part(model.decoder, context, "model", "decoder")

@@ -204,7 +204,8 @@ class ModelOutput:
     @property
     def attention_BKHW(self) -> Tensor:
         """The attention on the feature map's grid."""
-        return self.grouped.attention_BKN.unflatten(2, self.grid)
+        attention_BKN = self.grouped.attention_BKN
+        return attention_BKN.reshape(*attention_BKN.shape[:2], *self.grid)
 
 
 @dataclass(frozen=True)

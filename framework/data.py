@@ -112,7 +112,9 @@ def check_samples(samples: list[Sample], masked: bool | None) -> bool:
             raise SlotlabError(f"the mask of {sample.id} is {mask.dtype}; a dataset gives torch.int64")
         if masked not in (None, mask is not None):
             has, others = ("no mask", "have one") if masked else ("a mask", "have none")
-            raise SlotlabError(f"{sample.id} has {has} and samples before it {others}; give all of them or none")
+            raise SlotlabError(
+                f"{sample.id} has {has} and samples before it {others}; give all of them or none"
+            )
         masked = mask is not None
     assert masked is not None
     return masked

@@ -160,7 +160,7 @@ def rows_of(outcome: Outcome, batch: Batch, metrics: Mapping[str, Metric]) -> li
 
 def count_objects(true_HW: Tensor) -> int:
     """Count the distinct labels other than the background's 0."""
-    return int((true_HW.unique() > 0).sum())
+    return int((torch.unique(true_HW) > 0).sum())
 
 
 def ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> list[int]:

@@ -32,7 +32,8 @@ def palette(size: int) -> NDArray[np.uint8]:
 def color_labels(labels_HW: Tensor) -> NDArray[np.uint8]:
     """Paint labels (H, W), int64 from 0, as an RGB image (H, W, 3)."""
     labels = labels_HW.cpu().numpy()
-    return palette(max(int(labels.max()) + 1, 8))[labels]
+    painted: NDArray[np.uint8] = palette(max(int(labels.max()) + 1, 8))[labels]
+    return painted
 
 
 def match_labels(predicted_HW: Tensor, true_HW: Tensor) -> Tensor:

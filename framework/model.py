@@ -88,7 +88,7 @@ class SlotModel(nn.Module):
             return slots
         each = [
             self.initializer(token_1ND, num_slots, generator=one)
-            for token_1ND, one in zip(tokens_BND.split(1), generator, strict=True)
+            for token_1ND, one in zip(tokens_BND.unsqueeze(1), generator, strict=True)
         ]
         extras = {name: torch.cat([slots.extras[name] for slots in each]) for name in each[0].extras}
         return Slots(torch.cat([slots.vectors_BKD for slots in each]), extras)

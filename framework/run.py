@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
 
 FORMAT = 1
@@ -114,7 +114,7 @@ class RunFolder:
             write_atomically(path / "plugins" / name, content)
         data = spec.model_dump(mode="json")
         data["plugins"] = [f"plugins/{name}" for name in plugins]
-        write_atomically(run.spec, yaml.safe_dump(data, sort_keys=False).encode())
+        write_atomically(run.spec, dump(data).encode())
         return run
 
     @classmethod

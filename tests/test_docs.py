@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slotlab.framework.cli.main import app
 from slotlab.registry import KINDS, hookspecs
 

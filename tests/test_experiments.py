@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+
 from slotlab.framework.contracts import DatasetContext
 from slotlab.framework.discovery import builtin_modules
 from slotlab.framework.experiment import prepare, run_evaluation, run_training
@@ -43,7 +44,10 @@ def small_clevrtex(tmp_path_factory):
         Image.fromarray(sample.image_CHW.permute(1, 2, 0).numpy()).convert("RGBA").save(f"{stem}.png")
         mask = Image.fromarray(sample.mask_HW.to(torch.uint8).numpy(), mode="L").convert("P")
         mask.save(f"{stem}_flat.png")
-        facts = {"num_objects": sample.attributes["num_objects"], "objects": list(sample.attributes["objects"])}
+        facts = {
+            "num_objects": sample.attributes["num_objects"],
+            "objects": list(sample.attributes["objects"]),
+        }
         Path(f"{stem}.json").write_text(json.dumps({**facts, "ground_material": "generated"}))
     return root
 

@@ -30,7 +30,9 @@ def test_every_source_file_is_installed_and_imports(layer):
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_refuses_to_be_imported_under_its_bare_name(layer):
-    result = subprocess.run([sys.executable, "-c", f"import {layer}"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", f"import {layer}"], cwd=ROOT, capture_output=True, text=True
+    )
     message = f"ImportError: this folder is the package slotlab.{layer}, but it was imported as '{layer}'"
     assert result.stderr.splitlines()[-1] == message
 
@@ -38,7 +40,9 @@ def test_a_layer_refuses_to_be_imported_under_its_bare_name(layer):
 def test_specs_are_installed():
     shipped = resources.files("slotlab.experiments")
     installed = {str(path.relative_to(str(shipped))) for path in Path(str(shipped)).rglob("*.yaml")}
-    assert installed == {str(path.relative_to(ROOT / "experiments")) for path in (ROOT / "experiments").rglob("*.yaml")}
+    assert installed == {
+        str(path.relative_to(ROOT / "experiments")) for path in (ROOT / "experiments").rglob("*.yaml")
+    }
 
 
 def test_the_package_is_typed_and_licensed():

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
 from rich.table import Table
 
+from slotlab.framework.cli.output import console
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.experiment import prepare
 from slotlab.framework.spec.errors import SpecError
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.merge import SHIPPED, shipped_specs
+from slotlab.framework.spec.tree import dump
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
 
@@ -55,7 +55,7 @@ def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
 
 def print_listing(result: dict[str, Any]) -> None:
     """Print the listing as a table."""
-    console = Console()
+    out = console()
     table = Table("kind", "name", "what it is", "source", box=None, pad_edge=False, header_style="bold")
     before = None
     for item in result["components"]:
@@ -63,10 +63,10 @@ def print_listing(result: dict[str, Any]) -> None:
             item["kind"] if item["kind"] != before else "", item["name"], item["summary"], item["source"]
         )
         before = item["kind"]
-    console.print(table)
-    console.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
+    out.print(table)
+    out.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
     for item in result["not_loaded"]:
-        console.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
+        out.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
 
 
 def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
@@ -119,18 +119,18 @@ def plain(value: Any) -> Any:
 
 def print_component(result: dict[str, Any]) -> None:
     """Print a component's settings as a table."""
-    console = Console()
-    console.print(
+    out = console()
+    out.print(
         f"{result['kind']} [bold]{result['name']}[/bold] (version {result['version']}, {result['source']})"
     )
-    console.print(result["summary"], markup=False)
+    out.print(result["summary"], markup=False)
     if not result["settings"]:
-        console.print("no settings")
+        out.print("no settings")
         return
     table = Table("setting", "default", "meaning", box=None, pad_edge=False, header_style="bold")
     for item in result["settings"]:
         table.add_row(item["name"], str(item["default"]), item["description"])
-    console.print(table)
+    out.print(table)
 
 
 def resolved(name: str, **options: Any) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def resolved(name: str, **options: Any) -> dict[str, Any]:
 
 def print_spec(result: dict[str, Any]) -> None:
     """Print a resolved spec as YAML."""
-    print(yaml.safe_dump(result["spec"], sort_keys=False), end="")
+    print(dump(result["spec"]), end="")
     print(f"# run id: {result['run_id']}")
     for warning in result["warnings"]:
         print(f"# warning: {warning}")

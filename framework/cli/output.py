@@ -6,6 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+PIPED_WIDTH = 140
+"""Columns of tables that go to a file or another program, which have no width of their own."""
+
+
+def console() -> Console:
+    """Return a console on stdout."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+
 
 def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
     """Show a result, or write it as JSON: to stdout for `-`, else to a file and show it too."""

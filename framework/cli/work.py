@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from slotlab.framework.cli.output import console
 from slotlab.framework.experiment import choose_device, default_folder, prepare, run_evaluation, run_training
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import LoadedSpec
@@ -82,23 +83,29 @@ def evaluate_folder(run: RunFolder, loaded: LoadedSpec, device: str) -> dict[str
 
 def print_result(result: dict[str, Any]) -> None:
     """Print a table of methods by metrics, and where everything lies."""
-    console = Console()
+    out = console()
     if "methods" in result:
         title = "{dataset} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
         names = list(dict.fromkeys(name for metrics in result["methods"].values() for name in metrics))
         table = Table(
-            "method", *names, title=title.format(**result), title_justify="left", box=None, pad_edge=False, header_style="bold"
+            "method",
+            *names,
+            title=title.format(**result),
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
         )
         for method, metrics in result["methods"].items():
             table.add_row(method, *(cell(metrics.get(name)) for name in names))
-        console.print(table)
-        console.print("mean over images ± standard deviation over images", style="dim")
+        out.print(table)
+        out.print("mean over images ± standard deviation over images", style="dim")
         for name, reason in result["left_out"].items():
-            console.print(f"{name}: left out, {reason}")
-    console.print(f"run: {result['run']}", soft_wrap=True, highlight=False)
+            out.print(f"{name}: left out, {reason}")
+    out.print(f"run: {result['run']}", soft_wrap=True)
     figures = Path(result["run"]) / "figures"
     for figure in sorted(figures.glob("*.png")):
-        console.print(f"figure: {figure}", soft_wrap=True, highlight=False)
+        out.print(f"figure: {figure}", soft_wrap=True)
 
 
 def cell(statistics: dict[str, Any] | None) -> str:

@@ -36,6 +36,11 @@ class CLEVRTexConfig(ComponentConfig):
     count: Literal["metadata", "mask_colors"] = "metadata"
     """What `max_objects` counts: objects in the JSON, or values in the uncropped mask less one."""
 
+    @property
+    def object_limit(self) -> int:
+        """Most objects in a scene."""
+        return self.max_objects or MOST_OBJECTS
+
 
 class CLEVRTexDataset:
     """Samples of CLEVRTex: image uint8 (3, H, W), mask int64 (H, W), 0 for the ground.
@@ -64,11 +69,6 @@ class CLEVRTexDataset:
             message = f"split {context.split!r} is empty: {folder} has too few scenes, {len(found)}"
             raise ComponentError(message, field="root")
         self._scenes = tuple(_filter(scenes, config, context.split))
-
-    @property
-    def object_limit(self) -> int:
-        """The most objects that a scene can have."""
-        return self.config.max_objects or MOST_OBJECTS
 
     def __len__(self) -> int:
         """Return the number of scenes."""

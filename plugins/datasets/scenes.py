@@ -55,6 +55,11 @@ class ScenesConfig(ComponentConfig):
     num_test: PositiveInt = 200
     """Number of pictures in split `test`."""
 
+    @property
+    def object_limit(self) -> int:
+        """Most objects in a picture."""
+        return self.max_objects
+
 
 class ScenesDataset:
     """Samples of generated scenes: image uint8 (3, H, W), mask int64 (H, W), values 0 to count.
@@ -76,11 +81,6 @@ class ScenesDataset:
         )
         # Masks are kept as uint8; the scenes, with their textures, are not kept: they are larger.
         self._kept: dict[int, Sample] = {}
-
-    @property
-    def object_limit(self) -> int:
-        """The most objects that a picture can have."""
-        return self.config.max_objects
 
     def __len__(self) -> int:
         """Return the number of pictures in the split."""

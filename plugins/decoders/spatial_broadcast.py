@@ -14,7 +14,7 @@ from einops import rearrange
 from pydantic import PositiveInt
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts import DecoderContext, Decoded, PositionContext, Slots
+from slotlab.framework.contracts import Decoded, DecoderContext, PositionContext, Slots
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 

@@ -10,7 +10,6 @@ from torch.optim import Adam
 from slotlab.framework.contracts import OptimizerContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
-
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 

@@ -33,7 +33,7 @@ class LinearGrid(nn.Module):
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return features + code, of the same shape."""
-        code_CHW = self.project(self.grid_HW4).permute(2, 0, 1)
+        code_CHW: Tensor = self.project(self.grid_HW4).permute(2, 0, 1)
         return features_BCHW + code_CHW
 
 

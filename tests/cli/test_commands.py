@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slotlab.framework.cli import main as cli
 
 SMALL = [
@@ -37,7 +38,9 @@ def slotlab(monkeypatch, capsys):
 
 def test_help_does_not_import_torch():
     code = "import sys; from slotlab.framework.cli.main import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True
+    )
     assert "evaluate" in result.stdout
     assert result.stdout.splitlines()[-1] == "False"
 
@@ -67,7 +70,9 @@ def test_list_of_a_kind_takes_singular_and_plural(slotlab):
 def test_list_of_an_unknown_kind(slotlab):
     code, out, err = slotlab("list", "encodr")
     assert (code, out) == (1, "")
-    kinds = "dataset, encoder, position, initializer, grouping, decoder, objective, metric, optimizer, schedule"
+    kinds = (
+        "dataset, encoder, position, initializer, grouping, decoder, objective, metric, optimizer, schedule"
+    )
     assert err == f"error: no kind is called 'encodr'; did you mean 'encoder'? (kinds: {kinds})\n"
 
 
@@ -83,7 +88,10 @@ def test_show_a_component(slotlab):
 def test_show_an_unknown_component(slotlab):
     code, _, err = slotlab("show", "encoder", "cn")
     assert code == 1
-    assert err == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, timm)\n"
+    assert (
+        err
+        == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, timm)\n"
+    )
 
 
 def test_show_wants_one_or_two_words(slotlab):
@@ -143,7 +151,16 @@ def trained(tmp_path_factory):
 def test_train_prints_the_model_beside_the_baselines(trained):
     folder, result = trained
     assert "training 'demo' on" in result.stderr
-    for word in ("method", "ari", "fg_ari", "mse", "model", "one_segment", "position_grid", "figure: run/figures/loss.png"):
+    for word in (
+        "method",
+        "ari",
+        "fg_ari",
+        "mse",
+        "model",
+        "one_segment",
+        "position_grid",
+        "figure: run/figures/loss.png",
+    ):
         assert word in result.stdout
     data = json.loads((folder / "train.json").read_text())
     assert data["status"] == "done"
@@ -195,5 +212,5 @@ def test_broken_plugin_file_is_fatal_and_named(slotlab, tmp_path):
     plugin.write_text("import nothing_of_that_name\n")
     code, _, err = slotlab("list", "--plugin", plugin)
     assert code == 1
-    expected = f"error: plugin file {plugin} cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' (line 1)\n"
+    expected = f"error: plugin file {plugin}: cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name' (line 1)\n"
     assert err == expected

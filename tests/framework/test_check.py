@@ -31,8 +31,10 @@ def test_every_part_is_reported_at_its_setting(tiny: Specs) -> None:
     decoder = {"name": "spatial_broadcast", "broadcast_size": 4, "channels": [4, 4]}
     metrics = ["ari", "ari"]
     assert found(tiny(model={"decoder": decoder}, evaluation={"metrics": metrics})) == [
-        "model.decoder: spatial_broadcast: the layers make 4 x 2 x 2 = 16 pixels a side, but the target is 8x8; "
-        "change broadcast_size, strides or channels so that the product is 8",
+        (
+            "model.decoder: spatial_broadcast: the layers make 4 x 2 x 2 = 16 pixels a side, but the target is 8x8; "
+            "change broadcast_size, strides or channels so that the product is 8"
+        ),
         "evaluation.metrics.1: the metric 'ari' is given twice; keep one",
     ]
 
@@ -74,8 +76,10 @@ def test_settings_that_do_not_fit(tiny: Specs, part: str, block: dict[str, Any],
 def test_learned_slots_at_another_number(tiny: Specs) -> None:
     spec = tiny(model={"initializer": "learnable"}, evaluation={"slots": 5})
     assert found(spec) == [
-        "evaluation.slots: the initializer 'learnable' is made for 3 slots and cannot make 5; "
-        "leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
+        (
+            "evaluation.slots: the initializer 'learnable' is made for 3 slots and cannot make 5; "
+            "leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
+        )
     ]
     assert found(tiny(evaluation={"slots": 5})) == []
     assert found(tiny(model={"initializer": "learnable"}, evaluation={"slots": 3})) == []
@@ -111,8 +115,10 @@ def each_image(self: Any, decoded: Decoded, target: Tensor) -> Losses:
         (
             "encoders.cnn.CNNEncoder.forward",
             narrow,
-            "model.encoder: features, by the encoder's channels and grid, should have shape (2, 4, 8, 8), "
-            "not (2, 4, 3, 8)",
+            (
+                "model.encoder: features, by the encoder's channels and grid, should have shape (2, 4, 8, 8), "
+                "not (2, 4, 3, 8)"
+            ),
         ),
         (
             "positions.linear_grid.LinearGrid.forward",
@@ -139,7 +145,11 @@ def each_image(self: Any, decoded: Decoded, target: Tensor) -> Losses:
             no_masks,
             "evaluation.mask_source: the decoder 'spatial_broadcast' has no masks; write 'mask_source: attention'",
         ),
-        ("objectives.pixel_mse.PixelMSE.loss", each_image, "objective: the loss should have shape (), not (2,)"),
+        (
+            "objectives.pixel_mse.PixelMSE.loss",
+            each_image,
+            "objective: the loss should have shape (), not (2,)",
+        ),
     ],
 )
 def test_parts_that_break_their_contract(

@@ -10,10 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
 from slotlab.framework.contracts import Batch, Sample
-from slotlab.framework.data import Loader, load_dataset, make_loader, normalize, permutation, streams, to_uint8
+from slotlab.framework.data import (
+    Loader,
+    load_dataset,
+    make_loader,
+    normalize,
+    permutation,
+    streams,
+    to_uint8,
+)
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -65,7 +73,9 @@ def test_streams_belong_to_positions() -> None:
 def same(a: Batch, b: Batch) -> bool:
     assert a.masks_BHW is not None
     assert b.masks_BHW is not None
-    return a.ids == b.ids and torch.equal(a.images_BCHW, b.images_BCHW) and torch.equal(a.masks_BHW, b.masks_BHW)
+    return (
+        a.ids == b.ids and torch.equal(a.images_BCHW, b.images_BCHW) and torch.equal(a.masks_BHW, b.masks_BHW)
+    )
 
 
 def test_batches_hold_the_samples_in_order(noise_loader: Loaders) -> None:
@@ -130,14 +140,19 @@ class Changed:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"image_CHW": torch.zeros(3, 8, 8)}, "the image of n0 is torch.float32; a dataset gives torch.uint8"),
+        (
+            {"image_CHW": torch.zeros(3, 8, 8)},
+            "the image of n0 is torch.float32; a dataset gives torch.uint8",
+        ),
         (
             {"mask_HW": torch.zeros(8, 8, dtype=torch.uint8)},
             "the mask of n0 is torch.uint8; a dataset gives torch.int64",
         ),
     ],
 )
-def test_samples_that_break_the_contract(noise_loader: Loaders, changes: dict[str, Tensor], text: str) -> None:
+def test_samples_that_break_the_contract(
+    noise_loader: Loaders, changes: dict[str, Tensor], text: str
+) -> None:
     sample = noise_loader().dataset[0]
     with pytest.raises(SlotlabError) as error:
         next(noise_loader(dataset=Changed(sample, **changes)).epoch())
@@ -154,7 +169,9 @@ def test_the_loader_of_a_spec(tiny: Specs) -> None:
     images = torch.cat([batch.images_BCHW for batch in loader.epoch()])
     assert images.shape == (3, 3, 24, 24)
     assert 0 <= images.min() < images.max() <= 1
-    other = make_loader(tiny(data=spec.data.model_dump(mode="json"), seed=5), "val", batch_size=2, device=loader.device)
+    other = make_loader(
+        tiny(data=spec.data.model_dump(mode="json"), seed=5), "val", batch_size=2, device=loader.device
+    )
     assert not np.array_equal(next(loader.epoch()).images_BCHW, next(other.epoch()).images_BCHW)
 
 

@@ -31,7 +31,9 @@ def measured(spec: ExperimentSpec, loader: Loader, **options: Any) -> Evaluation
 
 @pytest.mark.parametrize("source", ["decoder", "attention"])
 @pytest.mark.parametrize("initializer", ["gaussian", "learnable"])
-def test_batch_size_changes_nothing(tiny: Specs, noise_loader: Loaders, initializer: str, source: str) -> None:
+def test_batch_size_changes_nothing(
+    tiny: Specs, noise_loader: Loaders, initializer: str, source: str
+) -> None:
     spec = tiny(
         model={"initializer": initializer}, evaluation={"mask_source": source, "baselines": ["position_grid"]}
     )
@@ -76,7 +78,9 @@ def test_max_images_takes_the_first(tiny: Specs, noise_loader: Loaders) -> None:
     every = measured(tiny(), noise_loader()).rows[MODEL]
     calls: list[tuple[int, int]] = []
     some = measured(
-        tiny(evaluation={"max_images": 3}), noise_loader(), report=lambda done, total: calls.append((done, total))
+        tiny(evaluation={"max_images": 3}),
+        noise_loader(),
+        report=lambda done, total: calls.append((done, total)),
     )
     assert [row["id"] for row in some.rows[MODEL]] == ["n0", "n1", "n2"]
     assert [row["mse"] for row in some.rows[MODEL]] == pytest.approx([row["mse"] for row in every[:3]])

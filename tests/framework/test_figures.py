@@ -72,7 +72,8 @@ def test_fewer_segments_than_labels() -> None:
 
 def log() -> Log:
     train: Log = [
-        {"kind": "train", "step": s, "phase": s // 5, "loss": 1.0 / s, "lr": 0.1 * (10 - s)} for s in range(1, 10)
+        {"kind": "train", "step": s, "phase": s // 5, "loss": 1.0 / s, "lr": 0.1 * (10 - s)}
+        for s in range(1, 10)
     ]
     return [*train, {"kind": "validation", "step": 9, "epoch": 1, "loss": 0.2}]
 

@@ -45,7 +45,12 @@ def test_all_facts(loaded: LoadedSpec) -> None:
 def test_components_in_use_with_their_sources(loaded: LoadedSpec) -> None:
     listed = module.components(loaded)
     names = {(item["kind"], item["name"]) for item in listed}
-    assert {("encoder", "cnn"), ("position", "linear_grid"), ("metric", "ari"), ("schedule", "constant")} <= names
+    assert {
+        ("encoder", "cnn"),
+        ("position", "linear_grid"),
+        ("metric", "ari"),
+        ("schedule", "constant"),
+    } <= names
     assert len(names) == len(listed)
     assert ("encoder", "timm") not in names
     assert {item["source"] for item in listed} == {f"slotlab {version('slotlab')}"}
@@ -55,7 +60,9 @@ def test_components_in_use_with_their_sources(loaded: LoadedSpec) -> None:
 def test_commit_of_a_checkout(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     assert commit(tmp_path) is None

@@ -17,7 +17,6 @@ from slotlab.registry import SlotlabError
 
 Specs = Callable[..., ExperimentSpec]
 CPU = torch.device("cpu")
-PLUGIN = "SLOTLAB_API = 1\n"
 
 
 @pytest.fixture
@@ -77,17 +76,19 @@ def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Spec
     assert load_spec(again.spec).spec.name == "other"
 
 
-def test_plugins_are_copied_even_from_the_folder_itself(tmp_path: Path, tiny: Specs) -> None:
-    plugin = tmp_path / "mine" / "my_run_plugin.py"
-    write_atomically(plugin, PLUGIN.encode())
-    run = RunFolder.create(tmp_path / "run", tiny(plugins=[str(plugin)]))
-    copy = run.path / "plugins" / plugin.name
-    assert copy.read_text() == PLUGIN
+def test_plugins_are_copied_even_from_the_folder_itself(
+    tmp_path: Path, tiny: Specs, plugin: Callable[..., Path]
+) -> None:
+    file = plugin("my_run_plugin.py")
+    text = file.read_text()
+    run = RunFolder.create(tmp_path / "run", tiny(plugins=[str(file)]))
+    copy = run.path / "plugins" / file.name
+    assert copy.read_text() == text
     assert yaml.safe_load(run.spec.read_text())["plugins"] == ["plugins/my_run_plugin.py"]
-    plugin.unlink()
+    file.unlink()
     again = load_spec(run.spec).spec  # from the copy
     RunFolder.create(run.path, again, overwrite=True)
-    assert copy.read_text() == PLUGIN
+    assert copy.read_text() == text
 
 
 def test_opening_what_is_no_run(tmp_path: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,12 @@ def test_one_seed_gives_the_same_bits(tiny: Specs, noise_loader: Loaders, run: R
     first = trained(spec, noise_loader(), run).state_dict()
     torch.manual_seed(2)
     assert equal(first, trained(spec, noise_loader(), run).state_dict())
-    assert not equal(first, trained(tiny(seed=1, training={"phases": [{"epochs": 2, "lr": 0.01}]}), noise_loader(), run).state_dict())
+    assert not equal(
+        first,
+        trained(
+            tiny(seed=1, training={"phases": [{"epochs": 2, "lr": 0.01}]}), noise_loader(), run
+        ).state_dict(),
+    )
     assert equal(first, run_weights_after(spec, noise_loader(), run))
 
 
@@ -146,7 +151,9 @@ def test_optimizer_state_between_phases(tiny: Specs, noise_loader: Loaders, stat
             assert torch.equal(second.state[parameter]["exp_avg"], first.state[parameter]["exp_avg"])
 
 
-def test_the_second_phase_goes_on_from_the_kept_state(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+def test_the_second_phase_goes_on_from_the_kept_state(
+    tiny: Specs, noise_loader: Loaders, run: RunFolder
+) -> None:
     def two(state: str) -> dict[str, Tensor]:
         phases = [{"epochs": 1, "lr": 0.01}, {"epochs": 1, "lr": 0.01, "optimizer_state": state}]
         return trained(tiny(training={"phases": phases}), noise_loader(), run).state_dict()

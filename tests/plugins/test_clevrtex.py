@@ -166,9 +166,9 @@ def test_root_may_be_the_variants_folder(root: Path) -> None:
 
 
 def test_filter_keeps_few_objects_after_the_split(root: Path) -> None:
-    assert build(root, "train").object_limit == 10
+    assert build(root, "train").config.object_limit == 10
     dataset = build(root, "train", max_objects=5)
-    assert dataset.object_limit == 5
+    assert dataset.config.object_limit == 5
     assert [sample.attributes["num_objects"] for sample in dataset] == [3, 4, 5, 3, 4, 5]
 
 

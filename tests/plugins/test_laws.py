@@ -39,7 +39,12 @@ from slotlab.registry import Component, ComponentConfig, ComponentError, Registe
 REGISTRY = load_registry()
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "clevrtex"): {"root": "nowhere"},
-    ("dataset", "scenes"): {"num_train": 3, "num_val": 3, "textures": ["plain"], "ground_textures": ["plain"]},
+    ("dataset", "scenes"): {
+        "num_train": 3,
+        "num_val": 3,
+        "textures": ["plain"],
+        "ground_textures": ["plain"],
+    },
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
     ("encoder", "timm"): {"model": "test_resnet"},
@@ -103,7 +108,9 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
         grouped = module(x, slots, generator=stream)
         return grouped.slots.vectors_BKD, grouped.attention_BKN
     decoded = module(Slots(x), generator=stream)
-    return tuple(t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None)
+    return tuple(
+        t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None
+    )
 
 
 def same(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
@@ -126,7 +133,9 @@ def global_randomness_untouched(but_torch: bool = False) -> Iterator[None]:
 def test_settings_are_closed_frozen_and_documented(item: Registered) -> None:
     config, kind = config_of(item), item.component.config
     with pytest.raises(ValidationError, match="unknown key"):
-        kind.model_validate({**config.model_dump(mode="json"), "no_such_key": 1}, context={"registry": REGISTRY})
+        kind.model_validate(
+            {**config.model_dump(mode="json"), "no_such_key": 1}, context={"registry": REGISTRY}
+        )
     for name, field in kind.model_fields.items():
         assert field.description, f"{name} has no docstring"
         with pytest.raises(ValidationError, match="frozen"):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score  # noqa: TID253
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
@@ -125,7 +125,5 @@ def test_the_mean_squared_error_by_hand() -> None:
 
 def test_the_mean_squared_error_has_no_upper_bound() -> None:
     images = torch.zeros(1, 3, 2, 2)
-    pair = Outcome(
-        images_BCHW=images, true_BHW=None, predicted_BHW=None, reconstructions_BCHW=images + 10
-    )
+    pair = Outcome(images_BCHW=images, true_BHW=None, predicted_BHW=None, reconstructions_BCHW=images + 10)
     assert mse.bounds[0] <= mse(pair).item() <= mse.bounds[1]

@@ -176,7 +176,7 @@ def test_an_object_is_seen_where_its_center_projects(size: tuple[int, int]) -> N
 def test_interface() -> None:
     dataset = build("val", max_objects=5, num_val=7)
     assert isinstance(dataset, Dataset)
-    assert (len(dataset), dataset.object_limit) == (7, 5)
+    assert (len(dataset), dataset.config.object_limit) == (7, 5)
     assert equal(dataset[-1], dataset[6])
     with pytest.raises(IndexError):
         dataset[7]

@@ -195,7 +195,9 @@ def compare(model: SlotModel, *, batch: int, side: int, **facts: Any) -> None:
             if other.dim() == 1:  # norms and biases start as ones and zeros: all alike
                 mine += 0.1 * torch.randn(mine.shape, generator=Generator().manual_seed(mine.numel()))
             other.copy_(mine)
-    images = torch.rand(batch, 3, side, side, dtype=torch.float64, generator=Generator().manual_seed(0)) * 2 - 1
+    images = (
+        torch.rand(batch, 3, side, side, dtype=torch.float64, generator=Generator().manual_seed(0)) * 2 - 1
+    )
     found, expected = compute(model, images), reference(images, Generator().manual_seed(3))
     for name, value in expected.items():
         assert found[name].shape == value.shape, name
@@ -219,7 +221,12 @@ def test_small_images(encoder: str, side: int, initializer: str, slots: int) -> 
 
 @pytest.mark.parametrize("side", [32, pytest.param(128, marks=pytest.mark.slow)])
 def test_larger_images(side: int) -> None:
-    facts: dict[str, Any] = {"encoder": "resnet18_style", "initializer": "learnable", "slots": 7, "side": side}
+    facts: dict[str, Any] = {
+        "encoder": "resnet18_style",
+        "initializer": "learnable",
+        "slots": 7,
+        "side": side,
+    }
     compare(built(**facts), batch=1, **facts)
 
 

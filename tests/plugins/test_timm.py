@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
+import timm  # noqa: TID253
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -132,8 +132,10 @@ def test_cautions() -> None:
 
 def test_an_unknown_model() -> None:
     assert message("resnet_18") == (
-        f"timm {timm.__version__} has no model 'resnet_18'; did you mean 'resnet18'? "
-        "(timm.list_models() lists them all)",
+        (
+            f"timm {timm.__version__} has no model 'resnet_18'; did you mean 'resnet18'? "
+            "(timm.list_models() lists them all)"
+        ),
         "model",
     )
 
