@@ -29,26 +29,40 @@ class Builder:
     spec: ExperimentSpec
     problems: list[PathProblem] = field(default_factory=list)
 
-    def part(self, ref: Ref, context: Any, *path: str | int) -> Any:
-        """Build the component at `path`; on a `ComponentError` note the problem and return None."""
+    def part(self, ref: Ref, context: Any, *path: str | int, attributes: tuple[str, ...] = ()) -> Any:
+        """Build the component at `path`; on a mistake note the problem and return None.
+
+        `attributes` are those that the kind's contract asks of what is built.
+        """
         try:
-            return ref.build(context)
+            built = ref.build(context)
+            lacking = [name for name in attributes if not hasattr(built, name)]
+            if lacking:
+                raise ComponentError(f"what it builds lacks the attribute '{lacking[0]}'")
         except ComponentError as error:
             where = path if error.field is None else (*path, error.field)
             self.problems.append(PathProblem(where, f"{ref.name}: {error}"))
             return None
+        return built
 
     def model(self) -> SlotModel | None:
         """Build all parts of the model; None if one of them could not be built."""
         model = self.spec.model
         size = (self.spec.data.image_size, self.spec.data.image_size)
         token_dim = model.projection.dim or model.slot_dim
-        encoder = self.part(model.encoder, EncoderContext(image_size=size), "model", "encoder")
+        encoder = self.part(
+            model.encoder,
+            EncoderContext(image_size=size),
+            "model",
+            "encoder",
+            attributes=("channels", "grid"),
+        )
         initializer = self.part(
             model.initializer,
             InitializerContext(num_slots=model.slots, slot_dim=model.slot_dim, token_dim=token_dim),
             "model",
             "initializer",
+            attributes=("fixed_num_slots",),
         )
         if encoder is None:
             return None
@@ -64,6 +78,7 @@ class Builder:
             self.spec.objective,
             ObjectiveContext(image_size=size, feature_channels=channels, grid=grid),
             "objective",
+            attributes=("target_shape",),
         )
         decoder: Any = None
         if objective is not None:
@@ -100,7 +115,14 @@ class Builder:
             if ref.name in found:
                 text = f"the metric '{ref.name}' is given twice; keep one"
                 self.problems.append(PathProblem(("evaluation", "metrics", index), text))
-            found[ref.name] = self.part(ref, context, "evaluation", "metrics", index)
+            found[ref.name] = self.part(
+                ref,
+                context,
+                "evaluation",
+                "metrics",
+                index,
+                attributes=("higher_is_better", "bounds", "needs"),
+            )
         return found
 
 

@@ -55,8 +55,11 @@ class Evaluation:
 
 
 def summarize(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Return mean, deviation (n-1), median, range and counts; NaN values are left out and counted."""
-    defined = [value for value in values if not math.isnan(value)]
+    """Return mean, deviation (n-1), median, range and counts.
+
+    Values that are not finite are left out and counted as undefined.
+    """
+    defined = [value for value in values if math.isfinite(value)]
     if not defined:
         return {
             "mean": None,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil, isfinite
 from typing import Any
@@ -68,6 +69,13 @@ class Meter:
         self.total = loss.detach() * images + (0 if self.total is None else self.total)
         self.images += images
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of what is done meanwhile out of the speed."""
+        before = time.perf_counter()
+        yield
+        self.started += time.perf_counter() - before
+
     def read(self) -> tuple[float, float]:
         """Return (mean loss over images, images per second) and start anew."""
         loss = float("nan") if self.total is None else float(self.total) / self.images
@@ -124,14 +132,9 @@ def train(
             check_weights(model, step)
             run.save_weights(model.state_dict(), step=step)
             if validation is not None and (epoch % spec.training.validate_every == 0 or step == plan.total):
-                run.log(
-                    {
-                        "kind": "validation",
-                        "step": step,
-                        "epoch": epoch,
-                        "loss": validate(spec, model, validation),
-                    }
-                )
+                with meter.paused():
+                    loss = validate(spec, model, validation)
+                run.log({"kind": "validation", "step": step, "epoch": epoch, "loss": loss})
 
 
 def begin_phase(

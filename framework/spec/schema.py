@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Len
+from annotated_types import Len, Lt
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, model_validator
 
 from slotlab.framework.contracts import MaskSource
@@ -140,7 +140,7 @@ class ExperimentSpec(ClosedModel):
     """Version of the spec's shape."""
     name: Name
     """Names the run's folder."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[NonNegativeInt, Lt(2**63)] = 0
     """Seeds the weights, the order of the images, the slots' noise and generated data."""
     plugins: tuple[SpecPath, ...] = ()
     """Single-file plugins to load, relative to the spec."""

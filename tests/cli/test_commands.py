@@ -111,12 +111,12 @@ def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
 def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("extends: slotlab:demo\nmodel:\n  slotz: 3\n")
+    keys = "slots, slot_dim, encoder, projection, initializer, grouping, decoder"
     code, out, err = slotlab("validate", "slotlab:demo", wrong)
     assert (code, err) == (1, "")
     assert out.splitlines() == [
         "slotlab:demo: valid",
-        f"error: {wrong}:3: model.slotz: unknown key; did you mean 'slots'? "
-        "(keys here: slots, slot_dim, encoder, projection, initializer, grouping, decoder)",
+        f"error: {wrong}:3: model.slotz: unknown key; did you mean 'slots'? (keys here: {keys})",
         f"{wrong}: 1 error",
     ]
 

@@ -1,6 +1,7 @@
 """Parts that do not fit together are found before training, each with its path."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from slotlab.framework.assemble import build_model
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import Decoded, Grouped, Losses, Slots
+from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -157,3 +159,20 @@ def test_parts_that_break_their_contract(
 ) -> None:
     monkeypatch.setattr(f"{PLUGINS}.{where}", wrong)
     assert found(tiny()) == [text]
+
+
+@pytest.mark.parametrize(
+    ("where", "attribute"),
+    [
+        ("model.encoder: cnn", "channels"),
+        ("model.initializer: gaussian", "fixed_num_slots"),
+        ("objective: pixel_mse", "target_shape"),
+        ("evaluation.metrics.0: ari", "higher_is_better"),
+    ],
+)
+def test_an_attribute_that_the_contract_asks_for(tiny: Specs, where: str, attribute: str) -> None:
+    spec = tiny()
+    ref = next(ref for _, ref in located_refs(spec) if ref.name == where.partition(": ")[2])
+    component = replace(ref.registered.component, build=lambda config, context: nn.Identity())
+    object.__setattr__(ref, "registered", replace(ref.registered, component=component))
+    assert f"{where}: what it builds lacks the attribute '{attribute}'" in found(spec)
