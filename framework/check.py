@@ -5,16 +5,20 @@ and two images are passed through, part by part.
 """
 
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from slotlab.framework.assemble import Builder
+from slotlab.framework.contracts import Decoded, Grouped, Slots
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.errors import Path, PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import ComponentError, SlotlabError
+from slotlab.registry import ComponentError, Ref, SlotlabError
+from slotlab.registry.component import suggest
+from slotlab.registry.errors import describe
 
 
 def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
@@ -23,10 +27,22 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = builder.model()
         builder.metrics()
+        builder.problems += check_splits(spec)
         if model is not None:
             builder.problems += check_slots(spec, model)
             builder.problems += check_shapes(spec, model)
     return builder.problems
+
+
+def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse splits that the dataset's Config, by an attribute `splits`, says it does not have."""
+    dataset = spec.data.dataset
+    known = getattr(dataset.config, "splits", None)
+    wanted = {("data", "train_split"): spec.data.train_split, ("evaluation", "split"): spec.evaluation.split}
+    for path, split in wanted.items():
+        if known is not None and split not in known:
+            hint = f"{suggest(split, known)} (splits: {', '.join(known)})"
+            yield PathProblem(path, f"'{dataset.name}' has no split '{split}'{hint}")
 
 
 def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
@@ -53,7 +69,7 @@ def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
         return [PathProblem(walk.path, str(error))]
     except Exception as error:  # a stranger's component may fail in any way
         size = spec.data.image_size
-        text = f"fails on images of {size}x{size} pixels: {type(error).__name__}: {error}"
+        text = f"fails on images of {size}x{size} pixels: {describe(error, walk.file)}"
         return [PathProblem(walk.path, text)]
     return []
 
@@ -65,6 +81,14 @@ class _Walk:
         self.spec = spec
         self.model = model
         self.path: Path = ("model",)
+
+    @property
+    def file(self) -> FilePath | None:
+        """The single-file plugin that the part comes from, if it does."""
+        value: Any = self.spec
+        for part in self.path:
+            value = getattr(value, str(part))
+        return value.registered.path if isinstance(value, Ref) else None
 
     def through(self) -> None:
         spec, model = self.spec, self.model
@@ -87,10 +111,12 @@ class _Walk:
 
         self.path = ("model", "initializer")
         initial = model.initializer(tokens_BND, None, generator=None)
+        expect_type(initial, Slots)
         expect(initial.vectors_BKD, (2, slots, dim), "slots")
 
         self.path = ("model", "grouping")
         grouped = model.grouping(tokens_BND, initial, generator=None)
+        expect_type(grouped, Grouped)
         expect(grouped.slots.vectors_BKD, (2, slots, dim), "slots")
         expect(grouped.attention_BKN, (2, slots, tokens_BND.shape[1]), "attention")
 
@@ -103,6 +129,7 @@ class _Walk:
 
         self.path = ("model", "decoder")
         decoded = model.decode(grouped.slots, target_BCHW=target_BCHW)
+        expect_type(decoded, Decoded)
         if decoded.target_BCHW is None:
             expect(decoded.prediction_BCHW, (2, target.channels, *target.size), "the prediction")
         if decoded.masks_BKHW is not None:
@@ -116,11 +143,22 @@ class _Walk:
         expect(model.objective.loss(decoded, target_BCHW).total, (), "the loss")
 
 
+def expect_type(value: object, wanted: type) -> None:
+    """Compare a type with what the contract promises.
+
+    Raises:
+        ComponentError: if they differ.
+    """
+    if not isinstance(value, wanted):
+        raise ComponentError(f"forward should return {wanted.__name__}, not {type(value).__name__}")
+
+
 def expect(tensor: Tensor, shape: tuple[int, ...], what: str) -> None:
     """Compare a shape with what the contract promises.
 
     Raises:
         ComponentError: if they differ.
     """
+    expect_type(tensor, Tensor)
     if tuple(tensor.shape) != shape:
         raise ComponentError(f"{what} should have shape {shape}, not {tuple(tensor.shape)}")

@@ -24,6 +24,12 @@ from slotlab.framework.train import Report, train
 from slotlab.registry import SlotlabError
 
 
+class TrainingStopped(SlotlabError):  # noqa: N818 - the user's wish, not a mistake
+    """The user ended a training. The command exits with 130, as a shell expects."""
+
+    exit_code = 130
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A spec that is valid and whose parts fit, with its warnings."""
@@ -102,12 +108,22 @@ def run_training(
         model = place(build_model(spec), device)
         train(spec, model, loader, run, validation=validation, report=report)
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt)
-        run.write_status("stopped" if stopped else "failed", f"{type(error).__name__}: {error}")
+        if isinstance(error, KeyboardInterrupt):
+            run.write_status("stopped", "by Ctrl-C")
+            raise TrainingStopped(stop_message(run)) from None
+        run.write_status("failed", str(error) or type(error).__name__)
         raise
     run.write_status("done")
     draw_curves(run)
     return run
+
+
+def stop_message(run: RunFolder) -> str:
+    """Say what is left of a training that was stopped, and what can be done with it."""
+    if not run.checkpoint.is_file():
+        return f"training stopped before the end of an epoch; train {run.path} again with --overwrite"
+    again = "or train it again with --overwrite"
+    return f"training stopped; 'slotlab evaluate {run.path}' takes the last finished epoch, {again}"
 
 
 def draw_curves(run: RunFolder) -> None:
@@ -157,15 +173,16 @@ def run_evaluation(
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
     }
-    folder = run.evaluation(spec.data.dataset.name, spec.evaluation.split)
+    name = f"{spec.data.dataset.name}-{spec.evaluation.split}-{spec.evaluation.mask_source}"
+    folder = run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     write_json(folder / "summary.json", summary)
-    draw_best_and_worst(run, loaded, model, loader, evaluation, metrics)
+    draw_best_and_worst(run.figures / f"panels-{name}.png", loaded, model, loader, evaluation, metrics)
     return summary
 
 
 def draw_best_and_worst(
-    run: RunFolder,
+    path: Path,
     loaded: LoadedSpec,
     model: SlotModel,
     loader: Loader,
@@ -189,5 +206,6 @@ def draw_best_and_worst(
                 outcome = model_outcome(loaded.spec, model, batch, positions=[position])
                 panels.append(Panel(f"{label}\n{chosen} {rows[position][chosen]:.3f}", outcome))
     spec = loaded.spec
-    title = f"{spec.name}: {spec.data.dataset.name} {spec.evaluation.split}, by {chosen}"
-    draw_panels(panels, run.figures / "panels.png", bounds=spec.data.bounds, title=title)
+    masks = f"masks from the {spec.evaluation.mask_source}"
+    title = f"{spec.name}: {spec.data.dataset.name} {spec.evaluation.split}, {masks}, by {chosen}"
+    draw_panels(panels, path, bounds=spec.data.bounds, title=title)

@@ -110,7 +110,8 @@ def draw_loss(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     for kind, color, marker in (("train", OKABE_ITO[5], ""), ("validation", OKABE_ITO[6], "o")):
         points = [(line["step"], line["loss"]) for line in log if line["kind"] == kind]
         if points:
-            axis.plot(*zip(*points, strict=True), color=color, marker=marker, markersize=3, label=kind)
+            dots = marker if len(points) > 1 else "o"  # a line through one point shows nothing
+            axis.plot(*zip(*points, strict=True), color=color, marker=dots, markersize=3, label=kind)
     axis.set_yscale("log")
     axis.legend(handles=axis.get_lines(), frameon=False)
     _save(figure, path)
@@ -120,7 +121,10 @@ def draw_learning_rate(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the learning rate over steps; phases begin at vertical lines."""
     figure, axis = _axes("learning rate")
     lines = [line for line in log if line["kind"] == "train"]
-    axis.plot([line["step"] for line in lines], [line["lr"] for line in lines], color=OKABE_ITO[5])
+    dots = "" if len(lines) > 1 else "o"
+    axis.plot(
+        [line["step"] for line in lines], [line["lr"] for line in lines], color=OKABE_ITO[5], marker=dots
+    )
     for before, after in pairwise(lines):
         if before["phase"] != after["phase"]:
             axis.axvline(before["step"], color="gray", linewidth=0.8, linestyle=":")
@@ -130,10 +134,12 @@ def draw_learning_rate(log: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _axes(label: str) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.add_subplot()
     axis.set_xlabel("step")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel(label)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)

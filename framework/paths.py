@@ -1,5 +1,6 @@
 """Paths in a spec are relative to the file in which they are written."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ def resolve(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     folder = value.folder if isinstance(value, SpecString) else Path()
-    return (folder / expand(value)).absolute()
+    return Path(os.path.normpath((folder / expand(value)).absolute()))
 
 
 SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return_type=str)]

@@ -6,8 +6,8 @@ RUN/provenance.json      versions, commit, hardware, command, sources of compone
 RUN/status.json          running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
 RUN/checkpoints/last.pt  weights, read back without executing code
-RUN/evaluation/          one folder for each dataset and split: images.csv, summary.json
-RUN/figures/             PNG
+RUN/evaluation/          one folder for each DATASET-SPLIT-MASKS: images.csv, summary.json
+RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
 """
 
 import io
@@ -86,9 +86,9 @@ class RunFolder:
         """The folder of figures."""
         return self.path / "figures"
 
-    def evaluation(self, dataset: str, split: str) -> Path:
-        """The folder of one evaluation."""
-        return self.path / "evaluation" / f"{dataset}-{split}"
+    def evaluation(self, name: str) -> Path:
+        """The folder of one evaluation, such as `scenes-val-decoder`."""
+        return self.path / "evaluation" / name
 
     @classmethod
     def create(cls, path: Path, spec: ExperimentSpec, *, overwrite: bool = False) -> "RunFolder":
@@ -128,7 +128,8 @@ class RunFolder:
         if not run.spec.is_file():
             found = sorted(str(p.parent) for p in Path("runs").glob("*/spec.yaml"))
             known = f" (runs here: {', '.join(found)})" if found else ""
-            raise SlotlabError(f"{path} is no run folder: it has no spec.yaml{known}")
+            reason = "is no run folder: it has no spec.yaml" if path.exists() else "does not exist"
+            raise SlotlabError(f"{path} {reason}{known}")
         return run
 
     def _clear(self) -> None:
@@ -179,11 +180,14 @@ class RunFolder:
         """
         if not self.checkpoint.is_file():
             state = self.read_status().get("state", "of unknown state")
-            raise SlotlabError(f"{self.path} has no checkpoint ({state}); train it first")
+            hint = "train it again with --overwrite"
+            raise SlotlabError(f"{self.path} has no checkpoint (the run is {state}); {hint}")
         try:
             loaded: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:  # a damaged file fails in many ways
-            raise SlotlabError(f"{self.checkpoint} cannot be read: {error}") from error
+            facts = f"{self.checkpoint.stat().st_size} bytes, {type(error).__name__}"
+            hint = "train the run again with --overwrite"
+            raise SlotlabError(f"{self.checkpoint} is damaged ({facts}); {hint}") from error
         if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
             raise SlotlabError(f"{self.checkpoint} is no checkpoint of slotlab's format {FORMAT}")
         return loaded

@@ -196,7 +196,7 @@ def first_images(loader: Loader, limit: int | None) -> Iterator[Batch]:
     return loader.epoch(list(range(count)))
 
 
-ADVICE = "the weights of the epoch before are kept. Try a lower lr, a warm-up, or training.clip_norm"
+ADVICE = "the last good checkpoint, if any, is kept. Try a lower lr, a warm-up, or training.clip_norm"
 
 
 def check_loss(loss: float, step: int) -> None:

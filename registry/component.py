@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar, cast, get_args
 
@@ -15,26 +15,57 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    plain = {name.lower().replace("-", "_"): name for name in known}
+    near = difflib.get_close_matches(word.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
+    return f"; did you mean '{plain[near[0]]}'?" if near else ""
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Does a field's type admit a bool?"""
+    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
 
 
 class ClosedModel(BaseModel):
     """Settings that are frozen, refuse unknown keys and suggest the key that was meant."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
     @model_validator(mode="wrap")
     @classmethod
     def _explain_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        found: list[InitErrorDetails] = []
+        valid = None
         try:
-            return handler(data)
+            valid = handler(data)
         except ValidationError as error:
-            raise ValidationError.from_exception_data(
-                cls.__name__, [cls._explain(e) for e in error.errors()]
-            ) from None
+            found = [cls._explain(e) for e in error.errors()]
+        if isinstance(data, Mapping):
+            seen = {detail["loc"][0] for detail in found if detail.get("loc")}
+            found += [
+                cls._no_number(key, data[key])
+                for key in data
+                if key not in seen and cls._is_slip(key, data[key])
+            ]
+        if found or valid is None:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return valid
+
+    @classmethod
+    def _is_slip(cls, key: str, value: Any) -> bool:
+        """Is this true or false where a number is wanted? Pydantic would read 1 or 0."""
+        field = cls.model_fields.get(key)
+        return isinstance(value, bool) and field is not None and not _takes_bool(field.annotation)
+
+    @classmethod
+    def _no_number(cls, key: str, value: bool) -> InitErrorDetails:
+        kind = custom_error("bool_for_number", f"expected a number, got {str(value).lower()}")
+        return InitErrorDetails(type=kind, loc=(key,), input=value, ctx={})
 
     @classmethod
     def _explain(cls, error: Any) -> InitErrorDetails:

@@ -6,6 +6,13 @@ from pathlib import Path
 class SlotlabError(Exception):
     """A mistake the user can mend. The command line prints its text, never a traceback."""
 
+    exit_code = 1
+    """What the command ends with."""
+
+    def lines(self) -> list[str]:
+        """One line for each mistake."""
+        return [str(self)]
+
 
 class PluginError(SlotlabError):
     """A plugin that cannot be loaded or breaks the rules for plugins."""

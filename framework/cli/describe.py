@@ -48,7 +48,7 @@ def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
     ]
     return {
         "components": components,
-        "specs": [f"{SHIPPED}{name}" for name in shipped_specs()],
+        "specs": [f"{SHIPPED}{name}" for name in shipped_specs()] if kind is None else [],
         "not_loaded": [{"source": item.source, "reason": item.reason} for item in registry.broken],
     }
 
@@ -64,9 +64,18 @@ def print_listing(result: dict[str, Any]) -> None:
         )
         before = item["kind"]
     out.print(table)
-    out.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
+    if result["specs"]:
+        out.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
     for item in result["not_loaded"]:
         out.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
+
+
+def refuse_bare_kind(word: str) -> None:
+    """Answer `slotlab show encoder`, which names no component."""
+    if word in KINDS:
+        raise SlotlabError(
+            f"'{word}' is a kind; write 'slotlab show {word} NAME' (see 'slotlab list {word}')"
+        )
 
 
 def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def show(
         registry = describe.open_registry(plugin, strict=False)
         emit(describe.component(registry, *what), json, describe.print_component)
     elif len(what) == 1:
+        describe.refuse_bare_kind(what[0])
         emit(describe.resolved(what[0], sets=set_, plugins=plugin), json, describe.print_spec)
     else:
         raise SlotlabError("write 'slotlab show SPEC' or 'slotlab show KIND NAME'")
@@ -165,13 +166,10 @@ def main() -> None:
     try:
         app()
     except SlotlabError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(130)
+        for line in error.lines():
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(error.exit_code)
     except OSError as error:
-        if error.filename is None:
-            raise
-        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(1)

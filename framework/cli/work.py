@@ -14,6 +14,7 @@ from slotlab.framework.experiment import choose_device, default_folder, prepare,
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.train import Progress as TrainProgress
+from slotlab.registry import SlotlabError
 
 
 def open_progress(what: str) -> Progress:
@@ -42,43 +43,65 @@ def train_spec(
     """Train, evaluate unless told not to, and return what `print_result` shows."""
     prepared = prepare(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
     loaded = prepared.loaded
-    for warning in prepared.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(prepared.warnings)
     chosen = choose_device(device)
     path = folder or default_folder(loaded, Path("runs"))
-    print(f"training '{loaded.spec.name}' on {chosen} into {path}", file=sys.stderr)
-    with open_progress("train") as bar:
-        task = bar.add_task("train", total=None, facts="")
+    bar = open_progress("train")
+    task = bar.add_task("train", total=None, facts="")
 
-        def report(progress: TrainProgress) -> None:
-            bar.update(task, completed=progress.step, total=progress.total_steps)
-            if progress.loss is not None:
-                facts = f"loss {progress.loss:.4f}  {progress.images_per_second:.0f} images/s"
-                bar.update(task, facts=facts)
+    def report(progress: TrainProgress) -> None:
+        if progress.step == 1:  # a run that is refused before its first step shows no bar
+            print(f"training '{loaded.spec.name}' on {chosen} into {path}", file=sys.stderr)
+            bar.start()
+        bar.update(task, completed=progress.step, total=progress.total_steps)
+        if progress.loss is not None:
+            facts = f"loss {progress.loss:.4f}  {progress.images_per_second:.0f} images/s"
+            bar.update(task, facts=facts)
 
+    try:
         run = run_training(loaded, path, device=chosen, overwrite=overwrite, report=report)
+    finally:
+        bar.stop()
     result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
     if then_evaluate:
         result |= evaluate_folder(run, loaded, device)
     return result
 
 
+def warn(warnings: Sequence[object]) -> None:
+    """Print warnings on stderr."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def evaluate_run(path: Path, *, sets: Sequence[str], device: str) -> dict[str, Any]:
     """Evaluate an existing run, with `--set` over its resolved spec."""
     run = RunFolder.open(path)
-    return evaluate_folder(run, prepare(run.spec, sets=sets).loaded, device)
+    for assignment in sets:
+        if not assignment.lstrip().startswith(("evaluation.", "data.")):
+            hint = "a trained run takes new settings under evaluation and data only"
+            raise SlotlabError(f"--set {assignment}: {hint}")
+    prepared = prepare(run.spec, sets=sets)
+    warn(prepared.warnings)
+    state = run.read_status().get("state", "of unknown state")
+    if state != "done":
+        warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
+    return evaluate_folder(run, prepared.loaded, device)
 
 
 def evaluate_folder(run: RunFolder, loaded: LoadedSpec, device: str) -> dict[str, Any]:
     """Evaluate with a progress bar."""
-    with open_progress("evaluate") as bar:
-        task = bar.add_task("evaluate", total=None, facts="")
-        return run_evaluation(
-            run,
-            loaded,
-            device=choose_device(device),
-            report=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    bar = open_progress("evaluate")
+    task = bar.add_task("evaluate", total=None, facts="")
+
+    def report(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        return run_evaluation(run, loaded, device=choose_device(device), report=report)
+    finally:
+        bar.stop()
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -103,6 +126,8 @@ def print_result(result: dict[str, Any]) -> None:
         for name, reason in result["left_out"].items():
             out.print(f"{name}: left out, {reason}")
     out.print(f"run: {result['run']}", soft_wrap=True)
+    if "step" in result:
+        out.print(f"weights of step {result['step']}")
     figures = Path(result["run"]) / "figures"
     for figure in sorted(figures.glob("*.png")):
         out.print(f"figure: {figure}", soft_wrap=True)

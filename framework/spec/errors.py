@@ -43,7 +43,11 @@ class SpecError(SlotlabError):
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems: Sequence[Problem] = sorted(problems, key=lambda p: (p.mark.origin, p.mark.line or 0))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """One line for each problem."""
+        return [str(problem) for problem in self.problems]
 
 
 class PathProblem(SlotlabError):  # noqa: N818 - a Problem whose mark is not known yet

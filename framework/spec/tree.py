@@ -162,6 +162,8 @@ def _syntax_problem(error: yaml.YAMLError, text: str, origin: str) -> Problem:
         return Problem(Mark(origin, line), (), "this line is indented with a tab; use spaces")
     reasons = [getattr(error, "context", None), getattr(error, "problem", None)]
     reason = ", ".join(item for item in reasons if item) or str(error)
+    if "mapping values are not allowed" in reason:
+        reason += "; is it indented deeper than the line before, or does a ':' lack the space behind it?"
     return Problem(Mark(origin, line), (), f"not valid YAML: {reason}")
 
 

@@ -6,7 +6,7 @@ Axes as in `slotlab.framework.contracts`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class CLEVRTexConfig(ComponentConfig):
     """Keep scenes of at most so many objects (6 for CLEVRTex6); null keeps all."""
     count: Literal["metadata", "mask_colors"] = "metadata"
     """What `max_objects` counts: objects in the JSON, or values in the uncropped mask less one."""
+
+    splits: ClassVar[tuple[str, ...]] = tuple(tree.SPLITS)
 
     @property
     def object_limit(self) -> int:

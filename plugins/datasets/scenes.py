@@ -8,12 +8,12 @@ et al. 2021, "ClevrTex".
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from slotlab.framework.contracts import DatasetContext, Sample
 from slotlab.framework.scenes.colors import GroundColors
@@ -54,6 +54,31 @@ class ScenesConfig(ComponentConfig):
     """Number of pictures in split `val`."""
     num_test: PositiveInt = 200
     """Number of pictures in split `test`."""
+
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+
+    @field_validator("max_objects")
+    @classmethod
+    def _not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("min_objects", value)
+        if value < least:
+            raise ValueError(f"{value} is less than min_objects, which is {least}")
+        return value
+
+    @field_validator("size_range")
+    @classmethod
+    def _least_first(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"the least size comes first, but {value[0]:g} is more than {value[1]:g}")
+        return value
+
+    @field_validator("min_visible")
+    @classmethod
+    def _room_for_all(cls, value: float, info: ValidationInfo) -> float:
+        least = info.data.get("min_objects", 1)
+        if value * least >= 1:
+            raise ValueError(f"{least} objects cannot each show on {value:g} of the picture")
+        return value
 
     @property
     def object_limit(self) -> int:
@@ -137,16 +162,6 @@ def _check(config: ScenesConfig, context: DatasetContext) -> None:
     if context.split not in SPLITS:
         message = f"there is no split {context.split!r}; the splits are {', '.join(SPLITS)}"
         raise ComponentError(message + suggest(context.split, SPLITS))
-    if config.min_objects > config.max_objects:
-        message = f"{config.min_objects} is more than max_objects, which is {config.max_objects}"
-        raise ComponentError(message, field="min_objects")
-    low, high = config.size_range
-    if low > high:
-        message = f"the least size comes first, but {low:g} is more than {high:g}"
-        raise ComponentError(message, field="size_range")
-    if config.min_visible * config.min_objects >= 1:
-        message = f"{config.min_objects} objects cannot each show on {config.min_visible:g} of the picture"
-        raise ComponentError(message, field="min_visible")
 
 
 def _describe(number: int, body: Body) -> dict[str, Any]:

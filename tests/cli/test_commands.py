@@ -1,12 +1,14 @@
 """The slotlab command as a person uses it: results, JSON, mistakes without tracebacks."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from slotlab.framework import train
 from slotlab.framework.cli import main as cli
 
 SMALL = [
@@ -191,7 +193,69 @@ def test_train_refuses_a_folder_that_holds_a_run(trained, slotlab, monkeypatch):
 def test_evaluate_without_a_run(slotlab, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = slotlab("evaluate", "nothing")
-    assert (code, err) == (1, "error: nothing is no run folder: it has no spec.yaml\n")
+    assert (code, err) == (1, "error: nothing does not exist\n")
+
+
+def test_evaluate_takes_no_settings_that_training_used_up(trained, slotlab, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, _, err = slotlab("evaluate", "run", "--set", "model.slots=7")
+    hint = "a trained run takes new settings under evaluation and data only"
+    assert (code, err) == (1, f"error: --set model.slots=7: {hint}\n")
+
+
+def test_evaluations_do_not_overwrite_one_another(trained, slotlab, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    before = Path("run/evaluation/scenes-val-decoder/images.csv").read_text()
+    slotlab("evaluate", "run", "--set", "evaluation.mask_source=attention")
+    assert Path("run/evaluation/scenes-val-decoder/images.csv").read_text() == before
+    assert Path("run/evaluation/scenes-val-attention/images.csv").read_text() != before
+    assert Path("run/figures/panels-scenes-val-attention.png").is_file()
+
+
+def test_evaluate_warns_of_a_run_that_is_not_done(trained, slotlab, monkeypatch, tmp_path):
+    shutil.copytree(trained[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "status.json").write_text('{"state": "stopped", "reason": "by Ctrl-C"}')
+    monkeypatch.chdir(tmp_path)
+    code, _, err = slotlab("evaluate", "run")
+    warning = "warning: run: the run is stopped; its weights are those of its last finished epoch"
+    assert code == 0
+    assert err.splitlines()[0] == warning
+
+
+def test_interrupted_training_says_what_is_left(slotlab, tmp_path, monkeypatch):
+    steps = iter(range(100))
+
+    def interrupt(*arguments):
+        if next(steps) == 3:  # in the second epoch of two steps
+            raise KeyboardInterrupt
+        return train_step(*arguments)
+
+    monkeypatch.chdir(tmp_path)
+    train_step = train.train_step
+    monkeypatch.setattr(train, "train_step", interrupt)
+    code, out, err = slotlab(
+        "train", "slotlab:demo", "--run", "run", *SMALL, "--set=training.phases.0.steps=9"
+    )
+    kept = "'slotlab evaluate run' takes the last finished epoch, or train it again with --overwrite"
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == f"error: training stopped; {kept}"
+    assert json.loads(Path("run/status.json").read_text()) == {"state": "stopped", "reason": "by Ctrl-C"}
+    steps = iter([3])
+    code, out, err = slotlab("train", "slotlab:demo", "--run", "none", *SMALL)
+    hint = "training stopped before the end of an epoch; train none again with --overwrite"
+    assert (code, err.splitlines()[-1]) == (130, f"error: {hint}")
+
+
+def test_show_a_kind_without_a_name(slotlab):
+    code, _, err = slotlab("show", "encoder")
+    names = "for the names: slotlab list encoder"
+    assert (code, err) == (1, f"error: 'encoder' is a kind; write 'slotlab show encoder NAME' ({names})\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk(slotlab):
+    code, _, err = slotlab("list", "--json", "/dev/full")
+    assert (code, err) == (1, "error: No space left on device\n")
 
 
 def test_unknown_device(slotlab):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,11 +183,12 @@ def test_a_split_that_is_not_there(tiny: Specs) -> None:
     assert error.value.path == ("data", "dataset")
 
 
-def test_a_setting_that_does_not_fit(tiny: Specs) -> None:
-    spec = tiny(data={"dataset": {"name": "scenes", "min_objects": 5, "max_objects": 2}, "image_size": 8})
+def test_a_setting_that_does_not_fit(tiny: Specs, tmp_path: Path) -> None:
+    spec = tiny(data={"dataset": {"name": "clevrtex", "root": str(tmp_path / "none")}, "image_size": 8})
     with pytest.raises(PathProblem) as error:
         load_dataset(spec, "train")
-    assert str(error.value) == "data.dataset.min_objects: scenes: 5 is more than max_objects, which is 2"
+    assert error.value.path == ("data", "dataset", "root")
+    assert error.value.text.startswith(f"clevrtex: there is no folder {tmp_path / 'none'}; ")
 
 
 def test_an_empty_split(tiny: Specs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Spec
     run.write_status("done")
     run.log({"kind": "train", "step": 1})
     run.save_weights({}, step=1)
-    write_json(run.evaluation("scenes", "val") / "summary.json", {})
+    write_json(run.evaluation("scenes-val-decoder") / "summary.json", {})
     write_atomically(run.figures / "loss.png", b"")
     run.write_provenance({})
     (run.path / "notes.txt").write_text("mine")
@@ -100,7 +100,7 @@ def test_opening_what_is_no_run(tmp_path: Path, run: RunFolder, monkeypatch: pyt
     run.path.rename(tmp_path / "runs" / "tiny")
     with pytest.raises(SlotlabError) as error:
         RunFolder.open(Path("elsewhere"))
-    assert str(error.value) == "elsewhere is no run folder: it has no spec.yaml (runs here: runs/tiny)"
+    assert str(error.value) == "elsewhere does not exist (runs here: runs/tiny)"
 
 
 # --- files -------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def weights_error(run: RunFolder) -> pytest.ExceptionInfo[SlotlabError]:
 
 
 def test_no_checkpoint_yet(run: RunFolder) -> None:
-    text = "{} has no checkpoint ({}); train it first"
+    text = "{} has no checkpoint (the run is {}); train it again with --overwrite"
     assert str(weights_error(run).value) == text.format(run.path, "of unknown state")
     run.write_status("failed")
     assert str(weights_error(run).value) == text.format(run.path, "failed")
@@ -179,7 +179,8 @@ def test_a_damaged_checkpoint(run: RunFolder, damage: str, monkeypatch: pytest.M
     else:
         torch.save({"format": 1, "step": 1, "model": Harmful()}, run.checkpoint)
     error = weights_error(run).value
-    assert str(error) == f"{run.checkpoint} cannot be read: {error.__cause__}"
+    facts = f"{run.checkpoint.stat().st_size} bytes, {type(error.__cause__).__name__}"
+    assert str(error) == f"{run.checkpoint} is damaged ({facts}); train the run again with --overwrite"
     assert not (run.path / "executed").exists()
 
 

@@ -20,7 +20,7 @@ from slotlab.registry import SlotlabError
 
 Loaders = Callable[..., Loader]
 Specs = Callable[..., ExperimentSpec]
-ADVICE = "the weights of the epoch before are kept. Try a lower lr, a warm-up, or training.clip_norm"
+ADVICE = "the last good checkpoint, if any, is kept. Try a lower lr, a warm-up, or training.clip_norm"
 
 
 @pytest.fixture

@@ -232,20 +232,22 @@ def test_rays_meet_each_solid_where_marching_does(shape: Shape) -> None:
 @pytest.mark.parametrize(
     ("settings", "message", "field"),
     [
-        ({"min_objects": 7}, "7 is more than max_objects, which is 6", "min_objects"),
+        ({"min_objects": 7}, "6 is less than min_objects, which is 7", "max_objects"),
         ({"size_range": [0.9, 0.4]}, "the least size comes first, but 0.9 is more than 0.4", "size_range"),
         ({"min_visible": 0.4}, "3 objects cannot each show on 0.4 of the picture", "min_visible"),
-        (
-            {"split": "validation"},
-            "there is no split 'validation'; the splits are train, val, test",
-            None,
-        ),
     ],
 )
-def test_complaints(settings: dict[str, Any], message: str, field: str | None) -> None:
-    with pytest.raises(ComponentError) as caught:
+def test_settings_that_contradict_each_other(settings: dict[str, Any], message: str, field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
         build(**settings)
-    assert (str(caught.value), caught.value.field) == (message, field)
+    (detail,) = caught.value.errors()
+    assert (detail["msg"], detail["loc"]) == (f"Value error, {message}", (field,))
+
+
+def test_unknown_split() -> None:
+    with pytest.raises(ComponentError) as caught:
+        build(split="validation")
+    assert str(caught.value) == "there is no split 'validation'; the splits are train, val, test"
 
 
 @pytest.mark.parametrize(

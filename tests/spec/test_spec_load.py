@@ -149,10 +149,37 @@ def test_too_few_items_are_said_only_of_lists_without_faulty_items(base: str, ph
     assert ("needs at least" in said) == (phases == "[]")
 
 
-def test_an_empty_file_lacks_every_section(write: Write) -> None:
-    write("spec.yaml", "")
+def test_an_empty_file(write: Write) -> None:
+    write("spec.yaml", "# nothing but words\n")
+    hint = "start from another spec, such as 'extends: slotlab:demo'"
+    assert refusal() == f"spec.yaml:1: the file is empty; {hint}"
+
+
+def test_a_file_that_lacks_every_section(write: Write) -> None:
+    write("spec.yaml", "seed: 1\n")
     sections = ("format", "name", "data", "model", "training")
     assert refusal() == "\n".join(f"spec.yaml:1: {name}: this key is required" for name in sections)
+
+
+def test_true_is_no_number(base: str) -> None:
+    assert refusal(sets=["training.batch_size=true", "model.encoder.kernel_size=false"]) == (
+        "--set model.encoder.kernel_size=false: model.encoder.kernel_size: expected a number, got false\n"
+        "--set training.batch_size=true: training.batch_size: expected a number, got true"
+    )
+
+
+def test_infinite_numbers_are_refused(base: str) -> None:
+    said = "expected a finite number, got inf"
+    assert refusal(sets=["training.phases.0.lr=.inf"]) == (
+        f"--set training.phases.0.lr=.inf: training.phases.0.lr: {said}"
+    )
+
+
+def test_case_and_dashes_do_not_hide_what_was_meant(base: str) -> None:
+    assert refusal(sets=["evaluation.metrics=[FG-ARI]"]) == (
+        "--set evaluation.metrics=[FG-ARI]: evaluation.metrics.0: no metric is called 'FG-ARI'; "
+        "did you mean 'fg_ari'? (available: ari, fg_ari, mse)"
+    )
 
 
 def test_unknown_components_everywhere(base: str) -> None:

@@ -192,10 +192,19 @@ def test_learned_slots_keep_their_number(base: str) -> None:
     assert warnings("evaluation.slots=9") == []
 
 
+def test_splits_that_the_dataset_does_not_have() -> None:
+    assert refusal("data.train_split=training", "evaluation.split=validation") == (
+        "--set data.train_split=training: data.train_split: 'scenes' has no split 'training'; "
+        "did you mean 'train'? (splits: train, val, test)\n"
+        "--set evaluation.split=validation: evaluation.split: 'scenes' has no split 'validation' "
+        "(splits: train, val, test)"
+    )
+
+
 FAULTS = [
     ("model.encoder", "refuse", "model.encoder.fault", "part: is not for such images"),
     ("model.encoder", "build", "model.encoder", "part: cannot be built: IndexError: no such layer (line 25)"),
-    ("model.encoder", "forward", "model.encoder", "fails on images of 16x16 pixels: RuntimeError: out of luck"),
+    ("model.encoder", "forward", "model.encoder", "fails on images of 16x16 pixels: RuntimeError: out of luck (line 32)"),
     ("model.encoder", "slotlab", "model.encoder", "wants another spec"),
     ("model.encoder", "channels", "model.encoder", "features, by the encoder's channels and grid, should have shape (2, 3, 16, 16), not (2, 2, 16, 16)"),
     ("model.initializer", "shape", "model.initializer", "slots should have shape (2, 7, 8), not (2, 8, 8)"),

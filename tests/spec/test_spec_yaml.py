@@ -114,7 +114,11 @@ def test_keys_are_text() -> None:
         ("a: [1, 2\n", "spec.yaml:2: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
         ("a: 1\n---\nb: 2\n", "spec.yaml:2: not valid YAML: expected a single document in the stream, but found another document"),
         ("a: *nosuch\n", "spec.yaml:1: not valid YAML: found undefined alias 'nosuch'"),
-        ("a: 1\nb: 2: 3\n", "spec.yaml:2: not valid YAML: mapping values are not allowed here"),
+        (
+            "a: 1\nb: 2: 3\n",
+            ("spec.yaml:2: not valid YAML: mapping values are not allowed here; "
+            "is it indented deeper than the line before, or does a ':' lack the space behind it?"),
+        ),
         ("a: 1\nb: x\x07\n", "spec.yaml:2: the character U+0007 is not allowed in YAML"),
         ("a: !!python/object:os.system {}\n", "spec.yaml:1: a: the tag !!python/object:os.system is not allowed; a spec holds data only"),
         ("a: !!python/name:os.system ''\n", "spec.yaml:1: a: the tag !!python/name:os.system is not allowed; a spec holds data only"),
