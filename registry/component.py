@@ -20,9 +20,10 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{plain[near[0]]}'?" if near else ""
 
 
-def _takes_bool(annotation: Any) -> bool:
-    """Does a field's type admit a bool?"""
-    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
+def _is_number(annotation: Any) -> bool:
+    """Does a field's type admit int or float, and no bool?"""
+    parts = get_args(annotation)
+    return annotation in (int, float) or (bool not in parts and any(_is_number(part) for part in parts))
 
 
 class ClosedModel(BaseModel):
@@ -38,20 +39,17 @@ class ClosedModel(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain_unknown_keys(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _explain_mistakes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        slips = {key for key in data if cls._is_slip(key, data[key])} if isinstance(data, Mapping) else set()
         found: list[InitErrorDetails] = []
         valid = None
         try:
             valid = handler(data)
         except ValidationError as error:
-            found = [cls._explain(e) for e in error.errors()]
-        if isinstance(data, Mapping):
-            seen = {detail["loc"][0] for detail in found if detail.get("loc")}
-            found += [
-                cls._no_number(key, data[key])
-                for key in data
-                if key not in seen and cls._is_slip(key, data[key])
-            ]
+            found = [cls._explain(e) for e in error.errors() if e["loc"][:1] not in {(key,) for key in slips}]
+        for key in slips:
+            kind = custom_error("bool_for_number", f"expected a number, got {str(data[key]).lower()}")
+            found.append(InitErrorDetails(type=kind, loc=(key,), input=data[key]))
         if found or valid is None:
             raise ValidationError.from_exception_data(cls.__name__, found)
         return valid
@@ -60,12 +58,7 @@ class ClosedModel(BaseModel):
     def _is_slip(cls, key: str, value: Any) -> bool:
         """Is this true or false where a number is wanted? Pydantic would read 1 or 0."""
         field = cls.model_fields.get(key)
-        return isinstance(value, bool) and field is not None and not _takes_bool(field.annotation)
-
-    @classmethod
-    def _no_number(cls, key: str, value: bool) -> InitErrorDetails:
-        kind = custom_error("bool_for_number", f"expected a number, got {str(value).lower()}")
-        return InitErrorDetails(type=kind, loc=(key,), input=value, ctx={})
+        return isinstance(value, bool) and field is not None and _is_number(field.annotation)
 
     @classmethod
     def _explain(cls, error: Any) -> InitErrorDetails:

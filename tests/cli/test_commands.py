@@ -248,7 +248,7 @@ def test_interrupted_training_says_what_is_left(slotlab, tmp_path, monkeypatch):
 
 def test_show_a_kind_without_a_name(slotlab):
     code, _, err = slotlab("show", "encoder")
-    names = "for the names: slotlab list encoder"
+    names = "see 'slotlab list encoder'"
     assert (code, err) == (1, f"error: 'encoder' is a kind; write 'slotlab show encoder NAME' ({names})\n")
 
 

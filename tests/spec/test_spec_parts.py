@@ -192,7 +192,7 @@ def test_learned_slots_keep_their_number(base: str) -> None:
     assert warnings("evaluation.slots=9") == []
 
 
-def test_splits_that_the_dataset_does_not_have() -> None:
+def test_splits_that_the_dataset_does_not_have(base: str) -> None:
     assert refusal("data.train_split=training", "evaluation.split=validation") == (
         "--set data.train_split=training: data.train_split: 'scenes' has no split 'training'; "
         "did you mean 'train'? (splits: train, val, test)\n"
