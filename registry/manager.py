@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,15 +79,12 @@ class Registry:
         for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
             try:
-                self._add_entry(entry, source)
+                self._add_foreign(entry.load(), source)
             except (Exception, SystemExit) as error:  # a stranger's package must not end ours
                 reason = error.reason if isinstance(error, PluginError) else describe(error)
                 if strict:
                     raise PluginError(reason, source=source) from error
                 self.broken.append(Broken(source, reason))
-
-    def _add_entry(self, entry: EntryPoint, source: str) -> None:
-        self._add_foreign(entry.load(), source)
 
     def add_file(self, path: Path) -> None:
         """Load a single-file plugin that the user named.
