@@ -71,7 +71,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def place(model: SlotModel, device: torch.device) -> SlotModel:
-    """Move a model to a device, its weights channels last: convolutions run faster so."""
+    """Move a model to a device, its weights channels last, as GPU convolutions want them."""
     model.to(device)
     placed: SlotModel = model.to(memory_format=torch.channels_last)
     return placed
