@@ -109,16 +109,9 @@ def print_result(result: dict[str, Any]) -> None:
     out = console()
     if "methods" in result:
         title = "{dataset} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
+        out.print(title.format(**result), style="bold", soft_wrap=True)
         names = list(dict.fromkeys(name for metrics in result["methods"].values() for name in metrics))
-        table = Table(
-            "method",
-            *names,
-            title=title.format(**result),
-            title_justify="left",
-            box=None,
-            pad_edge=False,
-            header_style="bold",
-        )
+        table = Table("method", *names, box=None, pad_edge=False, header_style="bold")
         for method, metrics in result["methods"].items():
             table.add_row(method, *(cell(metrics.get(name)) for name in names))
         out.print(table)
