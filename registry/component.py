@@ -40,7 +40,7 @@ class ClosedModel(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain_mistakes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        slips = {key for key in data if cls._is_slip(key, data[key])} if isinstance(data, Mapping) else set()
+        slips = [key for key in data if cls._is_slip(key, data[key])] if isinstance(data, Mapping) else []
         found: list[InitErrorDetails] = []
         valid = None
         try:

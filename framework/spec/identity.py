@@ -45,6 +45,8 @@ def canonical(value: Any, path: str = "") -> Any:
         return {str(key): canonical(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item, f"{path}.{i}") for i, item in enumerate(value)]
+    if isinstance(value, set | frozenset):  # in an order of their own: Python's changes with each process
+        return sorted((canonical(item, path) for item in value), key=json.dumps)
     return value if isinstance(value, str | int | float | None) else to_jsonable_python(value)
 
 
