@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 from slotlab.framework.discovery import load_registry
@@ -63,6 +64,15 @@ training:
 """
 
 Write = Callable[[str, str], Path]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """One thread: the tensors of tests are too small for more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     settings = [
         {
             "name": key,
-            "type": describe_type(field.annotation, field.metadata),
+            "type": describe_type(field.annotation),
             "default": "required"
             if field.is_required()
             else plain(field.get_default(call_default_factory=True)),
@@ -105,7 +105,7 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def describe_type(annotation: Any, metadata: Sequence[Any]) -> str:
+def describe_type(annotation: Any) -> str:
     """Write a type as a person would read it."""
     text = (
         annotation.__name__

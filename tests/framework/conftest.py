@@ -1,6 +1,6 @@
 """A spec small enough to train in a moment, a dataset of noise and a model for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,6 @@ from slotlab.framework.discovery import load_registry
 from slotlab.framework.spec.schema import ExperimentSpec
 
 REGISTRY = load_registry()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tiny_data() -> dict[str, Any]:
