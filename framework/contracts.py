@@ -137,6 +137,26 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RawBatch:
+    """Samples brought together on a device, still as 8-bit images."""
+
+    images_BCHW: Tensor
+    """uint8 of shape (B, 3, H, W), in any memory format."""
+    masks_BHW: Tensor | None
+    """Instance labels of any integer type, of shape (B, H, W); None where there is no truth."""
+    ids: tuple[str, ...]
+    attributes: tuple[Mapping[str, Any], ...]
+
+
+@runtime_checkable
+class BatchedDataset(Dataset, Protocol):
+    """A dataset that gives many samples at once faster than one by one (a store, a renderer)."""
+
+    def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
+        """Return the samples at `indices` on `device`; `masks=False` may leave the masks out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Samples brought together on a device, images in the spec's value range."""
 
