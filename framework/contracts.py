@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from slotlab.registry import SlotlabError
+
 Size = tuple[int, int]
 """(rows, columns) in pixels or positions."""
 
@@ -20,7 +22,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetContext:
-    """For datasets: which split to give, at which size, and the seed of what is generated."""
+    """For datasets: which split to give, and the size and seed of what is generated.
+
+    `split` is `all` for a dataset whose Config names no `splits` of its own: the protocol
+    splits it. `image_size` is for datasets whose Config says `rendered`; the others give
+    pictures as they are.
+    """
 
     split: str
     image_size: Size
@@ -115,25 +122,74 @@ class ScheduleContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image. `id` names it in results; `attributes` may hold metadata of its objects."""
+    """One image. `id` names it in results; `attributes` may hold metadata of its objects.
+
+    Attributes are data that JSON can hold. Three have a meaning everywhere: `num_objects`,
+    `objects` (a list with an entry for each object; its `index` is its value in the mask),
+    and `ground_material`.
+    """
 
     id: str
     image_CHW: Tensor
     """uint8 of shape (3, H, W)."""
     mask_HW: Tensor | None = None
-    """int64 instance labels, 0 for the background; None where there is no truth."""
+    """Instance labels of any integer type, 0 for the background; None where there is no truth."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    path: str | None = None
+    """The picture's file, for messages."""
+
+
+@dataclass(frozen=True, order=True)
+class DataProblem:
+    """One thing that is wrong with the data, and the file it is wrong with."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class DataError(SlotlabError):
+    """Data that cannot be used, each problem with its file. Raised by `Dataset.__getitem__`."""
+
+    def __init__(self, *problems: DataProblem):
+        self.problems = problems
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """One line for each problem."""
+        return [str(problem) for problem in self.problems]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come whole out of a worker process."""
+        return type(self), self.problems
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A sized, indexable collection of samples. Item i is always the same."""
+    """A sized, indexable collection of samples. Item i is always the same.
+
+    A dataset may have three more attributes, each used where it is there:
+
+    * `fingerprint() -> str`: changes when the files behind it change (`framework.files`
+      makes one); without it the dataset cannot be packed.
+    * `problems: Sequence[DataProblem]`: items that had to be left out while listing, such as
+      pictures without their mask; a run stops with all of them unless told to skip.
+    * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
+      who need no more (counting objects).
+    """
 
     def __len__(self) -> int:
         """Return the number of samples."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`; raises IndexError past the end."""
+        """Return sample `index`.
+
+        Raises:
+            IndexError: past the end.
+            DataError: for a file that is broken or not as it should be.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +221,8 @@ class Batch:
     masks_BHW: Tensor | None
     """int64 of shape (B, H, W)."""
     ids: tuple[str, ...]
+    attributes: tuple[Mapping[str, Any], ...] = ()
+    """What the data knows of each image's objects (see `Sample`)."""
 
 
 # --- the model ---------------------------------------------------------------------------
@@ -269,6 +327,8 @@ class Outcome:
     """In the value range of the images."""
     masks_BKHW: Tensor | None = None
     """The soft masks behind `predicted_BHW`, from the source that the spec names."""
+    attributes: tuple[Mapping[str, Any], ...] = ()
+    """What the data knows of each image's objects (see `Sample`)."""
 
 
 class Metric(Protocol):

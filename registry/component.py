@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 _STANDARD_TYPES = frozenset(get_args(core_schema.ErrorType))
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -117,7 +117,7 @@ class Component(Generic[ConfigT]):
         """What breaks the rules for components; empty if nothing does."""
         found = []
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
-            rule = "must be lower-case letters, digits and '_', starting with a letter"
+            rule = "must be lower-case letters, digits, '_' and '-', starting with a letter"
             found.append(f"name {self.name!r} {rule}")
         if not (isinstance(self.config, type) and issubclass(self.config, ComponentConfig)):
             found.append(f"config must be a subclass of ComponentConfig, not {self.config!r}")

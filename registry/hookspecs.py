@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
     name: Kind(name, plural)
     for name, plural in (
         ("dataset", "datasets"),
+        ("protocol", "protocols"),
         ("encoder", "encoders"),
         ("position", "positions"),
         ("initializer", "initializers"),
@@ -56,8 +57,19 @@ def slotlab_datasets() -> Iterable[Component[Any]]:
     """Yield datasets.
 
     `build(config, DatasetContext)` returns a `Dataset`: a sized, indexable collection of
-    `Sample`s. Item i is always the same, in any process. Images are uint8, already
-    cropped and resized; the framework brings them to the spec's value range.
+    `Sample`s. Item i is always the same, in any process. Images are uint8, at the size they
+    have on disk: the framework crops and resizes them by the spec's protocol, takes the
+    split, counts objects and filters by their number.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_protocols() -> Iterable[Component[Any]]:
+    """Yield protocols: how pictures are split, cropped, resized and scaled, under one name.
+
+    `config` is a subclass of `slotlab.framework.protocol.ProtocolConfig`, whose settings are
+    all there is; `slotlab.framework.protocol.protocol` makes such a component.
     """
     raise NotImplementedError
 

@@ -22,6 +22,9 @@ WITHOUT_EFFECT = {
     "plugins",
     "evaluation",
     "data.workers",
+    "data.store",
+    "data.stores",
+    "data.resident",
     "training.log_every",
     "training.validate_every",
 }

@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Len, Lt
+from annotated_types import Gt, Le, Len, Lt
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, model_validator
 
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.paths import SpecPath
+from slotlab.framework.preparation import Counting
+from slotlab.framework.protocol import ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
@@ -14,24 +16,91 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
 
 
+class FilterSpec(ClosedModel):
+    """Which pictures are kept, by their number of objects. The ground is no object."""
+
+    max_objects: PositiveInt | None = None
+    """Most objects in a picture: 6 for CLEVRTex6; null for any number."""
+    min_objects: NonNegativeInt = 0
+    """Fewest objects in a picture."""
+    count: Counting
+    """How objects are counted: `metadata` (all that the data lists), `mask_colors` (values in the
+    whole mask, less one) or `visible` (values left after the crop, less one)."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "FilterSpec":
+        if self.max_objects is not None and self.max_objects < self.min_objects:
+            text = f"no number is at least {self.min_objects} and at most {self.max_objects}"
+            raise custom_error("empty_filter", f"{text}; raise max_objects or lower min_objects")
+        return self
+
+    def __str__(self) -> str:
+        most = "" if self.max_objects is None else f" to {self.max_objects}"
+        return f"{self.min_objects}{most or ' or more'} objects by {self.count}"
+
+
+class AugmentationSpec(ClosedModel):
+    """Random changes of training images, made on the device. They depend on seed, epoch and image."""
+
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    crop: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Cut out a random square with this part of the side, and bring it back to full size."""
+
+
 class DataSpec(ClosedModel):
     """What is read, and how it is brought to the model."""
 
     dataset: Annotated[Ref, RefTo("dataset")]
     """The dataset and its settings."""
-    image_size: PositiveInt
-    """Rows and columns of the images the model sees, in pixels."""
-    value_range: Literal["signed", "unit"] = "signed"
-    """Values of the images the model sees: signed is [-1, 1], unit is [0, 1]."""
+    protocol: Annotated[Ref, RefTo("protocol")] = Field(default="whole", validate_default=True)
+    """How pictures are split, cropped, resized and scaled. Numbers are reported under its name."""
+    filter: FilterSpec | None = None
+    """Which pictures are kept, by their number of objects; null keeps all."""
+    augmentation: AugmentationSpec = Field(default={}, validate_default=True)
+    """Random changes of training images; none by default."""
     train_split: str = "train"
     """The split to train on."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What to do about broken pictures: stop, or leave them out and list them in the run's provenance."""
+    store: Literal["auto", "required", "off"] = "auto"
+    """Whether to read from a packed store (`slotlab data pack`): if there is one; always; never."""
+    stores: SpecPath | None = None
+    """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
+    resident: Literal["auto", "yes", "no"] = "auto"
+    """Whether a store is held in the device's memory whole: on a GPU if it fills at most half of it."""
     workers: NonNegativeInt = 0
-    """Processes that read ahead; 0 reads in the main process. Does not change results."""
+    """Processes that read files ahead; 0 reads in the main process. Does not change results."""
+
+    @model_validator(mode="after")
+    def _protocol_is_one(self) -> "DataSpec":
+        if not isinstance(self.protocol.config, ProtocolConfig):
+            text = (
+                f"the settings of '{self.protocol.name}' are no ProtocolConfig (slotlab.framework.protocol)"
+            )
+            raise custom_error("protocol_config", text)
+        return self
+
+    @property
+    def settings(self) -> ProtocolConfig:
+        """The protocol's settings."""
+        assert isinstance(self.protocol.config, ProtocolConfig)
+        return self.protocol.config
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images the model sees, in pixels."""
+        return self.settings.image_size
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The value range as numbers."""
-        return (-1.0, 1.0) if self.value_range == "signed" else (0.0, 1.0)
+        """The value range of the images the model sees."""
+        return self.settings.bounds
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol as a report names it, with the settings that were changed."""
+        return describe_protocol(self.protocol.name, self.settings)
 
 
 class ProjectionSpec(ClosedModel):

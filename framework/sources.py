@@ -1,0 +1,117 @@
+"""A dataset as its plugin gives it, and what a spec's protocol makes of each picture.
+
+Nothing is split, filtered or packed here yet: `framework.selection` does that to a source
+or to the store that was packed from it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext
+from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.identity import canonical
+from slotlab.framework.spec.schema import DataSpec
+from slotlab.registry import ComponentError
+
+WHOLE = "all"
+"""The split that a dataset without splits of its own is built with."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All samples of a dataset (of one split, if it has splits of its own), one by one."""
+
+    name: str
+    split: str
+    """The dataset's own split, or `all`."""
+    dataset: Dataset
+    preparation: Preparation | None
+    """None for pictures that are made at the size asked for."""
+    identity: Mapping[str, Any]
+    """All settings that decide about pixels, as JSON data."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.dataset)
+
+    def item(self, index: int) -> PreparedSample:
+        """Return sample `index` as the model sees it.
+
+        Raises:
+            DataError: for a file that is broken or does not fit the protocol.
+        """
+        sample = self.dataset[index]
+        if self.preparation is not None:
+            return self.preparation(sample)
+        seen = None if sample.mask_HW is None else count_labels(sample.mask_HW)
+        listed = sample.attributes.get("num_objects")
+        return PreparedSample(sample, {"metadata": listed, "mask_colors": seen, "visible": seen})
+
+    def count(self, index: int, count: Counting) -> int | None:
+        """Return the number of objects of sample `index`, reading no more than that needs."""
+        if count == "metadata" and hasattr(self.dataset, "attributes"):
+            listed: int | None = self.dataset.attributes(index).get("num_objects")
+            return listed
+        if count != "metadata" and self.preparation is not None and hasattr(self.dataset, "mask"):
+            mask_HW = self.dataset.mask(index)
+            return count_labels(mask_HW if count == "mask_colors" else self.preparation.cut(mask_HW))
+        return self.item(index).counts[count]
+
+    @property
+    def problems(self) -> Sequence[DataProblem]:
+        """What the dataset had to leave out while it listed its files."""
+        return tuple(getattr(self.dataset, "problems", ()))
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the identity: eight hexadecimal digits."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+    def fingerprint(self) -> str | None:
+        """Return the state of the files behind the dataset; None if the dataset cannot tell."""
+        state: str | None = self.dataset.fingerprint() if hasattr(self.dataset, "fingerprint") else None
+        return state
+
+
+def open_source(data: DataSpec, split: str, *, seed: int = 0) -> Source:
+    """Build a spec's dataset: the split itself if the dataset has its own, else all of it.
+
+    Raises:
+        PathProblem: if the data is not there, or not as the settings say.
+    """
+    ref = data.dataset
+    rendered = bool(getattr(ref.config, "rendered", False))
+    own = split if own_splits(data) is not None else WHOLE
+    size = (data.image_size, data.image_size)
+    context = DatasetContext(split=own, image_size=size, seed=seed)
+    try:
+        dataset: Dataset = ref.build(context)
+    except ComponentError as error:
+        path = ("data", "dataset") if error.field is None else ("data", "dataset", error.field)
+        raise PathProblem(path, f"{ref.name}: {error}") from None
+    preparation = None if rendered else data.settings.preparation
+    identity = {
+        "dataset": ref.registered.identity,
+        "settings": canonical(ref.config),
+        "split": own,
+        "pixels": {"size": size, "seed": seed} if preparation is None else asdict(preparation),
+    }
+    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)))
+
+
+def own_splits(data: DataSpec) -> Sequence[str] | None:
+    """Return the names of the splits that a dataset brings with it; None if the protocol splits it."""
+    found: Sequence[str] | None = getattr(data.dataset.config, "splits", None)
+    return found
+
+
+def known_splits(data: DataSpec) -> Sequence[str]:
+    """Return the names of all splits of a spec's data."""
+    own = own_splits(data)
+    return tuple(data.settings.splits) if own is None else tuple(own)

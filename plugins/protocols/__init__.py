@@ -1,0 +1,1 @@
+"""Protocols: how pictures are split, cropped, resized and scaled."""

@@ -1,0 +1,28 @@
+"""CLEVRTex as SlotDiffusion reads it.
+
+Source: Wu et al. 2023, "SlotDiffusion"; its repository's CLEVRTex dataset and transforms: images are
+filtered by the values left in the cropped mask before they are split, and the first tenth of what
+is left is the test set. Crop of 192, then 128 pixels by torchvision's resize of tensors (without
+antialiasing at that time), images in [-1, 1].
+
+Two things cannot be repeated: their order is that of the file system, here by index; and
+their float images are rounded to 8 bits here, by at most half a step of 1/255.
+"""
+
+from collections.abc import Iterable
+
+from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.registry import Component, hookimpl
+
+
+@hookimpl
+def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
+    """Provide `slotdiffusion`."""
+    yield protocol(
+        "slotdiffusion",
+        "SlotDiffusion: 192 crop, 128 pixels, torch resize, [-1, 1]; filter before split",
+        crop=192,
+        resize="torch",
+        filter_first=True,
+        max_labels=11,
+    )

@@ -1,0 +1,12 @@
+"""The whole picture, squashed to a square: for generated pictures and for one's own."""
+
+from collections.abc import Iterable
+
+from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.registry import Component, hookimpl
+
+
+@hookimpl
+def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
+    """Provide `whole`."""
+    yield protocol("whole", "the whole picture, no crop, in [-1, 1]; PIL; CLEVRTex's official splits")
