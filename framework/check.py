@@ -14,6 +14,7 @@ from torch import Tensor
 from slotlab.framework.assemble import Builder
 from slotlab.framework.contracts import Decoded, Grouped, Slots
 from slotlab.framework.model import SlotModel
+from slotlab.framework.sources import known_splits, own_splits
 from slotlab.framework.spec.errors import Path, PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
@@ -35,14 +36,15 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
 
 
 def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    """Refuse splits that the dataset's Config, by an attribute `splits`, says it does not have."""
+    """Refuse splits that neither the dataset's Config (an attribute `splits`) nor the protocol has."""
     dataset = spec.data.dataset
-    known = getattr(dataset.config, "splits", None)
+    known = known_splits(spec.data)
+    owner = spec.data.protocol.name if own_splits(spec.data) is None else dataset.name
     wanted = {("data", "train_split"): spec.data.train_split, ("evaluation", "split"): spec.evaluation.split}
     for path, split in wanted.items():
-        if known is not None and split not in known:
+        if split not in known:
             hint = f"{suggest(split, known)} (splits: {', '.join(known)})"
-            yield PathProblem(path, f"'{dataset.name}' has no split '{split}'{hint}")
+            yield PathProblem(path, f"'{owner}' has no split '{split}'{hint}")
 
 
 def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:

@@ -7,6 +7,7 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -153,17 +154,18 @@ class DataProblem:
 class DataError(SlotlabError):
     """Data that cannot be used, each problem with its file. Raised by `Dataset.__getitem__`."""
 
-    def __init__(self, *problems: DataProblem):
+    def __init__(self, *problems: DataProblem, hint: str = ""):
         self.problems = problems
+        self.hint = hint
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """One line for each problem."""
-        return [str(problem) for problem in self.problems]
+        """One line for each problem, and one that says what can be done."""
+        return [*map(str, self.problems), *([self.hint] if self.hint else [])]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Come whole out of a worker process."""
-        return type(self), self.problems
+        return partial(type(self), hint=self.hint), self.problems
 
 
 @runtime_checkable

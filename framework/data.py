@@ -1,57 +1,23 @@
 """From a dataset's samples to batches on a device, in an order fixed by the seed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from slotlab.framework.contracts import Batch, Dataset, DatasetContext, Sample
-from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.augmentation import Augment
+from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
+from slotlab.framework.selection import Selection, select
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import ComponentError, SlotlabError
-
-
-def load_dataset(spec: ExperimentSpec, split: str) -> Dataset:
-    """Build the spec's dataset for one split.
-
-    Raises:
-        PathProblem: if the data is not there, or not as the settings say.
-    """
-    size = (spec.data.image_size, spec.data.image_size)
-    context = DatasetContext(split=split, image_size=size, seed=spec.seed)
-    try:
-        dataset: Dataset = spec.data.dataset.build(context)
-    except ComponentError as error:
-        path = ("data", "dataset") if error.field is None else ("data", "dataset", error.field)
-        raise PathProblem(path, f"{spec.data.dataset.name}: {error}") from None
-    if len(dataset) == 0:
-        raise PathProblem(("data", "dataset"), f"{spec.data.dataset.name}: the split '{split}' is empty")
-    return dataset
-
-
-def mix(seed: int, number: int) -> int:
-    """Return the seed of stream `number` of a spec's seed, in the range that torch takes."""
-    return (seed * 1_000_003 + number) % 2**63
-
-
-def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
-    """Return the order in which an epoch visits the samples: the same for the same seed."""
-    generator = Generator().manual_seed(mix(seed, epoch))
-    order: list[int] = torch.randperm(length, generator=generator).tolist()
-    return order
-
-
-def streams(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
-    """Return one random stream for each image, by its position in the split."""
-    return [Generator(device).manual_seed(mix(seed, position)) for position in positions]
+from slotlab.registry import SlotlabError
 
 
 def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Bring uint8 images to float32 in `bounds`, (0, 1) or (-1, 1), as torchvision does."""
-    unit_BCHW = images_BCHW.to(torch.float32) / 255
-    return unit_BCHW if bounds == (0.0, 1.0) else (unit_BCHW - 0.5) / 0.5
+    """Bring uint8 images to float32 in `bounds`, (0, 1) or (-1, 1), to the bits of torchvision."""
+    unit_BCHW = images_BCHW.to(torch.float32).div_(255)
+    return unit_BCHW if bounds == (0.0, 1.0) else unit_BCHW.sub_(0.5).div_(0.5)
 
 
 def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -70,12 +36,37 @@ class Loader:
     device: torch.device
     bounds: tuple[float, float]
     workers: int = 0
+    masks: bool = True
+    """Whether batches carry the true masks; training does not look at them."""
+    augment: Augment | None = None
+    """Random changes of the images; None for none."""
 
-    def epoch(self, order: list[int] | None = None) -> Iterator[Batch]:
-        """Yield the samples in `order` (None: as they come); the last batch may be smaller."""
+    @property
+    def selection(self) -> Selection:
+        """What the dataset was selected from; the dataset itself, whole, if it was not selected."""
+        dataset = self.dataset
+        return dataset if isinstance(dataset, Selection) else Selection(dataset, range(len(dataset)))
+
+    def epoch(self, order: Sequence[int] | None = None, *, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
+        """Yield the samples in `order` (None: as they come); the last batch may be smaller.
+
+        Args:
+            order: positions in the dataset.
+            epoch: the number of the epoch, which augmentation depends on.
+            skip: batches at the start to leave out, for a training that goes on mid-epoch.
+        """
         indices = range(len(self.dataset)) if order is None else order
         size = self.batch_size
-        groups = [list(indices[start : start + size]) for start in range(0, len(indices), size)]
+        starts = range(skip * size, len(indices), size)
+        groups = [list(indices[start : start + size]) for start in starts]
+        for group, raw in zip(groups, self._raw(groups), strict=True):
+            yield self._batch(raw, group, epoch)
+
+    def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
+        if isinstance(self.dataset, BatchedDataset):
+            for group in groups:
+                yield self.dataset.batch(group, self.device, masks=self.masks)
+            return
         loader: DataLoader[Sample] = DataLoader(
             self.dataset,  # type: ignore[arg-type]
             batch_sampler=groups,
@@ -86,16 +77,30 @@ class Loader:
         masked: bool | None = None
         for samples in loader:
             masked = check_samples(samples, masked)
-            yield self._batch(samples)
+            yield collate(samples, self.device)
 
-    def _batch(self, samples: list[Sample]) -> Batch:
-        images_BCHW = torch.stack([sample.image_CHW for sample in samples]).to(self.device)
-        masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
+    def _batch(self, raw: RawBatch, group: list[int], epoch: int) -> Batch:
+        images_BCHW = raw.images_BCHW
+        if self.augment is not None:
+            images_BCHW = self.augment(images_BCHW, group, epoch)
+        masks_BHW = raw.masks_BHW if self.masks else None
         return Batch(
             images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=torch.channels_last),
-            masks_BHW=torch.stack(masks).to(self.device) if masks else None,
-            ids=tuple(sample.id for sample in samples),
+            masks_BHW=None if masks_BHW is None else masks_BHW.to(torch.int64),
+            ids=raw.ids,
+            attributes=raw.attributes,
         )
+
+
+def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
+    """Bring samples together on a device."""
+    masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
+    return RawBatch(
+        images_BCHW=torch.stack([sample.image_CHW for sample in samples]).to(device, non_blocking=True),
+        masks_BHW=torch.stack(masks).to(device, non_blocking=True) if masks else None,
+        ids=tuple(sample.id for sample in samples),
+        attributes=tuple(sample.attributes for sample in samples),
+    )
 
 
 def check_samples(samples: list[Sample], masked: bool | None) -> bool:
@@ -108,8 +113,8 @@ def check_samples(samples: list[Sample], masked: bool | None) -> bool:
         image, mask = sample.image_CHW, sample.mask_HW
         if image.dtype != torch.uint8:
             raise SlotlabError(f"the image of {sample.id} is {image.dtype}; a dataset gives torch.uint8")
-        if mask is not None and mask.dtype != torch.int64:
-            raise SlotlabError(f"the mask of {sample.id} is {mask.dtype}; a dataset gives torch.int64")
+        if mask is not None and (mask.dtype.is_floating_point or mask.dtype == torch.bool):
+            raise SlotlabError(f"the mask of {sample.id} is {mask.dtype}; a dataset gives whole numbers")
         if masked not in (None, mask is not None):
             has, others = ("no mask", "have one") if masked else ("a mask", "have none")
             raise SlotlabError(
@@ -120,6 +125,23 @@ def check_samples(samples: list[Sample], masked: bool | None) -> bool:
     return masked
 
 
-def make_loader(spec: ExperimentSpec, split: str, *, batch_size: int, device: torch.device) -> Loader:
-    """Return the loader of one split of the spec's data."""
-    return Loader(load_dataset(spec, split), batch_size, device, spec.data.bounds, spec.data.workers)
+def train_loader(spec: ExperimentSpec, device: torch.device) -> Loader:
+    """Return the loader of a spec's training split."""
+    data = spec.data
+    wanted = data.augmentation
+    plain = not wanted.flip and wanted.crop == 1.0
+    return Loader(
+        select(data, data.train_split, seed=spec.seed, device=device),
+        spec.training.batch_size,
+        device,
+        data.bounds,
+        data.workers,
+        masks=False,
+        augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
+    )
+
+
+def evaluation_loader(spec: ExperimentSpec, device: torch.device) -> Loader:
+    """Return the loader of a spec's evaluation split."""
+    selection = select(spec.data, spec.evaluation.split, seed=spec.seed, device=device)
+    return Loader(selection, spec.evaluation.batch_size, device, spec.data.bounds, spec.data.workers)

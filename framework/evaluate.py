@@ -17,9 +17,10 @@ from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Metric, Outcome, missing
-from slotlab.framework.data import Loader, streams
+from slotlab.framework.data import Loader
 from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.streams import streams
 from slotlab.framework.train import first_images
 
 MODEL = "model"
@@ -128,6 +129,7 @@ def model_outcome(
         predicted_BHW=None if masks_BKHW is None else masks_BKHW.argmax(dim=1),
         reconstructions_BCHW=model.objective.to_image(output.decoded.prediction_BCHW),
         masks_BKHW=masks_BKHW,
+        attributes=batch.attributes,
     )
 
 
@@ -135,7 +137,12 @@ def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
     """Segment the batch by a baseline, with as many segments as the model has slots."""
     segments = spec.evaluation.slots or spec.model.slots
     predicted_BHW = BASELINES[name](batch.images_BCHW, segments)
-    return Outcome(images_BCHW=batch.images_BCHW, true_BHW=batch.masks_BHW, predicted_BHW=predicted_BHW)
+    return Outcome(
+        images_BCHW=batch.images_BCHW,
+        true_BHW=batch.masks_BHW,
+        predicted_BHW=predicted_BHW,
+        attributes=batch.attributes,
+    )
 
 
 def reasons(outcome: Outcome, metrics: Mapping[str, Metric]) -> dict[str, str]:

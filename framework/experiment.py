@@ -10,7 +10,7 @@ import torch
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import Metric
-from slotlab.framework.data import Loader, make_loader
+from slotlab.framework.data import Loader, evaluation_loader, train_loader
 from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
 from slotlab.framework.figures import Panel, draw_learning_rate, draw_loss, draw_panels
 from slotlab.framework.model import SlotModel
@@ -83,7 +83,13 @@ def default_folder(loaded: LoadedSpec, runs: Path) -> Path:
 
 
 def run_training(
-    loaded: LoadedSpec, folder: Path, *, device: torch.device, overwrite: bool = False, report: Report
+    loaded: LoadedSpec,
+    folder: Path,
+    *,
+    device: torch.device,
+    overwrite: bool = False,
+    report: Report,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> RunFolder:
     """Train a spec into a run folder and draw the curves.
 
@@ -91,18 +97,19 @@ def run_training(
 
     Raises:
         SpecError: if the data is not as the spec says.
+        DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
     spec = loaded.spec
     try:
-        loader = make_loader(spec, spec.data.train_split, batch_size=spec.training.batch_size, device=device)
-        validation = make_loader(
-            spec, spec.evaluation.split, batch_size=spec.evaluation.batch_size, device=device
-        )
+        loader, validation = train_loader(spec, device), evaluation_loader(spec, device)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     run = RunFolder.create(folder, spec, overwrite=overwrite)
-    run.write_provenance(provenance(loaded, command=command_line(), device=device))
+    data = {"train": loader.selection.facts, "evaluation": validation.selection.facts}
+    run.write_provenance(provenance(loaded, command=command_line(), device=device, data=data))
+    for text in dict.fromkeys((*loader.selection.notes, *validation.selection.notes)):
+        warn(text)
     run.write_status("running")
     try:
         model = place(build_model(spec), device)
@@ -154,9 +161,7 @@ def run_evaluation(
         raise SlotlabError(f"{run.checkpoint} does not fit {run.spec}: {error}") from None
     metrics = build_metrics(spec)
     try:
-        loader = make_loader(
-            spec, spec.evaluation.split, batch_size=spec.evaluation.batch_size, device=device
-        )
+        loader = evaluation_loader(spec, device)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     evaluation = evaluate(spec, model, loader, metrics, report=report)
@@ -164,16 +169,20 @@ def run_evaluation(
         "run": str(run.path),
         "dataset": spec.data.dataset.name,
         "split": spec.evaluation.split,
+        "protocol": spec.data.protocol_name,
+        "filter": None if spec.data.filter is None else str(spec.data.filter),
+        "data": dict(loader.selection.facts),
         "images": len(evaluation.rows[MODEL]),
         "image_size": spec.data.image_size,
-        "value_range": spec.data.value_range,
+        "value_range": spec.data.settings.value_range,
         "mask_source": spec.evaluation.mask_source,
         "slots": spec.evaluation.slots or spec.model.slots,
         "step": weights["step"],
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
     }
-    name = f"{spec.data.dataset.name}-{spec.evaluation.split}-{spec.evaluation.mask_source}"
+    where = (spec.data.dataset.name, spec.evaluation.split, spec.data.protocol.name)
+    name = "-".join((*where, spec.evaluation.mask_source))
     folder = run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     write_json(folder / "summary.json", summary)
@@ -207,5 +216,6 @@ def draw_best_and_worst(
                 panels.append(Panel(f"{label}\n{chosen} {rows[position][chosen]:.3f}", outcome))
     spec = loaded.spec
     masks = f"masks from the {spec.evaluation.mask_source}"
-    title = f"{spec.name}: {spec.data.dataset.name} {spec.evaluation.split}, {masks}, by {chosen}"
+    data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
+    title = f"{spec.name}: {data}, {masks}, by {chosen}"
     draw_panels(panels, path, bounds=spec.data.bounds, title=title)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,9 @@ from slotlab.framework.spec.load import LoadedSpec
 PACKAGES = ("torch", "torchvision", "timm", "einops", "numpy", "pillow", "pydantic", "pluggy", "scikit-learn")
 
 
-def provenance(loaded: LoadedSpec, *, command: list[str], device: torch.device) -> dict[str, Any]:
+def provenance(
+    loaded: LoadedSpec, *, command: list[str], device: torch.device, data: Mapping[str, Any]
+) -> dict[str, Any]:
     """Collect the facts, as JSON-ready data."""
     return {
         "run_id": run_id(loaded.spec),
@@ -32,6 +35,7 @@ def provenance(loaded: LoadedSpec, *, command: list[str], device: torch.device) 
         "device": describe_device(device),
         "threads": torch.get_num_threads(),
         "components": components(loaded),
+        "data": dict(data),
         "plugins_not_loaded": {item.source: item.reason for item in loaded.registry.broken},
     }
 

@@ -6,7 +6,7 @@ RUN/provenance.json      versions, commit, hardware, command, sources of compone
 RUN/status.json          running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
 RUN/checkpoints/last.pt  weights, read back without executing code
-RUN/evaluation/          one folder for each DATASET-SPLIT-MASKS: images.csv, summary.json
+RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
 RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
 """
 
@@ -87,7 +87,7 @@ class RunFolder:
         return self.path / "figures"
 
     def evaluation(self, name: str) -> Path:
-        """The folder of one evaluation, such as `scenes-val-decoder`."""
+        """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
 
     @classmethod

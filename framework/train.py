@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from slotlab.framework.contracts import Batch, Losses, OptimizerContext, ScheduleContext
-from slotlab.framework.data import Loader, permutation, streams
+from slotlab.framework.data import Loader
 from slotlab.framework.model import Noise, SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec, PhaseSpec
+from slotlab.framework.streams import epoch_order, streams
 from slotlab.registry import SlotlabError
 
 
@@ -110,7 +111,8 @@ def train(
         end = step + plan.phases[number]
         while step < end:
             model.train()
-            for batch in loader.epoch(permutation(len(loader.dataset), seed=spec.seed, epoch=epoch)):
+            order = epoch_order(loader.dataset, seed=spec.seed, epoch=epoch)
+            for batch in loader.epoch(order, epoch=epoch):
                 losses = train_step(spec, model, batch, optimizer, noise)
                 meter.add(losses.total, len(batch.ids))
                 step += 1

@@ -48,8 +48,8 @@ BASE = """
 format: 1
 name: small
 data:
-  dataset: scenes
-  image_size: 16
+  dataset: {name: scenes, max_objects: 6}
+  protocol: {name: whole, image_size: 16}
 model:
   slots: 7
   slot_dim: 8

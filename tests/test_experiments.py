@@ -21,7 +21,7 @@ from slotlab.registry import Registry
 SHARED = Path(os.environ.get("SLOTLAB_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SAMPLE = SHARED / "data" / "clevrtex_sample"
 REDUCED = (
-    "data.image_size=32",
+    "data.protocol.image_size=32",
     "training.batch_size=2",
     "training.phases=[{steps: 1, lr: 1e-3}]",
     "training.log_every=1",
@@ -84,7 +84,7 @@ def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex
     assert set(summary["methods"]) == {"model", "one_segment"}
     assert summary["methods"]["one_segment"]["ari"]["mean"] == 0.0
     dataset = loaded.spec.data.dataset.name
-    for figure in ("loss", "learning_rate", f"panels-{dataset}-val-decoder"):
+    for figure in ("loss", "learning_rate", f"panels-{dataset}-val-{loaded.spec.data.protocol.name}-decoder"):
         assert (run.figures / f"{figure}.png").stat().st_size > 5000
     again = prepare(run.spec).loaded
     assert run_id(again.spec) == run_id(loaded.spec), "the resolved spec is the same run"
@@ -95,7 +95,7 @@ def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex
 def test_clevrtex6_trains_and_evaluates_on_the_rendered_sample(tmp_path):
     sets = [
         f"data.dataset.root={SAMPLE}",
-        "data.image_size=64",
+        "data.protocol.image_size=64",
         "model.decoder.broadcast_size=4",
         "model.encoder.blocks=[16, 64]",
         "training.batch_size=4",

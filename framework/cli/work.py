@@ -59,7 +59,9 @@ def train_spec(
             bar.update(task, facts=facts)
 
     try:
-        run = run_training(loaded, path, device=chosen, overwrite=overwrite, report=report)
+        run = run_training(
+            loaded, path, device=chosen, overwrite=overwrite, report=report, warn=lambda text: warn([text])
+        )
     finally:
         bar.stop()
     result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
@@ -110,6 +112,7 @@ def print_result(result: dict[str, Any]) -> None:
     if "methods" in result:
         title = "{dataset} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
         out.print(title.format(**result), style="bold", soft_wrap=True)
+        out.print(f"protocol {result['protocol']}; {result['filter'] or 'any number of objects'}")
         names = list(dict.fromkeys(name for metrics in result["methods"].values() for name in metrics))
         table = Table("method", *names, box=None, pad_edge=False, header_style="bold")
         for method, metrics in result["methods"].items():

@@ -18,7 +18,11 @@ def cautions(spec: ExperimentSpec) -> Iterator[PathProblem]:
 def _too_few_slots(spec: ExperimentSpec) -> Iterator[PathProblem]:
     """Compare with `object_limit`, which a dataset's Config may have: the data itself is not read."""
     dataset = spec.data.dataset
-    limit = getattr(dataset.config, "object_limit", None)
+    limits = [getattr(dataset.config, "object_limit", None)]
+    if spec.data.filter is not None:
+        limits.append(spec.data.filter.max_objects)
+    known = [limit for limit in limits if limit is not None]
+    limit = min(known, default=None)
     for section, slots in (("model", spec.model.slots), ("evaluation", spec.evaluation.slots)):
         if limit is not None and slots is not None and slots < limit + 1:
             yield PathProblem(

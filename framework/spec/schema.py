@@ -34,9 +34,13 @@ class FilterSpec(ClosedModel):
             raise custom_error("empty_filter", f"{text}; raise max_objects or lower min_objects")
         return self
 
+    def allows(self, number: int) -> bool:
+        """Return whether a picture with so many objects is kept."""
+        return self.min_objects <= number and (self.max_objects is None or number <= self.max_objects)
+
     def __str__(self) -> str:
-        most = "" if self.max_objects is None else f" to {self.max_objects}"
-        return f"{self.min_objects}{most or ' or more'} objects by {self.count}"
+        most = "or more" if self.max_objects is None else f"to {self.max_objects}"
+        return f"{self.min_objects} {most} objects by {self.count}"
 
 
 class AugmentationSpec(ClosedModel):

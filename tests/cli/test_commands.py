@@ -205,11 +205,11 @@ def test_evaluate_takes_no_settings_that_training_used_up(trained, slotlab, monk
 
 def test_evaluations_do_not_overwrite_one_another(trained, slotlab, monkeypatch):
     monkeypatch.chdir(trained[0])
-    before = Path("run/evaluation/scenes-val-decoder/images.csv").read_text()
+    before = Path("run/evaluation/scenes-val-whole-decoder/images.csv").read_text()
     slotlab("evaluate", "run", "--set", "evaluation.mask_source=attention")
-    assert Path("run/evaluation/scenes-val-decoder/images.csv").read_text() == before
-    assert Path("run/evaluation/scenes-val-attention/images.csv").read_text() != before
-    assert Path("run/figures/panels-scenes-val-attention.png").is_file()
+    assert Path("run/evaluation/scenes-val-whole-decoder/images.csv").read_text() == before
+    assert Path("run/evaluation/scenes-val-whole-attention/images.csv").read_text() != before
+    assert Path("run/figures/panels-scenes-val-whole-attention.png").is_file()
 
 
 def test_evaluate_warns_of_a_run_that_is_not_done(trained, slotlab, monkeypatch, tmp_path):

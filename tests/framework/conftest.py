@@ -19,7 +19,7 @@ def tiny_data() -> dict[str, Any]:
     return {
         "format": 1,
         "name": "tiny",
-        "data": {"dataset": {"name": "scenes"}, "image_size": 8},
+        "data": {"dataset": {"name": "scenes"}, "protocol": {"name": "whole", "image_size": 8}},
         "model": {
             "slots": 3,
             "slot_dim": 8,

@@ -14,17 +14,11 @@ from torch import Tensor
 from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
 from slotlab.framework.contracts import Batch, Sample
-from slotlab.framework.data import (
-    Loader,
-    load_dataset,
-    make_loader,
-    normalize,
-    permutation,
-    streams,
-    to_uint8,
-)
+from slotlab.framework.data import Loader, evaluation_loader, normalize, to_uint8
+from slotlab.framework.selection import select
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.streams import permutation, streams
 from slotlab.registry import SlotlabError
 
 Loaders = Callable[..., Loader]
@@ -146,8 +140,8 @@ class Changed:
             "the image of n0 is torch.float32; a dataset gives torch.uint8",
         ),
         (
-            {"mask_HW": torch.zeros(8, 8, dtype=torch.uint8)},
-            "the mask of n0 is torch.uint8; a dataset gives torch.int64",
+            {"mask_HW": torch.zeros(8, 8)},
+            "the mask of n0 is torch.float32; a dataset gives whole numbers",
         ),
     ],
 )
@@ -165,35 +159,30 @@ def test_samples_that_break_the_contract(
 
 def test_the_loader_of_a_spec(tiny: Specs) -> None:
     scenes = {"name": "scenes", "num_val": 3, "textures": ["plain"], "ground_textures": ["plain"]}
-    spec = tiny(data={"dataset": scenes, "image_size": 24, "value_range": "unit"}, seed=4)
-    loader = make_loader(spec, "val", batch_size=2, device=torch.device("cpu"))
+    protocol = {"name": "whole", "image_size": 24, "value_range": "unit"}
+    evaluation = {"batch_size": 2}
+    cpu = torch.device("cpu")
+    spec = tiny(data={"dataset": scenes, "protocol": protocol}, seed=4, evaluation=evaluation)
+    loader = evaluation_loader(spec, cpu)
     images = torch.cat([batch.images_BCHW for batch in loader.epoch()])
     assert images.shape == (3, 3, 24, 24)
     assert 0 <= images.min() < images.max() <= 1
-    other = make_loader(
-        tiny(data=spec.data.model_dump(mode="json"), seed=5), "val", batch_size=2, device=loader.device
+    other = evaluation_loader(
+        tiny(data=spec.data.model_dump(mode="json"), seed=5, evaluation=evaluation), cpu
     )
     assert not np.array_equal(next(loader.epoch()).images_BCHW, next(other.epoch()).images_BCHW)
 
 
 def test_a_split_that_is_not_there(tiny: Specs) -> None:
     with pytest.raises(PathProblem) as error:
-        load_dataset(tiny(), "validation")
+        select(tiny().data, "validation")
     assert str(error.value).startswith("data.dataset: scenes: there is no split 'validation'")
     assert error.value.path == ("data", "dataset")
 
 
 def test_a_setting_that_does_not_fit(tiny: Specs, tmp_path: Path) -> None:
-    spec = tiny(data={"dataset": {"name": "clevrtex", "root": str(tmp_path / "none")}, "image_size": 8})
+    spec = tiny(data={"dataset": {"name": "clevrtex", "root": str(tmp_path / "none")}})
     with pytest.raises(PathProblem) as error:
-        load_dataset(spec, "train")
+        select(spec.data, "train")
     assert error.value.path == ("data", "dataset", "root")
     assert error.value.text.startswith(f"clevrtex: there is no folder {tmp_path / 'none'}; ")
-
-
-def test_an_empty_split(tiny: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = tiny()
-    monkeypatch.setattr("slotlab.plugins.datasets.scenes.ScenesDataset.__len__", lambda self: 0)
-    with pytest.raises(PathProblem) as error:
-        load_dataset(spec, "val")
-    assert str(error.value) == "data.dataset: scenes: the split 'val' is empty"

@@ -27,7 +27,7 @@ def loaded(tmp_path: Path, tiny: Callable[..., ExperimentSpec]) -> LoadedSpec:
 
 
 def test_all_facts(loaded: LoadedSpec) -> None:
-    facts = provenance(loaded, command=["slotlab", "train"], device=torch.device("cpu"))
+    facts = provenance(loaded, command=["slotlab", "train"], device=torch.device("cpu"), data={})
     assert json.loads(json.dumps(facts)) == facts
     assert set(facts) == {
         *("run_id", "started", "command", "spec_file", "slotlab", "commit", "python", "platform", "packages"),

@@ -67,7 +67,7 @@ def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Spec
     run.write_status("done")
     run.log({"kind": "train", "step": 1})
     run.save_weights({}, step=1)
-    write_json(run.evaluation("scenes-val-decoder") / "summary.json", {})
+    write_json(run.evaluation("scenes-val-whole-decoder") / "summary.json", {})
     write_atomically(run.figures / "loss.png", b"")
     run.write_provenance({})
     (run.path / "notes.txt").write_text("mine")

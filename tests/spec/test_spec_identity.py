@@ -49,8 +49,8 @@ def test_what_cannot_change_the_weights_does_not_count(base: str, assignment: st
     [
         "seed=1",
         "data.dataset.max_objects=5",
-        "data.image_size=32",
-        "data.value_range=unit",
+        "data.protocol.image_size=32",
+        "data.protocol.value_range=unit",
         "data.train_split=val",
         "model.slots=8",
         "model.slot_dim=16",

@@ -35,7 +35,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
         name: "-x"
         data:
           dataset: scnes
-          image_size: large
+          protocol: {name: whole, image_size: large}
         modle: {}
         model:
           slots: 0
@@ -55,10 +55,10 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
     assert texts[:3] == [
         "format: this slotlab reads specs of format 1, got 2; write 'format: 1'",
         "name: '-x' may hold only letters, digits, '.', '_' and '-', starting with a letter or digit",
-        "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrtex, scenes)",
+        "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrtex, clevrtex_flat, coco_panoptic, image_folder, multi_object_hdf5, scenes)",
     ]
     assert texts[3:] == [
-        "data.image_size: expected a whole number, got 'large'",
+        "data.protocol.image_size: expected a whole number, got 'large'",
         "modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, data, model, objective, training, evaluation)",
         "model.decoder: this key is required",
         "model.slots: must be greater than 0, got 0",
@@ -211,7 +211,7 @@ def test_mistakes_in_a_parent_name_the_parent(base: str, write: Write) -> None:
         "folder/parent.yaml",
         base.replace("slots: 7", "slots: none").replace("image_size: 16", "image_size: 0"),
     )
-    write("spec.yaml", "extends: folder/parent.yaml\nname: child\ndata: {image_size: 16}\nseed: x\n")
+    write("spec.yaml", "extends: folder/parent.yaml\nname: child\ndata: {protocol: {name: whole, image_size: 16}}\nseed: x\n")
     line = base.splitlines().index("  slots: 7") + 1
     assert refusal() == (
         f"folder/parent.yaml:{line}: model.slots: expected a whole number, got 'none'\n"

@@ -1,0 +1,234 @@
+"""The samples of one split that a spec's filter keeps, read from a packed store or from files."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
+from slotlab.framework.sources import Source, open_source, own_splits
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import DataSpec, FilterSpec
+from slotlab.framework.store import Stale, Store, find_store, stores_folder
+
+SKIP_HINT = "mend the files, or leave them out with data.on_error: skip"
+PACK_HINT = "pack it with 'slotlab data pack'"
+_SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A dataset of some of another's samples."""
+
+    base: Dataset
+    positions: Sequence[int]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was selected, for a run's provenance: JSON data."""
+    notes: Sequence[str] = ()
+    """What the user should know: warnings in words."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index` of the selection."""
+        return self.base[self.positions[index]]
+
+    @property
+    def endless(self) -> bool:
+        """Whether every epoch shows new samples, at positions past the end."""
+        return bool(getattr(self.base, "endless", False))
+
+
+class BatchedSelection(Selection):
+    """A selection of a dataset that gives whole batches."""
+
+    base: BatchedDataset
+
+    def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
+        """Return the samples at `indices` of the selection, together."""
+        if not self.endless:
+            indices = [self.positions[index] for index in indices]
+        return self.base.batch(indices, device, masks=masks)
+
+
+@dataclass(frozen=True)
+class FileSamples:
+    """The samples of a source, each read and prepared when it is asked for."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index` as the model sees it."""
+        return self.source.item(index).sample
+
+
+def select(data: DataSpec, split: str, *, seed: int = 0, device: torch.device | None = None) -> Selection:
+    """Open a spec's data and take one split of it.
+
+    `device` is where a store may be held whole, as `data.resident` says; None holds none.
+
+    Raises:
+        PathProblem: if the data is not there, nothing is left of it, or a store that is
+            required is not there.
+        DataError: for broken files, unless the spec says to skip them.
+    """
+    source = open_source(data, split, seed=seed)
+    store, notes = open_store(source, data)
+    if data.on_error == "fail":
+        refuse(source.problems)
+    base: Dataset = source.dataset if source.preparation is None else FileSamples(source)
+    positions = choose(data, split, source, store)
+    bad = find_bad(data, source, store, positions)
+    kept = positions if not bad else [position for position in positions if position not in bad]
+    skipped = [str(problem) for problem in (*source.problems, *bad.values())]
+    facts = describe(data, split, source, store, images=len(kept)) | {"skipped": skipped}
+    if not kept:
+        raise PathProblem(("data", "dataset"), f"{source.name}: no picture of split '{split}' can be read")
+    if skipped:
+        notes = [*notes, f"split '{split}': {len(skipped)} broken items are left out; see provenance.json"]
+    if store is not None:
+        base = place(store, data, device)
+    make = BatchedSelection if isinstance(base, BatchedDataset) else Selection
+    return make(base, kept, facts, (*getattr(source.dataset, "cautions", ()), *notes))
+
+
+def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]:
+    """Return the packed store of a source, if there is a fresh one, and what to tell the user."""
+    if data.store == "off" or getattr(source.dataset, "endless", False):
+        return None, []
+    found = find_store(source, stores_folder(data.stores))
+    if isinstance(found, Store):
+        return found, []
+    stale = f"the packed store {found.path} is older than the files" if isinstance(found, Stale) else ""
+    if data.store == "required":
+        reason = stale or f"there is no packed store of {source.name} in {stores_folder(data.stores)}"
+        raise PathProblem(("data", "store"), f"{reason}; {PACK_HINT}, or write 'store: auto' to read files")
+    return None, [f"{stale}: reading the files; {PACK_HINT} again"] if stale else []
+
+
+def choose(data: DataSpec, split: str, source: Source, store: Store | None) -> Sequence[int]:
+    """Return the positions of a split's samples in the source, those that the filter keeps."""
+    whole = range(len(source))
+    own = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
+    if data.filter is not None and source.preparation is None:
+        text = f"'{source.name}' makes pictures with as many objects as its own settings say; set those"
+        raise PathProblem(("data", "filter"), text)
+
+    def keep(positions: Sequence[int]) -> Sequence[int]:
+        if data.filter is None or not positions:
+            return positions
+        return filtered(data.filter, positions, counter(source, store, data.filter), split)
+
+    def part(total: int) -> range:
+        found = range(total) if own else data.settings.part(split, total)
+        if not found:
+            low, high = data.settings.splits.get(split, (0.0, 1.0))
+            text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"
+            raise PathProblem(("data", "dataset"), f"{source.name}: {text}")
+        return found
+
+    if data.settings.filter_first:
+        kept = keep(whole)
+        return [kept[position] for position in part(len(kept))]
+    return keep(part(len(source)))
+
+
+def counter(source: Source, store: Store | None, wanted: FilterSpec) -> Callable[[int], int | None]:
+    """Return how many objects the sample at a position has; None where the data cannot tell."""
+    if store is None:
+        return lambda position: source.count(position, wanted.count)
+    known = store.counts(wanted.count)
+    return lambda position: int(known[position]) if known[position] >= 0 else None
+
+
+def filtered(
+    wanted: FilterSpec, positions: Iterable[int], count: Callable[[int], int | None], split: str
+) -> list[int]:
+    """Return the positions whose number of objects the filter allows; broken ones stay for later.
+
+    Raises:
+        PathProblem: if none is left, or the data cannot tell the number.
+    """
+    kept, numbers = [], []
+    for position in positions:
+        try:
+            number = count(position)
+        except DataError:
+            kept.append(position)
+            continue
+        if number is None:
+            text = f"the data does not tell the number of objects by '{wanted.count}'; count another way"
+            raise PathProblem(("data", "filter", "count"), text)
+        numbers.append(number)
+        if wanted.allows(number):
+            kept.append(position)
+    if not kept:
+        text = (
+            f"none of the {len(numbers)} pictures of split '{split}' has {wanted}; "
+            f"they have {min(numbers)} to {max(numbers)}"
+        )
+        raise PathProblem(("data", "filter"), text)
+    return kept
+
+
+def find_bad(
+    data: DataSpec, source: Source, store: Store | None, positions: Sequence[int]
+) -> dict[int, DataProblem]:
+    """Return the broken samples among `positions`, by position; files are read for it only to skip them."""
+    bad: dict[int, DataProblem] = {}
+    if store is not None:
+        wanted = set(positions)
+        bad = {position: problem for position, problem in store.bad.items() if position in wanted}
+        if data.on_error == "fail":
+            refuse(list(bad.values()))
+    elif data.on_error == "skip" and source.preparation is not None:
+        for position in positions:
+            try:
+                source.item(position)
+            except DataError as error:
+                bad[position] = error.problems[0]
+    return bad
+
+
+def refuse(problems: Sequence[DataProblem]) -> None:
+    """Raise all problems as one error, unless there are none."""
+    if problems:
+        rest = len(problems) - _SHOWN
+        more = f"{rest} more problems ('slotlab data inspect' lists all); " if rest > 0 else ""
+        raise DataError(*problems[:_SHOWN], hint=more + SKIP_HINT)
+
+
+def place(store: Store, data: DataSpec, device: torch.device | None) -> Store:
+    """Hold the store in the device's memory, if the spec says so or it is a GPU with room for it."""
+    if device is None or data.resident == "no":
+        return store
+    if data.resident == "auto":
+        if device.type != "cuda":
+            return store
+        free, _ = torch.cuda.mem_get_info(device)
+        if store.bytes > free / 2:
+            return store
+    return store.resident(device)
+
+
+def describe(
+    data: DataSpec, split: str, source: Source, store: Store | None, *, images: int
+) -> dict[str, Any]:
+    """Return what is read, under which names, as JSON data."""
+    return {
+        "dataset": source.name,
+        "split": split,
+        "protocol": data.protocol_name,
+        "filter": None if data.filter is None else str(data.filter),
+        "images": images,
+        "listed": len(source),
+        "store": None if store is None else {"path": str(store.path), "checksum": store.checksum},
+        "fingerprint": source.fingerprint(),
+    }
