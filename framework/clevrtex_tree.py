@@ -1,193 +1,207 @@
-"""The official CLEVRTex tree on disk: finding scenes, splitting them, reading one.
+"""Finding the scenes of a CLEVRTex variant: in the official tree, or in the archives as downloaded.
 
-    <root>/clevrtex_<variant>/<index // 1000>/CLEVRTEX_<variant>_<index:06d>.png       RGBA
-                                              CLEVRTEX_<variant>_<index:06d>_flat.png  palette
-                                              CLEVRTEX_<variant>_<index:06d>.json
+    <root>/clevrtex_<variant>/<index // 1000>/CLEVRTEX_<variant>_<index:06d>.png and its siblings
+    <root>/clevrtex_full_part1.tar.gz ... part5, <root>/clevrtex_outd.tar.gz, ...
 
-Source: github.com/karazijal/clevrtex-generation, `clevrtex_eval.py`: order by index, the
-split's fractions, crop before resize, image bilinear and mask nearest, both with PIL.
+Order is by index, as in `clevrtex_eval.py` (github.com/karazijal/clevrtex-generation).
 """
 
-import json
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from slotlab.framework.archives import Report, open_archive
+from slotlab.framework.clevrtex_scene import FILE, IMAGE, MASK, METADATA, Scene, stem
+from slotlab.framework.contracts import DataProblem
+from slotlab.framework.files import Blob
+from slotlab.registry import ComponentError
 
-from slotlab.framework.contracts import Size
-from slotlab.registry import ComponentError, SlotlabError
-
-SPLITS = {"train": (0.2, 1.0), "val": (0.1, 0.2), "test": (0.0, 0.1), "all": (0.0, 1.0)}
-"""The part of the sorted scenes in each split, from and up to."""
-UNSPLIT = "outd"
-"""The variant that is published as one test set."""
+PUBLISHED = {
+    "full": 50_000,
+    "outd": 10_000,
+    "camo": 20_000,
+    "pbg": 20_000,
+    "vbg": 20_000,
+    "grassbg": 20_000,
+}
+"""Scenes in each variant."""
+COUNTED = ("full", "outd")
+"""Variants whose number is sure: others' loaders check it. The rest has not been counted in the archives."""
+PARTS = {"full": 5}
+"""Archives that a variant is published in, where it is not one."""
 SET_ROOT = "--set data.dataset.root=DIR"
+_ARCHIVE = re.compile(r"(clevrtex_[a-z]+?)(?:_part([0-9]+))?\.(tar|tar\.gz|tgz)")
 _SHOWN = 3
-_NEEDED = {"mask": "_flat.png", "metadata": ".json"}
 
 
 @dataclass(frozen=True)
-class Files:
-    """The files of one scene."""
+class Found:
+    """The scenes of a variant by index, what is wrong with others, and what to be careful about."""
 
-    image: Path
-
-    @property
-    def stem(self) -> str:
-        """The scene's name, such as `CLEVRTEX_full_000123`."""
-        return self.image.stem
-
-    @property
-    def mask(self) -> Path:
-        """Palette PNG of object indices."""
-        return self.image.with_name(f"{self.stem}_flat.png")
-
-    @property
-    def metadata(self) -> Path:
-        """JSON that lists the objects."""
-        return self.image.with_name(f"{self.stem}.json")
+    scenes: Sequence[Scene]
+    problems: Sequence[DataProblem]
+    cautions: Sequence[str]
+    root: Path
+    """What the files' names begin with."""
+    archives: Sequence[Path] = ()
+    """The archives that were read; none for a tree."""
 
 
-def find_folder(root: Path, variant: str) -> Path:
-    """Return the variant's folder: in `root`, or `root` itself."""
+def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found:
+    """Find all scenes: in `root` if it is an archive, in the tree, or in the archives in `root`.
+
+    Scenes that lack a file or are there twice are left out and told as problems.
+
+    Raises:
+        ComponentError: if there is nothing of the variant.
+    """
     name = f"clevrtex_{variant}"
-    if (root / name).is_dir():
-        return root / name
-    if root.is_dir() and root.name == name:
-        return root
-    if not root.is_dir():
-        problem = f"there is no folder {root}"
-    else:
-        others = sorted(path.name for path in root.glob("clevrtex_*") if path.is_dir())
-        problem = f"there is no folder {name} in {root}"
-        problem += f" (there is {', '.join(others)})" if others else ""
-    raise ComponentError(f"{problem}; give the folder that holds {name}: {SET_ROOT}", field="root")
+    if root.is_file():
+        return _from_archives([root], root.parent, variant, report)
+    folder = root if root.name == name else root / name
+    blobs = list(list_tree(folder, variant)) if folder.is_dir() else []
+    places = [place for place in (folder, root) if place.is_dir()]
+    archives = next(filter(None, (find_archives(place, variant) for place in places)), [])
+    if not blobs and archives:
+        return _from_archives(archives, archives[0].parent, variant, report)
+    if not blobs:
+        raise ComponentError(_nothing(root, folder, variant), field="root")
+    scenes, problems = gather(blobs, variant)
+    cautions = [_caution(scenes, variant)]
+    if cautions[0] and archives:
+        cautions.append(f"the archives in {archives[0].parent} are not read, because {folder} is there")
+    return Found(scenes, problems, tuple(filter(None, cautions)), folder)
 
 
-def find_scenes(folder: Path, variant: str) -> list[Files]:
-    """Return all scenes under `folder` by index; raises if files are missing or an index is twice."""
-    pattern = re.compile(rf"CLEVRTEX_{variant}_(\d{{6}})\.png")
-    found: list[tuple[int, Files]] = []
-    missing: dict[str, list[str]] = {kind: [] for kind in _NEEDED}
-    for place, _, names in os.walk(folder, followlinks=True):
-        present = set(names)
-        for match in filter(None, map(pattern.fullmatch, names)):
-            files = Files(Path(place, match[0]))
-            found.append((int(match[1]), files))
-            for kind, ending in _NEEDED.items():
-                if files.stem + ending not in present:
-                    missing[kind].append(str(Path(place, files.stem + ending)))
-    if not found:
-        message = f"no images CLEVRTEX_{variant}_??????.png under {folder}; give another folder: {SET_ROOT}"
-        raise ComponentError(message, field="root")
-    found.sort(key=lambda item: (item[0], str(item[1].image)))
+def list_tree(folder: Path, variant: str) -> Iterator[Blob]:
+    """Yield the files of the variant's scenes under `folder`, links followed; none is opened."""
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        facts = os.stat(place)  # noqa: PTH116
+        if (facts.st_dev, facts.st_ino) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        for file in names:
+            match = FILE.fullmatch(file)
+            if match is not None and match[1] == variant:
+                path = f"{place}{os.sep}{file}"
+                yield Blob(path, path)
+
+
+def find_archives(folder: Path, variant: str) -> list[Path]:
+    """Return the variant's archives in a folder by part; of one packed and unpacked, the unpacked."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):  # .tar comes before .tar.gz
+        match = _ARCHIVE.fullmatch(path.name)
+        if match is not None and match[1] == f"clevrtex_{variant}" and path.is_file():
+            found.setdefault(int(match[2] or 0), path)
+    return [found[part] for part in sorted(found)]
+
+
+def gather(
+    blobs: Iterable[Blob], variant: str, *, once: bool = False
+) -> tuple[list[Scene], list[DataProblem]]:
+    """Bring the files of each scene together, sorted by index.
+
+    Args:
+        blobs: the files, in any order.
+        variant: files of others are passed over.
+        once: a file that is there twice with the same bytes counts as one.
+    """
+    files: dict[str, dict[int, Blob]] = {ending: {} for ending in (IMAGE, MASK, METADATA)}
+    again: dict[int, tuple[bool, DataProblem]] = {}
+    for blob in blobs:
+        match = FILE.fullmatch(blob.name, blob.name.rfind("/") + 1)
+        if match is None or match[1] != variant:
+            continue
+        index = int(match[2])
+        first = files[match[3]].setdefault(index, blob)
+        if first is not blob and not (once and _alike(first, blob)):
+            text = f"there are two files with one index: the other is {max(first.name, blob.name)}"
+            problem = (match[3] != IMAGE, DataProblem(min(first.name, blob.name), text))
+            again[index] = min(again.get(index, problem), problem)  # of the picture, if it is there twice
+    images, masks, metadata = files.values()
+    whole = (images.keys() & masks.keys() & metadata.keys()) - again.keys()
+    scenes = [Scene(index, images[index], masks[index], metadata[index]) for index in sorted(whole)]
     problems = [
-        f"{len(paths)} of {len(found)} scenes lack their {kind}: {_some(sorted(paths))}"
-        for kind, paths in missing.items()
-        if paths
+        again[index][1] if index in again else _lacking(index, files, stem(variant, index))
+        for index in sorted((images.keys() | masks.keys() | metadata.keys()) - whole)
     ]
-    problems += _repeated(found)
-    if problems:
-        raise ComponentError(f"{'; '.join(problems)}; unpack the archive again", field="root")
-    return [files for _, files in found]
+    return scenes, problems
 
 
-def take_split(scenes: Sequence[Files], variant: str, split: str) -> list[Files]:
-    """Return the scenes of a split, in order; every split of `outd` is all of it."""
-    low, high = SPLITS["all" if variant == UNSPLIT else split]
-    return list(scenes[int(low * len(scenes)) : int(high * len(scenes))])
+def _alike(one: Blob, other: Blob) -> bool:
+    return one.size == other.size and one.read() == other.read()
 
 
-def read_metadata(files: Files) -> dict[str, Any]:
-    """Return the scene's JSON; it has a list `objects`."""
-    try:
-        metadata = json.loads(files.metadata.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(files.metadata, error) from error
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("objects"), list):
-        raise _unreadable(files.metadata, "it has no list 'objects'")
-    return metadata
+def _lacking(index: int, files: Mapping[str, Mapping[int, Blob]], name: str) -> DataProblem:
+    first = next(there[index] for there in files.values() if index in there)
+    missing = [name + ending for ending, there in files.items() if index not in there]
+    return DataProblem(first.name, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
-def read_image(files: Files, crop: int | None, size: Size) -> NDArray[np.uint8]:
-    """Return the picture, uint8 RGB of shape (rows, columns, 3): alpha dropped, cropped, resized."""
-    image = _square(_open(files.image).convert("RGB"), files.image, crop)
-    rows, columns = size
-    return np.array(image.resize((columns, rows), Image.Resampling.BILINEAR))
+def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: Report | None) -> Found:
+    opened = [open_archive(archive, _is_wanted, report=report) for archive in archives]
+    blobs = [blob for one in opened for blob in one.files]
+    scenes, problems = gather(blobs, variant, once=True)
+    problems = [problem for one in opened for problem in one.problems] + problems
+    if not scenes and not problems:
+        names = ", ".join(map(str, archives))
+        text = f"no images CLEVRTEX_{variant}_??????.png in {names}; give another archive: {SET_ROOT}"
+        raise ComponentError(text, field="root")
+    cautions = (_caution(scenes, variant), _missing_parts(archives, variant))
+    return Found(scenes, problems, tuple(filter(None, cautions)), root, tuple(archives))
 
 
-def read_mask(files: Files, crop: int | None, size: Size) -> NDArray[np.uint8]:
-    """Return the object indices, uint8 of shape (rows, columns), cropped and resized alike."""
-    mask = _square(_open_mask(files), files.mask, crop)
-    rows, columns = size
-    return np.array(mask.resize((columns, rows), Image.Resampling.NEAREST))
+def _is_wanted(name: str) -> bool:
+    return FILE.fullmatch(name) is not None
 
 
-def count_objects(files: Files, count: str) -> int:
-    """Count objects by the JSON (`metadata`) or by the values in the whole mask (`mask_colors`)."""
-    if count == "metadata":
-        return len(read_metadata(files)["objects"])
-    return len(np.unique(np.array(_open_mask(files)))) - 1
+def _caution(scenes: Sequence[Scene], variant: str) -> str:
+    """Say that these are not all scenes, or nothing: positions, and so splits, depend on the others."""
+    published = PUBLISHED[variant]
+    indices = {scene.number for scene in scenes}
+    if indices == set(range(published)):
+        return ""
+    text = f"clevrtex_{variant}: {len(scenes):,} scenes are here, {published:,} were published"
+    text += "" if variant in COUNTED else ", as far as is known"
+    gaps = _ranges(sorted(set(range(published)) - indices))
+    rest = len(gaps) - _SHOWN
+    if gaps:
+        text += f"; missing: {', '.join(gaps[:_SHOWN])}" + (f" and {rest} more gaps" if rest > 0 else "")
+    return f"{text}; splits by position, and results, are not those of the whole"
 
 
-def image_size(files: Files) -> tuple[int, int]:
-    """Return the picture's own (columns, rows), read from its header alone."""
-    try:
-        with Image.open(files.image) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(files.image, error) from error
+def _ranges(numbers: Sequence[int]) -> list[str]:
+    ends = [i for i in range(len(numbers)) if i + 1 == len(numbers) or numbers[i + 1] != numbers[i] + 1]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    pairs = ((numbers[start], numbers[end]) for start, end in zip(starts, ends, strict=False))
+    return [str(low) if low == high else f"{low} to {high}" for low, high in pairs]
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # PIL raises all of these for broken files
-        raise _unreadable(path, error) from error
+def _missing_parts(archives: Sequence[Path], variant: str) -> str:
+    matches = [_ARCHIVE.fullmatch(archive.name) for archive in archives]
+    here = {int(match[2]) for match in matches if match is not None and match[2] is not None}
+    wanted = set(range(1, max(PARTS.get(variant, 0), *here, 1) + 1)) if here else set()
+    missing = sorted(wanted - here)
+    if not missing:
+        return ""
+    have, lack = (", ".join(map(str, parts)) for parts in (sorted(here), missing))
+    return f"of the archives clevrtex_{variant}_part1 to {max(wanted)}, {have} are here; missing: {lack}"
 
 
-def _open_mask(files: Files) -> Image.Image:
-    mask = _open(files.mask)
-    if mask.mode not in ("P", "L"):
-        raise _unreadable(
-            files.mask, f"its values are not object indices but {mask.mode} colors; use a palette PNG"
-        )
-    return mask
-
-
-def _square(image: Image.Image, path: Path, crop: int | None) -> Image.Image:
-    # The centered square, as the official loader rounds it; the whole picture without a crop.
-    if crop is None:
-        return image
-    width, height = image.size
-    if crop > min(width, height):
-        raise _unreadable(path, f"it has {width}x{height} pixels, too few for a crop of {crop}")
-    left, top = (width - crop) // 2, (height - crop) // 2
-    return image.crop((left, top, left + crop, top + crop))
-
-
-def _repeated(found: Sequence[tuple[int, Files]]) -> list[str]:
-    counts = Counter(index for index, _ in found)
-    repeated = [index for index, count in counts.items() if count > 1]
-    if not repeated:
-        return []
-    paths = [str(files.image) for index, files in found if index == repeated[0]]
-    return [f"{len(repeated)} indices have more than one image, the first is {repeated[0]}: {_some(paths)}"]
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _unreadable(path: Path, reason: object) -> SlotlabError:
-    return SlotlabError(f"cannot read {path}: {reason}")
+def _nothing(root: Path, folder: Path, variant: str) -> str:
+    name = f"clevrtex_{variant}"
+    if not root.is_dir():
+        return f"there is no folder {root}; give the folder that holds {name} or its archives: {SET_ROOT}"
+    if folder.is_dir():
+        return f"no images CLEVRTEX_{variant}_??????.png under {folder}; give another folder: {SET_ROOT}"
+    others = sorted(path.name for path in root.glob("clevrtex_*"))
+    there = f" (there is {', '.join(others)})" if others else ""
+    return (
+        f"there is no folder {name} in {root}, nor its archives{there}; "
+        f"give the folder that holds {name}: {SET_ROOT}"
+    )

@@ -57,12 +57,14 @@ class Preparation:
             texts = ("x".join(map(str, shape[::-1])) for shape in (tuple(mask_HW.shape), size))
             raise complaint(sample, "its mask has {} pixels, its picture {}".format(*texts))
         self._check_crop(sample, size)
-        counts: dict[str, int | None] = {"metadata": sample.attributes.get("num_objects")}
+        listed: int | None = sample.attributes.get("num_objects")
+        counts = {"metadata": listed, "mask_colors": None, "visible": None}
         small_HW = None
         if mask_HW is not None:
             cut_HW = self.cut(mask_HW)
-            counts |= {"mask_colors": count_labels(mask_HW), "visible": count_labels(cut_HW)}
-            self._check_labels(sample, mask_HW)
+            found = count_labels(mask_HW)
+            counts |= {"mask_colors": found, "visible": count_labels(cut_HW)}
+            self._check_labels(sample, found + 1)
             small_HW = self.resize_mask(cut_HW)
         small_CHW = self.resize_image(self.cut(image_CHW))
         return PreparedSample(replace(sample, image_CHW=small_CHW, mask_HW=small_HW), counts)
@@ -116,15 +118,17 @@ class Preparation:
             crop = list(self.crop) if isinstance(self.crop, tuple) else self.crop
             raise complaint(sample, f"it has {size[1]}x{size[0]} pixels, too few for a crop of {crop}")
 
-    def _check_labels(self, sample: Sample, mask_HW: Tensor) -> None:
-        found = len(torch.unique(mask_HW)) if self.max_labels is not None else 0
+    def _check_labels(self, sample: Sample, found: int) -> None:
         if self.max_labels is not None and found > self.max_labels:
             raise complaint(sample, f"its mask has {found} values, the protocol allows {self.max_labels}")
 
 
 def count_labels(mask_HW: Tensor) -> int:
     """Return the number of values in a mask, less one for the ground."""
-    return len(np.unique(mask_HW.numpy())) - 1
+    values_HW = mask_HW.numpy()
+    if values_HW.dtype == np.uint8:  # a quarter of the time of unique
+        return int(np.count_nonzero(np.bincount(values_HW.ravel()))) - 1
+    return len(np.unique(values_HW)) - 1
 
 
 def complaint(sample: Sample, reason: str) -> DataError:

@@ -88,7 +88,10 @@ def describe_protocol(name: str, config: ProtocolConfig) -> str:
 
 
 def protocol(name: str, summary: str, **defaults: Any) -> Component[ProtocolConfig]:
-    """Make a protocol: `ProtocolConfig` with other defaults. For hooks `slotlab_protocols`."""
+    """Make a protocol: `ProtocolConfig` with other defaults.
+
+    Call it once, at a plugin's top level, and yield the result from `slotlab_protocols`.
+    """
     fields: dict[str, Any] = {}
     for key, value in defaults.items():
         field = copy(ProtocolConfig.model_fields[key])

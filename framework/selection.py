@@ -106,7 +106,7 @@ def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]
     found = find_store(source, stores_folder(data.stores))
     if isinstance(found, Store):
         return found, []
-    stale = f"the packed store {found.path} is older than the files" if isinstance(found, Stale) else ""
+    stale = f"{found.path} was packed from other files than these" if isinstance(found, Stale) else ""
     if data.store == "required":
         reason = stale or f"there is no packed store of {source.name} in {stores_folder(data.stores)}"
         raise PathProblem(("data", "store"), f"{reason}; {PACK_HINT}, or write 'store: auto' to read files")
@@ -144,8 +144,14 @@ def counter(source: Source, store: Store | None, wanted: FilterSpec) -> Callable
     """Return how many objects the sample at a position has; None where the data cannot tell."""
     if store is None:
         return lambda position: source.count(position, wanted.count)
-    known = store.counts(wanted.count)
-    return lambda position: int(known[position]) if known[position] >= 0 else None
+    known, bad = store.counts(wanted.count), store.bad
+
+    def count(position: int) -> int | None:
+        if position in bad:
+            raise DataError(bad[position])
+        return int(known[position]) if known[position] >= 0 else None
+
+    return count
 
 
 def filtered(

@@ -1,9 +1,11 @@
 """What `list`, `show`, `validate` and `schema` find out and print."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
@@ -60,7 +62,10 @@ def print_listing(result: dict[str, Any]) -> None:
     before = None
     for item in result["components"]:
         table.add_row(
-            item["kind"] if item["kind"] != before else "", item["name"], item["summary"], item["source"]
+            item["kind"] if item["kind"] != before else "",
+            item["name"],
+            escape(item["summary"]),
+            item["source"],
         )
         before = item["kind"]
     out.print(table)
@@ -123,6 +128,8 @@ def plain(value: Any) -> Any:
     """Return a default as JSON-ready data."""
     if isinstance(value, tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
@@ -138,7 +145,9 @@ def print_component(result: dict[str, Any]) -> None:
         return
     table = Table("setting", "default", "meaning", box=None, pad_edge=False, header_style="bold")
     for item in result["settings"]:
-        table.add_row(item["name"], str(item["default"]), item["description"])
+        default = item["default"] if isinstance(item["default"], str) else json.dumps(item["default"])
+        meaning = " ".join((item["description"] or "").split())
+        table.add_row(item["name"], escape(default), escape(meaning))
     out.print(table)
 
 

@@ -6,6 +6,15 @@ from typing import Annotated
 
 import typer
 
+from slotlab.framework.cli.data import app as data_app
+from slotlab.framework.cli.options import (
+    DeviceOption,
+    JsonOption,
+    PluginOption,
+    SetOption,
+    SpecArgument,
+    StrictOption,
+)
 from slotlab.framework.cli.output import emit
 from slotlab.registry.errors import SlotlabError
 
@@ -16,25 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
-
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec file, or slotlab:NAME for a shipped one.")
-]
-SetOption = Annotated[
-    list[str],
-    typer.Option("--set", metavar="PATH=VALUE", help="Change one setting, such as training.batch_size=8."),
-]
-PluginOption = Annotated[
-    list[Path], typer.Option("--plugin", metavar="FILE", help="Load a single-file plugin.")
-]
-StrictOption = Annotated[
-    bool, typer.Option("--strict-plugins", help="Fail if an installed plugin cannot be loaded.")
-]
-JsonOption = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout."),
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+app.add_typer(data_app, name="data")
 
 
 @app.command(name="list")

@@ -1,171 +1,123 @@
-"""From a scene to its picture and its mask, by casting rays.
+"""From the parameters of scenes to pictures, masks and depth.
 
-A ray is tested against a solid only if it passes the solid's bounding sphere. Light:
-Lambert and Blinn-Phong from the key light with hard shadows, Lambert from the fill light,
-ambient light dimmed on the ground near objects (each taken for a sphere). All float32.
+The color of a pixel is the mean of 2 x 2 samples; mask and depth are what its center shows.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from slotlab.framework.contracts import Size
-from slotlab.framework.scenes.geometry import EXTENTS, Floats, dot, intersect, normalize, normals, turn
-from slotlab.framework.scenes.scene import Body, Recipe, Scene, Vector, draw_scene
-
-_SAMPLES = 2
-"""Color is the mean of so many rays along each side of a pixel."""
-_SHININESS = 40
-_MARGIN = 1.001
-"""Bounding spheres are taken a little larger than they are, against rounding."""
-_LEAST_SLOPE = 0.02
-"""Rays go down at least so steeply: the ground reaches up to where the sky would be."""
-_TRIES = 30
-"""Scenes drawn before an object is given up."""
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A scene and what it looks like."""
-
-    scene: Scene
-    image_HW3: NDArray[np.uint8]
-    mask_HW: NDArray[np.uint8]
-    """0 for the ground, i + 1 for body i: the surface at the pixel's center."""
+from slotlab.framework.scenes.camera import CENTERS, QUARTERS
+from slotlab.framework.scenes.colors import encoding
+from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.light import (
+    Lights,
+    Surface,
+    ground_openness,
+    ground_shadow,
+    object_shadow,
+    shine,
+)
+from slotlab.framework.scenes.materials import Materials
+from slotlab.framework.scenes.paint import paint_ground, paint_objects, relief
+from slotlab.framework.scenes.trace import Surfaces, centers, normals, see
 
 
-def draw_picture(
-    rng: np.random.Generator, recipe: Recipe, size: Size, counts: tuple[int, int], min_visible: float
-) -> Picture | None:
-    """Draw a picture with counts[0] to counts[1] objects, each on `min_visible` of the picture.
+@dataclass(frozen=True)
+class Centers:
+    """What the centers of the pixels show."""
 
-    `min_visible` is a part of the pixels, of the middle square's where sides differ, as the
-    smaller side sets how large objects look. The number of objects is drawn first, all alike
-    likely. Scenes are drawn until one shows enough of every object; after 30 in vain there
-    is one object fewer. None if not even counts[0] objects found room.
-    """
-    least = max(1, int(np.ceil(min_visible * min(size) ** 2)))
-    for count in range(int(rng.integers(counts[0], counts[1] + 1)), counts[0] - 1, -1):
-        for _ in range(_TRIES):
-            scene = draw_scene(rng, recipe, size, count)
-            if scene is None:
-                continue
-            mask_HW = render_mask(scene, size)
-            if np.bincount(mask_HW.ravel(), minlength=count + 1)[1:].min() >= least:
-                return Picture(scene, render_image(scene, size), mask_HW)
-    return None
+    masks_BHW: Tensor
+    """uint8: 0 for the ground, i for object i."""
+    depth_BHW: Tensor
+    """float32: along the camera's axis, in world units."""
 
 
-def render_mask(scene: Scene, size: Size) -> NDArray[np.uint8]:
-    """Return what each pixel's center shows, uint8 of shape (rows, columns)."""
-    _, ids_N = _trace(scene, scene.camera.rays(size, 1))
-    return ids_N.reshape(size)
+def see_centers(layout: Layout) -> Centers:
+    """Return mask and depth at the centers of the pixels."""
+    rays_3B1N, along_1SN = layout.camera.rays(CENTERS)
+    surfaces = see(layout, rays_3B1N)
+    masks = torch.zeros(surfaces.distance_BSN.numel(), dtype=torch.uint8, device=rays_3B1N.device)
+    index_Q = surfaces.pairs.samples(1, rays_3B1N.shape[3])[:, 0]
+    masks.index_copy_(0, index_Q, (surfaces.pairs.object_Q + 1).to(torch.uint8))
+    shape = (-1, *layout.camera.size)
+    return Centers(masks.view(shape), (surfaces.distance_BSN * along_1SN).view(shape))
 
 
-def render_image(scene: Scene, size: Size) -> NDArray[np.uint8]:
-    """Return the picture, uint8 sRGB of shape (rows, columns, 3)."""
-    rays_3N = scene.camera.rays(size, _SAMPLES)
-    distance_N, ids_N = _trace(scene, rays_3N)
-    points_3N = _column(scene.camera.position) + distance_N * rays_3N
-    albedo_3N, normals_3N = np.empty_like(points_3N), np.zeros_like(points_3N)
-    gloss_N = np.full(len(ids_N), 0.03, np.float32)
-    floor_N = np.flatnonzero(ids_N == 0)
-    albedo_3N[:, floor_N] = scene.ground.colors(points_3N[:, floor_N])
-    normals_3N[2, floor_N] = 1
-    for number, body in enumerate(scene.bodies, start=1):
-        own_N = np.flatnonzero(ids_N == number)
-        local_3N = body.to_local(points_3N[:, own_N] - _column(body.center))
-        albedo_3N[:, own_N] = body.texture.colors(local_3N)
-        normals_3N[:, own_N] = turn(normals(body.shape, local_3N), body.yaw)
-        gloss_N[own_N] = body.gloss
-    light_3N = _shade(scene, points_3N, normals_3N, rays_3N, ids_N, albedo_3N, gloss_N)
-    rows, columns = size
-    light_3HW = light_3N.reshape(3, rows, _SAMPLES, columns, _SAMPLES).mean(axis=(2, 4))
-    srgb_3HW = np.clip(light_3HW, 0, 1) ** np.float32(1 / 2.2)
-    return np.ascontiguousarray((255 * srgb_3HW + 0.5).astype(np.uint8).transpose(1, 2, 0))
+def render(layout: Layout, materials: Materials, lights: Lights) -> Tensor:
+    """Return the pictures, uint8 sRGB of shape (B, H, W, 3)."""
+    rays_3BSN, _ = layout.camera.rays(QUARTERS)
+    surfaces = see(layout, rays_3BSN)
+    light_3BSN = _ground(layout, materials, lights, rays_3BSN)
+    _add_objects(light_3BSN, layout, materials, lights, rays_3BSN, surfaces)
+    a, b, c, d = light_3BSN.clamp(0, 1).unbind(2)
+    mean_3BN = 0.25 * ((a + b) + (c + d))
+    index = (mean_3BN.sqrt() * 2047 + 0.5).int()
+    image_3BN = encoding(index.device).index_select(0, index.flatten()).view_as(index)
+    return image_3BN.reshape(3, -1, *layout.camera.size).permute(1, 2, 3, 0).contiguous()
 
 
-def _trace(scene: Scene, rays_3N: Floats) -> tuple[Floats, NDArray[np.uint8]]:
-    # Distance to the nearest surface and its mask value.
-    x, y, z = scene.camera.position
-    distance_N = z / np.maximum(-rays_3N[2], np.float32(_LEAST_SLOPE))
-    ids_N = np.zeros(rays_3N.shape[1], np.uint8)
-    origin_31 = _column((x, y, z))
-    for number, body in enumerate(scene.bodies, start=1):
-        near_N = np.flatnonzero(_passes(body, origin_31, rays_3N))
-        hits_N = _hits(body, origin_31, rays_3N[:, near_N])
-        closer_N = hits_N < distance_N[near_N]
-        distance_N[near_N[closer_N]] = hits_N[closer_N]
-        ids_N[near_N[closer_N]] = number
-    return distance_N, ids_N
+def _ground(layout: Layout, materials: Materials, lights: Lights, rays_3BSN: Tensor) -> Tensor:
+    pictures = rays_3BSN.shape[1]
+    position_3B11 = layout.camera.position_3B[:, :, None, None]
+    distance_BSN = position_3B11[2] / (-rays_3BSN[2]).clamp(min=0.02)
+    points_3BSN = position_3B11 + distance_BSN * rays_3BSN
+    spacing_Bn = distance_BSN.flatten(1) * (0.5 * layout.camera.pixel)
+    paint = paint_ground(materials, points_3BSN.flatten(2), spacing_Bn)
+    up_3BSN = torch.zeros_like(points_3BSN)
+    up_3BSN[2] = 1
+    bent_3BSN = relief(paint, points_3BSN, up_3BSN, None)
+    openness_BN = ground_openness(layout, points_3BSN[:, :, 0])
+    surface = Surface(
+        points=points_3BSN.flatten(2),
+        normals=bent_3BSN.flatten(2),
+        rays=rays_3BSN.flatten(2),
+        albedo=paint.albedo_3Rn,
+        gloss=materials.gloss_BT[:, :1] * 0.5,
+        metal=torch.zeros_like(materials.metal_BT[:, :1]),
+        lit=ground_shadow(layout, lights, points_3BSN).flatten(1),
+        openness=openness_BN[:, None].expand(distance_BSN.shape).flatten(1),
+    )
+    rows_B = torch.arange(pictures, device=rays_3BSN.device)
+    return shine(lights, rows_B, surface).view_as(rays_3BSN)
 
 
-def _passes(body: Body, origin_3N: Floats, rays_3N: Floats) -> NDArray[np.bool_]:
-    # Whether rays of length 1 enter the body's bounding sphere ahead of their origin.
-    to_center_3N = _column(body.center) - origin_3N
-    along_N = dot(to_center_3N, rays_3N)
-    reach = (EXTENTS[body.shape].bound * body.size * _MARGIN) ** 2
-    inside_N: NDArray[np.bool_] = (dot(to_center_3N, to_center_3N) - along_N**2 < reach) & (along_N > 0)
-    return inside_N
-
-
-def _hits(body: Body, origin_3N: Floats, rays_3N: Floats) -> Floats:
-    local_3N = body.to_local(origin_3N - _column(body.center))
-    return intersect(body.shape, local_3N, body.to_local(rays_3N))
-
-
-def _shade(
-    scene: Scene,
-    points_3N: Floats,
-    normals_3N: Floats,
-    rays_3N: Floats,
-    ids_N: NDArray[np.uint8],
-    albedo_3N: Floats,
-    gloss_N: Floats,
-) -> Floats:
-    lights = scene.lights
-    to_key_3N = _column(lights.key) - points_3N
-    squared_N = dot(to_key_3N, to_key_3N)
-    to_key_3N /= np.sqrt(squared_N)
-    facing_N = np.maximum(dot(normals_3N, to_key_3N), 0)
-    # Light of a point falls off with the square of the distance; 1 at the scene's middle.
-    key_N = lights.key_power * sum(part**2 for part in lights.key) / squared_N
-    key_N *= (facing_N > 0) & ~_shadow(scene, points_3N, to_key_3N, ids_N)
-    halfway_3N = normalize(to_key_3N - rays_3N)
-    shine_N = gloss_N * np.maximum(dot(normals_3N, halfway_3N), 0) ** _SHININESS
-    fill_N = lights.fill_power * (0.5 + 0.5 * dot(normals_3N, _column(lights.fill)))
-    around_N = (lights.ambient * (0.7 + 0.3 * normals_3N[2]) + fill_N) * _openness(scene, points_3N, ids_N)
-    light_3N: Floats = albedo_3N * (key_N * facing_N + around_N) + key_N * shine_N
-    return light_3N
-
-
-def _shadow(
-    scene: Scene, points_3N: Floats, to_key_3N: Floats, ids_N: NDArray[np.uint8]
-) -> NDArray[np.bool_]:
-    # A convex body never shades a side of itself that faces the light.
-    dark_N = np.zeros(len(ids_N), np.bool_)
-    for number, body in enumerate(scene.bodies, start=1):
-        near_N = np.flatnonzero(_passes(body, points_3N, to_key_3N) & (ids_N != number) & ~dark_N)
-        hits_N = _hits(body, points_3N[:, near_N], to_key_3N[:, near_N])
-        dark_N[near_N[np.isfinite(hits_N)]] = True
-    return dark_N
-
-
-def _openness(scene: Scene, points_3N: Floats, ids_N: NDArray[np.uint8]) -> Floats:
-    # The part of the sky that a ground point sees past each object, were it a sphere
-    # (Quilez, "sphere ambient occlusion"); 1 on the objects themselves.
-    open_N = np.ones(len(ids_N), np.float32)
-    floor_N = np.flatnonzero(ids_N == 0)
-    x_N, y_N, _ = points_3N[:, floor_N]
-    part_N = np.ones(len(floor_N), np.float32)
-    for body in scene.bodies:
-        x, y, z = body.center
-        squared_N = (x_N - x) ** 2 + (y_N - y) ** 2 + z**2
-        part_N *= 1 - np.minimum(0.8, z * body.size**2 / (squared_N * np.sqrt(squared_N)))
-    open_N[floor_N] = part_N
-    return open_N
-
-
-def _column(vector: Vector) -> Floats:
-    return np.array(vector, np.float32)[:, None]
+def _add_objects(
+    light_3BSN: Tensor,
+    layout: Layout,
+    materials: Materials,
+    lights: Lights,
+    rays_3BSN: Tensor,
+    surfaces: Surfaces,
+) -> None:
+    # Writes the objects' light over the ground's.
+    pairs, seen_QS = surfaces.pairs, surfaces.seen_QS
+    rays_3QS = pairs.pick(rays_3BSN)
+    position_3Q1 = layout.camera.position_3B.index_select(1, pairs.picture_Q)[..., None]
+    # Samples that miss the object stay beside those that meet it, to be dropped in the end.
+    nearest_Q1 = surfaces.distance_QS.amin(1, keepdim=True)
+    distance_QS = torch.where(torch.isfinite(surfaces.distance_QS), surfaces.distance_QS, nearest_Q1)
+    points_3QS = position_3Q1 + distance_QS * rays_3QS
+    center_3Q1 = centers(layout, pairs)
+    normals_3QS = normals(layout, pairs, points_3QS)
+    rows_Q = pairs.picture_Q * materials.family_BT.shape[1] + pairs.object_Q + 1
+    spacing_QS = distance_QS * (0.5 * layout.camera.pixel)
+    paint = paint_objects(materials, rows_Q, points_3QS - center_3Q1, spacing_QS)
+    whole_Q1 = seen_QS.all(1, keepdim=True)
+    bent_3QS = relief(paint, points_3QS[..., None], normals_3QS[..., None], whole_Q1)[..., 0]
+    size_Q1 = pairs.take(layout.size_BK)
+    height_QS = (points_3QS[2] / (1.2 * size_Q1)).clamp(0, 1)
+    surface = Surface(
+        points=points_3QS,
+        normals=bent_3QS,
+        rays=rays_3QS,
+        albedo=paint.albedo_3Rn,
+        gloss=materials.gloss_BT.flatten().index_select(0, rows_Q)[:, None],
+        metal=materials.metal_BT.flatten().index_select(0, rows_Q)[:, None],
+        lit=object_shadow(layout, lights, pairs, points_3QS, normals_3QS),
+        openness=0.55 + 0.45 * height_QS,
+    )
+    light_3QS = shine(lights, pairs.picture_Q, surface)
+    index = pairs.samples(*light_3BSN.shape[2:])[seen_QS]
+    light_3BSN.flatten(1).index_copy_(1, index, light_3QS[:, seen_QS])

@@ -1,120 +1,94 @@
-"""CLEVRTex and its variants, from the official tree of files.
+"""CLEVRTex and its variants, from the official tree of files or from the archives as downloaded.
 
 Source: Karazija et al. 2021, "ClevrTex: A Texture-Rich Benchmark for Unsupervised
-Multi-Object Segmentation"; splits, crop and resize as in the authors' `clevrtex_eval.py`.
-Axes as in `slotlab.framework.contracts`.
+Multi-Object Segmentation". Axes as in `slotlab.framework.contracts`.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import PositiveInt
+from torch import Tensor
 
-from slotlab.framework import clevrtex_tree as tree
-from slotlab.framework.contracts import DatasetContext, Sample
+from slotlab.framework import clevrtex_scene as scene
+from slotlab.framework.archives import Progress
+from slotlab.framework.clevrtex_tree import find_scenes
+from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
+from slotlab.framework.files import fingerprint_paths
 from slotlab.framework.paths import SpecPath
-from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
-from slotlab.registry.component import suggest
-
-MOST_OBJECTS = 10
-"""No scene of any variant has more."""
+from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
 class CLEVRTexConfig(ComponentConfig):
     """Settings of CLEVRTex."""
 
     root: SpecPath
-    """The folder that holds `clevrtex_<variant>`, or that folder itself."""
+    """The folder that holds `clevrtex_<variant>` or the archives as downloaded; or one of these itself."""
     variant: Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"] = "full"
     """Which of the published data sets."""
-    crop: PositiveInt | None = 192
-    """Side in pixels of the centered square to show; null squashes the whole picture."""
-    max_objects: PositiveInt | None = None
-    """Keep scenes of at most so many objects (6 for CLEVRTex6); null keeps all."""
-    count: Literal["metadata", "mask_colors"] = "metadata"
-    """What `max_objects` counts: objects in the JSON, or values in the uncropped mask less one."""
+    picture_size: tuple[PositiveInt, PositiveInt] = (320, 240)
+    """Columns and rows of every picture: those that were published are alike, rendered ones
+    may have others."""
 
-    splits: ClassVar[tuple[str, ...]] = tuple(tree.SPLITS)
+    @property
+    def unsplit(self) -> bool:
+        """Whether every split is all of it: `outd` is published as one test set."""
+        return self.variant == "outd"
 
     @property
     def object_limit(self) -> int:
         """Most objects in a scene."""
-        return self.max_objects or MOST_OBJECTS
+        return scene.MOST_OBJECTS
 
 
 class CLEVRTexDataset:
-    """Samples of CLEVRTex: image uint8 (3, H, W), mask int64 (H, W), 0 for the ground.
+    """All scenes of a variant by index: image uint8 (3, H, W), mask uint8 (H, W), 0 for the ground.
 
-    Mask value i is object i of the JSON, counted from 1; an object outside the crop has no
-    pixel. Attributes of a sample: `objects` (the JSON's, with shape, size, material),
-    `num_objects` and `ground_material`.
-
-    Splits are by sorted index: `test` the first tenth, `val` the second, `train` the rest,
-    `all` everything. `outd` is one test set: each of the four names gives all of it. The
-    fractions are of the scenes found, so a part of the archive has other splits than the
-    whole. `max_objects` applies after the split.
+    Mask value i is object i of the JSON, counted from 1. Attributes of a sample: `objects` (the JSON's,
+    with index, shape, size, material, rotation), `num_objects` and `ground_material`.
     """
 
+    problems: Sequence[DataProblem]
+    """Scenes that are left out: without mask or JSON, or there twice; and broken archives."""
+    cautions: Sequence[str]
+    """In words, what is missing of the published data."""
+
     def __init__(self, config: CLEVRTexConfig, context: DatasetContext):
-        if context.split not in tree.SPLITS:
-            message = f"there is no split {context.split!r}; the splits are {', '.join(tree.SPLITS)}"
-            raise ComponentError(message + suggest(context.split, tree.SPLITS))
         self.config = config
-        self.context = context
-        folder = tree.find_folder(config.root, config.variant)
-        found = tree.find_scenes(folder, config.variant)
-        _check_crop(config, found[0])
-        scenes = tree.take_split(found, config.variant, context.split)
-        if not scenes:
-            message = f"split {context.split!r} is empty: {folder} has too few scenes, {len(found)}"
-            raise ComponentError(message, field="root")
-        self._scenes = tuple(_filter(scenes, config, context.split))
+        self._found = find_scenes(config.root, config.variant, Progress())
+        self.problems, self.cautions = self._found.problems, self._found.cautions
 
     def __len__(self) -> int:
         """Return the number of scenes."""
-        return len(self._scenes)
+        return len(self._found.scenes)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`, read from disk; raises SlotlabError for a broken file."""
-        files = self._scenes[index]
-        crop, size = self.config.crop, self.context.image_size
-        image_HWC = tree.read_image(files, crop, size)
-        mask_HW = tree.read_mask(files, crop, size)
-        metadata = tree.read_metadata(files)
+        """Return scene `index`, read from disk; raises DataError for a broken file."""
+        files = self._found.scenes[index]
         return Sample(
-            id=files.stem,
-            image_CHW=torch.from_numpy(image_HWC.transpose(2, 0, 1).copy()),
-            mask_HW=torch.from_numpy(mask_HW.astype(np.int64)),
-            attributes={
-                "objects": metadata["objects"],
-                "num_objects": len(metadata["objects"]),
-                "ground_material": metadata.get("ground_material"),
-            },
+            id=scene.stem(self.config.variant, files.number),
+            image_CHW=torch.from_numpy(scene.read_image(files.image, self.config.picture_size)),
+            mask_HW=self.mask(index),
+            attributes=self.attributes(index),
+            path=files.image.name,
         )
 
+    def mask(self, index: int) -> Tensor:
+        """Return the mask of scene `index`, uint8 (H, W); raises DataError for a broken file."""
+        blob = self._found.scenes[index].mask
+        return torch.from_numpy(scene.read_mask(blob, self.config.picture_size))
 
-def _check_crop(config: CLEVRTexConfig, first: tree.Files) -> None:
-    # Pictures of a variant are all alike, so the first stands for all; each is checked when read.
-    width, height = tree.image_size(first)
-    if config.crop is not None and config.crop > min(width, height):
-        message = f"{config.crop} is too much for pictures of {width}x{height}; at most {min(width, height)}"
-        raise ComponentError(message, field="crop")
+    def attributes(self, index: int) -> Mapping[str, Any]:
+        """Return what the JSON says of scene `index`; raises DataError for a broken file."""
+        return scene.read_attributes(self._found.scenes[index].metadata)
 
-
-def _filter(scenes: Sequence[tree.Files], config: CLEVRTexConfig, split: str) -> list[tree.Files]:
-    if config.max_objects is None:
-        return list(scenes)
-    counts = [tree.count_objects(files, config.count) for files in scenes]
-    kept = [files for files, count in zip(scenes, counts, strict=True) if count <= config.max_objects]
-    if not kept:
-        raise ComponentError(
-            f"none of the {len(scenes)} scenes of split {split!r} has at most {config.max_objects} objects "
-            f"(by {config.count}); they have {min(counts)} to {max(counts)}",
-            field="max_objects",
-        )
-    return kept
+    def fingerprint(self) -> str:
+        """Return the state of the files: of the archives, or of each file of a tree."""
+        found = self._found
+        if found.archives:
+            return fingerprint_paths(found.archives, found.root)
+        return fingerprint_paths((blob.path for files in found.scenes for blob in files[1:]), found.root)
 
 
 @hookimpl
@@ -124,5 +98,6 @@ def slotlab_datasets() -> Iterable[Component[CLEVRTexConfig]]:
         name="clevrtex",
         config=CLEVRTexConfig,
         build=CLEVRTexDataset,
-        summary="CLEVRTex and its variants, from the official files",
+        summary="CLEVRTex and its variants, from the official files or archives",
+        version=2,
     )

@@ -1,61 +1,67 @@
 """Pictures in the manner of CLEVRTex, made on the spot: nothing to download.
 
-Textured spheres, cubes, cylinders and cones on a textured ground, ray cast by
-`slotlab.framework.scenes`. A picture depends on the seed, the split, its index, the size
-and these settings, not on the order in which pictures are asked for. Modeled on Karazija
-et al. 2021, "ClevrTex".
+Textured solids on a textured ground, ray cast by `slotlab.framework.scenes` on the CPU or
+the GPU. A picture depends on the seed, the split, its index, the size and these settings,
+not on the order in which pictures are asked for. Modeled on Karazija et al. 2021, "ClevrTex".
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, Len, Lt
-from pydantic import PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from annotated_types import Ge, Le, Len, Lt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from torch import Tensor
 
-from slotlab.framework.contracts import DatasetContext, Sample
-from slotlab.framework.scenes.colors import GroundColors
-from slotlab.framework.scenes.geometry import Shape
-from slotlab.framework.scenes.render import Picture, draw_picture
-from slotlab.framework.scenes.scene import Body, Recipe
-from slotlab.framework.scenes.textures import FAMILIES, Family
+from slotlab.framework.contracts import DatasetContext, RawBatch, Sample
+from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
+from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.recipe import MIN_VISIBLE, GroundColors, Variant
+from slotlab.framework.scenes.shapes import Shape
 from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
 from slotlab.registry.component import suggest
 
 Objects = Annotated[int, Ge(1), Le(10)]
+Radius = Annotated[float, Field(gt=0, le=1.5)]
 SPLITS = ("train", "val", "test")
+MEMORY = {"cpu": 2 * 2**30, "cuda": 8 * 2**30}
+"""Bytes of pictures kept on each kind of device; those beyond are made anew each time."""
 
 
 class ScenesConfig(ComponentConfig):
     """Settings of the generated scenes."""
 
+    variant: Variant = "full"
+    """Named as CLEVRTex's: `full`, `outd` (shapes and textures that `full` lacks), `camo` (one
+    texture for all), `pbg` (plain ground), `vbg` (plain objects), `grassbg` (forest floor)."""
     min_objects: Objects = 3
     """Fewest objects in a picture, 1 to 10."""
-    max_objects: Objects = 6
+    max_objects: Objects = 10
     """Most objects in a picture, 1 to 10. All numbers in the range are alike likely."""
-    shapes: Annotated[tuple[Shape, ...], Len(1)] = ("sphere", "cube", "cylinder", "cone")
-    """Shapes of objects, alike likely; name one twice to see it twice as often."""
-    textures: Annotated[tuple[Family, ...], Len(1)] = FAMILIES
-    """Kinds of pattern on objects, alike likely."""
-    ground_textures: Annotated[tuple[Family, ...], Len(1)] = FAMILIES
-    """Kinds of pattern on the ground, alike likely."""
+    shapes: Annotated[tuple[Shape, ...], Len(1)] | None = None
+    """Shapes of objects, alike likely; name one twice to see it twice as often. None: the variant's."""
+    sizes: Annotated[tuple[Radius, ...], Len(1)] | None = None
+    """Sizes of objects, alike likely: a sphere's radius, where the picture is 6 wide. None: the variant's."""
+    textures: Annotated[tuple[Family, ...], Len(1)] | None = None
+    """Kinds of texture on objects, alike likely. None: the variant's."""
+    ground_textures: Annotated[tuple[Family, ...], Len(1)] | None = None
+    """Kinds of texture on the ground, alike likely. None: the variant's."""
     ground_colors: GroundColors = "any"
     """Colors of the ground: any, or the light gray of CLEVR."""
-    size_range: tuple[PositiveFloat, Annotated[float, Gt(0), Le(1.5)]] = (0.4, 0.9)
-    """Least and greatest size of an object: a sphere's radius, where the picture is 6 wide."""
-    min_visible: Annotated[float, Ge(0), Lt(1)] = 0.005
-    """The part of the picture's pixels (of its middle square's, if sides differ) that every
-    object shows at least."""
+    min_visible: Annotated[float, Ge(0), Lt(1)] = MIN_VISIBLE
+    """The part of the picture's pixels that every object shows at least: 200 of 320x240."""
     num_train: PositiveInt = 2000
     """Number of pictures in split `train`."""
     num_val: PositiveInt = 200
     """Number of pictures in split `val`."""
     num_test: PositiveInt = 200
     """Number of pictures in split `test`."""
+    endless: bool = False
+    """Whether every epoch of split `train` shows new pictures. They are not kept."""
 
     splits: ClassVar[tuple[str, ...]] = SPLITS
+    rendered: ClassVar[bool] = True
 
     @field_validator("max_objects")
     @classmethod
@@ -63,13 +69,6 @@ class ScenesConfig(ComponentConfig):
         least = info.data.get("min_objects", value)
         if value < least:
             raise ValueError(f"{value} is less than min_objects, which is {least}")
-        return value
-
-    @field_validator("size_range")
-    @classmethod
-    def _least_first(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"the least size comes first, but {value[0]:g} is more than {value[1]:g}")
         return value
 
     @field_validator("min_visible")
@@ -85,92 +84,145 @@ class ScenesConfig(ComponentConfig):
         """Most objects in a picture."""
         return self.max_objects
 
+    @property
+    def recipe(self) -> Recipe:
+        """What the scenes are made of."""
+        named = {
+            "shapes": self.shapes,
+            "sizes": self.sizes,
+            "textures": self.textures,
+            "ground_textures": self.ground_textures,
+        }
+        chosen: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        return replace(
+            RECIPES[self.variant],
+            ground_colors=self.ground_colors,
+            counts=(self.min_objects, self.max_objects),
+            min_visible=self.min_visible,
+            **chosen,
+        )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A picture that was made: uint8 (3, H, W), uint8 (H, W) and its metadata."""
+
+    image_CHW: Tensor
+    mask_HW: Tensor
+    attributes: Mapping[str, Any]
+
 
 class ScenesDataset:
-    """Samples of generated scenes: image uint8 (3, H, W), mask int64 (H, W), values 0 to count.
+    """Samples of generated scenes: image uint8 (3, H, W), mask (H, W), values 0 to count.
 
-    Attributes of a sample: `num_objects`, and `objects` with each one's `index` (its value
-    in the mask), `shape`, `size` (world units) and `material` (kind of pattern);
-    `ground_material`. Pictures are made when first asked for and then kept in memory, 4
-    bytes a pixel; a copy sent to a worker process starts empty.
+    Attributes of a sample are those of CLEVRTex's metadata: `num_objects`, `objects` (with
+    `index`, `shape`, `size`, `material`, `rotation`, `color`, `3d_coords`, `pixel_coords`)
+    and `ground_material`. Pictures are made when first asked for and kept where they were
+    made, 4 bytes a pixel, up to 2 GiB on a CPU and 8 GiB on a GPU; a copy sent to a worker
+    process starts empty.
+
+    An `endless` dataset takes any index from 0: those past its length are further pictures
+    of the split, for the epochs after the first. Its pictures are not kept.
     """
 
     def __init__(self, config: ScenesConfig, context: DatasetContext):
-        _check(config, context)
+        _check(context)
         self.config = config
         self.context = context
+        self.endless = config.endless and context.split == "train"
         counts = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
         self._indices = range(counts[context.split])
-        self._recipe = Recipe(
-            config.shapes, config.textures, config.ground_textures, config.size_range, config.ground_colors
-        )
-        # Masks are kept as uint8; the scenes, with their textures, are not kept: they are larger.
-        self._kept: dict[int, Sample] = {}
+        self._kept: dict[str, dict[int, _Kept]] = {}
 
     def __len__(self) -> int:
-        """Return the number of pictures in the split."""
+        """Return the number of pictures in the split; of an epoch, if it is endless."""
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`; its tensors are the caller's own."""
-        index = self._indices[index]  # raises IndexError past the end
-        if index not in self._kept:
-            self._kept[index] = self._sample(index)
-        kept = self._kept[index]
-        assert kept.mask_HW is not None
+        """Return sample `index`, its mask as int64; its tensors are the caller's own."""
+        index = self._number(index)
+        [kept] = self._pictures([index], torch.device("cpu"))
         # Copied by numpy: torch would start threads for it, which is slow where cores are busy.
-        return replace(
-            kept,
+        return Sample(
+            id=self._id(index),
             image_CHW=torch.from_numpy(kept.image_CHW.numpy().copy()),
-            mask_HW=torch.from_numpy(kept.mask_HW.numpy().astype(np.int64)),
+            mask_HW=torch.from_numpy(kept.mask_HW.numpy().astype("int64")),
+            attributes=kept.attributes,
+        )
+
+    def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
+        """Return samples as one batch on `device`, masks as uint8; new pictures are made together."""
+        numbers = [self._number(index) for index in indices]
+        pictures = self._pictures(numbers, device)
+        return RawBatch(
+            images_BCHW=torch.stack([kept.image_CHW for kept in pictures]),
+            masks_BHW=torch.stack([kept.mask_HW for kept in pictures]) if masks else None,
+            ids=tuple(map(self._id, numbers)),
+            attributes=tuple(kept.attributes for kept in pictures),
         )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pictures behind: a worker makes its own, which are the same."""
         return {**self.__dict__, "_kept": {}}
 
-    def _sample(self, index: int) -> Sample:
-        picture = self._draw(index)
-        bodies = picture.scene.bodies
-        return Sample(
-            id=f"scenes_{self.context.split}_{index:06d}",
-            image_CHW=torch.from_numpy(picture.image_HW3.transpose(2, 0, 1).copy()),
-            mask_HW=torch.from_numpy(picture.mask_HW),
-            attributes={
-                "num_objects": len(bodies),
-                "objects": [_describe(number, body) for number, body in enumerate(bodies, start=1)],
-                "ground_material": picture.scene.ground.family,
-            },
-        )
+    def _number(self, index: int) -> int:
+        # Raises IndexError past the end, if there is one.
+        return index if self.endless and index >= 0 else self._indices[index]
 
-    def _draw(self, index: int) -> Picture:
+    def _id(self, number: int) -> str:
+        return f"scenes_{self.context.split}_{number:06d}"
+
+    def _pictures(self, numbers: Sequence[int], device: torch.device) -> list[_Kept]:
+        kept = self._kept.setdefault(str(device), {})
+        missing = [number for number in dict.fromkeys(numbers) if number not in kept]
+        made = dict(zip(missing, self._make(missing, device), strict=True)) if missing else {}
+        if not self.endless:
+            rows, columns = self.context.image_size
+            room = MEMORY.get(device.type, MEMORY["cuda"]) // (4 * rows * columns) - len(kept)
+            kept.update(dict(list(made.items())[: max(room, 0)]))
+        return [made[number] if number in made else kept[number] for number in numbers]
+
+    def _make(self, numbers: Sequence[int], device: torch.device) -> list[_Kept]:
+        pictures = self._draw(numbers, device)
+        # Copies, so that no picture kept holds the memory of those made with it.
+        parts = zip(pictures.images_BHWC, pictures.masks_BHW, pictures.attributes(), strict=True)
+        return [
+            _Kept(image.permute(2, 0, 1).contiguous(), mask.clone(), facts) for image, mask, facts in parts
+        ]
+
+    def _draw(self, numbers: Sequence[int], device: torch.device) -> Pictures:
         config, context = self.config, self.context
-        seeds = np.random.SeedSequence([context.seed, SPLITS.index(context.split), index])
-        counts = (config.min_objects, config.max_objects)
-        rng = np.random.default_rng(seeds)
-        picture = draw_picture(rng, self._recipe, context.image_size, counts, config.min_visible)
-        if picture is None:
+        split = SPLITS.index(context.split)
+        try:
+            return draw_pictures(
+                config.recipe,
+                context.image_size,
+                seed=context.seed,
+                split=split,
+                indices=numbers,
+                device=device,
+            )
+        except NoSceneError as error:
             raise SlotlabError(
                 f"dataset scenes: found no scene of {config.min_objects} objects with each on "
-                f"{config.min_visible:g} of the picture (split {context.split!r}, index {index}); "
-                "lower min_objects, min_visible or size_range"
-            )
-        return picture
+                f"{config.min_visible:g} of the picture (split {context.split!r}, index {error.index}); "
+                "lower min_objects, min_visible or sizes"
+            ) from None
 
 
-def _check(config: ScenesConfig, context: DatasetContext) -> None:
+def _check(context: DatasetContext) -> None:
     if context.split not in SPLITS:
         message = f"there is no split {context.split!r}; the splits are {', '.join(SPLITS)}"
         raise ComponentError(message + suggest(context.split, SPLITS))
-
-
-def _describe(number: int, body: Body) -> dict[str, Any]:
-    return {"index": number, "shape": body.shape, "size": body.size, "material": body.texture.family}
 
 
 @hookimpl
 def slotlab_datasets() -> Iterable[Component[ScenesConfig]]:
     """Provide `scenes`."""
     yield Component(
-        name="scenes", config=ScenesConfig, build=ScenesDataset, summary="generated textured scenes"
+        name="scenes",
+        config=ScenesConfig,
+        build=ScenesDataset,
+        summary="generated textured scenes",
+        version=2,
     )

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "addtt",
+    "Dittadi et al.: 192 crop, 128 pixels, [0, 1], tested on the last tenth",
+    crop=192,
+    value_range="unit",
+    splits={"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0), "all": (0.0, 1.0)},
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `addtt`."""
-    yield protocol(
-        "addtt",
-        "Dittadi et al.: 192 crop, 128 pixels, [0, 1], tested on the last tenth",
-        crop=192,
-        value_range="unit",
-        splits={"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0), "all": (0.0, 1.0)},
-        max_labels=11,
-    )
+    yield PROTOCOL

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "boqsa-nocrop",
+    "BO-QSA: no crop, squashed to 128 pixels, PIL, [-1, 1], split by index",
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `boqsa-nocrop`."""
-    yield protocol(
-        "boqsa-nocrop",
-        "BO-QSA: no crop, squashed to 128 pixels, PIL, [-1, 1], split by index",
-        max_labels=11,
-    )
+    yield PROTOCOL

@@ -11,15 +11,17 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "clevr6",
+    "the Slot Attention paper's CLEVR: fixed crop, 128 pixels, [-1, 1], 70,000 trained on",
+    crop=(29, 64, 192, 192),
+    resize="torch",
+    splits={"train": (0, 70_000), "val": (70_000, 70_320), "test": (70_000, 70_320), "all": (0.0, 1.0)},
+    filter_first=True,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `clevr6`."""
-    yield protocol(
-        "clevr6",
-        "the Slot Attention paper's CLEVR: fixed crop, 128 pixels, [-1, 1], 70,000 trained on",
-        crop=(29, 64, 192, 192),
-        resize="torch",
-        splits={"train": (0, 70_000), "val": (70_000, 70_320), "test": (70_000, 70_320), "all": (0.0, 1.0)},
-        filter_first=True,
-    )
+    yield PROTOCOL

@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "clevrtex-official",
+    "CLEVRTex's authors: 192 crop, 128 pixels, PIL, [0, 1], split by index",
+    crop=192,
+    value_range="unit",
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `clevrtex-official`."""
-    yield protocol(
-        "clevrtex-official",
-        "CLEVRTex's authors: 192 crop, 128 pixels, PIL, [0, 1], split by index",
-        crop=192,
-        value_range="unit",
-        max_labels=11,
-    )
+    yield PROTOCOL

@@ -12,14 +12,16 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "isa",
+    "Invariant Slot Attention: 192 crop, 128 pixels, plain bilinear, [-1, 1]",
+    crop=192,
+    resize="torch",
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `isa`."""
-    yield protocol(
-        "isa",
-        "Invariant Slot Attention: 192 crop, 128 pixels, plain bilinear, [-1, 1]",
-        crop=192,
-        resize="torch",
-        max_labels=11,
-    )
+    yield PROTOCOL

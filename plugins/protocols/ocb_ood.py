@@ -11,15 +11,17 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "ocb-ood",
+    "ObjectCentricBench: largest square, 256 pixels, every split is all pictures",
+    image_size=256,
+    crop="square",
+    splits=dict.fromkeys(("train", "val", "test", "all"), (0.0, 1.0)),
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `ocb-ood`."""
-    yield protocol(
-        "ocb-ood",
-        "ObjectCentricBench: largest square, 256 pixels, every split is all pictures",
-        image_size=256,
-        crop="square",
-        splits=dict.fromkeys(("train", "val", "test", "all"), (0.0, 1.0)),
-        max_labels=11,
-    )
+    yield PROTOCOL

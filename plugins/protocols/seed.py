@@ -12,13 +12,15 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "seed",
+    "the reference report: 192 crop, 128 pixels, PIL, [-1, 1]",
+    crop=192,
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `seed`."""
-    yield protocol(
-        "seed",
-        "the reference report: 192 crop, 128 pixels, PIL, [-1, 1]",
-        crop=192,
-        max_labels=11,
-    )
+    yield PROTOCOL

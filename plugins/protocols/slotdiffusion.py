@@ -14,15 +14,17 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol(
+    "slotdiffusion",
+    "SlotDiffusion: 192 crop, 128 pixels, torch resize, [-1, 1]; filter before split",
+    crop=192,
+    resize="torch",
+    filter_first=True,
+    max_labels=11,
+)
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `slotdiffusion`."""
-    yield protocol(
-        "slotdiffusion",
-        "SlotDiffusion: 192 crop, 128 pixels, torch resize, [-1, 1]; filter before split",
-        crop=192,
-        resize="torch",
-        filter_first=True,
-        max_labels=11,
-    )
+    yield PROTOCOL

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from slotlab.framework.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
+PROTOCOL = protocol("whole", "the whole picture, no crop, in [-1, 1]; PIL; CLEVRTex's official splits")
+
 
 @hookimpl
 def slotlab_protocols() -> Iterable[Component[ProtocolConfig]]:
     """Provide `whole`."""
-    yield protocol("whole", "the whole picture, no crop, in [-1, 1]; PIL; CLEVRTex's official splits")
+    yield PROTOCOL

@@ -70,9 +70,9 @@ def test_builtins_obey_the_rules_and_document_their_settings(registry: Registry)
     [
         (
             {"name": "Bad-Name"},
-            "name 'Bad-Name' must be lower-case letters, digits and '_', starting with a letter",
+            "name 'Bad-Name' must be lower-case letters, digits, '_' and '-', starting with a letter",
         ),
-        ({"name": 3}, "name 3 must be lower-case letters, digits and '_', starting with a letter"),
+        ({"name": 3}, "name 3 must be lower-case letters, digits, '_' and '-', starting with a letter"),
         ({"config": dict}, "config must be a subclass of ComponentConfig, not <class 'dict'>"),
         ({"config": 1}, "config must be a subclass of ComponentConfig, not 1"),
         (

@@ -158,7 +158,7 @@ def test_version_of_the_hooks(plugin: Plugin) -> None:
         (
             ("@hookimpl\ndef slotlab_encoders():\n"
             "    yield Component(name='X', config=dict, build=print, summary='', version=0)\n"),
-            ("component 'X': name 'X' must be lower-case letters, digits and '_', starting with a letter; "
+            ("component 'X': name 'X' must be lower-case letters, digits, '_' and '-', starting with a letter; "
             "config must be a subclass of ComponentConfig, not <class 'dict'>; "
             "summary must be one line that says what the component is; "
             "version must be a whole number from 1, not 0"),
@@ -178,7 +178,7 @@ def test_all_of_a_file_or_nothing(plugin: Plugin) -> None:
     path = plugin("half.py", **{good: f"{good}\n    {good.replace('pixelwise', 'Bad')}"})
     assert refusal(path) == (
         f"{file_source(path)}: component 'Bad': "
-        "name 'Bad' must be lower-case letters, digits and '_', starting with a letter"
+        "name 'Bad' must be lower-case letters, digits, '_' and '-', starting with a letter"
     )
 
 

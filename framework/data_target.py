@@ -1,0 +1,94 @@
+"""What a data command is pointed at: a spec, or a folder or file whose dataset is guessed.
+
+The guess looks at names, never into pictures; whatever it gets wrong is said in a spec, or
+by `--set data.dataset.KEY=VALUE`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from slotlab.framework.data_guess import guess
+from slotlab.framework.discovery import load_registry
+from slotlab.framework.sources import WHOLE, own_splits
+from slotlab.framework.spec.errors import Mark, Problem, SpecError
+from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.merge import SHIPPED, apply_set
+from slotlab.framework.spec.messages import say
+from slotlab.framework.spec.schema import DataSpec
+from slotlab.framework.spec.tree import Tree
+from slotlab.registry import ClosedModel
+
+_SPEC_ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Data to look at, pack or measure."""
+
+    name: str
+    """The spec's name, or that of the dataset which was guessed."""
+    data: DataSpec
+    splits: tuple[str, ...]
+    """The spec's training and evaluation split; of a folder, its own splits, or `all`."""
+    seed: int
+
+
+class _DataAlone(ClosedModel):
+    """The part of a spec that a folder stands for."""
+
+    data: DataSpec
+    """What is read."""
+    seed: int = 0
+    """Seeds generated data."""
+
+
+def find_target(
+    what: str, *, protocol: str | None = None, sets: Sequence[str] = (), plugins: Sequence[Path] = ()
+) -> Target:
+    """Return what SPEC or ROOT stands for.
+
+    Args:
+        what: a spec file or `slotlab:NAME`; or a folder or file of data.
+        protocol: the name of a protocol, in place of the spec's or the guessed one.
+        sets: assignments `a.b=c`, laid over the spec or the guess.
+        plugins: single-file plugins to load.
+
+    Raises:
+        SpecError: for settings that are not valid, each with the `--set` or line it comes from.
+        SlotlabError: if it is neither a spec nor data of a known kind.
+    """
+    if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
+        chosen = () if protocol is None else (f"data.protocol={protocol}",)
+        spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins).spec
+        splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
+        return Target(spec.name, spec.data, tuple(splits), spec.seed)
+    block, usual = guess(what, sets)
+    found = _validate({"dataset": block, "protocol": protocol or usual}, what, sets, plugins)
+    own = own_splits(found.data)
+    splits_of_root = (WHOLE,) if own is None else tuple(own)
+    return Target(found.data.dataset.name, found.data, splits_of_root, found.seed)
+
+
+def _validate(data: Any, what: str, sets: Sequence[str], plugins: Sequence[Path]) -> _DataAlone:
+    tree = _tree({"data": data}, Mark(what))
+    for assignment in sets:
+        tree = apply_set(tree, assignment)
+    registry = load_registry()
+    for plugin in plugins:
+        registry.add_file(plugin)
+    try:
+        return _DataAlone.model_validate(tree.plain(), context={"registry": registry})
+    except ValidationError as error:
+        paths = [(tuple(detail["loc"]), say(detail)) for detail in error.errors()]
+        raise SpecError(Problem(tree.locate(path), path, text) for path, text in paths) from None
+
+
+def _tree(data: Any, mark: Mark) -> Tree:
+    """Write plain data as a tree, all of it at one place."""
+    if isinstance(data, dict):
+        return Tree({key: _tree(value, mark) for key, value in data.items()}, mark)
+    return Tree(data, mark)

@@ -1,0 +1,139 @@
+"""Arrays of pictures, masks and facts of objects in an HDF5 file: which are there, and do they fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.contracts import Size
+from slotlab.registry import ComponentError
+from slotlab.registry.component import suggest
+
+KNOWN = {
+    "image": ("image", "images", "imgs"),
+    "mask": ("mask", "masks", "segmentation", "segmentations"),
+    "visibility": ("visibility",),
+}
+"""Names that converters give to arrays, by what they hold."""
+_FACTS = "biufSO"
+"""Kinds of numbers and text that are taken for facts."""
+_CACHE = 1 << 24
+"""Bytes of each array's chunks that stay unpacked: neighbors are often packed together."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a file holds: the names of its arrays and what they say of N pictures and K objects."""
+
+    path: Path
+    rows: int
+    """N."""
+    size: Size
+    image: str
+    """uint8 (N, H, W, 3) or (N, H, W, 1)."""
+    mask: str
+    separate: bool
+    """Whether there is a mask for each object, (N, K, H, W) or (N, K, H, W, 1), or one of indices."""
+    visibility: str | None
+    """(N, K) or (N, K, 1)."""
+    facts: tuple[str, ...]
+    """Other arrays of shape (N, K) or (N, K, d)."""
+
+
+def open_hdf5(path: Path) -> Any:
+    """Open a file for reading.
+
+    Raises:
+        OSError: if it is not there, is no HDF5, or is cut off.
+    """
+    import h5py
+
+    return h5py.File(path, "r", rdcc_nbytes=_CACHE)
+
+
+def read_table(path: Path, names: Mapping[str, str | None]) -> Table:
+    """Find the arrays in a file: by the names given, else by those that converters use.
+
+    Raises:
+        ComponentError: if the file cannot be read, or has not the arrays that are needed.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ComponentError("reading HDF5 needs the package h5py: pip install 'slotlab[data]'") from None
+    try:
+        with open_hdf5(path) as file:
+            arrays: dict[str, Any] = {}
+            file.visititems(lambda name, item: _keep(arrays, name, item, h5py.Dataset))
+            shapes = {name: (tuple(array.shape), array.dtype) for name, array in arrays.items()}
+    except OSError as error:
+        raise ComponentError(f"{path}: {_say(error)}", field="path") from None
+    return _fit(path, shapes, {what: _choose(path, shapes, what, name) for what, name in names.items()})
+
+
+def _keep(arrays: dict[str, Any], name: str, item: Any, kind: type) -> None:
+    if isinstance(item, kind):
+        arrays[name] = item
+
+
+def _say(error: OSError) -> str:
+    text = str(error)
+    if "signature not found" in text:
+        return "it is no HDF5 file"
+    if "truncated" in text:
+        return f"it is cut off ({text[text.find('truncated') :].rstrip(')')}); convert or download it again"
+    return f"cannot be read: {error.strerror or text}"
+
+
+def _choose(path: Path, shapes: Mapping[str, Any], what: str, name: str | None) -> str | None:
+    if name is not None:
+        if name in shapes:
+            return name
+        text = f"there is no array '{name}'{suggest(name, shapes)} (arrays: {_list(shapes)})"
+        raise ComponentError(f"{path}: {text}", field=what)
+    found = next((known for known in KNOWN[what] if known in shapes), None)
+    if found is None and what != "visibility":
+        text = f"none of its arrays is called {' or '.join(KNOWN[what])}; name the right one (arrays: "
+        raise ComponentError(f"{path}: {text}{_list(shapes)})", field=what)
+    return found
+
+
+def _list(shapes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in shapes.items()) or "none"
+
+
+def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> Table:
+    image, mask, visibility = names["image"], names["mask"], names["visibility"]
+    assert image is not None
+    assert mask is not None
+
+    def refuse(what: str, wanted: str) -> ComponentError:
+        shape, dtype = shapes[names[what] or ""]
+        text = f"array '{names[what]}' is {dtype} {list(shape)}; {wanted}"
+        return ComponentError(f"{path}: {text}", field=what)
+
+    shape, dtype = shapes[image]
+    if dtype != "uint8" or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        raise refuse("image", "pictures are uint8 of shape [N, rows, columns, 3]")
+    rows, size = shape[0], (shape[1], shape[2])
+    shape, dtype = shapes[mask]
+    trimmed = shape[:-1] if len(shape) > 3 and shape[-1] == 1 else shape
+    separate = len(trimmed) == 4 and trimmed[2:] == size
+    if dtype.kind not in "biu" or 0 in shape or shape[0] != rows or not (separate or trimmed[1:] == size):
+        wanted = f"[{rows}, {size[0]}, {size[1]}] of indices or [{rows}, K, {size[0]}, {size[1]}]"
+        raise refuse("mask", f"masks are whole numbers of shape {wanted}, each with 1 at the end or not")
+    objects = trimmed[1] if separate else None
+    if visibility is not None:
+        shape, dtype = shapes[visibility]
+        fits = shape[:1] == (rows,) and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
+        if not fits or dtype.kind not in "biuf" or objects not in (None, shape[1]):
+            number = "K" if objects is None else objects
+            raise refuse("visibility", f"it is numbers of shape [{rows}, {number}]")
+        objects = shape[1]
+    used = {image, mask, visibility}
+    facts = tuple(
+        name
+        for name, (shape, dtype) in shapes.items()
+        if name not in used and len(shape) in (2, 3) and shape[:2] == (rows, objects) and dtype.kind in _FACTS
+    )
+    return Table(path, rows, size, image, mask, separate, visibility, facts)

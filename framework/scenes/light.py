@@ -1,0 +1,185 @@
+"""Light, shadow and gloss.
+
+Lambert and Blinn-Phong from a key light with soft shadows, Lambert from a fill light, and
+light from all around, dimmed where objects stand close. Metal mirrors a plain studio.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.scenes.chance import Chance
+from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.trace import Pairs, meet, near_pairs
+from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
+
+_KEY, _FILL, _POWERS, _SIDE, _TINT = range(40, 45)  # streams
+_RADIUS = 0.3
+"""Half the side of the square lamp; each sample of a pixel sees a corner of it, so that
+the four together have soft shadows."""
+_CORNERS = ((-1.0, -1.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0))
+_LIFT = 0.02
+"""How far from its surface a shadow ray starts."""
+
+
+@dataclass(frozen=True)
+class Lights:
+    """The lights of B pictures."""
+
+    key_3B: Tensor
+    """Position of the lamp."""
+    key_power_B: Tensor
+    """Brightness of a white surface that faces the lamp at the scene's middle."""
+    fill_3B: Tensor
+    """Direction toward the fill light, of length 1."""
+    fill_power_B: Tensor
+    ambient_B: Tensor
+    tint_3B: Tensor
+    """Color of the lamp: neutral to a little warm or cold."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Points to be lit, all of shape (3, R, n) or (R, n) or (R, 1)."""
+
+    points: Tensor
+    normals: Tensor
+    rays: Tensor
+    albedo: Tensor
+    gloss: Tensor
+    metal: Tensor
+    lit: Tensor
+    """1 in the lamp's light, 0 in shadow."""
+    openness: Tensor
+    """The part of the surroundings' light that comes through."""
+
+
+def draw_lights(chance: Chance) -> Lights:
+    """Draw lights: the key from one side and above, the fill from the other."""
+    side_B = 2.0 * chance.choice(_SIDE, 2) - 1
+    key = chance.uniform(_KEY, 3)
+    around_B, height_B = side_B * (15 + 85 * key[:, 0]) / 360, (42 + 26 * key[:, 1]) / 360
+    fill = chance.uniform(_FILL, 2)
+    fill_around_B, fill_height_B = -side_B * (20 + 60 * fill[:, 0]) / 360, (20 + 30 * fill[:, 1]) / 360
+    powers = chance.uniform(_POWERS, 3)
+    warm_B = 0.08 * (chance.uniform(_TINT) * 2 - 1)
+    return Lights(
+        key_3B=(8 + 3 * key[:, 2]) * _toward(around_B, height_B),
+        key_power_B=0.85 + 0.4 * powers[:, 0],
+        fill_3B=_toward(fill_around_B, fill_height_B),
+        fill_power_B=0.12 + 0.14 * powers[:, 1],
+        ambient_B=0.2 + 0.12 * powers[:, 2],
+        tint_3B=torch.stack([1 + warm_B, torch.ones_like(warm_B), 1 - warm_B]),
+    )
+
+
+def shine(lights: Lights, picture_R: Tensor, surface: Surface) -> Tensor:
+    """Return the light that surfaces send to the camera, linear RGB of shape (3, R, n)."""
+
+    def own(values: Tensor) -> Tensor:
+        return values.index_select(-1, picture_R)[..., None]
+
+    key_3R1 = own(lights.key_3B)
+    to_key = key_3R1 - surface.points
+    squared = dot(to_key, to_key)
+    to_key = to_key / squared.sqrt()
+    facing = dot(surface.normals, to_key).clamp(min=0)
+    # Light of a lamp falls off with the square of the distance; 1 at the scene's middle.
+    power = own(lights.key_power_B) * dot(key_3R1, key_3R1) / squared * surface.lit
+    fill = own(lights.fill_power_B) * (0.5 + 0.5 * dot(surface.normals, own(lights.fill_3B)))
+    around = (own(lights.ambient_B) * (0.65 + 0.35 * surface.normals[2]) + fill) * surface.openness
+    halfway = normalize(to_key - surface.rays)
+    glint = dot(surface.normals, halfway).clamp(min=0)
+    for _ in range(5):  # to the power of 32
+        glint = glint * glint
+    dull = 1 - 0.75 * surface.metal
+    light = surface.albedo * (power * facing * own(lights.tint_3B) + around) * dull
+    light = light + surface.gloss * (1 - surface.metal) * (power * glint)
+    if surface.metal.any():
+        light = light + surface.metal * (0.25 + 0.75 * surface.albedo) * _studio(surface, power, glint)
+    return light
+
+
+def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor) -> Tensor:
+    """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N)."""
+    center_3BN = points_3BSN[:, :, 0]
+    aside_3BN, across_3BN = (points_3BSN[:, :, sample] - center_3BN for sample in (3, 1))
+    slack_BN = (dot(aside_3BN, aside_3BN) + dot(across_3BN, across_3BN)).sqrt()
+    from_key_3BN = normalize(center_3BN - lights.key_3B[..., None])
+    pairs = near_pairs(layout, lights.key_3B, from_key_3BN, slack_BN.amax(1) + 2 * _RADIUS)
+    points_3QS = pairs.pick(points_3BSN)
+    to_key_3QS = _to_corners(lights.key_3B.index_select(1, pairs.picture_Q), points_3QS)
+    dark_QS = torch.isfinite(meet(layout, pairs, points_3QS, to_key_3QS))
+    lit_BSN = torch.ones_like(points_3BSN[0])
+    lit_BSN.view(-1).index_fill_(0, pairs.samples(*points_3BSN.shape[2:])[dark_QS], 0.0)
+    return lit_BSN
+
+
+def object_shadow(
+    layout: Layout, lights: Lights, pairs: Pairs, points_3QS: Tensor, normals_3QS: Tensor
+) -> Tensor:
+    """Return 1 where the lamp shines on points of objects and 0 in shadow, (Q, S)."""
+    start_3QS = points_3QS + _LIFT * normals_3QS
+    key_3Q = lights.key_3B.index_select(1, pairs.picture_Q)
+    to_key_3QS = _to_corners(key_3Q, start_3QS)
+    faces_Q = (dot(normals_3QS, to_key_3QS) > 0).any(1)
+    from_key_3Q = normalize(start_3QS[..., 0] - key_3Q)
+    aside_3QS = start_3QS - start_3QS[..., :1]
+    slack_Q = dot(aside_3QS, aside_3QS).amax(1).sqrt() + 2 * _RADIUS
+    flags = []
+    for number in range(layout.shape_BK.shape[1]):
+        to_center_3Q = (layout.centers_3BK[..., number] - lights.key_3B).index_select(1, pairs.picture_Q)
+        reach_Q = layout.bound_BK[:, number].index_select(0, pairs.picture_Q) + slack_Q
+        along_Q = dot(to_center_3Q, from_key_3Q)
+        beside_Q = dot(to_center_3Q, to_center_3Q) - along_Q * along_Q
+        present_Q = layout.present_BK[:, number].index_select(0, pairs.picture_Q)
+        flags.append((beside_Q < reach_Q * reach_Q) & faces_Q & present_Q)
+    object_M, row_M = torch.stack(flags).nonzero().unbind(1)
+    near = Pairs(pairs.picture_Q.index_select(0, row_M), object_M, row_M)
+    hit_MS = meet(layout, near, start_3QS.index_select(1, row_M), to_key_3QS.index_select(1, row_M))
+    lit_QS = torch.ones_like(points_3QS[0])
+    steps_S = torch.arange(lit_QS.shape[1], device=lit_QS.device)
+    index_MS = row_M[:, None] * lit_QS.shape[1] + steps_S
+    lit_QS.view(-1).index_fill_(0, index_MS[torch.isfinite(hit_MS)], 0.0)
+    return lit_QS
+
+
+def ground_openness(layout: Layout, points_3BN: Tensor) -> Tensor:
+    """Return the part of the sky that points of the ground see past the objects, (B, N).
+
+    Each object is taken for a ball (Quilez, "sphere ambient occlusion").
+    """
+    open_BN = torch.ones_like(points_3BN[0])
+    for number in range(layout.shape_BK.shape[1]):
+        center_3B1 = layout.centers_3BK[:, :, number, None]
+        away = points_3BN - center_3B1
+        squared = dot(away, away)
+        radius = layout.size_BK[:, number, None]
+        strength = center_3B1[2] * radius * radius * layout.present_BK[:, number, None]
+        open_BN = open_BN * (1 - (strength / (squared * squared.sqrt())).clamp(max=0.8))
+    return open_BN
+
+
+def _studio(surface: Surface, power: Tensor, glint: Tensor) -> Tensor:
+    # What metal mirrors: the ground below, a bright band above the horizon, and the lamp.
+    inward = dot(surface.rays, surface.normals)
+    up = surface.rays[2] - 2 * inward * surface.normals[2]
+    band = (1 - (up - 0.45).abs() * 2.2).clamp(min=0)
+    sky = 0.22 + 0.9 * band * band + 0.35 * up.clamp(min=0)
+    ground = 0.18 + 0.12 * (1 + up).clamp(0, 1)
+    above = (up * 8 + 0.5).clamp(0, 1)
+    return (ground + above * (sky - ground)) * surface.openness + 1.5 * power * glint
+
+
+def _to_corners(key_3Q: Tensor, points_3QS: Tensor) -> Tensor:
+    # Unit vectors to the corner of the lamp that each of a pixel's samples sees.
+    x_S, y_S = _RADIUS * torch.tensor(_CORNERS, device=points_3QS.device).T
+    corners_3S = torch.stack([x_S, y_S, torch.zeros_like(x_S)])
+    return normalize(key_3Q[..., None] + corners_3S[:, None] - points_3QS)
+
+
+def _toward(around: Tensor, height: Tensor) -> Tensor:
+    # Angle 0 is on the camera's side of the scene, which is at negative y.
+    flat = cosine(height)
+    return torch.stack([sine(around) * flat, -cosine(around) * flat, sine(height)])

@@ -1,0 +1,124 @@
+"""The color and the relief of surfaces: materials, noise and patterns brought together.
+
+Axes: R rows (the grounds of pictures, or pixels of objects) of n points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.scenes.families import FAMILIES
+from slotlab.framework.scenes.materials import VALUES, Materials
+from slotlab.framework.scenes.noise import noise_on
+from slotlab.framework.scenes.patterns import PATTERNS, Pattern, Spot
+from slotlab.framework.scenes.vectors import by_kind, cross, dot, normalize
+
+_FINE = 6.1
+"""How much finer the second look at the noise is; no whole number, or the two would repeat together."""
+_STEEPEST = 1.2
+"""Slope that the relief nears but does not pass."""
+
+
+@dataclass(frozen=True)
+class Paint:
+    """What the points of surfaces look like."""
+
+    albedo_3Rn: Tensor
+    """Linear RGB in [0, 1]."""
+    height_Rn: Tensor
+    """Of the relief, in world units."""
+
+
+def paint_ground(materials: Materials, points_3Bn: Tensor, spacing_Bn: Tensor) -> Paint:
+    """Paint points of the ground of every picture; `spacing_Bn` is how far samples are apart."""
+    rows_B = torch.arange(len(spacing_Bn), device=spacing_Bn.device) * materials.family_BT.shape[1]
+    frame, shift = materials.frame_33BT[..., 0], materials.shift_3BT[..., 0]
+    x, y = (
+        frame[row, 0, :, None] * points_3Bn[0] + frame[row, 1, :, None] * points_3Bn[1] + shift[row, :, None]
+        for row in range(2)
+    )
+    noise = noise_on(spacing_Bn.device)
+    fields = noise.on_plane(x, y)
+    fine = noise.on_plane(_FINE * x, _FINE * y, 2)
+    return _paint(materials, rows_B, (x, y, shift[2, :, None]), fields, fine, spacing_Bn)
+
+
+def paint_objects(materials: Materials, rows_R: Tensor, points_3Rn: Tensor, spacing_Rn: Tensor) -> Paint:
+    """Paint points of objects, relative to the object's center.
+
+    `rows_R` is picture * T + surface of each row.
+    """
+    frame = materials.frame_33BT.flatten(2).index_select(2, rows_R)[..., None]
+    shift = materials.shift_3BT.flatten(1).index_select(1, rows_R)[..., None]
+    axes = [dot(frame[row], points_3Rn) + shift[row] for row in range(3)]
+    places_3Rn = torch.stack(axes)
+    noise = noise_on(spacing_Rn.device)
+    flat_31M = places_3Rn.reshape(3, 1, -1)
+    fields = noise.in_cube(flat_31M).reshape(-1, *spacing_Rn.shape)
+    fine = noise.in_cube(_FINE * flat_31M, 2).reshape(-1, *spacing_Rn.shape)
+    return _paint(materials, rows_R, (axes[0], axes[1], axes[2]), fields, fine, spacing_Rn)
+
+
+def relief(paint: Paint, points_3R4n: Tensor, normals_3R4n: Tensor, valid_Rn: Tensor | None) -> Tensor:
+    """Return normals bent by the relief, from the differences between a pixel's four samples.
+
+    Blinn 1978, "Simulation of wrinkled surfaces", with the surface's own differences in the
+    picture for its tangents (Mikkelsen 2010, "Bump mapping unparametrized surfaces").
+    Pixels that are not `valid_Rn` keep their normals.
+    """
+    heights_R4n = paint.height_Rn.view(normals_3R4n.shape[1:])
+    right, down = _differences(heights_R4n)
+    right_3Rn, down_3Rn = _differences(points_3R4n)
+    normal_3Rn = normals_3R4n[:, :, 0]
+    first_3Rn, second_3Rn = cross(down_3Rn, normal_3Rn), cross(normal_3Rn, right_3Rn)
+    volume_Rn = dot(right_3Rn, first_3Rn)
+    safe_Rn = volume_Rn + 1e-12 * volume_Rn.sign()
+    safe_Rn = safe_Rn + (volume_Rn == 0) * 1e-12
+    slope_3Rn = (right * first_3Rn + down * second_3Rn) / safe_Rn
+    steep_Rn = dot(slope_3Rn, slope_3Rn).sqrt()
+    slope_3Rn = slope_3Rn / (1 + steep_Rn * (1 / _STEEPEST))
+    if valid_Rn is not None:
+        slope_3Rn = torch.where(valid_Rn, slope_3Rn, 0.0)
+    return normalize(normals_3R4n - slope_3Rn[:, :, None])
+
+
+def _paint(
+    materials: Materials,
+    rows_R: Tensor,
+    places: tuple[Tensor, Tensor, Tensor],
+    fields_5Rn: Tensor,
+    fine_2Rn: Tensor,
+    spacing_Rn: Tensor,
+) -> Paint:
+    def row(values_BT: Tensor) -> Tensor:
+        return values_BT.flatten().index_select(0, rows_R)[:, None]
+
+    # Noise finer than the samples would flicker: it fades to its mean.
+    detail_Rn = (1.5 - (1.1 * _FINE) * row(materials.repeats_BT) * spacing_Rn).clamp(0, 1)
+    fine_2Rn = 0.5 + detail_Rn * (fine_2Rn - 0.5)
+    traits = (row(trait_BT) for trait_BT in materials.traits_3BT)
+    kinds_R = row(materials.family_BT)[:, 0]
+    functions = [_stacked(PATTERNS[family]) for family in FAMILIES]
+    value_Rn, height_Rn = by_kind(kinds_R, functions, *places, *fields_5Rn, *fine_2Rn, *traits)
+    step_Rn = (value_Rn.clamp(0, 1) * (VALUES - 0.01)).int()
+    index = (step_Rn + (rows_R * VALUES).int()[:, None]).flatten()
+    albedo = [ramp.flatten().index_select(0, index).view_as(value_Rn) for ramp in materials.ramp_3BTV]
+    grain_R1 = row(materials.grain_BT)
+    shade_Rn = 1 + grain_R1 * ((fine_2Rn[1] - 0.5) * 1.6 + (fields_5Rn[1] - 0.5) * 0.9)
+    albedo_3Rn = (torch.stack(albedo) * shade_Rn).clamp(0, 1)
+    return Paint(albedo_3Rn, height_Rn * row(materials.bump_BT))
+
+
+def _stacked(pattern: Pattern) -> Callable[..., Tensor]:
+    def both(*values: Tensor) -> Tensor:
+        return torch.stack(pattern(Spot(*values)))
+
+    return both
+
+
+def _differences(values_R4n: Tensor) -> tuple[Tensor, Tensor]:
+    # Along the row and down the column of a pixel's four samples, the mean of both pairs.
+    a, b, c, d = values_R4n.unbind(-2)
+    return 0.5 * ((b - a) + (d - c)), 0.5 * ((c - a) + (d - b))

@@ -1,0 +1,63 @@
+"""What scenes are made of, and the variants named as those of CLEVRTex.
+
+Karazija et al. 2021, "ClevrTex: A Texture-Rich Benchmark for Unsupervised Multi-Object
+Segmentation", section 3: sizes, counts and what the variants change.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.shapes import Shape
+
+GroundColors = Literal["any", "gray"]
+View = Literal["crop", "full"]
+"""`crop` shows what CLEVRTex shows after its crop to 192 pixels, `full` the uncropped picture."""
+Variant = Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+ORDINARY: tuple[Family, ...] = (
+    "plain", "checker", "stripes", "dots", "marble", "wood", "speckle", "tiles", "bricks", "clouds",
+    "cells", "cracks", "waves", "rust", "granite", "scales",
+)  # fmt: skip
+HELD_OUT: tuple[Family, ...] = ("zigzag", "weave", "lava", "terrazzo", "leopard")
+PATTERNED: tuple[Family, ...] = ORDINARY[1:]
+
+MIN_VISIBLE = 200 / (320 * 240)
+"""CLEVRTex's: every object shows on 200 pixels of the uncropped picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What scenes are made of. Shapes, sizes and textures in a tuple are alike likely."""
+
+    shapes: tuple[Shape, ...] = ("cube", "sphere", "cylinder", "blob")
+    sizes: tuple[float, ...] = (0.4, 0.6, 0.9)
+    """A sphere's radius, in world units; the crop is about 6 wide."""
+    textures: tuple[Family, ...] = PATTERNED
+    ground_textures: tuple[Family, ...] = PATTERNED
+    ground_colors: GroundColors = "any"
+    same_texture: bool = False
+    """One texture, with its colors and all, for the ground and every object."""
+    shiny: float = 0.15
+    """The part of the objects that shine as metal does."""
+    counts: tuple[int, int] = (3, 10)
+    """Fewest and most objects; all numbers between are alike likely."""
+    min_visible: float = MIN_VISIBLE
+    """Every object shows on this part of the picture's pixels."""
+    view: View = "crop"
+
+
+RECIPES: dict[Variant, Recipe] = {
+    "full": Recipe(),
+    "outd": Recipe(
+        shapes=("cone", "icosahedron", "torus", "capsule"),
+        sizes=(0.6, 0.8, 1.0),
+        textures=HELD_OUT,
+        ground_textures=HELD_OUT,
+    ),
+    "camo": Recipe(same_texture=True, shiny=0.0),
+    "pbg": Recipe(ground_textures=("plain",)),
+    "vbg": Recipe(textures=("plain",), shiny=0.5),
+    "grassbg": Recipe(ground_textures=("grass",)),
+}

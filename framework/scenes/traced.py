@@ -1,0 +1,138 @@
+"""Solids found by sphere tracing: a torus, and a blob of balls that melt into each other.
+
+Hart 1996, "Sphere tracing": a ray may always go on by its distance to the surface. The
+balls are joined by Quilez' polynomial smooth minimum ("smooth minimum", 2013), which is
+never less than the distance to the balls, each larger by a quarter of the softness. So a
+trace of the blob begins where the ray enters the first of the larger balls, and few steps
+are enough.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.scenes.vectors import cosine, normalize, sine
+
+TORUS = 0.7
+TORUS_TUBE = 0.3
+BLOB_LOW = -0.85
+"""Where the blob's lowest point is."""
+_SOFT = 0.24
+_GROWN = 0.75 * _SOFT
+"""How much three smooth minima can add to a ball, at most."""
+_STEPS = {"torus": 32, "blob": 8}
+_CLOSE = 2e-3
+"""A ray that ends so close to the surface has met it."""
+_PROBE = 2e-3
+_NEAR = 1e-2
+"""Hits closer than this are the surface that the ray starts from."""
+_FLATTEST = {"torus": 1.0, "blob": 0.3}
+"""Slope below which the secant is not trusted; 1 for a step by the distance itself."""
+_TINY = 1e-9
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def draw_balls(uniform_BK12: Tensor) -> Tensor:
+    """Return the balls of blobs, (16, B, K): x, y, z and radius of a body and three lobes."""
+    lobes = uniform_BK12.reshape(*uniform_BK12.shape[:2], 3, 4).unbind(2)
+    body = torch.zeros_like(uniform_BK12[..., 0])
+    rows = [body, body, body + (BLOB_LOW + 0.6), body + 0.6]
+    for number, lobe in enumerate(lobes):
+        around = (number + 0.6 * lobe[..., 0]) / 3
+        reach = 0.4 + 0.15 * lobe[..., 1]
+        rows += [reach * cosine(around), reach * sine(around)]
+        rows += [0.75 * lobe[..., 2] - 0.2, 0.26 + 0.14 * lobe[..., 3]]
+    return torch.stack(rows)
+
+
+def ball_bound(balls_16BK: Tensor) -> Tensor:
+    """Return the radius of the sphere around the origin that holds each blob."""
+    x, y, z, radius = (balls_16BK[row::4] for row in range(4))
+    return ((x * x + y * y + z * z).sqrt() + radius).amax(0) + 0.25 * _SOFT
+
+
+def torus_distance(points_3Rn: Tensor, balls_16Rn: Tensor) -> Tensor:
+    """Return the distance to a torus that lies on its side, negative inside."""
+    x, y, z = points_3Rn
+    ring = (x * x + y * y).sqrt() - TORUS
+    distance_Rn: Tensor = (ring * ring + z * z).sqrt() - TORUS_TUBE
+    return distance_Rn
+
+
+def blob_distance(points_3Rn: Tensor, balls_16Rn: Tensor) -> Tensor:
+    """Return a lower bound of the distance to the melted balls, negative inside."""
+    x_4Rn, y_4Rn, z_4Rn = (points_3Rn[axis] - balls_16Rn[axis::4] for axis in range(3))
+    away_4Rn = (x_4Rn * x_4Rn + y_4Rn * y_4Rn + z_4Rn * z_4Rn).sqrt() - balls_16Rn[3::4]
+    total, *others = away_4Rn.unbind(0)
+    for other in others:
+        overlap = (_SOFT - (total - other).abs()).clamp(min=0)
+        total = torch.minimum(total, other) - overlap * overlap * (0.25 / _SOFT)
+    return total
+
+
+def balls_of(balls_16M: Tensor, body_R1: Tensor) -> Tensor:
+    """Return the balls of the blob that each row is of, (16, R, 1)."""
+    return balls_16M.index_select(1, body_R1[:, 0])[..., None]
+
+
+def meet_torus(balls_16M: Tensor, origin_3Rn: Tensor, ray_3Rn: Tensor, body_R1: Tensor) -> Tensor:
+    """Return how far along each ray the torus begins; inf for a miss."""
+    start = _enter_ball(origin_3Rn, ray_3Rn, TORUS + TORUS_TUBE)
+    return _trace(torus_distance, origin_3Rn, ray_3Rn, balls_16M, start, "torus")
+
+
+def meet_blob(balls_16M: Tensor, origin_3Rn: Tensor, ray_3Rn: Tensor, body_R1: Tensor) -> Tensor:
+    """Return how far along each ray the blob begins; inf for a miss."""
+    balls_16Rn = balls_of(balls_16M, body_R1)
+    starts = [
+        _enter_ball(origin_3Rn - balls_16Rn[ball : ball + 3], ray_3Rn, balls_16Rn[ball + 3] + _GROWN)
+        for ball in range(0, 16, 4)
+    ]
+    start_Rn = torch.stack(starts).amin(0)
+    # Only rays that reach a ball are traced, a third of those that come here.
+    rows_R = torch.isfinite(start_Rn).any(1).nonzero()[:, 0]
+    origin, ray, balls = (values.index_select(1, rows_R) for values in (origin_3Rn, ray_3Rn, balls_16Rn))
+    hit = _trace(blob_distance, origin, ray, balls, start_Rn.index_select(0, rows_R), "blob")
+    return torch.full_like(start_Rn, float("inf")).index_copy_(0, rows_R, hit)
+
+
+def normal_of(distance: Distance, points_3Rn: Tensor, balls_16Rn: Tensor) -> Tensor:
+    """Return the direction in which `distance` grows, of length 1, by central differences."""
+    parts = []
+    for axis in range(3):
+        step_3Rn = torch.zeros_like(points_3Rn)
+        step_3Rn[axis] = _PROBE
+        ahead = distance(points_3Rn + step_3Rn, balls_16Rn)
+        parts.append(ahead - distance(points_3Rn - step_3Rn, balls_16Rn))
+    return normalize(torch.stack(parts) * (1 / _PROBE))
+
+
+def _enter_ball(origin_3Rn: Tensor, ray_3Rn: Tensor, radius: Tensor | float) -> Tensor:
+    # How far ahead a ball around the origin begins, 0 inside it; inf for a miss.
+    (x, y, z), (dx, dy, dz) = origin_3Rn, ray_3Rn
+    b = x * dx + y * dy + z * dz
+    inside = b * b - (x * x + y * y + z * z - radius * radius)
+    root = inside.clamp(min=0).sqrt()
+    missed = (inside <= 0) | (root < b)
+    enter: Tensor = (-b - root).clamp(min=0).masked_fill(missed, float("inf"))
+    return enter
+
+
+def _trace(
+    distance: Distance, origin_3Rn: Tensor, ray_3Rn: Tensor, balls_16Rn: Tensor, start: Tensor, solid: str
+) -> Tensor:
+    # Along a ray the distance to a ball is convex: a line through the last two steps meets zero
+    # before the surface, so that the secant is as safe as the distance itself, and far faster.
+    # Not so for a torus, which is hollow.
+    missed = torch.isinf(start)
+    reached = start.masked_fill(missed, 0.0).clamp(min=_NEAR)
+    gap = distance(origin_3Rn + reached * ray_3Rn, balls_16Rn)
+    step = gap
+    for _ in range(_STEPS[solid]):
+        reached = reached + step
+        before, gap = gap, distance(origin_3Rn + reached * ray_3Rn, balls_16Rn)
+        slope = (before - gap) / (step + _TINY)
+        step = gap / slope.clamp(_FLATTEST[solid], 1.0)
+    return reached.masked_fill(missed | (gap > _CLOSE) | (reached <= _NEAR), float("inf"))

@@ -1,0 +1,166 @@
+"""CLEVRTex as flat folders of numbered pictures and folders of RGB masks, train and val apart.
+
+    <root>/train/images/000000.png   <root>/train/masks/000000.png   <root>/val/images/...
+
+Source: the copy of the data behind H. Goyal, "COL775: Slot Attention" (2024). Its masks show the
+objects in CLEVRTex's palette, by which each gets the index it has in the official files.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slotlab.framework.clevrtex_scene import MOST_OBJECTS, PALETTE
+from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.files import color_codes, decode, fingerprint_paths, rgb
+from slotlab.framework.paths import SpecPath
+from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
+from slotlab.registry.component import suggest
+
+_NUMBER = re.compile(r"([0-9]+)[^0-9]*\.png", re.IGNORECASE)
+_CODES = color_codes(np.array([PALETTE], np.uint8))[0]
+_ORDER = np.argsort(_CODES)
+
+
+class CLEVRTexFlatConfig(ComponentConfig):
+    """Settings of the flat layout."""
+
+    root: SpecPath
+    """The folder that holds the four folders."""
+    train_images: str = "train/images"
+    """Where the training pictures are, under `root`."""
+    train_masks: str = "train/masks"
+    """Where their masks are; each has its picture's number in its name."""
+    val_images: str = "val/images"
+    """Where the validation pictures are."""
+    val_masks: str = "val/masks"
+    """Where their masks are."""
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "val")
+
+    @property
+    def object_limit(self) -> int:
+        """Most objects in a scene."""
+        return MOST_OBJECTS
+
+
+class CLEVRTexFlatDataset:
+    """Pictures of a split by number: image uint8 (3, H, W), mask uint8 (H, W), 0 for the ground."""
+
+    problems: Sequence[DataProblem]
+    """Pictures and masks that are left out: one without the other, or two with one number."""
+
+    def __init__(self, config: CLEVRTexFlatConfig, context: DatasetContext):
+        if context.split not in config.splits:
+            message = f"there is no split {context.split!r}; the splits are {', '.join(config.splits)}"
+            raise ComponentError(message + suggest(context.split, config.splits))
+        self.config = config
+        self.split = context.split
+        fields = (f"{context.split}_images", f"{context.split}_masks")
+        problems: list[DataProblem] = []
+        images, masks = (_numbered(config, field, problems) for field in fields)
+        for number, paths in (images | masks).items():
+            if number not in masks or number not in images:
+                other, field = ("mask", fields[1]) if number not in masks else ("picture", fields[0])
+                folder = config.root / getattr(config, field)
+                problems.append(
+                    DataProblem(str(paths[0]), f"there is no {other} of number {number} in {folder}")
+                )
+        self._files = [
+            (number, images[number][0], masks[number][0])
+            for number in sorted(images.keys() & masks.keys())
+            if len(images[number]) == len(masks[number]) == 1
+        ]
+        self.problems = sorted(problems)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`, read from disk; raises DataError for a broken file."""
+        number, path, _ = self._files[index]
+        return Sample(
+            id=f"clevrtex_{self.split}_{number:06d}",
+            image_CHW=torch.from_numpy(rgb(decode(path, str(path)), str(path))),
+            mask_HW=self.mask(index),
+            path=str(path),
+        )
+
+    def mask(self, index: int) -> Tensor:
+        """Return the mask of sample `index`, uint8 (H, W); raises DataError for a broken file."""
+        path = str(self._files[index][2])
+        return torch.from_numpy(object_indices(rgb(decode(Path(path), path), path).transpose(1, 2, 0), path))
+
+    def fingerprint(self) -> str:
+        """Return the state of all pictures and masks."""
+        return fingerprint_paths((path for files in self._files for path in files[1:]), self.config.root)
+
+
+def object_indices(mask_HW3: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Return the objects' indices, uint8 (H, W), from their colors in CLEVRTex's palette.
+
+    Raises:
+        DataError: for a color that is not in the palette.
+    """
+    codes_HW = color_codes(mask_HW3)
+    places_HW = np.searchsorted(_CODES[_ORDER], codes_HW).clip(max=len(PALETTE) - 1)
+    indices_HW: NDArray[np.uint8] = _ORDER[places_HW].astype(np.uint8)
+    strange_HW = _CODES[indices_HW] != codes_HW
+    if strange_HW.any():
+        row, column = np.argwhere(strange_HW)[0]
+        color = tuple(mask_HW3[row, column].tolist())
+        nearest = min(PALETTE, key=lambda known: sum((a - b) ** 2 for a, b in zip(color, known, strict=True)))
+        raise DataError(
+            DataProblem(
+                name,
+                f"color {color} in row {row}, column {column} ({strange_HW.sum()} pixels are like that) is "
+                f"none of CLEVRTex's masks; the nearest is {nearest}, object {PALETTE.index(nearest)}; "
+                "masks must be kept without loss, resized by nearest if at all",
+            )
+        )
+    return indices_HW
+
+
+def _numbered(config: CLEVRTexFlatConfig, field: str, problems: list[DataProblem]) -> dict[int, list[Path]]:
+    """Return the PNGs of a folder by the last number in their name; add to the problems."""
+    folder = config.root / getattr(config, field)
+    if not folder.is_dir():
+        hint = f"name it by --set data.dataset.{field}=FOLDER, or the one above it by data.dataset.root"
+        raise ComponentError(
+            f"there is no folder {folder}; {hint}", field=field if config.root.is_dir() else "root"
+        )
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() != ".png":
+            continue
+        match = _NUMBER.search(path.name)
+        if match is None:
+            problems.append(
+                DataProblem(str(path), "its name has no number, by which pictures and masks are matched")
+            )
+            continue
+        paths = found.setdefault(int(match[1]), [])
+        if paths:
+            problems.append(DataProblem(str(path), f"it has the number {int(match[1])}, as {paths[0]} has"))
+        paths.append(path)
+    if not found:
+        raise ComponentError(f"no numbered PNGs in {folder}", field=field)
+    return found
+
+
+@hookimpl
+def slotlab_datasets() -> Iterable[Component[CLEVRTexFlatConfig]]:
+    """Provide `clevrtex_flat`."""
+    yield Component(
+        name="clevrtex_flat",
+        config=CLEVRTexFlatConfig,
+        build=CLEVRTexFlatDataset,
+        summary="CLEVRTex as flat folders of numbered pictures and RGB masks",
+    )
