@@ -59,7 +59,7 @@ def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
 def _strips(part: Part, rows: int) -> list[Image.Image]:
     """Return a line with the part's name, and rows of pictures."""
     picks = spread(part.readable, rows * COLUMNS)
-    tiles = [_tile(part.items.look(position)) for position in picks]
+    tiles = [_tile(look) for look in part.items.look(picks)]
     broken = part.summary["broken"]
     title = f"{part.name}: {part.summary['images']} pictures" + (f", {broken} broken" if broken else "")
     legend = f"objects by {' / '.join(COUNTINGS)}"

@@ -5,15 +5,16 @@ Sums are of whole numbers, so that results do not depend on the order or the num
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Generator
 from torch.utils.data import DataLoader
 
-from slotlab.framework.contracts import DataError, DataProblem, Sample
+from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, RawBatch, Sample
 from slotlab.framework.preparation import Counting, count_labels
 from slotlab.framework.sources import Source
 from slotlab.framework.spec.schema import FilterSpec
@@ -40,11 +41,8 @@ class Look(NamedTuple):
 class Items(Protocol):
     """Pictures to look at."""
 
-    def __len__(self) -> int:
-        """Return how many."""
-
-    def look(self, index: int) -> Look:
-        """Read picture `index`; raises DataError if it cannot be."""
+    def look(self, indices: Sequence[int]) -> list[Look]:
+        """Read some pictures; raises DataError if one of them cannot be."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,23 @@ class FileItems:
 
     source: Source
 
-    def __len__(self) -> int:
-        """Return how many."""
-        return len(self.source)
+    def look(self, indices: Sequence[int]) -> list[Look]:
+        """Read some pictures; raises DataError if one of them cannot be."""
+        dataset = self.source.dataset
+        if self.source.preparation is None and isinstance(dataset, BatchedDataset):
+            return list(map(self._prepare, _apart(dataset.batch(indices, torch.device("cpu")))))
+        return [self._prepare(dataset[index]) for index in indices]
 
-    def look(self, index: int) -> Look:
-        """Read picture `index`; raises DataError if it cannot be."""
-        raw = self.source.dataset[index]
+    def _prepare(self, raw: Sample) -> Look:
         prepared = replace(self.source, dataset=[raw]).item(0)
         return Look(prepared.sample, prepared.counts, (raw.image_CHW.shape[2], raw.image_CHW.shape[1]))
+
+
+def _apart(batch: RawBatch) -> Iterator[Sample]:
+    for place, name in enumerate(batch.ids):
+        mask_HW = None if batch.masks_BHW is None else batch.masks_BHW[place]
+        image_CHW, facts = batch.images_BCHW[place], batch.attributes[place]
+        yield Sample(id=name, image_CHW=image_CHW, mask_HW=mask_HW, attributes=facts)
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,13 @@ class StoreItems:
 
     store: Store
 
-    def __len__(self) -> int:
-        """Return how many."""
-        return len(self.store)
+    def look(self, indices: Sequence[int]) -> list[Look]:
+        """Read some pictures; raises DataError if one of them could not be packed."""
+        return [Look(self.store[index], self._counts(index), None) for index in indices]
 
-    def look(self, index: int) -> Look:
-        """Read picture `index`; raises DataError if it could not be packed."""
-        known: dict[str, int] = {counting: int(self.store.counts(counting)[index]) for counting in COUNTINGS}
-        counts = {counting: number if number >= 0 else None for counting, number in known.items()}
-        return Look(self.store[index], counts, None)
+    def _counts(self, index: int) -> dict[str, int | None]:
+        known = {str(counting): int(self.store.counts(counting)[index]) for counting in COUNTINGS}
+        return {counting: number if number >= 0 else None for counting, number in known.items()}
 
 
 class Measured(NamedTuple):
@@ -98,17 +102,18 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class _Measuring:
-    """A dataset, in torch's sense, of what is measured; broken pictures give their problems."""
+    """A dataset, in torch's sense, of groups of pictures; broken ones give their problems."""
 
     items: Items
 
-    def __getitem__(self, index: int) -> Measured | tuple[DataProblem, ...]:
+    def __getitem__(self, group: Sequence[int]) -> list[Measured | tuple[DataProblem, ...]]:
         try:
-            return measure(self.items.look(index))
-        except DataError as error:
-            return tuple(error.problems)
-        except Exception as error:  # a dataset's own mistake is to be found, not to end the search
-            return (DataProblem(f"picture {index}", f"cannot be read: {describe(error)}"),)
+            return [measure(look) for look in self.items.look(group)]
+        except Exception as error:  # also a dataset's own mistake is to be found, not to end the search
+            if len(group) > 1:
+                return [found for index in group for found in self[[index]]]
+            unknown = DataProblem(f"picture {group[0]}", f"cannot be read: {describe(error)}")
+            return [tuple(error.problems) if isinstance(error, DataError) else (unknown,)]
 
 
 def measure(look: Look) -> Measured:
@@ -135,7 +140,8 @@ def read_all(items: Items, positions: Sequence[int], workers: int, report: Repor
     """Measure the pictures at `positions`, in that order; at most a few are in memory at a time."""
     loader: DataLoader[Any] = DataLoader(
         _Measuring(items),  # type: ignore[arg-type]
-        batch_sampler=[list(positions[start : start + _GROUP]) for start in range(0, len(positions), _GROUP)],
+        batch_size=None,
+        sampler=[list(positions[start : start + _GROUP]) for start in range(0, len(positions), _GROUP)],
         num_workers=min(workers, len(positions) // _GROUP),
         collate_fn=list,
         generator=Generator(),

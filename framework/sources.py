@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext
+from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import canonical
@@ -45,7 +45,14 @@ class Source:
         Raises:
             DataError: for a file that is broken or does not fit the protocol.
         """
-        sample = self.dataset[index]
+        return self.prepare(self.dataset[index])
+
+    def prepare(self, sample: Sample) -> PreparedSample:
+        """Return a sample of the dataset as the model sees it.
+
+        Raises:
+            DataError: if it does not fit the protocol.
+        """
         if self.preparation is not None:
             return self.preparation(sample)
         seen = None if sample.mask_HW is None else count_labels(sample.mask_HW)

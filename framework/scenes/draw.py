@@ -25,9 +25,9 @@ from slotlab.framework.scenes.vectors import pictures
 _COUNT = 0  # stream of the picture's own key
 _TRIES = 30
 """Scenes drawn before an object is given up."""
-_SCENES = {"cpu": 2**20, "cuda": 2**24}
+_SCENES = {"cpu": 2**20, "cuda": 2**23}
 """Pixels of the pictures whose scenes are drawn at once."""
-_PIXELS = {"cpu": 2**16, "cuda": 2**24}
+_PIXELS = {"cpu": 2**16, "cuda": 2**22}
 """Pixels rendered at once: what stays in a CPU's cache, or keeps a GPU busy within a few GB."""
 
 

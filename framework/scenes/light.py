@@ -11,6 +11,7 @@ from torch import Tensor
 
 from slotlab.framework.scenes.chance import Chance
 from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.shapes import HOLLOW, SHAPES
 from slotlab.framework.scenes.trace import Pairs, meet, near_pairs
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 
@@ -104,10 +105,11 @@ def shine(lights: Lights, picture_R: Tensor, surface: Surface) -> Tensor:
 def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor) -> Tensor:
     """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N)."""
     center_3BN = points_3BSN[:, :, 0]
-    aside_3BN, across_3BN = (points_3BSN[:, :, sample] - center_3BN for sample in (3, 1))
-    slack_BN = (dot(aside_3BN, aside_3BN) + dot(across_3BN, across_3BN)).sqrt()
+    away_3B3N = points_3BSN[:, :, 1:] - center_3BN[:, :, None]
+    aside_B = dot(away_3B3N, away_3B3N).amax((1, 2)).sqrt()
+    slack_BK = aside_B[:, None] + _spread(layout, lights)
     from_key_3BN = normalize(center_3BN - lights.key_3B[..., None])
-    pairs = near_pairs(layout, lights.key_3B, from_key_3BN, slack_BN.amax(1) + 2 * _RADIUS)
+    pairs = near_pairs(layout, lights.key_3B, from_key_3BN, slack_BK)
     points_3QS = pairs.pick(points_3BSN)
     to_key_3QS = _to_corners(lights.key_3B.index_select(1, pairs.picture_Q), points_3QS)
     dark_QS = torch.isfinite(meet(layout, pairs, points_3QS, to_key_3QS))
@@ -126,15 +128,20 @@ def object_shadow(
     faces_Q = (dot(normals_3QS, to_key_3QS) > 0).any(1)
     from_key_3Q = normalize(start_3QS[..., 0] - key_3Q)
     aside_3QS = start_3QS - start_3QS[..., :1]
-    slack_Q = dot(aside_3QS, aside_3QS).amax(1).sqrt() + 2 * _RADIUS
+    slack_Q = dot(aside_3QS, aside_3QS).amax(1).sqrt()
+    hollow_Q = torch.zeros_like(faces_Q)
+    for shape in HOLLOW:
+        hollow_Q |= pairs.take(layout.shape_BK)[:, 0] == SHAPES.index(shape)
+    bound_BK = (layout.bound_BK + _spread(layout, lights)).masked_fill(~layout.present_BK, 0.0)
     flags = []
     for number in range(layout.shape_BK.shape[1]):
         to_center_3Q = (layout.centers_3BK[..., number] - lights.key_3B).index_select(1, pairs.picture_Q)
-        reach_Q = layout.bound_BK[:, number].index_select(0, pairs.picture_Q) + slack_Q
+        reach_Q = bound_BK[:, number].index_select(0, pairs.picture_Q) + slack_Q
         along_Q = dot(to_center_3Q, from_key_3Q)
         beside_Q = dot(to_center_3Q, to_center_3Q) - along_Q * along_Q
-        present_Q = layout.present_BK[:, number].index_select(0, pairs.picture_Q)
-        flags.append((beside_Q < reach_Q * reach_Q) & faces_Q & present_Q)
+        # A convex object never shades a side of its own that faces the lamp.
+        other_Q = hollow_Q | (pairs.object_Q != number)
+        flags.append((beside_Q < reach_Q * reach_Q) & faces_Q & other_Q)
     object_M, row_M = torch.stack(flags).nonzero().unbind(1)
     near = Pairs(pairs.picture_Q.index_select(0, row_M), object_M, row_M)
     hit_MS = meet(layout, near, start_3QS.index_select(1, row_M), to_key_3QS.index_select(1, row_M))
@@ -170,6 +177,12 @@ def _studio(surface: Surface, power: Tensor, glint: Tensor) -> Tensor:
     ground = 0.18 + 0.12 * (1 + up).clamp(0, 1)
     above = (up * 8 + 0.5).clamp(0, 1)
     return (ground + above * (sky - ground)) * surface.openness + 1.5 * power * glint
+
+
+def _spread(layout: Layout, lights: Lights) -> Tensor:
+    # How far, near an object, a ray to a corner of the lamp may be from one to its middle, (B, K).
+    part_BK = (layout.centers_3BK[2] + layout.bound_BK) / lights.key_3B[2, :, None]
+    return (1.5 * _RADIUS) * part_BK.clamp(max=1)
 
 
 def _to_corners(key_3Q: Tensor, points_3QS: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ from slotlab.framework.scenes.vectors import normalize
 
 Shape = Literal["cube", "sphere", "cylinder", "blob", "cone", "icosahedron", "torus", "capsule"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
+HOLLOW: tuple[Shape, ...] = ("blob", "torus")
+"""Those that can cast a shadow on themselves."""
 
 INF = float("inf")
 _NEAR = 1e-3

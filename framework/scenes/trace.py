@@ -69,8 +69,8 @@ def see(layout: Layout, rays_3BSN: Tensor) -> Surfaces:
     floor_BSN = position[2] / (-rays_3BSN[2]).clamp(min=0.02)
     # The first sample stands for its pixel, and the others are up to a pixel's width away.
     spread = layout.camera.pixel * 1.5 * layout.camera.reach if rays_3BSN.shape[2] > 1 else 0.0
-    slack_B = torch.full_like(position[0, :, 0, 0], spread)
-    pairs = near_pairs(layout, layout.camera.position_3B, rays_3BSN[:, :, 0], slack_B)
+    slack_BK = torch.full_like(layout.bound_BK, spread)
+    pairs = near_pairs(layout, layout.camera.position_3B, rays_3BSN[:, :, 0], slack_BK)
     rays_3QS = pairs.pick(rays_3BSN)
     origin_3Q1 = position[:, :, 0, 0].index_select(1, pairs.picture_Q)[..., None]
     hit_QS = meet(layout, pairs, origin_3Q1, rays_3QS)
@@ -82,15 +82,15 @@ def see(layout: Layout, rays_3BSN: Tensor) -> Surfaces:
     return Surfaces(distance.view_as(floor_BSN), pairs.where(kept_Q), hit_QS, seen_QS)
 
 
-def near_pairs(layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_B: Tensor) -> Pairs:
-    """Return the objects and pixels whose rays from `origin_3B` come within `slack_B` of an object.
+def near_pairs(layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_BK: Tensor) -> Pairs:
+    """Return the objects and pixels whose rays from `origin_3B` come within `slack_BK` of an object.
 
     A ray comes near a ball if it and the direction to the ball's center are nearly parallel:
     one inner product for each object and pixel.
     """
     to_center_3BK = layout.centers_3BK - origin_3B[..., None]
     squared_BK = dot(to_center_3BK, to_center_3BK)
-    reach_BK = _MARGIN * layout.bound_BK + slack_B[:, None]
+    reach_BK = _MARGIN * layout.bound_BK + slack_BK
     least_BK = (squared_BK - reach_BK * reach_BK).clamp(min=0).sqrt()
     least_BK = least_BK.masked_fill(~layout.present_BK, float("inf"))
     flags = []

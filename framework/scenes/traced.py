@@ -21,7 +21,7 @@ BLOB_LOW = -0.85
 _SOFT = 0.24
 _GROWN = 0.75 * _SOFT
 """How much three smooth minima can add to a ball, at most."""
-_STEPS = {"torus": 32, "blob": 8}
+_STEPS = {"torus": 32, "blob": 7}
 _CLOSE = 2e-3
 """A ray that ends so close to the surface has met it."""
 _PROBE = 2e-3

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.contact_sheet import COLUMNS, draw_sheet, paint, spread
-from slotlab.framework.contracts import Sample
+from slotlab.framework.contracts import DataProblem, Sample
 from slotlab.framework.data_target import find_target
 from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
-from slotlab.framework.measuring import Look, measure
+from slotlab.framework.measuring import Look, measure, read_all
+from slotlab.framework.selection import select
 from slotlab.framework.tree_writer import write_scene
 from slotlab.registry import SlotlabError
 
@@ -72,7 +72,13 @@ def test_numbers_are_those_computed_one_by_one(tree: Path) -> None:
             box = (64, 24, 256, 216)
             small = picture.convert("RGB").crop(box).resize((128, 128), Image.Resampling.BILINEAR)
             pictures.append(np.asarray(small, np.float64) / 255)
-            seen.append([3 + index % 4, len(np.unique(mask)) - 1, len(np.unique(mask.crop(box))) - 1])
+            seen.append(
+                [
+                    3 + index % 4,
+                    len(np.unique(np.asarray(mask))) - 1,
+                    len(np.unique(np.asarray(mask.crop(box)))) - 1,
+                ]
+            )
     np.testing.assert_allclose(part["mean"], np.mean(pictures, (0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(part["deviation"], np.std(pictures, (0, 1, 2)), rtol=1e-12)
     for column, counting in enumerate(("metadata", "mask_colors", "visible")):
@@ -186,18 +192,35 @@ def test_all_broken(copy: Path) -> None:
 class Careless:
     """A dataset whose own code fails."""
 
-    def __len__(self) -> int:
-        return 1
-
-    def look(self, index: int) -> Look:
-        return Look(Sample(id="a", image_CHW=torch.zeros(3, 2, 2)[:, :, 5], mask_HW=None), {}, None)
+    def look(self, indices: Sequence[int]) -> list[Look]:
+        if 1 in indices:
+            raise IndexError("shape")
+        image = np.zeros((3, 2, 2), np.uint8)
+        return [look(image, None)] * len(indices)
 
 
 def test_a_datasets_own_failure_is_a_problem_too() -> None:
-    from slotlab.framework.measuring import read_all
+    found = read_all(Careless(), range(3), 0, lambda done, total: None)
+    assert list(found.measured) == [0, 2]
+    assert found.bad == {1: (DataProblem("picture 1", "cannot be read: IndexError: shape"),)}
 
-    [[problem]] = read_all(Careless(), range(1), 0, lambda done, total: None).bad.values()
-    assert (problem.path, problem.reason.split(":")[:2]) == ("picture 0", ["cannot be read", " IndexError"])
+
+def test_generated_pictures_are_inspected_as_they_are_trained_on(base: str) -> None:
+    sets = ["data.dataset.num_train=20", "data.dataset.num_val=3"]
+    target = find_target("spec.yaml", sets=sets)
+    found = inspect("spec.yaml", sets=sets)
+    chosen = select(target.data, "train")
+    for position in (0, 19):
+        [shown] = found.parts[0].items.look([position])
+        sample = chosen[position]
+        assert sample.mask_HW is not None
+        assert shown.sample.mask_HW is not None
+        assert shown.sample.id == sample.id
+        assert torch.equal(shown.sample.image_CHW, sample.image_CHW)
+        assert torch.equal(shown.sample.mask_HW.long(), sample.mask_HW.long())
+        assert shown.counts["metadata"] == sample.attributes["num_objects"]
+    part = found.result["splits"]["train"]
+    assert (part["images"], part["sizes"], part["fingerprint"]) == (20, {"16x16": 20}, None)
 
 
 def look(image: np.ndarray, mask: np.ndarray | None) -> Look:
@@ -267,59 +290,9 @@ def test_the_sample_has_no_problems() -> None:
     assert six["images"] == sum(part["objects"]["metadata"].get(str(number), 0) for number in range(7))
 
 
-# --- the contact sheet -------------------------------------------------------------------
-
-
-@given(st.integers(0, 200), st.integers(2, 40))
-def test_picks_are_evenly_spread(total: int, number: int) -> None:
-    positions = range(1000, 1000 + total)
-    picks = spread(positions, number)
-    assert len(picks) == min(total, number) == len(set(picks))
-    if total:
-        assert (picks[0], picks[-1]) == (positions[0], positions[-1])
-    steps = np.diff(picks)
-    assert not len(steps) or steps.max() - steps.min() <= 1
-
-
-@given(st.lists(st.integers(0, 23), min_size=1, max_size=9))
-def test_a_label_has_its_own_color_whatever_else_is_there(labels: list[int]) -> None:
-    alone = [tuple(paint(np.array([[label]]))[0, 0].tolist()) for label in labels]
-    together = [tuple(color) for color in paint(np.array([labels]))[0].tolist()]
-    assert alone == together
-    assert len(set(alone)) == len(set(labels))
-    assert all((color == (0, 0, 0)) == (label == 0) for color, label in zip(alone, labels, strict=True))
-
-
-def test_a_sheet_shows_pictures_over_masks(tree: Path, tmp_path: Path) -> None:
-    found = inspect(tree, sets=["data.protocol.image_size=64"])
-    draw_sheet(found.parts, tmp_path / "new" / "sheet.png", rows=1)
-    with Image.open(tmp_path / "new" / "sheet.png") as sheet:
-        pixels = np.asarray(sheet)
-    assert pixels.shape[1] == COLUMNS * (128 + 6)
-    shown = found.parts[0].items.look(0).sample
-    assert shown.mask_HW is not None
-    picture = shown.image_CHW.permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
-    top = next(row for row in range(200) if (pixels[row : row + 128, 3:131] == picture).all())
-    mask = paint(shown.mask_HW.numpy()).repeat(2, 0).repeat(2, 1)
-    np.testing.assert_array_equal(pixels[top + 128 : top + 256, 3:131], mask)
-
-
-def test_a_sheet_of_nothing_and_one_without_masks(copy: Path, tmp_path: Path) -> None:
-    for path in (copy / FULL / "0").glob("*_flat.png"):
-        path.write_bytes(b"no")
-    draw_sheet(inspect(copy).parts, tmp_path / "none.png")
-    Image.new("RGB", (500, 20)).save(tmp_path / "wide.png")
-    draw_sheet(
-        inspect(tmp_path, sets=["data.protocol.image_size=300"]).parts, tmp_path / "sheets" / "one.png"
-    )
-    for path in (tmp_path / "none.png", tmp_path / "sheets" / "one.png"):
-        with Image.open(path) as sheet:
-            assert sheet.height < 400
-
-
 def test_preparation_is_the_protocols(tree: Path) -> None:
     found = inspect(tree, "test", protocol="whole")
-    shown = found.parts[0].items.look(0)
+    [shown] = found.parts[0].items.look([0])
     with Image.open(scene(tree, 0)) as picture:
         small = picture.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(shown.sample.image_CHW.permute(1, 2, 0).numpy(), np.asarray(small))
