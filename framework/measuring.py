@@ -6,7 +6,7 @@ Sums are of whole numbers, so that results do not depend on the order or the num
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -59,7 +59,7 @@ class FileItems:
         return [self._prepare(dataset[index]) for index in indices]
 
     def _prepare(self, raw: Sample) -> Look:
-        prepared = replace(self.source, dataset=[raw]).item(0)
+        prepared = self.source.prepare(raw)
         return Look(prepared.sample, prepared.counts, (raw.image_CHW.shape[2], raw.image_CHW.shape[1]))
 
 

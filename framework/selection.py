@@ -106,7 +106,7 @@ def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]
     found = find_store(source, stores_folder(data.stores))
     if isinstance(found, Store):
         return found, []
-    stale = f"{found.path} was packed from other files than these" if isinstance(found, Stale) else ""
+    stale = f"{found.path} was packed from another state of the files" if isinstance(found, Stale) else ""
     if data.store == "required":
         reason = stale or f"there is no packed store of {source.name} in {stores_folder(data.stores)}"
         raise PathProblem(("data", "store"), f"{reason}; {PACK_HINT}, or write 'store: auto' to read files")

@@ -16,10 +16,11 @@ from slotlab.framework.scenes.trace import Pairs, meet, near_pairs
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 
 _KEY, _FILL, _POWERS, _SIDE, _TINT = range(40, 45)  # streams
-_RADIUS = 0.3
-"""Half the side of the square lamp; each sample of a pixel sees a corner of it, so that
-the four together have soft shadows."""
-_CORNERS = ((-1.0, -1.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0))
+_RADIUS = 0.2
+"""Half the side of the square lamp; each sample of a pixel sees a point of it, so that the
+four together have soft shadows."""
+_CORNERS = ((-0.4, -1.0), (1.0, -0.4), (-1.0, 0.4), (0.4, 1.0))
+"""No two of them in line with an axis: a shadow's edge has four steps in every direction."""
 _LIFT = 0.02
 """How far from its surface a shadow ray starts."""
 

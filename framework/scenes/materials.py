@@ -52,48 +52,30 @@ class Materials:
 
 def draw_materials(chance: Chance, recipe: Recipe, layout: Layout) -> Materials:
     """Draw the materials of laid out scenes."""
-    device = layout.count_B.device
     most = layout.shape_BK.shape[1]
-    surfaces = most + 1
-    family_BT = _families(chance, recipe, most, device)
+    family_BT = _families(chance, recipe, most, layout.count_B.device)
     hsv_3BT, colors_3BT = _base_colors(chance, recipe, family_BT)
-    ramp_3BTV = _ramps(chance, family_BT, hsv_3BT, recipe.ground_colors == "gray")
     repeats_BT = _ranged(chance, _SCALE, family_BT, "repeats")
     repeats_BT[:, 0] = _ranged(chance, _SCALE, family_BT, "ground")[:, 0]
-    bump_BT = _ranged(chance, _BUMP, family_BT, "bump")
-    gloss_BT = _ranged(chance, _GLOSS, family_BT, "gloss")
-    metal_BT = (chance.uniform(_SHINY, surfaces) < recipe.shiny).float()
+    metal_BT = (chance.uniform(_SHINY, most + 1) < recipe.shiny).float()
     metal_BT[:, 0] = 0
-    traits_3BT = chance.uniform(_TRAITS, 3, surfaces).transpose(0, 1)
-    grain_BT = torch.tensor([STYLES[family].grain for family in FAMILIES], device=device)[family_BT]
-    drawn: tuple[Tensor, ...] = (
-        family_BT,
-        colors_3BT,
-        repeats_BT,
-        traits_3BT,
-        bump_BT,
-        grain_BT,
-        gloss_BT,
-        metal_BT,
-    )
+    grain_F = torch.tensor([STYLES[family].grain for family in FAMILIES], device=family_BT.device)
+    drawn = {
+        "family_BT": family_BT,
+        "colors_3BT": colors_3BT,
+        "repeats_BT": repeats_BT,
+        "traits_3BT": chance.uniform(_TRAITS, 3, most + 1).transpose(0, 1),
+        "bump_BT": _ranged(chance, _BUMP, family_BT, "bump") / repeats_BT,
+        "grain_BT": grain_F[family_BT],
+        "gloss_BT": _ranged(chance, _GLOSS, family_BT, "gloss"),
+        "metal_BT": metal_BT,
+    }
+    ramp_3BTV = _ramps(chance, family_BT, hsv_3BT, recipe.ground_colors == "gray")
     if recipe.same_texture:
-        drawn = tuple(value[..., :1].expand_as(value) for value in drawn)
+        drawn = {name: value[..., :1].expand_as(value) for name, value in drawn.items()}
         ramp_3BTV = ramp_3BTV[:, :, :1].expand_as(ramp_3BTV)
-    family_BT, colors_3BT, repeats_BT, traits_3BT, bump_BT, grain_BT, gloss_BT, metal_BT = drawn
-    frame_33BT, shift_3BT = _frames(chance, layout, family_BT, repeats_BT)
-    return Materials(
-        family_BT=family_BT,
-        colors_3BT=colors_3BT,
-        ramp_3BTV=ramp_3BTV,
-        frame_33BT=frame_33BT,
-        shift_3BT=shift_3BT,
-        repeats_BT=repeats_BT,
-        traits_3BT=traits_3BT,
-        bump_BT=bump_BT / repeats_BT,
-        grain_BT=grain_BT,
-        gloss_BT=gloss_BT,
-        metal_BT=metal_BT,
-    )
+    frame_33BT, shift_3BT = _frames(chance, layout, drawn["family_BT"], drawn["repeats_BT"])
+    return Materials(ramp_3BTV=ramp_3BTV, frame_33BT=frame_33BT, shift_3BT=shift_3BT, **drawn)
 
 
 def _families(chance: Chance, recipe: Recipe, most: int, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 
 from slotlab.framework import train
 from slotlab.framework.cli import main as cli
+from slotlab.registry import KINDS
 
 SMALL = [
     "--set=data.dataset.num_train=4",
@@ -72,9 +73,7 @@ def test_list_of_a_kind_takes_singular_and_plural(slotlab):
 def test_list_of_an_unknown_kind(slotlab):
     code, out, err = slotlab("list", "encodr")
     assert (code, out) == (1, "")
-    kinds = (
-        "dataset, encoder, position, initializer, grouping, decoder, objective, metric, optimizer, schedule"
-    )
+    kinds = ", ".join(KINDS)
     assert err == f"error: no kind is called 'encodr'; did you mean 'encoder'? (kinds: {kinds})\n"
 
 

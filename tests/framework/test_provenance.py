@@ -17,6 +17,7 @@ from slotlab.framework.provenance import command_line, commit, package_version, 
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import Registry
 
 
 @pytest.fixture
@@ -30,7 +31,18 @@ def test_all_facts(loaded: LoadedSpec) -> None:
     facts = provenance(loaded, command=["slotlab", "train"], device=torch.device("cpu"), data={})
     assert json.loads(json.dumps(facts)) == facts
     assert set(facts) == {
-        *("run_id", "started", "command", "spec_file", "slotlab", "commit", "python", "platform", "packages"),
+        *(
+            "run_id",
+            "started",
+            "command",
+            "spec_file",
+            "slotlab",
+            "commit",
+            "python",
+            "platform",
+            "packages",
+            "data",
+        ),
         *("device", "threads", "components", "plugins_not_loaded"),
     }
     assert facts["run_id"] == run_id(loaded.spec)
@@ -42,7 +54,7 @@ def test_all_facts(loaded: LoadedSpec) -> None:
     assert facts["device"].startswith("cpu (")
 
 
-def test_components_in_use_with_their_sources(loaded: LoadedSpec) -> None:
+def test_components_in_use_with_their_sources(loaded: LoadedSpec, registry: Registry) -> None:
     listed = module.components(loaded)
     names = {(item["kind"], item["name"]) for item in listed}
     assert {
@@ -54,7 +66,10 @@ def test_components_in_use_with_their_sources(loaded: LoadedSpec) -> None:
     assert len(names) == len(listed)
     assert ("encoder", "timm") not in names
     assert {item["source"] for item in listed} == {f"slotlab {version('slotlab')}"}
-    assert {item["version"] for item in listed} == {1}
+    for item in listed:
+        found = registry.find(item["kind"], item["name"])
+        assert found is not None
+        assert item["version"] == found.component.version
 
 
 def test_commit_of_a_checkout(tmp_path: Path) -> None:

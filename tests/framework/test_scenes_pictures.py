@@ -22,8 +22,8 @@ CPU = torch.device("cpu")
 EVERYTHING = replace(RECIPES["full"], shapes=(*RECIPES["full"].shapes, *RECIPES["outd"].shapes))
 
 
-CORNERS = 0.3 * torch.tensor([[-1.0, 1.0, 1.0, -1.0], [-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])[:, None]
-"""Of the lamp, from its middle, (3, 1, S)."""
+CORNERS = torch.tensor([[-0.08, 0.2, -0.2, 0.08], [-0.2, -0.08, 0.08, 0.2], [0.0, 0.0, 0.0, 0.0]])[:, None]
+"""Points of the lamp, from its middle, (3, 1, S)."""
 
 
 def pictures(

@@ -274,7 +274,7 @@ def test_a_stale_store_is_never_used(make: Make, write: Callable[[str, str], Pat
     write("state.txt", "changed")
     selection = select(make(), "train")
     assert not isinstance(selection, BatchedSelection)
-    said = f"{path} was packed from other files than these"
+    said = f"{path} was packed from another state of the files"
     assert selection.notes == (f"{said}: reading the files; pack it with 'slotlab data pack' again",)
     assert problem(make(store="required"), "train") == (
         "data.store",
