@@ -21,8 +21,8 @@ BLOB_LOW = -0.85
 _SOFT = 0.24
 _GROWN = 0.75 * _SOFT
 """How much three smooth minima can add to a ball, at most."""
-_STEPS = {"torus": (10, 40), "blob": (4, 16)}
-"""For all rays, and then for those that are not there yet."""
+_STEPS = {"torus": (10, 20, 60), "blob": (4, 8, 24)}
+"""For all rays, and then for those that are neither there yet nor gone."""
 _CLOSE = 2e-3
 """A ray that ends so close to the surface has met it."""
 _PROBE = 2e-3
@@ -30,7 +30,8 @@ _NEAR = 1e-2
 """Hits closer than this are the surface that the ray starts from."""
 _FLATTEST = {"torus": 1.0, "blob": 0.5}
 """Slope below which the secant is not trusted; 1 for a step by the distance itself."""
-_TINY = 1e-9
+_GONE = 1.0
+"""No part of a solid is so far from the others: a ray at this distance has passed it."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -129,7 +130,8 @@ def _trace(
     reached_Rn = start.masked_fill(missed_Rn, 0.0).clamp(min=_NEAR)
     for steps in _STEPS[solid]:
         gap_Rn = distance(origin_3Rn + reached_Rn * ray_3Rn, balls_16Rn)
-        rows_R = ((gap_Rn > _CLOSE) & ~missed_Rn).any(1).nonzero()[:, 0]
+        open_Rn = (gap_Rn > _CLOSE) & (gap_Rn < _GONE) & ~missed_Rn
+        rows_R = open_Rn.any(1).nonzero()[:, 0]
         origin, ray = (values.index_select(1, rows_R) for values in (origin_3Rn, ray_3Rn))
         balls = balls_16Rn.index_select(1, rows_R) if solid == "blob" else balls_16Rn
         state = (reached_Rn.index_select(0, rows_R), gap_Rn.index_select(0, rows_R))
@@ -156,6 +158,8 @@ def _march(
     for _ in range(steps):
         reached_Rn = reached_Rn + step_Rn
         before_Rn, gap_Rn = gap_Rn, distance(origin_3Rn + reached_Rn * ray_3Rn, balls_16Rn)
-        slope_Rn = (before_Rn - gap_Rn) / (step_Rn + _TINY)
-        step_Rn = gap_Rn / slope_Rn.clamp(flattest, 1.0)
+        slope_Rn = (before_Rn - gap_Rn) / (step_Rn + (step_Rn == 0))
+        # On the way out again the next part may be near: no more than the distance itself.
+        slope_Rn = slope_Rn.clamp(flattest, 1.0).masked_fill(slope_Rn < 0, 1.0)
+        step_Rn = (gap_Rn / slope_Rn).clamp(max=_GONE)
     return reached_Rn
