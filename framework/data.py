@@ -62,6 +62,11 @@ class Loader:
         for group, raw in zip(groups, self._raw(groups), strict=True):
             yield self._batch(raw, group, epoch)
 
+    def first(self, limit: int | None) -> Iterator[Batch]:
+        """Yield the batches of the first `limit` samples, in the dataset's own order."""
+        count = len(self.dataset) if limit is None else min(limit, len(self.dataset))
+        return self.epoch(range(count))
+
     def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
             for group in groups:

@@ -21,7 +21,6 @@ from slotlab.framework.data import Loader
 from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
-from slotlab.framework.train import first_images
 
 MODEL = "model"
 """The method that stands for the trained model, beside the names of baselines."""
@@ -88,6 +87,7 @@ def evaluate(
     loader: Loader,
     metrics: Mapping[str, Metric],
     *,
+    baselines: Sequence[str] | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure the model and the spec's baselines on the same images.
@@ -97,17 +97,19 @@ def evaluate(
         model: on the loader's device.
         loader: the evaluation split, in the dataset's own order.
         metrics: by name.
+        baselines: measured beside the model; None for the spec's.
         report: called with (images done, images in all).
     """
-    rows: dict[str, list[Row]] = {name: [] for name in (MODEL, *spec.evaluation.baselines)}
+    compared = spec.evaluation.baselines if baselines is None else baselines
+    rows: dict[str, list[Row]] = {name: [] for name in (MODEL, *compared)}
     left_out: dict[str, str] = {}
     total = min(len(loader.dataset), spec.evaluation.max_images or len(loader.dataset))
-    for batch in first_images(loader, spec.evaluation.max_images):
+    for batch in loader.first(spec.evaluation.max_images):
         done = len(rows[MODEL])
         outcome = model_outcome(spec, model, batch, positions=range(done, done + len(batch.ids)))
         left_out |= reasons(outcome, metrics)
         rows[MODEL] += rows_of(outcome, batch, metrics)
-        for name in spec.evaluation.baselines:
+        for name in compared:
             rows[name] += rows_of(baseline_outcome(name, spec, batch), batch, metrics)
         report(done + len(batch.ids), total)
     return Evaluation(rows, left_out)

@@ -25,6 +25,8 @@ WITHOUT_EFFECT = {
     "data.store",
     "data.stores",
     "data.resident",
+    "training.checkpoint",
+    "training.explosion",
     "training.log_every",
     "training.validate_every",
 }
@@ -67,6 +69,27 @@ def _settings(model: BaseModel, path: str) -> dict[str, Any]:
         if reduced != default:
             found[name] = reduced
     return found
+
+
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of every setting that can change the weights; paths as `(a path)`."""
+    items: Iterable[tuple[Any, Any]]
+    if path in WITHOUT_EFFECT:
+        return
+    if isinstance(value, Ref):
+        yield f"{path}.name", value.name
+        items = ((name, getattr(value.config, name)) for name in type(value.config).model_fields)
+    elif isinstance(value, BaseModel):
+        items = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple | list) and any(isinstance(item, Ref | BaseModel) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, canonical(value)
+        return
+    for key, item in items:
+        yield from flatten(item, f"{path}.{key}" if path else str(key))
 
 
 def located_refs(value: Any, path: Path = ()) -> Iterator[tuple[Path, Ref]]:

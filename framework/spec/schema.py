@@ -162,6 +162,21 @@ class PhaseSpec(ClosedModel):
         return self
 
 
+class CheckpointSpec(ClosedModel):
+    """When the state of a training is saved, and what is kept. Does not change results."""
+
+    every_epochs: PositiveInt | None = 1
+    """Epochs between two checkpoints; None does not count them."""
+    every_steps: PositiveInt | None = None
+    """Steps between two checkpoints; None does not count them."""
+    every_minutes: PositiveFloat | None = 10.0
+    """Minutes after which one is written whatever the step; None never."""
+    keep: PositiveInt = 2
+    """How many of the newest are kept."""
+    best: str | None = None
+    """Keep the best one too: by `loss`, or a metric of `evaluation.metrics`, on the evaluation split."""
+
+
 class TrainingSpec(ClosedModel):
     """How the model is trained."""
 
@@ -175,6 +190,12 @@ class TrainingSpec(ClosedModel):
     """Greatest norm of the gradient over all weights; None does not clip."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the forward pass computes in; weights and optimizer stay in float32."""
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Decay of a running mean of the weights, which is then evaluated; None for no mean."""
+    explosion: Annotated[float, Gt(1)] = 1000.0
+    """A mean loss so many times the lowest so far stops the training."""
+    checkpoint: CheckpointSpec = Field(default={}, validate_default=True)
+    """When the state is saved."""
     log_every: PositiveInt = 50
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1
