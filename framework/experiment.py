@@ -1,6 +1,7 @@
 """The main job: a spec becomes a run folder, trained, evaluated and drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ from slotlab.framework.atomic import exclusive, write_atomically, write_json
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import Metric
 from slotlab.framework.data import Loader, evaluation_loader, train_loader
+from slotlab.framework.engine import Engine, precise
 from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
 from slotlab.framework.figures import Panel, draw_learning_rate, draw_loss, draw_panels
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.model import SlotModel
 from slotlab.framework.provenance import command_line, provenance
-from slotlab.framework.resume import open_run
+from slotlab.framework.resume import Start, open_run
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.train import Report, train
+from slotlab.framework.trainee import seeded
 from slotlab.framework.validation import Validation
 from slotlab.registry import SlotlabError
 
@@ -68,13 +71,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def place(model: SlotModel, device: torch.device) -> SlotModel:
-    """Move a model to a device, its weights channels last, as GPU convolutions want them."""
-    model.to(device)
-    placed: SlotModel = model.to(memory_format=torch.channels_last)
-    return placed
-
-
 def default_folder(loaded: LoadedSpec, runs: Path) -> Path:
     """Return where a run goes unless told otherwise: by name and identity."""
     return runs / f"{loaded.spec.name}-{run_id(loaded.spec)[:8]}"
@@ -99,32 +95,27 @@ def run_training(
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
-    spec = loaded.spec
-    try:
-        loader, watched = train_loader(spec, device), evaluation_loader(spec, device)
-    except PathProblem as problem:
-        raise loaded.error([problem]) from None
     if folder.exists() and not folder.is_dir():
         raise SlotlabError(f"{folder} is a file; choose another folder with --run DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder, f"{folder} is being trained by another process"):
-        start = open_run(loaded, folder, overwrite=overwrite, allow=allow)
+    spec = loaded.spec
+    engine = Engine.open(spec, device, warn=warn)
+    try:
+        loader, watched = train_loader(engine), evaluation_loader(engine)
+    except PathProblem as problem:
+        raise loaded.error([problem]) from None
+    notes = (*loader.selection.notes, *watched.selection.notes)
+    data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
+    facts = provenance(loaded, command=command_line(), device=device, data=data)
+    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start:
         run = start.run
-        data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
-        facts = provenance(loaded, command=command_line(), device=device, data=data)
-        if start.saved is None:
-            run.write_provenance(facts)
-        else:
-            run.add_restart(facts, step=start.saved["step"])
-        for text in dict.fromkeys((*start.notes, *loader.selection.notes, *watched.selection.notes)):
+        for text in dict.fromkeys((*start.notes, *notes)):
             warn(text)
-        run.write_status("running")
         try:
-            with listening() as stop:
-                model = place(build_model(spec), device)
+            with listening() as stop, precise(spec), seeded(spec.seed + engine.rank):
+                model = engine.place(build_model(spec))
                 validation = Validation.of(spec, watched)
                 train(
-                    spec,
+                    engine,
                     model,
                     loader,
                     run,
@@ -134,13 +125,43 @@ def run_training(
                     stop=stop,
                 )
         except BaseException as error:
-            run.write_status(*ending(error))
+            if engine.is_first:
+                run.write_status(*ending(error))
             if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
                 raise TrainingStopped(stop_message(run)) from None
             raise
-        run.write_status("done")
-    draw_curves(run)
+        if engine.is_first:
+            run.write_status("done")
+            draw_curves(run)
     return run
+
+
+@contextmanager
+def begin(
+    engine: Engine,
+    loaded: LoadedSpec,
+    folder: Path,
+    *,
+    overwrite: bool,
+    allow: Sequence[str],
+    facts: dict[str, Any],
+) -> Iterator[Start]:
+    """Open the run's folder in the first process, and tell the others where to start."""
+    with ExitStack() as stack:
+        start: Start | SlotlabError | None = None
+        if engine.is_first:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(folder, f"{folder} is being trained by another process"))
+                start = open_run(loaded, folder, overwrite=overwrite, allow=allow)
+                start.run.note_start(facts, None if start.saved is None else start.saved["step"])
+            except SlotlabError as error:
+                start = error
+        start = engine.from_first(start)
+        if isinstance(start, SlotlabError):
+            raise start
+        assert start is not None
+        yield start
 
 
 def ending(error: BaseException) -> tuple[str, str]:
@@ -180,8 +201,9 @@ def run_evaluation(
         SlotlabError: if there are no weights, or they do not fit the spec.
     """
     spec = loaded.spec
+    engine = Engine.open(spec, device, warn=lambda text: None)
     weights = run.load_weights()
-    model = place(build_model(spec), device)
+    model = engine.place(build_model(spec))
     try:
         model.load_state_dict(weights.model)
     except RuntimeError as error:
@@ -190,7 +212,7 @@ def run_evaluation(
         ) from None
     metrics = build_metrics(spec)
     try:
-        loader = evaluation_loader(spec, device)
+        loader = evaluation_loader(engine)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     evaluation = evaluate(spec, model, loader, metrics, report=report)

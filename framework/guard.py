@@ -1,10 +1,11 @@
 """Watching for losses and weights that are no finite numbers, and finding out where it began."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from slotlab.framework.atomic import write_json
 from slotlab.framework.contracts import Batch
 from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.trainee import Trainee
+from slotlab.framework.trainee import Step, Trainee
 from slotlab.framework.validation import forward_loss
 from slotlab.registry import SlotlabError
 
@@ -24,67 +26,73 @@ ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step since the last log line: what it was trained on, and its loss, still on the device."""
-
-    number: int
-    epoch: int
-    positions: Sequence[int]
-    loss: Tensor
-
-
-@dataclass
 class Guard:
     """Notes each step's loss without waiting for the device, and judges them at each log line."""
 
-    spec: ExperimentSpec
+    engine: Engine
     run: RunFolder
     loader: Loader
-    steps: list[Step] = field(default_factory=list)
 
-    def note(self, loss: Tensor, order: Sequence[int], trainee: Trainee) -> None:
+    def note(self, loss: Tensor, batch: Batch, order: Sequence[int], trainee: Trainee) -> None:
         """Note the loss of the step just done."""
         size = self.loader.batch_size
-        positions = order[(trainee.batch - 1) * size : trainee.batch * size]
-        self.steps.append(Step(trainee.step, trainee.epoch, positions, loss.detach()))
+        positions = list(order[(trainee.batch - 1) * size : trainee.batch * size])
+        trainee.pending.append(Step(trainee.step, trainee.epoch, positions, loss * batch.share))
+        trainee.meter.images += len(positions)
 
-    def check_losses(self, mean: float, trainee: Trainee) -> None:
-        """Stop a training whose loss is no finite number, or has exploded.
+    def judge(self, trainee: Trainee) -> tuple[float, float]:
+        """Return the mean loss over the images since the last log line, and images per second.
 
         Raises:
-            SlotlabError: with the step, the component and the images where it began.
+            SlotlabError: if a loss is no finite number or has exploded, with the step, the
+                component and the images where it began.
         """
-        steps, self.steps = self.steps, []
-        if not isfinite(mean):
-            losses = torch.stack([step.loss for step in steps]).tolist()
-            at, loss = next((i, loss) for i, loss in enumerate(losses) if not isfinite(loss))
-            self._fail(trainee, steps[at], f"the loss is {loss} at step {steps[at].number}", loss)
-        limit = self.spec.training.explosion * trainee.lowest_loss
-        if mean > limit > 0:
-            text = f"the loss has exploded to {mean:.4g} at step {trainee.step}"
-            text += (
-                f", more than {self.spec.training.explosion:g} times the lowest, {trainee.lowest_loss:.4g}"
-            )
+        steps, trainee.pending = trainee.pending, []
+        losses = self._losses(steps)
+        speed = trainee.meter.read()
+        for step, loss in zip(steps, losses, strict=True):
+            if not isfinite(loss):
+                self._fail(trainee, step, f"the loss is {loss} at step {step.number}", loss)
+        images = [len(step.positions) for step in steps]
+        mean = math.fsum(loss * count for loss, count in zip(losses, images, strict=True)) / sum(images)
+        factor = self.engine.spec.training.explosion
+        if mean > factor * trainee.lowest_loss > 0:
+            text = f"the loss has exploded to {mean:.4g} at step {trainee.step}, "
+            text += f"more than {factor:g} times the lowest, {trainee.lowest_loss:.4g}"
             self._fail(trainee, steps[-1], text, mean)
         trainee.lowest_loss = min(trainee.lowest_loss, mean)
+        return mean, speed
 
     def check_weights(self, trainee: Trainee) -> None:
-        """Stop before weights that are no finite numbers are saved over good ones."""
+        """Stop before weights that are no finite numbers are saved over good ones.
+
+        Raises:
+            SlotlabError: as `judge` does.
+        """
         name = first_bad(trainee.model.state_dict().items())
         if name is not None:
-            losses = torch.stack([step.loss for step in self.steps]).tolist() if self.steps else []
-            bad = [i for i, loss in enumerate(losses) if not isfinite(loss)]
+            losses = self._losses(trainee.pending)
+            bad = [step for step, loss in zip(trainee.pending, losses, strict=True) if not isfinite(loss)]
             text = f"{name} holds values that are not finite at step {trainee.step}"
-            self._fail(trainee, self.steps[bad[0]] if bad else None, text, None)
+            self._fail(trainee, bad[0] if bad else None, text, None)
 
-    def _fail(self, trainee: Trainee, step: Step | None, text: str, loss: float | None) -> None:
+    def _losses(self, steps: Sequence[Step]) -> list[float]:
+        # The one moment at which the device is waited for.
+        if not steps:
+            return []
+        losses: list[float] = self.engine.total(torch.stack([step.loss for step in steps])).tolist()
+        return losses
+
+    def _fail(self, trainee: Trainee, step: Step | None, text: str, loss: float | None) -> NoReturn:
         saved, _ = self.run.checkpoints.newest()
-        component = None
-        ids: Sequence[str] = ()
+        component, images = None, []
         if step is not None:
-            batch = next(self.loader.epoch(step.positions, epoch=step.epoch))
-            ids = batch.ids
-            component = find_component(self.spec, trainee, batch, None if saved is None else saved["model"])
+            size = len(step.positions)
+            whole = replace(self.loader, batch_size=size, rank=0, processes=1)
+            batch = next(whole.epoch(step.positions, epoch=step.epoch))
+            images = list(batch.ids)
+            good = None if saved is None else saved["model"]
+            component = find_component(self.engine.spec, trainee, batch, good)
         facts = {
             "reason": text,
             "step": trainee.step if step is None else step.number,
@@ -92,10 +100,11 @@ class Guard:
             "component": component,
             "loss": None if loss is None or not isfinite(loss) else loss,
             "positions": [] if step is None else list(step.positions),
-            "images": list(ids),
+            "images": images,
             "checkpoint": None if saved is None else saved["step"],
         }
-        write_json(self.run.failure, facts)
+        if self.engine.is_first:
+            write_json(self.run.failure, facts)
         kept = f"the checkpoint of step {saved['step']} is kept" if saved else "there is no checkpoint yet"
         where = f"; it began in the {component}" if component else ""
         raise SlotlabError(f"{text}{where}; {kept}, and {self.run.failure} names the images. {ADVICE}")

@@ -53,6 +53,7 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
         return Start(again, None, (*complaints, f"{folder}: no checkpoint to go on from; starting anew"))
     notes = [f"{complaint}; going on from the checkpoint before it" for complaint in complaints]
     run.write_spec(loaded.spec)
+    run.cut_log(saved["log_bytes"])
     done = run.read_status().get("state") == "done"
     again = "is trained already; give --overwrite to train it anew" if done and not allow else ""
     return Start(run, saved, (*notes, f"{folder} {again or 'goes on from step ' + str(saved['step'])}"))

@@ -145,11 +145,15 @@ class RunFolder:
         """Write where the run came from."""
         write_json(self.path / "provenance.json", dict(facts))
 
-    def add_restart(self, facts: Mapping[str, Any], *, step: int) -> None:
-        """Note in the provenance that the run went on, at which step, and with what."""
-        known = self.read_provenance()
-        known.setdefault("restarts", []).append({"step": step, **facts})
-        self.write_provenance(known)
+    def note_start(self, facts: Mapping[str, Any], step: int | None) -> None:
+        """Note where the run comes from, and that it is running; `step` is where it goes on, if it does."""
+        if step is None:
+            self.write_provenance(facts)
+        else:
+            known = self.read_provenance()
+            known.setdefault("restarts", []).append({"step": step, **facts})
+            self.write_provenance(known)
+        self.write_status("running")
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""

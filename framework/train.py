@@ -5,21 +5,24 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from slotlab.framework.contracts import Batch, Losses, OptimizerContext, ScheduleContext
+from slotlab.framework.anneal import anneal
+from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
 from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
+from slotlab.framework.groups import parameter_groups
 from slotlab.framework.guard import Guard
 from slotlab.framework.interruptions import StopRequest
 from slotlab.framework.keeper import Keeper
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.schema import ExperimentSpec, PhaseSpec
+from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import epoch_order
 from slotlab.framework.trainee import Trainee
-from slotlab.framework.validation import Validation, forward_loss
+from slotlab.framework.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Plan:
 
 
 def train(
-    spec: ExperimentSpec,
+    engine: Engine,
     model: SlotModel,
     loader: Loader,
     run: RunFolder,
@@ -76,8 +79,8 @@ def train(
     """Train all phases, log to the run's metrics and write its checkpoints.
 
     Args:
-        spec: what to train, and how.
-        model: on the loader's device.
+        engine: the spec, and what it is trained on.
+        model: on the engine's device.
         loader: of the training split.
         run: where to.
         validation: how and on what the model is watched; None watches nothing.
@@ -87,28 +90,29 @@ def train(
 
     Raises:
         SlotlabError: if the loss or a weight stops being a finite number, or the disk is full.
-        Interrupted: if `stop` asked to.
+        TrainingStopped, TrainingPreempted: if `stop` asked to.
     """
+    spec = engine.spec
     plan = Plan.of(spec, len(loader.dataset))
-    trainee = Trainee.of(spec, model, loader.device)
-    higher = validation is not None and validation.higher_is_better
-    keeper = Keeper(spec, run, stop or StopRequest(), plan.total, higher)
-    guard = Guard(spec, run, loader)
+    trainee = Trainee.of(spec, model, engine.device)
+    step_losses = engine.wrap(model)
+    keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation)
+    guard = Guard(engine, run, loader)
     if saved is not None:
         trainee.restore(saved)
-        run.cut_log(saved["log_bytes"])
     for number in range(trainee.phase, len(spec.training.phases)):
         phase, end = spec.training.phases[number], plan.end(number)
         trainee.phase = number
-        trainee.optimizer, trainee.schedule = begin_phase(spec, phase, model, trainee.optimizer, plan, number)
+        trainee.optimizer, trainee.schedule = begin_phase(engine, model, trainee.optimizer, plan, number)
+        optimizer = engine.wrap_optimizer(trainee.optimizer)
         if saved is not None and number == saved["phase"]:
             trainee.restore_phase(saved)
         while trainee.step < end:
             model.train()
             order = epoch_order(loader.dataset, seed=spec.seed, epoch=trainee.epoch)
             for batch in loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
-                losses = train_step(spec, trainee, batch)
-                guard.note(losses.total, order, trainee)
+                losses = train_step(engine, trainee, step_losses, optimizer, batch)
+                guard.note(losses["total"], batch, order, trainee)
                 if trainee.step % spec.training.log_every == 0 or trainee.step == plan.total:
                     log_step(trainee, losses, run, guard, plan, report)
                 else:
@@ -126,21 +130,18 @@ def train(
             due = trainee.epoch % spec.training.validate_every == 0 or trainee.step == plan.total
             if validation is not None and due:
                 with trainee.meter.paused():
-                    value = log_validation(spec, trainee, validation, run)
+                    value = log_validation(engine, trainee, validation, run)
             keeper.after_epoch(trainee, value)
 
 
 def begin_phase(
-    spec: ExperimentSpec,
-    phase: PhaseSpec,
-    model: SlotModel,
-    before: Optimizer | None,
-    plan: Plan,
-    number: int,
+    engine: Engine, model: SlotModel, before: Optimizer | None, plan: Plan, number: int
 ) -> tuple[Optimizer, LRScheduler]:
     """Return the phase's optimizer, fresh or with the moments of the phase before, and its schedule."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer: Optimizer = spec.training.optimizer.build(OptimizerContext(params=parameters, lr=phase.lr))
+    training, phase = engine.spec.training, engine.spec.training.phases[number]
+    groups = parameter_groups(engine.spec, model, phase.lr)
+    context = OptimizerContext(params=groups, lr=phase.lr, fused=engine.fused)
+    optimizer: Optimizer = training.optimizer.build(context)
     if phase.optimizer_state == "kept" and before is not None:
         for parameter, moments in before.state.items():
             optimizer.state[parameter] = moments
@@ -150,42 +151,56 @@ def begin_phase(
     return optimizer, schedule
 
 
-def train_step(spec: ExperimentSpec, trainee: Trainee, batch: Batch) -> Losses:
-    """Do one optimizer step and count it."""
-    optimizer, model = trainee.optimizer, trainee.model
-    assert optimizer is not None
+def train_step(
+    engine: Engine, trainee: Trainee, step_losses: nn.Module, optimizer: Optimizer, batch: Batch
+) -> dict[str, Tensor]:
+    """Do one optimizer step, count it, and return the losses before it, on the device."""
+    training = engine.spec.training
+    anneal(engine.spec, trainee.model, trainee.step)
+    trainee.seed_noise(engine.spec.seed, engine.rank)
     optimizer.zero_grad(set_to_none=True)
-    losses = forward_loss(spec, model, batch, trainee.noise)
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    if spec.training.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), spec.training.clip_norm)
+    losses: dict[str, Tensor] = {}
+    parts = batch.images_BCHW.chunk(training.accumulate)
+    for number, images_BCHW in enumerate(parts, start=1):
+        weight = len(images_BCHW) / len(batch.images_BCHW)
+        with engine.no_sync(step_losses, enabled=number < len(parts)):
+            found = step_losses(images_BCHW, generator=trainee.noise)
+            # The processes' gradients are averaged: a smaller share of the batch counts less.
+            engine.backward(found["total"] * (weight * batch.share * engine.processes))
+        for name, loss in found.items():
+            losses[name] = losses.get(name, 0) + loss.detach() * weight
+    if training.clip_norm is not None:
+        engine.clip(step_losses, optimizer, training.clip_norm)
     optimizer.step()
     if trainee.average is not None:
-        trainee.average.update_parameters(model)
+        trainee.average.update_parameters(trainee.model)
     trainee.step += 1
     trainee.batch += 1
-    trainee.meter.add(losses.total, len(batch.ids))
     return losses
 
 
 def log_step(
-    trainee: Trainee, losses: Losses, run: RunFolder, guard: Guard, plan: Plan, report: Report
+    trainee: Trainee,
+    losses: Mapping[str, Tensor],
+    run: RunFolder,
+    guard: Guard,
+    plan: Plan,
+    report: Report,
 ) -> None:
     """Read the losses since the last line back from the device, judge them and write a line."""
     assert trainee.optimizer is not None
-    loss, speed = trainee.meter.read()
-    guard.check_losses(loss, trainee)
-    terms = {f"loss/{name}": float(term.detach()) for name, term in losses.terms.items()}
+    loss, speed = guard.judge(trainee)
+    terms = {name: float(term) for name, term in losses.items() if name != "total"}
     facts = {"step": trainee.step, "epoch": trainee.epoch, "phase": trainee.phase, "loss": loss}
     rate = trainee.optimizer.param_groups[0]["lr"]
-    run.log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
+    if guard.engine.is_first:
+        run.log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
     report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
 
 
-def log_validation(
-    spec: ExperimentSpec, trainee: Trainee, validation: Validation, run: RunFolder
-) -> float | None:
+def log_validation(engine: Engine, trainee: Trainee, validation: Validation, run: RunFolder) -> float | None:
     """Validate, write a line, and return the value by which checkpoints are compared."""
-    values = validation.measure(spec, trainee.measured)
-    run.log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
-    return values[spec.training.checkpoint.best or "loss"]
+    values = validation.measure(engine, trainee.measured)
+    if engine.is_first:
+        run.log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
+    return values[engine.spec.training.checkpoint.best or "loss"]

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.streams import mix
+
+_NOISE = 0x510
+"""Keeps the slots' noise apart from other streams of the same seed."""
 
 
 @dataclass
 class Meter:
-    """Mean loss and speed since the last reading, read from the device only then."""
+    """Speed since the last reading."""
 
-    total: Tensor | None = None
     images: int = 0
     started: float = field(default_factory=time.perf_counter)
-
-    def add(self, loss: Tensor, images: int) -> None:
-        """Add one step."""
-        self.total = loss.detach() * images + (0 if self.total is None else self.total)
-        self.images += images
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -38,13 +36,24 @@ class Meter:
         yield
         self.started += time.perf_counter() - before
 
-    def read(self) -> tuple[float, float]:
-        """Return (mean loss over images, images per second) and start anew."""
-        loss = float("nan") if self.total is None else float(self.total) / self.images
+    def read(self) -> float:
+        """Return images per second and start anew."""
         seconds = time.perf_counter() - self.started
         speed = self.images / max(seconds, 1e-9)
-        self.total, self.images, self.started = None, 0, time.perf_counter()
-        return loss, speed
+        self.images, self.started = 0, time.perf_counter()
+        return speed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what it was trained on, and its loss, still on the device."""
+
+    number: int
+    epoch: int
+    positions: list[int]
+    """Of the batch's images in the training split, all processes together."""
+    loss: Tensor
+    """This process's part of the batch's mean loss: the parts add up to it."""
 
 
 @dataclass
@@ -67,6 +76,8 @@ class Trainee:
     """Batches of the present epoch done."""
     lowest_loss: float = float("inf")
     """The lowest mean loss that was logged."""
+    pending: list["Step"] = field(default_factory=list)
+    """The steps since the last log line."""
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
@@ -84,6 +95,10 @@ class Trainee:
         found: SlotModel = measured
         return found
 
+    def seed_noise(self, seed: int, rank: int) -> None:
+        """Set the noise for the step to come: it depends on seed, step and process alone."""
+        self.noise.manual_seed(mix(mix(mix(seed, _NOISE), self.step), rank))
+
     def state(self) -> dict[str, Any]:
         """Return everything, as tensors and plain data."""
         assert self.optimizer is not None
@@ -94,13 +109,12 @@ class Trainee:
             "epoch": self.epoch,
             "batch": self.batch,
             "lowest_loss": self.lowest_loss,
-            "meter": {"total": self.meter.total, "images": self.meter.images},
+            "pending": [asdict(replace(step, loss=step.loss.cpu())) for step in self.pending],
             "model": self.model.state_dict(),
             "ema": None if self.average is None else self.average.module.state_dict(),
             "ema_updates": 0 if self.average is None else int(self.average.n_averaged),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "noise": self.noise.get_state(),
             "random": random_state(),
         }
 
@@ -109,14 +123,12 @@ class Trainee:
         self.step, self.phase = state["step"], state["phase"]
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.lowest_loss = state["lowest_loss"]
-        total = state["meter"]["total"]
         device = self.noise.device
-        self.meter = Meter(None if total is None else total.to(device), state["meter"]["images"])
+        self.pending = [Step(**{**step, "loss": step["loss"].to(device)}) for step in state["pending"]]
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["ema"])
             self.average.n_averaged.fill_(state["ema_updates"])
-        self.noise.set_state(state["noise"])
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:
         """Take over the saved optimizer and schedule, and torch's, numpy's and Python's own streams."""
@@ -148,3 +160,16 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, spare = state["python"]
     random.setstate((version, tuple(words), spare))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed every global random stream, which plugins may draw from, and put them back afterwards."""
+    before = random_state()
+    torch.manual_seed(seed % 2**63)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before)

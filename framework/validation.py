@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from slotlab.framework.assemble import build_metrics
 from slotlab.framework.contracts import Batch, Losses, Metric
 from slotlab.framework.data import Loader
-from slotlab.framework.evaluate import MODEL, evaluate
+from slotlab.framework.engine import Engine
+from slotlab.framework.evaluate import MODEL, evaluate, summarize
 from slotlab.framework.model import Noise, SlotModel
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
@@ -16,8 +18,8 @@ from slotlab.framework.streams import streams
 
 def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Noise) -> Losses:
     """Compute the loss of a batch, in the spec's precision."""
-    mixed = spec.training.precision == "bfloat16"
-    with torch.autocast(batch.images_BCHW.device.type, dtype=torch.bfloat16, enabled=mixed):
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(spec.training.precision)
+    with torch.autocast(batch.images_BCHW.device.type, dtype=dtype, enabled=dtype is not None):
         output = model(batch.images_BCHW, generator=noise)
         return model.objective.loss(output.decoded, output.target_BCHW)
 
@@ -43,24 +45,34 @@ class Validation:
         """Whether a greater value makes a better checkpoint."""
         return self.measured is not None and self.measured.higher_is_better
 
-    def measure(self, spec: ExperimentSpec, model: SlotModel) -> dict[str, float | None]:
-        """Return the mean loss and the mean of the metric, by name; None where there is no value."""
-        values: dict[str, float | None] = {"loss": validation_loss(spec, model, self.loader)}
+    def measure(self, engine: Engine, model: SlotModel) -> dict[str, float | None]:
+        """Return the mean loss and the mean of the metric over all images, by name.
+
+        None where a metric has no value. Each process measures its share of the images.
+        """
+        spec = engine.spec
+        loss = validation_loss(engine, model, self.loader)
+        values: dict[str, float | None] = {"loss": loss}
         if self.metric is not None and self.measured is not None:
             metrics = {self.metric: self.measured}
-            evaluation = evaluate(spec, model, self.loader, metrics, baselines=())
-            found = evaluation.summary(metrics)[MODEL].get(self.metric)
-            values[self.metric] = None if found is None else found["mean"]
+            rows = evaluate(spec, model, self.loader, metrics, baselines=(), gather=engine.gather).rows[MODEL]
+            found = summarize([row[self.metric] for row in rows if self.metric in row])
+            values[self.metric] = found["mean"]
         return values
 
 
 @torch.no_grad()
-def validation_loss(spec: ExperimentSpec, model: SlotModel, loader: Loader) -> float:
+def validation_loss(engine: Engine, model: SlotModel, loader: Loader) -> float:
     """Return the mean loss over the images of the evaluation split, each with its own fixed slot noise."""
+    spec = engine.spec
     model.eval()
-    losses, images = [], 0
-    for batch in loader.first(spec.evaluation.max_images):
-        noise = streams(spec.seed, range(images, images + len(batch.ids)), loader.device)
-        losses.append(forward_loss(spec, model, batch, noise).total.double() * len(batch.ids))
-        images += len(batch.ids)
-    return math.fsum(torch.stack(losses).tolist()) / images
+    count = loader.count(spec.evaluation.max_images)
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    for positions, batch in loader.share(range(count)):
+        noise = streams(spec.seed, positions, loader.device)
+        losses.append(forward_loss(spec, model, batch, noise).total.double())
+        sizes.append(len(positions))
+    sums = [loss * size for loss, size in zip(losses, sizes, strict=True)]
+    every = engine.gather(torch.stack(sums).tolist() if sums else [])
+    return math.fsum(every) / count

@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "data.stores",
     "data.resident",
     "training.checkpoint",
+    "training.speed",
     "training.explosion",
     "training.log_every",
     "training.validate_every",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slotlab.framework.assemble import build_model
 from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
 from slotlab.framework.interruptions import StopRequest, TrainingPreempted, TrainingStopped
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -54,7 +55,10 @@ def attempt(
 
     model = build_model(spec)
     saved, _ = run.checkpoints.newest()
-    train(spec, model, loader, run, validation=Validation(loader), report=report, saved=saved, stop=stop)
+    if saved is not None:
+        run.cut_log(saved["log_bytes"])
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    train(engine, model, loader, run, validation=Validation(loader), report=report, saved=saved, stop=stop)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -149,7 +153,8 @@ def test_the_best_checkpoint_is_kept_by_the_named_metric(
     spec = tiny(training={"phases": phases, "checkpoint": {"best": "mse", "keep": 1}})
     run = RunFolder.create(tmp_path / "run", spec)
     validation = Validation.of(spec, noise_loader())
-    train(spec, build_model(spec), noise_loader(), run, validation=validation)
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    train(engine, build_model(spec), noise_loader(), run, validation=validation)
     lines = [line for line in run.read_log() if line["kind"] == "validation"]
     best = min(lines, key=lambda line: float(line["mse"]))
     facts = run.checkpoints.best_facts()

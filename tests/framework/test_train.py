@@ -11,16 +11,23 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.assemble import build_model
-from slotlab.framework.contracts import Decoded, Losses
+from slotlab.framework.contracts import Batch, Decoded, Losses
 from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import permutation
 from slotlab.framework.train import Plan, Progress, begin_phase, train, train_step
-from slotlab.framework.trainee import Meter, Trainee
+from slotlab.framework.trainee import Trainee
 from slotlab.framework.validation import Validation, validation_loss
 from slotlab.registry import SlotlabError
+
+
+
+def open_engine(spec: ExperimentSpec) -> Engine:
+    return Engine.open(spec, torch.device("cpu"), warn=print)
+
 
 Loaders = Callable[..., Loader]
 Specs = Callable[..., ExperimentSpec]
@@ -34,8 +41,15 @@ def run(tmp_path: Path, tiny: Specs) -> RunFolder:
 
 def trained(spec: ExperimentSpec, loader: Loader, run: RunFolder, **options: Any) -> SlotModel:
     model = build_model(spec)
-    train(spec, model, loader, run, **options)
+    train(open_engine(spec), model, loader, run, **options)
     return model
+
+
+def one_step(spec: ExperimentSpec, model: SlotModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    engine = open_engine(spec)
+    trainee = Trainee.of(spec, model, torch.device("cpu"))
+    trainee.optimizer = optimizer
+    train_step(engine, trainee, engine.wrap(model), engine.wrap_optimizer(optimizer), batch)
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -128,7 +142,7 @@ def test_schedules_by_step_and_by_epoch(tiny: Specs, noise_loader: Loaders, run:
     for interval, steps in (("step", range(6)), ("epoch", [0, 0, 0, 1, 1, 1])):
         run.metrics.unlink(missing_ok=True)
         spec = tiny(training={"phases": [{**phase, "interval": interval}], "explosion": 1e30})
-        train(spec, build_model(spec), noise_loader(), run)
+        train(open_engine(spec), build_model(spec), noise_loader(), run)
         length = 6 if interval == "step" else 2
         expected = [(1 + math.cos(math.pi * step / length)) / 2 for step in steps]
         assert [line["lr"] for line in run.read_log()] == pytest.approx(expected)
@@ -139,12 +153,10 @@ def test_optimizer_state_between_phases(tiny: Specs, noise_loader: Loaders, stat
     phases = [{"steps": 2, "lr": 0.1}, {"steps": 2, "lr": 0.2, "optimizer_state": state}]
     spec = tiny(training={"phases": phases})
     model, plan = build_model(spec), Plan.of(spec, 5)
-    first, _ = begin_phase(spec, spec.training.phases[0], model, None, plan, 0)
-    trainee = Trainee.of(spec, model, torch.device("cpu"))
-    trainee.optimizer = first
+    first, _ = begin_phase(open_engine(spec), model, None, plan, 0)
     for batch in noise_loader().epoch():
-        train_step(spec, trainee, batch)
-    second, _ = begin_phase(spec, spec.training.phases[1], model, first, plan, 1)
+        one_step(spec, model, first, batch)
+    second, _ = begin_phase(open_engine(spec), model, first, plan, 1)
     assert second is not first
     assert second.param_groups[0]["lr"] == 0.2
     if state == "fresh":
@@ -172,7 +184,7 @@ def test_frozen_weights_are_not_given_to_the_optimizer(tiny: Specs) -> None:
     spec = tiny()
     model = build_model(spec)
     model.encoder.requires_grad_(False)
-    optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
+    optimizer, _ = begin_phase(open_engine(spec), model, None, Plan.of(spec, 5), 0)
     given = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert given == {id(p) for p in model.parameters() if p.requires_grad}
 
@@ -184,10 +196,8 @@ def test_clipping_bounds_the_gradient(tiny: Specs, noise_loader: Loaders) -> Non
     def norm(**training: Any) -> float:
         spec = tiny(training=training)
         model = build_model(spec)
-        optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
-        trainee = Trainee.of(spec, model, torch.device("cpu"))
-        trainee.optimizer = optimizer
-        train_step(spec, trainee, next(noise_loader().epoch()))
+        optimizer, _ = begin_phase(open_engine(spec), model, None, Plan.of(spec, 5), 0)
+        one_step(spec, model, optimizer, next(noise_loader().epoch()))
         squares = [p.grad.square().sum() for p in model.parameters() if p.grad is not None]
         return float(torch.stack(squares).sum().sqrt())
 
@@ -202,21 +212,12 @@ def test_bfloat16_keeps_float32_weights(tiny: Specs, noise_loader: Loaders, run:
     assert not equal(model.state_dict(), trained(tiny(), noise_loader(), run).state_dict())
 
 
-def test_meter_means_over_images() -> None:
-    meter = Meter()
-    meter.add(torch.tensor(1.0), 3)
-    meter.add(torch.tensor(5.0), 1)
-    assert meter.read()[0] == 2.0
-    meter.add(torch.tensor(7.0), 2)
-    assert meter.read()[0] == 7.0
-
-
 def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation={"max_images": 4})
     model = build_model(spec)
-    losses = [validation_loss(spec, model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
+    losses = [validation_loss(open_engine(spec), model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
-    more = validation_loss(tiny(), model, noise_loader())
+    more = validation_loss(open_engine(tiny()), model, noise_loader())
     assert more != pytest.approx(losses[0], rel=1e-5)
 
 
@@ -262,7 +263,7 @@ def test_terms_of_the_loss_are_logged(tiny: Specs, noise_loader: Loaders, run: R
     spec = tiny()
     model = build_model(spec)
     model.objective = WithTerms(model.objective)
-    train(spec, model, noise_loader(), run)
+    train(open_engine(spec), model, noise_loader(), run)
     assert all(line["loss/pixels"] == pytest.approx(line["loss"]) for line in run.read_log())
 
 
@@ -274,7 +275,7 @@ def test_a_loss_that_is_no_number_stops_training(
     model = build_model(spec)
     model.objective = WithTerms(model.objective, bad=5, spoil=spoil)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
+        train(open_engine(spec), model, noise_loader(), run)
     assert str(error.value) == (
         f"the loss is {spoil} at step 5; it began in the objective; the checkpoint of step 3 is kept, "
         f"and {run.failure} names the images. {ADVICE}"
@@ -287,7 +288,7 @@ def test_an_exploding_loss_stops_training(tiny: Specs, noise_loader: Loaders, ru
     model = build_model(spec)
     model.objective = WithTerms(model.objective, bad=5, spoil=1000.0)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
+        train(open_engine(spec), model, noise_loader(), run)
     facts = json.loads(run.failure.read_text())
     assert str(error.value).startswith("the loss has exploded to ")
     assert f" at step 5, more than 50 times the lowest, {min_loss(run):.4g}; " in str(error.value)
@@ -322,7 +323,7 @@ def test_the_component_in_which_it_began_is_named(
     model = build_model(spec)
     model.encoder = Spoiling(model.encoder, bad=4)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
+        train(open_engine(spec), model, noise_loader(), run)
     assert str(error.value).startswith("the loss is nan at step 4; it began in the encoder; ")
     assert json.loads(run.failure.read_text())["component"] == "encoder"
 
@@ -332,7 +333,7 @@ def test_spoiled_weights_are_never_saved(tiny: Specs, noise_loader: Loaders, run
     model = build_model(spec)
     model.objective = WithTerms(model.objective, bad=5)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
+        train(open_engine(spec), model, noise_loader(), run)
     name = next(name for name, tensor in model.state_dict().items() if not tensor.isfinite().all())
     assert str(error.value) == (
         f"{name} holds values that are not finite at step 6; it began in the objective; "
