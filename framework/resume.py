@@ -1,14 +1,15 @@
 """Going on with a training: the run's folder, if it holds the same run, and its last checkpoint."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.provenance import components
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.identity import flatten
-from slotlab.framework.spec.load import LoadedSpec, load_spec
+from slotlab.framework.spec.identity import PATH, flatten, has_effect
+from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
 
 _SHOWN = 12
@@ -73,10 +74,15 @@ class ChangedSettingsError(SlotlabError):
 
 def differences(run: RunFolder, loaded: LoadedSpec) -> Iterator[tuple[str, str]]:
     """Yield (path, line) for each setting and component by which a run differs from a spec."""
-    before = dict(flatten(load_spec(run.spec).spec))
-    now = dict(flatten(loaded.spec))
+    # The run's spec is read as plain data: its copies of plugin files must not be imported beside
+    # the files that they are copies of.
+    before = dict(leaves(read_plain(run.spec)))
+    now = dict(leaves(loaded.spec.model_dump(mode="json")))
+    files = {path for path, value in flatten(loaded.spec) if value == PATH}
+    chosen = dict(leaves(loaded.spec.model_dump(mode="json", exclude_defaults=True)))
     for path in dict.fromkeys((*before, *now)):
-        if before.get(path) != now.get(path):
+        new = path not in before and path not in chosen  # a setting of a newer slotlab, at its default
+        if before.get(path) != now.get(path) and path not in files and has_effect(path) and not new:
             was, becomes = (show(settings.get(path)) for settings in (before, now))
             yield path, f"{path}: {was} before, {becomes} now"
     used = {(item["kind"], item["name"]): item for item in run.read_provenance().get("components", ())}
@@ -87,6 +93,24 @@ def differences(run: RunFolder, loaded: LoadedSpec) -> Iterator[tuple[str, str]]
             if old[fact] != item[fact] and (fact == "version" or file):
                 path = f"components.{item['kind']}.{item['name']}"
                 yield path, f"{path}: {fact} {old[fact]} before, {item[fact]} now"
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, value
+    for key, item in items:
+        yield from leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def read_plain(path: Path) -> Any:
+    """Return a spec file as plain data, numbers as slotlab reads them."""
+    return parse(path.read_text(encoding="utf-8"), origin=str(path), folder=path.parent).plain()
 
 
 def is_allowed(path: str, allow: Sequence[str]) -> bool:

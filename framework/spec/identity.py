@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {
     "training.speed",
     "training.explosion",
     "training.log_every",
+    "training.trackers",
     "training.validate_every",
 }
 """Settings that do not change the trained weights."""
@@ -36,6 +37,11 @@ WITHOUT_EFFECT = {
 
 PATH = "(a path)"
 """Stands for every path: that a file is given counts, not where it lies."""
+
+
+def has_effect(path: str) -> bool:
+    """Return whether the setting at a dotted path can change the trained weights."""
+    return not any(path == one or path.startswith(f"{one}.") for one in WITHOUT_EFFECT)
 
 
 def canonical(value: Any, path: str = "") -> Any:
@@ -116,7 +122,9 @@ def refs(value: Any) -> Iterator[Ref]:
 
 def run_id(spec: ExperimentSpec) -> str:
     """Return the identity of a run, twelve hexadecimal digits."""
-    used = {ref.registered.identity for ref in refs(spec.model_copy(update={"evaluation": None}))}
+    training = spec.training.model_copy(update={"trackers": ()})
+    trained = spec.model_copy(update={"training": training, "evaluation": None})
+    used = {ref.registered.identity for ref in refs(trained)}
     facts = {"settings": canonical(spec), "components": sorted(used)}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
