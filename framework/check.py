@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slotlab.framework.anneal import check_anneal
 from slotlab.framework.assemble import Builder
 from slotlab.framework.contracts import Decoded, Grouped, Slots
+from slotlab.framework.groups import check_groups
 from slotlab.framework.model import SlotModel
 from slotlab.framework.sources import known_splits, own_splits
 from slotlab.framework.spec.errors import Path, PathProblem
@@ -31,6 +33,9 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
         builder.problems += check_splits(spec)
         if model is not None:
             builder.problems += check_slots(spec, model)
+            builder.problems += check_groups(spec, model)
+            builder.problems += check_anneal(spec, model)
+            builder.problems += check_best(spec)
             builder.problems += check_shapes(spec, model)
     return builder.problems
 
@@ -45,6 +50,15 @@ def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
         if split not in known:
             hint = f"{suggest(split, known)} (splits: {', '.join(known)})"
             yield PathProblem(path, f"'{owner}' has no split '{split}'{hint}")
+
+
+def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse to compare checkpoints by what is not measured."""
+    best, known = spec.training.checkpoint.best, [ref.name for ref in spec.evaluation.metrics]
+    if best is not None and best not in ("loss", *known):
+        hint = f"{suggest(best, known)} (measured: loss, {', '.join(known)})"
+        text = f"'{best}' is none of evaluation.metrics{hint}"
+        yield PathProblem(("training", "checkpoint", "best"), text)
 
 
 def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:

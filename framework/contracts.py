@@ -106,8 +106,11 @@ class MetricContext:
 class OptimizerContext:
     """For optimizers: the parameters and the phase's learning rate."""
 
-    params: Sequence[torch.nn.Parameter]
+    params: Sequence[torch.nn.Parameter] | Sequence[dict[str, Any]]
+    """Parameters, or groups of them as torch's optimizers take: `{"params": [...], "lr": ...}`."""
     lr: float
+    fused: bool = False
+    """Whether to run in one kernel, where the optimizer can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +228,8 @@ class Batch:
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
+    share: float = 1.0
+    """The part that this process has of the batch of all processes together."""
 
 
 # --- the model ---------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.augmentation import Augment
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
+from slotlab.framework.engine import Engine
 from slotlab.framework.selection import Selection, select
-from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
 
@@ -42,6 +42,12 @@ class Loader:
     """Whether batches carry the true masks; training does not look at them."""
     augment: Augment | None = None
     """Random changes of the images; None for none."""
+    memory_format: torch.memory_format = torch.contiguous_format
+    """Layout of the images."""
+    rank: int = 0
+    """This process's number among those that train together."""
+    processes: int = 1
+    """How many those are: each reads its share of every batch."""
 
     @property
     def selection(self) -> Selection:
@@ -61,8 +67,22 @@ class Loader:
         size = self.batch_size
         starts = range(skip * size, len(indices), size)
         groups = [list(indices[start : start + size]) for start in starts]
-        for group, raw in zip(groups, self._raw(groups), strict=True):
-            yield self._batch(raw, group, epoch)
+        # A process without a share of a small last batch takes part with an image that counts nothing.
+        shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
+        for group, share, raw in zip(groups, shares, self._raw(shares), strict=True):
+            part = len(share) / len(group) if len(group) > self.rank else 0.0
+            yield self._batch(raw, share, epoch, part)
+
+    def share(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Batch]]:
+        """Yield this process's share of some samples in batches, each with its positions."""
+        own = positions[self.rank :: self.processes]
+        groups = [own[start : start + self.batch_size] for start in range(0, len(own), self.batch_size)]
+        for group, raw in zip(groups, self._raw([list(group) for group in groups]), strict=True):
+            yield group, self._batch(raw, list(group), 0, 1.0)
+
+    def count(self, limit: int | None) -> int:
+        """Return the number of samples, or `limit` if that is less."""
+        return len(self.dataset) if limit is None else min(limit, len(self.dataset))
 
     def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
@@ -81,16 +101,17 @@ class Loader:
             masked = check_samples(samples, masked)
             yield collate(samples, self.device)
 
-    def _batch(self, raw: RawBatch, group: list[int], epoch: int) -> Batch:
+    def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
         images_BCHW = raw.images_BCHW
         if self.augment is not None:
             images_BCHW = self.augment(images_BCHW, group, epoch)
         masks_BHW = raw.masks_BHW if self.masks else None
         return Batch(
-            images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=torch.channels_last),
+            images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=self.memory_format),
             masks_BHW=None if masks_BHW is None else masks_BHW.to(torch.int64),
             ids=raw.ids,
             attributes=raw.attributes,
+            share=share,
         )
 
 
@@ -127,23 +148,35 @@ def check_samples(samples: list[Sample], masked: bool | None) -> bool:
     return masked
 
 
-def train_loader(spec: ExperimentSpec, device: torch.device) -> Loader:
+def train_loader(engine: Engine) -> Loader:
     """Return the loader of a spec's training split."""
-    data = spec.data
-    wanted = data.augmentation
+    spec = engine.spec
+    data, wanted = spec.data, spec.data.augmentation
     plain = not wanted.flip and wanted.crop == 1.0
     return Loader(
-        select(data, data.train_split, seed=spec.seed, device=device),
+        select(data, data.train_split, seed=spec.seed, device=engine.device),
         spec.training.batch_size,
-        device,
+        engine.device,
         data.bounds,
         data.workers,
         masks=False,
         augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
+        memory_format=engine.memory_format,
+        rank=engine.rank,
+        processes=engine.processes,
     )
 
 
-def evaluation_loader(spec: ExperimentSpec, device: torch.device) -> Loader:
+def evaluation_loader(engine: Engine) -> Loader:
     """Return the loader of a spec's evaluation split."""
-    selection = select(spec.data, spec.evaluation.split, seed=spec.seed, device=device)
-    return Loader(selection, spec.evaluation.batch_size, device, spec.data.bounds, spec.data.workers)
+    spec = engine.spec
+    return Loader(
+        select(spec.data, spec.evaluation.split, seed=spec.seed, device=engine.device),
+        spec.evaluation.batch_size,
+        engine.device,
+        spec.data.bounds,
+        spec.data.workers,
+        memory_format=engine.memory_format,
+        rank=engine.rank,
+        processes=engine.processes,
+    )

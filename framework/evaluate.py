@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -21,7 +22,6 @@ from slotlab.framework.data import Loader
 from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
-from slotlab.framework.train import first_images
 
 MODEL = "model"
 """The method that stands for the trained model, beside the names of baselines."""
@@ -88,6 +88,8 @@ def evaluate(
     loader: Loader,
     metrics: Mapping[str, Metric],
     *,
+    baselines: Sequence[str] | None = None,
+    gather: Callable[[list[Any]], list[Any]] = list,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measure the model and the spec's baselines on the same images.
@@ -97,20 +99,27 @@ def evaluate(
         model: on the loader's device.
         loader: the evaluation split, in the dataset's own order.
         metrics: by name.
+        baselines: measured beside the model; None for the spec's.
+        gather: brings the lists of several processes together, where each has its share.
         report: called with (images done, images in all).
     """
-    rows: dict[str, list[Row]] = {name: [] for name in (MODEL, *spec.evaluation.baselines)}
+    compared = spec.evaluation.baselines if baselines is None else baselines
+    rows: dict[str, list[tuple[int, Row]]] = {name: [] for name in (MODEL, *compared)}
     left_out: dict[str, str] = {}
-    total = min(len(loader.dataset), spec.evaluation.max_images or len(loader.dataset))
-    for batch in first_images(loader, spec.evaluation.max_images):
-        done = len(rows[MODEL])
-        outcome = model_outcome(spec, model, batch, positions=range(done, done + len(batch.ids)))
+    total = loader.count(spec.evaluation.max_images)
+    done = 0
+    for positions, batch in loader.share(range(total)):
+        outcome = model_outcome(spec, model, batch, positions=positions)
         left_out |= reasons(outcome, metrics)
-        rows[MODEL] += rows_of(outcome, batch, metrics)
-        for name in spec.evaluation.baselines:
-            rows[name] += rows_of(baseline_outcome(name, spec, batch), batch, metrics)
-        report(done + len(batch.ids), total)
-    return Evaluation(rows, left_out)
+        rows[MODEL] += zip(positions, rows_of(outcome, batch, metrics), strict=True)
+        for name in compared:
+            found = rows_of(baseline_outcome(name, spec, batch), batch, metrics)
+            rows[name] += zip(positions, found, strict=True)
+        done += len(positions)
+        report(done, total)
+    # Every image has one row, in the order of the split, whoever measured it.
+    ordered = {name: sorted(gather(found), key=itemgetter(0)) for name, found in rows.items()}
+    return Evaluation({name: [row for _, row in found] for name, found in ordered.items()}, left_out)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The main job: a spec becomes a run folder, trained, evaluated and drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,26 @@ from typing import Any
 import torch
 
 from slotlab.framework.assemble import build_metrics, build_model
+from slotlab.framework.atomic import exclusive, write_atomically, write_json
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import Metric
 from slotlab.framework.data import Loader, evaluation_loader, train_loader
+from slotlab.framework.engine import Engine, precise
 from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
 from slotlab.framework.figures import Panel, draw_learning_rate, draw_loss, draw_panels
+from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.model import SlotModel
 from slotlab.framework.provenance import command_line, provenance
-from slotlab.framework.run import RunFolder, write_atomically, write_json
+from slotlab.framework.resume import Start, open_run
+from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.train import Report, train
+from slotlab.framework.trainee import seeded
+from slotlab.framework.validation import Validation
 from slotlab.registry import SlotlabError
-
-
-class TrainingStopped(SlotlabError):  # noqa: N818 - the user's wish, not a mistake
-    """The user ended a training. The command exits with 130, as a shell expects."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def place(model: SlotModel, device: torch.device) -> SlotModel:
-    """Move a model to a device, its weights channels last, as GPU convolutions want them."""
-    model.to(device)
-    placed: SlotModel = model.to(memory_format=torch.channels_last)
-    return placed
-
-
 def default_folder(loaded: LoadedSpec, runs: Path) -> Path:
     """Return where a run goes unless told otherwise: by name and identity."""
     return runs / f"{loaded.spec.name}-{run_id(loaded.spec)[:8]}"
@@ -88,49 +82,103 @@ def run_training(
     *,
     device: torch.device,
     overwrite: bool = False,
+    allow: Sequence[str] = (),
     report: Report,
     warn: Callable[[str], None] = lambda text: None,
 ) -> RunFolder:
-    """Train a spec into a run folder and draw the curves.
+    """Train a spec into a run folder, or go on with the run that is there, and draw the curves.
 
-    The run's status ends as done, stopped (Ctrl-C) or failed, with the reason.
+    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason.
 
     Raises:
         SpecError: if the data is not as the spec says.
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
+    if folder.exists() and not folder.is_dir():
+        raise SlotlabError(f"{folder} is a file; choose another folder with --run DIR")
     spec = loaded.spec
+    engine = Engine.open(spec, device, warn=warn)
     try:
-        loader, validation = train_loader(spec, device), evaluation_loader(spec, device)
+        loader, watched = train_loader(engine), evaluation_loader(engine)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
-    run = RunFolder.create(folder, spec, overwrite=overwrite)
-    data = {"train": loader.selection.facts, "evaluation": validation.selection.facts}
-    run.write_provenance(provenance(loaded, command=command_line(), device=device, data=data))
-    for text in dict.fromkeys((*loader.selection.notes, *validation.selection.notes)):
-        warn(text)
-    run.write_status("running")
-    try:
-        model = place(build_model(spec), device)
-        train(spec, model, loader, run, validation=validation, report=report)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            run.write_status("stopped", "by Ctrl-C")
-            raise TrainingStopped(stop_message(run)) from None
-        run.write_status("failed", str(error) or type(error).__name__)
-        raise
-    run.write_status("done")
-    draw_curves(run)
+    notes = (*loader.selection.notes, *watched.selection.notes)
+    data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
+    facts = provenance(loaded, command=command_line(), device=device, data=data)
+    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start:
+        run = start.run
+        for text in dict.fromkeys((*start.notes, *notes)):
+            warn(text)
+        try:
+            with listening() as stop, precise(spec), seeded(spec.seed + engine.rank):
+                model = engine.place(build_model(spec))
+                validation = Validation.of(spec, watched)
+                train(
+                    engine,
+                    model,
+                    loader,
+                    run,
+                    validation=validation,
+                    report=report,
+                    saved=start.saved,
+                    stop=stop,
+                )
+        except BaseException as error:
+            if engine.is_first:
+                run.write_status(*ending(error))
+            if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
+                raise TrainingStopped(stop_message(run)) from None
+            raise
+        if engine.is_first:
+            run.write_status("done")
+            draw_curves(run)
     return run
 
 
+@contextmanager
+def begin(
+    engine: Engine,
+    loaded: LoadedSpec,
+    folder: Path,
+    *,
+    overwrite: bool,
+    allow: Sequence[str],
+    facts: dict[str, Any],
+) -> Iterator[Start]:
+    """Open the run's folder in the first process, and tell the others where to start."""
+    with ExitStack() as stack:
+        start: Start | SlotlabError | None = None
+        if engine.is_first:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(folder, f"{folder} is being trained by another process"))
+                start = open_run(loaded, folder, overwrite=overwrite, allow=allow)
+                start.run.note_start(facts, None if start.saved is None else start.saved["step"])
+            except SlotlabError as error:
+                start = error
+        start = engine.from_first(start)
+        if isinstance(start, SlotlabError):
+            raise start
+        assert start is not None
+        yield start
+
+
+def ending(error: BaseException) -> tuple[str, str]:
+    """Return the state of a run that an error ended, and the reason."""
+    if isinstance(error, KeyboardInterrupt | TrainingStopped):
+        return "stopped", "by Ctrl-C"
+    if isinstance(error, TrainingPreempted):
+        return "stopped", "by SIGTERM"
+    return "failed", str(error) or type(error).__name__
+
+
 def stop_message(run: RunFolder) -> str:
-    """Say what is left of a training that was stopped, and what can be done with it."""
-    if not run.checkpoint.is_file():
-        return f"training stopped before the end of an epoch; train {run.path} again with --overwrite"
-    again = "or train it again with --overwrite"
-    return f"training stopped; 'slotlab evaluate {run.path}' takes the last finished epoch, {again}"
+    """Say what is left of a training that was stopped at once."""
+    saved = run.checkpoints.all()
+    if not saved:
+        return f"training stopped before anything was saved in {run.path}"
+    return f"training stopped at once; the same command goes on from step {saved[0].step} ({run.path})"
 
 
 def draw_curves(run: RunFolder) -> None:
@@ -153,15 +201,18 @@ def run_evaluation(
         SlotlabError: if there are no weights, or they do not fit the spec.
     """
     spec = loaded.spec
-    weights = run.load_weights(device)
-    model = place(build_model(spec), device)
+    engine = Engine.open(spec, device, warn=lambda text: None)
+    weights = run.load_weights()
+    model = engine.place(build_model(spec))
     try:
-        model.load_state_dict(weights["model"])
+        model.load_state_dict(weights.model)
     except RuntimeError as error:
-        raise SlotlabError(f"{run.checkpoint} does not fit {run.spec}: {error}") from None
+        raise SlotlabError(
+            f"the weights in {run.checkpoints.folder} do not fit {run.spec}: {error}"
+        ) from None
     metrics = build_metrics(spec)
     try:
-        loader = evaluation_loader(spec, device)
+        loader = evaluation_loader(engine)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     evaluation = evaluate(spec, model, loader, metrics, report=report)
@@ -177,7 +228,7 @@ def run_evaluation(
         "value_range": spec.data.settings.value_range,
         "mask_source": spec.evaluation.mask_source,
         "slots": spec.evaluation.slots or spec.model.slots,
-        "step": weights["step"],
+        "step": weights.step,
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
     }

@@ -118,6 +118,20 @@ class SlotModel(nn.Module):
         )
 
 
+class LossStep(nn.Module):
+    """Images to losses: what devices, precision and several processes are wrapped around."""
+
+    def __init__(self, model: SlotModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_BCHW: Tensor, *, generator: Noise = None) -> dict[str, Tensor]:
+        """Return the scalar losses: `total`, and its parts under their own names with `loss/` before."""
+        output = self.model(images_BCHW, generator=generator)
+        losses = self.model.objective.loss(output.decoded, output.target_BCHW)
+        return {"total": losses.total, **{f"loss/{name}": term for name, term in losses.terms.items()}}
+
+
 def first(generator: Noise) -> Generator | None:
     """Return the one stream, or the first image's."""
     return generator[0] if isinstance(generator, Sequence) else generator

@@ -5,28 +5,26 @@ RUN/plugins/             copies of the single-file plugins it used
 RUN/provenance.json      versions, commit, hardware, command, sources of components
 RUN/status.json          running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
-RUN/checkpoints/last.pt  weights, read back without executing code
+RUN/failure.json         where a loss that is no number began
+RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
 RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
 RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
 """
 
-import io
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
+from torch import Tensor
 
+from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.checkpoint import Checkpoints
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
-
-FORMAT = 1
-"""Version of the checkpoint's shape."""
 
 WRITTEN = (
     "spec.yaml",
@@ -34,6 +32,7 @@ WRITTEN = (
     "provenance.json",
     "status.json",
     "metrics.jsonl",
+    "failure.json",
     "checkpoints",
     "evaluation",
     "figures",
@@ -41,23 +40,14 @@ WRITTEN = (
 """Everything in a run's folder that is slotlab's own."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a model, and the step they are of."""
 
-
-def write_json(path: Path, data: Any) -> None:
-    """Write indented JSON atomically."""
-    write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+    step: int
+    model: Mapping[str, Tensor]
+    complaints: tuple[str, ...] = ()
+    """Newer checkpoints that are damaged, in words."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +67,14 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def checkpoint(self) -> Path:
-        """The newest weights."""
-        return self.path / "checkpoints" / "last.pt"
+    def checkpoints(self) -> Checkpoints:
+        """What a training goes on from, and its weights."""
+        return Checkpoints(self.path / "checkpoints")
+
+    @property
+    def failure(self) -> Path:
+        """Where a loss that is no number began, JSON."""
+        return self.path / "failure.json"
 
     @property
     def figures(self) -> Path:
@@ -110,12 +105,17 @@ class RunFolder:
                 )
             run._clear()
         path.mkdir(parents=True, exist_ok=True)
-        for name, content in plugins.items():
-            write_atomically(path / "plugins" / name, content)
-        data = spec.model_dump(mode="json")
-        data["plugins"] = [f"plugins/{name}" for name in plugins]
-        write_atomically(run.spec, dump(data).encode())
+        run.write_spec(spec, plugins)
         return run
+
+    def write_spec(self, spec: ExperimentSpec, plugins: Mapping[str, bytes] | None = None) -> None:
+        """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
+        files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
+        for name, content in files.items():
+            write_atomically(self.path / "plugins" / name, content)
+        data = spec.model_dump(mode="json")
+        data["plugins"] = [f"plugins/{name}" for name in files]
+        write_atomically(self.spec, dump(data).encode())
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -145,6 +145,22 @@ class RunFolder:
         """Write where the run came from."""
         write_json(self.path / "provenance.json", dict(facts))
 
+    def note_start(self, facts: Mapping[str, Any], step: int | None) -> None:
+        """Note where the run comes from, and that it is running; `step` is where it goes on, if it does."""
+        if step is None:
+            self.write_provenance(facts)
+        else:
+            known = self.read_provenance()
+            known.setdefault("restarts", []).append({"step": step, **facts})
+            self.write_provenance(known)
+        self.write_status("running")
+
+    def read_provenance(self) -> dict[str, Any]:
+        """Return where the run came from, or nothing if it was never written."""
+        path = self.path / "provenance.json"
+        facts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return facts
+
     def write_status(self, state: str, reason: str = "") -> None:
         """Write the state of the run: running, done, failed or stopped."""
         write_json(self.path / "status.json", {"state": state, "reason": reason})
@@ -166,28 +182,31 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
-    def save_weights(self, weights: Mapping[str, Any], *, step: int) -> None:
-        """Write the checkpoint, atomically."""
-        buffer = io.BytesIO()
-        torch.save({"format": FORMAT, "step": step, "model": dict(weights)}, buffer)
-        write_atomically(self.checkpoint, buffer.getvalue())
+    def log_bytes(self) -> int:
+        """Return the length of the metrics, for `cut_log`."""
+        return self.metrics.stat().st_size if self.metrics.is_file() else 0
 
-    def load_weights(self, device: torch.device) -> dict[str, Any]:
-        """Return the checkpoint's `step` and `model` weights.
+    def cut_log(self, size: int) -> None:
+        """Drop what was logged after a checkpoint that had `size` bytes of metrics before it."""
+        if self.log_bytes() > size:
+            with self.metrics.open("r+b") as file:
+                file.truncate(size)
+
+    def load_weights(self, which: Literal["last", "best"] = "last") -> Weights:
+        """Return the weights of the newest whole checkpoint, or of the best one; averaged if it has such.
 
         Raises:
-            SlotlabError: if there is no checkpoint yet or it cannot be read.
+            SlotlabError: if there is none, or it cannot be read.
         """
-        if not self.checkpoint.is_file():
+        complaints: list[str] = []
+        if which == "best":
+            best = self.checkpoints.best()
+            loaded = None if best is None else best.read()
+        else:
+            loaded, complaints = self.checkpoints.newest()
+        if loaded is None:
             state = self.read_status().get("state", "of unknown state")
-            hint = "train it again with --overwrite"
-            raise SlotlabError(f"{self.path} has no checkpoint (the run is {state}); {hint}")
-        try:
-            loaded: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
-        except Exception as error:  # a damaged file fails in many ways
-            facts = f"{self.checkpoint.stat().st_size} bytes, {type(error).__name__}"
-            hint = "train the run again with --overwrite"
-            raise SlotlabError(f"{self.checkpoint} is damaged ({facts}); {hint}") from error
-        if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
-            raise SlotlabError(f"{self.checkpoint} is no checkpoint of slotlab's format {FORMAT}")
-        return loaded
+            kind = "best checkpoint" if which == "best" else "whole checkpoint"
+            damage = f"; {'; '.join(complaints)}" if complaints else ""
+            raise SlotlabError(f"{self.path} has no {kind} (the run is {state}){damage}; train it again")
+        return Weights(loaded["step"], loaded["ema"] or loaded["model"], tuple(complaints))

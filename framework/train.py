@@ -1,24 +1,28 @@
 """Training, from top to bottom: phases, epochs, steps. Nothing else decides what happens."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import ceil, isfinite
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from slotlab.framework.contracts import Batch, Losses, OptimizerContext, ScheduleContext
+from slotlab.framework.anneal import anneal
+from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
 from slotlab.framework.data import Loader
-from slotlab.framework.model import Noise, SlotModel
+from slotlab.framework.engine import Engine
+from slotlab.framework.groups import parameter_groups
+from slotlab.framework.guard import Guard
+from slotlab.framework.interruptions import StopRequest
+from slotlab.framework.keeper import Keeper
+from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.schema import ExperimentSpec, PhaseSpec
-from slotlab.framework.streams import epoch_order, streams
-from slotlab.registry import SlotlabError
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.streams import epoch_order
+from slotlab.framework.trainee import Trainee
+from slotlab.framework.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -56,100 +60,88 @@ class Plan:
         """Steps of the whole training."""
         return sum(self.phases)
 
-
-@dataclass
-class Meter:
-    """Mean loss and speed since the last reading, read from the device only then."""
-
-    total: Tensor | None = None
-    images: int = 0
-    started: float = field(default_factory=time.perf_counter)
-
-    def add(self, loss: Tensor, images: int) -> None:
-        """Add one step."""
-        self.total = loss.detach() * images + (0 if self.total is None else self.total)
-        self.images += images
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave the time of what is done meanwhile out of the speed."""
-        before = time.perf_counter()
-        yield
-        self.started += time.perf_counter() - before
-
-    def read(self) -> tuple[float, float]:
-        """Return (mean loss over images, images per second) and start anew."""
-        loss = float("nan") if self.total is None else float(self.total) / self.images
-        seconds = time.perf_counter() - self.started
-        speed = self.images / max(seconds, 1e-9)
-        self.total, self.images, self.started = None, 0, time.perf_counter()
-        return loss, speed
+    def end(self, phase: int) -> int:
+        """Return the step at which a phase ends."""
+        return sum(self.phases[: phase + 1])
 
 
 def train(
-    spec: ExperimentSpec,
+    engine: Engine,
     model: SlotModel,
     loader: Loader,
     run: RunFolder,
     *,
-    validation: Loader | None = None,
+    validation: Validation | None = None,
     report: Report = lambda progress: None,
+    saved: Mapping[str, Any] | None = None,
+    stop: StopRequest | None = None,
 ) -> None:
-    """Train all phases, log to the run's metrics and save the weights after each epoch.
+    """Train all phases, log to the run's metrics and write its checkpoints.
+
+    Args:
+        engine: the spec, and what it is trained on.
+        model: on the engine's device.
+        loader: of the training split.
+        run: where to.
+        validation: how and on what the model is watched; None watches nothing.
+        report: called after each step.
+        saved: the state of a checkpoint to go on from; None starts at the beginning.
+        stop: looked at after each step; once it holds a signal, the training is saved and ends.
 
     Raises:
-        SlotlabError: if the loss or a weight stops being a finite number.
+        SlotlabError: if the loss or a weight stops being a finite number, or the disk is full.
+        TrainingStopped, TrainingPreempted: if `stop` asked to.
     """
+    spec = engine.spec
     plan = Plan.of(spec, len(loader.dataset))
-    device = loader.device
-    noise = Generator(device).manual_seed(spec.seed)
-    meter = Meter()
-    step = epoch = 0
-    optimizer: Optimizer | None = None
-    for number, phase in enumerate(spec.training.phases):
-        optimizer, schedule = begin_phase(spec, phase, model, optimizer, plan, number)
-        end = step + plan.phases[number]
-        while step < end:
+    trainee = Trainee.of(spec, model, engine.device)
+    step_losses = engine.wrap(model)
+    keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation)
+    guard = Guard(engine, run, loader)
+    if saved is not None:
+        trainee.restore(saved)
+    for number in range(trainee.phase, len(spec.training.phases)):
+        phase, end = spec.training.phases[number], plan.end(number)
+        trainee.phase = number
+        trainee.optimizer, trainee.schedule = begin_phase(engine, model, trainee.optimizer, plan, number)
+        optimizer = engine.wrap_optimizer(trainee.optimizer)
+        if saved is not None and number == saved["phase"]:
+            trainee.restore_phase(saved)
+        while trainee.step < end:
             model.train()
-            order = epoch_order(loader.dataset, seed=spec.seed, epoch=epoch)
-            for batch in loader.epoch(order, epoch=epoch):
-                losses = train_step(spec, model, batch, optimizer, noise)
-                meter.add(losses.total, len(batch.ids))
-                step += 1
-                if step % spec.training.log_every == 0 or step == plan.total:
-                    loss, speed = meter.read()
-                    check_loss(loss, step)
-                    rate = optimizer.param_groups[0]["lr"]
-                    run.log(log_line(step, number, epoch, loss, losses, rate, speed))
-                    report(Progress(step, plan.total, number, epoch, loss, speed))
+            order = epoch_order(loader.dataset, seed=spec.seed, epoch=trainee.epoch)
+            for batch in loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
+                losses = train_step(engine, trainee, step_losses, optimizer, batch)
+                guard.note(losses["total"], batch, order, trainee)
+                if trainee.step % spec.training.log_every == 0 or trainee.step == plan.total:
+                    log_step(trainee, losses, run, guard, plan, report)
                 else:
-                    report(Progress(step, plan.total, number, epoch, None, None))
+                    report(Progress(trainee.step, plan.total, number, trainee.epoch, None, None))
                 if phase.interval == "step":
-                    schedule.step()
-                if step == end:
-                    break
-            epoch += 1
+                    trainee.schedule.step()
+                if trainee.step == end or trainee.batch == plan.steps_per_epoch:
+                    break  # of a phase or an epoch: saved below, after what belongs to its end
+                keeper.after_step(trainee)
+            trainee.epoch, trainee.batch = trainee.epoch + 1, 0
             if phase.interval == "epoch":
-                schedule.step()
-            check_weights(model, step)
-            run.save_weights(model.state_dict(), step=step)
-            if validation is not None and (epoch % spec.training.validate_every == 0 or step == plan.total):
-                with meter.paused():
-                    loss = validate(spec, model, validation)
-                run.log({"kind": "validation", "step": step, "epoch": epoch, "loss": loss})
+                trainee.schedule.step()
+            guard.check_weights(trainee)
+            value = None
+            due = trainee.epoch % spec.training.validate_every == 0 or trainee.step == plan.total
+            if validation is not None and due:
+                with trainee.meter.paused():
+                    value = log_validation(engine, trainee, validation, run)
+            keeper.after_epoch(trainee, value)
 
 
 def begin_phase(
-    spec: ExperimentSpec,
-    phase: PhaseSpec,
-    model: SlotModel,
-    before: Optimizer | None,
-    plan: Plan,
-    number: int,
+    engine: Engine, model: SlotModel, before: Optimizer | None, plan: Plan, number: int
 ) -> tuple[Optimizer, LRScheduler]:
     """Return the phase's optimizer, fresh or with the moments of the phase before, and its schedule."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer: Optimizer = spec.training.optimizer.build(OptimizerContext(params=parameters, lr=phase.lr))
+    training, phase = engine.spec.training, engine.spec.training.phases[number]
+    groups = parameter_groups(engine.spec, model, phase.lr)
+    context = OptimizerContext(params=groups, lr=phase.lr, fused=engine.fused)
+    optimizer: Optimizer = training.optimizer.build(context)
     if phase.optimizer_state == "kept" and before is not None:
         for parameter, moments in before.state.items():
             optimizer.state[parameter] = moments
@@ -160,64 +152,55 @@ def begin_phase(
 
 
 def train_step(
-    spec: ExperimentSpec, model: SlotModel, batch: Batch, optimizer: Optimizer, noise: Generator
-) -> Losses:
-    """Do one optimizer step."""
+    engine: Engine, trainee: Trainee, step_losses: nn.Module, optimizer: Optimizer, batch: Batch
+) -> dict[str, Tensor]:
+    """Do one optimizer step, count it, and return the losses before it, on the device."""
+    training = engine.spec.training
+    anneal(engine.spec, trainee.model, trainee.step)
+    trainee.seed_noise(engine.spec.seed, engine.rank)
     optimizer.zero_grad(set_to_none=True)
-    losses = forward_loss(spec, model, batch, noise)
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    if spec.training.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), spec.training.clip_norm)
+    losses: dict[str, Tensor] = {}
+    parts = batch.images_BCHW.chunk(training.accumulate)
+    for number, images_BCHW in enumerate(parts, start=1):
+        weight = len(images_BCHW) / len(batch.images_BCHW)
+        with engine.no_sync(step_losses, enabled=number < len(parts)):
+            found = step_losses(images_BCHW, generator=trainee.noise)
+            # The processes' gradients are averaged: a smaller share of the batch counts less.
+            engine.backward(found["total"] * (weight * batch.share * engine.processes))
+        for name, loss in found.items():
+            losses[name] = losses.get(name, 0) + loss.detach() * weight
+    if training.clip_norm is not None:
+        engine.clip(step_losses, optimizer, training.clip_norm)
     optimizer.step()
+    if trainee.average is not None:
+        trainee.average.update_parameters(trainee.model)
+    trainee.step += 1
+    trainee.batch += 1
     return losses
 
 
-def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Noise) -> Losses:
-    """Compute the loss of a batch, in the spec's precision."""
-    mixed = spec.training.precision == "bfloat16"
-    with torch.autocast(batch.images_BCHW.device.type, dtype=torch.bfloat16, enabled=mixed):
-        output = model(batch.images_BCHW, generator=noise)
-        return model.objective.loss(output.decoded, output.target_BCHW)
+def log_step(
+    trainee: Trainee,
+    losses: Mapping[str, Tensor],
+    run: RunFolder,
+    guard: Guard,
+    plan: Plan,
+    report: Report,
+) -> None:
+    """Read the losses since the last line back from the device, judge them and write a line."""
+    assert trainee.optimizer is not None
+    loss, speed = guard.judge(trainee)
+    terms = {name: float(term) for name, term in losses.items() if name != "total"}
+    facts = {"step": trainee.step, "epoch": trainee.epoch, "phase": trainee.phase, "loss": loss}
+    rate = trainee.optimizer.param_groups[0]["lr"]
+    if guard.engine.is_first:
+        run.log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
+    report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
 
 
-@torch.no_grad()
-def validate(spec: ExperimentSpec, model: SlotModel, loader: Loader) -> float:
-    """Return the mean loss over the images of the evaluation split, each with its own fixed slot noise."""
-    model.eval()
-    total, images = 0.0, 0
-    for batch in first_images(loader, spec.evaluation.max_images):
-        noise = streams(spec.seed, range(images, images + len(batch.ids)), loader.device)
-        total += float(forward_loss(spec, model, batch, noise).total) * len(batch.ids)
-        images += len(batch.ids)
-    return total / images
-
-
-def first_images(loader: Loader, limit: int | None) -> Iterator[Batch]:
-    """Yield the batches of the first `limit` images in the dataset's own order."""
-    count = len(loader.dataset) if limit is None else min(limit, len(loader.dataset))
-    return loader.epoch(list(range(count)))
-
-
-ADVICE = "the last good checkpoint, if any, is kept. Try a lower lr, a warm-up, or training.clip_norm"
-
-
-def check_loss(loss: float, step: int) -> None:
-    """Stop a training whose loss is no finite number."""
-    if not isfinite(loss):
-        raise SlotlabError(f"the loss is {loss} at step {step}; {ADVICE}")
-
-
-def check_weights(model: SlotModel, step: int) -> None:
-    """Stop before weights that are no finite numbers are saved over good ones."""
-    bad = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
-    if bad:
-        raise SlotlabError(f"{bad[0]} holds values that are not finite at step {step}; {ADVICE}")
-
-
-def log_line(
-    step: int, phase: int, epoch: int, loss: float, losses: Losses, rate: float, speed: float
-) -> dict[str, Any]:
-    """Return one line of the log; `loss` is the mean since the line before."""
-    terms = {f"loss/{name}": float(term.detach()) for name, term in losses.terms.items()}
-    line = {"kind": "train", "step": step, "epoch": epoch, "phase": phase, "loss": loss}
-    return {**line, **terms, "lr": rate, "images_per_second": round(speed, 2)}
+def log_validation(engine: Engine, trainee: Trainee, validation: Validation, run: RunFolder) -> float | None:
+    """Validate, write a line, and return the value by which checkpoints are compared."""
+    values = validation.measure(engine, trainee.measured)
+    if engine.is_first:
+        run.log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
+    return values[engine.spec.training.checkpoint.best or "loss"]

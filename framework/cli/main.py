@@ -106,12 +106,16 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete a run that is there and train anew.")
     ] = False,
+    allow: Annotated[
+        list[str],
+        typer.Option("--allow", metavar="PATH", help="Go on with a run although this setting differs."),
+    ] = [],  # noqa: B006
     evaluate: Annotated[
         bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate after training.")
     ] = True,
     json: JsonOption = None,
 ) -> None:
-    """Train a spec into a run folder, then evaluate it and draw its figures."""
+    """Train a spec into a run folder, or go on with it; then evaluate it and draw its figures."""
     from slotlab.framework.cli import work
 
     result = work.train_spec(
@@ -122,6 +126,7 @@ def train(
         strict_plugins=strict_plugins,
         device=device,
         overwrite=overwrite,
+        allow=allow,
         then_evaluate=evaluate,
     )
     emit(result, json, work.print_result)

@@ -38,6 +38,7 @@ def train_spec(
     strict_plugins: bool,
     device: str,
     overwrite: bool,
+    allow: Sequence[str],
     then_evaluate: bool,
 ) -> dict[str, Any]:
     """Train, evaluate unless told not to, and return what `print_result` shows."""
@@ -50,7 +51,7 @@ def train_spec(
     task = bar.add_task("train", total=None, facts="")
 
     def report(progress: TrainProgress) -> None:
-        if progress.step == 1:  # a run that is refused before its first step shows no bar
+        if not bar.live.is_started:  # a run that is refused before its first step shows no bar
             print(f"training '{loaded.spec.name}' on {chosen} into {path}", file=sys.stderr)
             bar.start()
         bar.update(task, completed=progress.step, total=progress.total_steps)
@@ -60,7 +61,13 @@ def train_spec(
 
     try:
         run = run_training(
-            loaded, path, device=chosen, overwrite=overwrite, report=report, warn=lambda text: warn([text])
+            loaded,
+            path,
+            device=chosen,
+            overwrite=overwrite,
+            allow=allow,
+            report=report,
+            warn=lambda text: warn([text]),
         )
     finally:
         bar.stop()

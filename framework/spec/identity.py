@@ -25,7 +25,11 @@ WITHOUT_EFFECT = {
     "data.store",
     "data.stores",
     "data.resident",
+    "training.checkpoint",
+    "training.speed",
+    "training.explosion",
     "training.log_every",
+    "training.trackers",
     "training.validate_every",
 }
 """Settings that do not change the trained weights."""
@@ -33,6 +37,11 @@ WITHOUT_EFFECT = {
 
 PATH = "(a path)"
 """Stands for every path: that a file is given counts, not where it lies."""
+
+
+def has_effect(path: str) -> bool:
+    """Return whether the setting at a dotted path can change the trained weights."""
+    return not any(path == one or path.startswith(f"{one}.") for one in WITHOUT_EFFECT)
 
 
 def canonical(value: Any, path: str = "") -> Any:
@@ -69,6 +78,27 @@ def _settings(model: BaseModel, path: str) -> dict[str, Any]:
     return found
 
 
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of every setting that can change the weights; paths as `(a path)`."""
+    items: Iterable[tuple[Any, Any]]
+    if path in WITHOUT_EFFECT:
+        return
+    if isinstance(value, Ref):
+        yield f"{path}.name", value.name
+        items = ((name, getattr(value.config, name)) for name in type(value.config).model_fields)
+    elif isinstance(value, BaseModel):
+        items = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple | list) and any(isinstance(item, Ref | BaseModel) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, canonical(value)
+        return
+    for key, item in items:
+        yield from flatten(item, f"{path}.{key}" if path else str(key))
+
+
 def located_refs(value: Any, path: Path = ()) -> Iterator[tuple[Path, Ref]]:
     """Yield every component chosen in a spec and its path, nested ones included."""
     items: Iterable[tuple[Any, Any]] = ()
@@ -92,7 +122,9 @@ def refs(value: Any) -> Iterator[Ref]:
 
 def run_id(spec: ExperimentSpec) -> str:
     """Return the identity of a run, twelve hexadecimal digits."""
-    used = {ref.registered.identity for ref in refs(spec.model_copy(update={"evaluation": None}))}
+    training = spec.training.model_copy(update={"trackers": ()})
+    trained = spec.model_copy(update={"training": training, "evaluation": None})
+    used = {ref.registered.identity for ref in refs(trained)}
     facts = {"settings": canonical(spec), "components": sorted(used)}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

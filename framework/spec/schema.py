@@ -1,9 +1,18 @@
 """The typed sections of an experiment spec. Nothing is built here: this is data only."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, Len, Lt
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.paths import SpecPath
@@ -162,6 +171,63 @@ class PhaseSpec(ClosedModel):
         return self
 
 
+class SpeedSpec(ClosedModel):
+    """How fast, not what: none of these changes results beyond the rounding of floating point."""
+
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Layout of images and weights; auto is channels last on a GPU, contiguous on a CPU."""
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    """Mode of torch.compile for encoder, grouping and decoder; `reduce-overhead` uses CUDA graphs. Where
+    compiling fails the reason is printed, and training goes on without."""
+    fused: Literal["auto", "yes", "no"] = "auto"
+    """Whether the optimizer runs in one kernel; auto is yes on a GPU."""
+    matmul: Literal["highest", "high", "medium"] = "high"
+    """Precision of float32 matrix products on a GPU: `high` allows TF32 (10 bits of mantissa)."""
+    recompute: tuple[Literal["encoder", "grouping", "decoder"], ...] = ()
+    """Parts whose activations are computed again in the backward pass: less memory, more time."""
+
+
+class GroupSpec(ClosedModel):
+    """Other training settings for some of the weights."""
+
+    weights: Annotated[tuple[str, ...], Len(1)]
+    """Parts of the model, or prefixes of weights' names: `encoder`, `decoder.layers.0`."""
+    lr_factor: NonNegativeFloat = 1.0
+    """Times the phase's rate."""
+    weight_decay: NonNegativeFloat | None = None
+    """In place of the optimizer's; None for that."""
+    frozen: bool = False
+    """These weights are not trained."""
+
+
+class AnnealSpec(ClosedModel):
+    """A setting of a component that changes during training, step by step."""
+
+    start: float
+    """Value at the first step."""
+    end: float
+    """Value from step `steps` on."""
+    steps: PositiveInt
+    """How long it takes."""
+    shape: Literal["linear", "cosine", "exponential"] = "linear"
+    """The way from start to end; exponential needs both of one sign."""
+
+
+class CheckpointSpec(ClosedModel):
+    """When the state of a training is saved, and what is kept. Does not change results."""
+
+    every_epochs: PositiveInt | None = 1
+    """Epochs between two checkpoints; None does not count them."""
+    every_steps: PositiveInt | None = None
+    """Steps between two checkpoints; None does not count them."""
+    every_minutes: PositiveFloat | None = 10.0
+    """Minutes after which one is written whatever the step; None never."""
+    keep: PositiveInt = 2
+    """How many of the newest are kept."""
+    best: str | None = None
+    """Keep the best one too: by `loss`, or a metric of `evaluation.metrics`, on the evaluation split."""
+
+
 class TrainingSpec(ClosedModel):
     """How the model is trained."""
 
@@ -173,8 +239,25 @@ class TrainingSpec(ClosedModel):
     """The optimizer of every phase."""
     clip_norm: PositiveFloat | None = None
     """Greatest norm of the gradient over all weights; None does not clip."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the forward pass computes in; weights and optimizer stay in float32."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the forward pass computes in; weights and optimizer stay in float32. float16 needs a GPU."""
+    accumulate: PositiveInt = 1
+    """Parts in which a batch is passed through one after the other, to save memory."""
+    groups: tuple[GroupSpec, ...] = ()
+    """Other rates, or none, for some of the weights; the first group that names a weight has it."""
+    anneal: Mapping[str, AnnealSpec] = {}
+    """Settings that change during training, by the path of the attribute: `initializer.sigma`.
+    Its component declares it as `schedulable`."""
+    sync_batchnorm: bool = False
+    """Whether batch statistics are taken over the batches of all GPUs."""
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Decay of a running mean of the weights, which is then evaluated; None for no mean."""
+    explosion: Annotated[float, Gt(1)] = 1000.0
+    """A mean loss so many times the lowest so far stops the training."""
+    speed: SpeedSpec = Field(default={}, validate_default=True)
+    """How fast it runs."""
+    checkpoint: CheckpointSpec = Field(default={}, validate_default=True)
+    """When the state is saved."""
     log_every: PositiveInt = 50
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1

@@ -26,7 +26,7 @@ class AdamConfig(ComponentConfig):
 
 def build_adam(config: AdamConfig, context: OptimizerContext) -> Adam:
     """Return torch's Adam over the context's parameters."""
-    return Adam(context.params, lr=context.lr, **config.model_dump())
+    return Adam(context.params, lr=context.lr, fused=context.fused or None, **config.model_dump())
 
 
 @hookimpl

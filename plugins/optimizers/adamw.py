@@ -26,7 +26,7 @@ class AdamWConfig(ComponentConfig):
 
 def build_adamw(config: AdamWConfig, context: OptimizerContext) -> AdamW:
     """Return torch's AdamW over the context's parameters."""
-    return AdamW(context.params, lr=context.lr, **config.model_dump())
+    return AdamW(context.params, lr=context.lr, fused=context.fused or None, **config.model_dump())
 
 
 @hookimpl

@@ -6,8 +6,8 @@ Source: Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts; torch's
 
 from collections.abc import Iterable
 
-from pydantic import NonNegativeFloat, PositiveInt
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, SequentialLR
 
 from slotlab.framework.contracts import ScheduleContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
@@ -20,11 +20,18 @@ class CosineConfig(ComponentConfig):
     """Scheduler steps from the phase's rate down to `eta_min`; None for the whole phase."""
     eta_min: NonNegativeFloat = 0.0
     """The lowest rate."""
+    warmup: NonNegativeInt = 0
+    """Scheduler steps before it, over which the rate rises linearly; `t_max` counts from their end."""
 
 
-def build_cosine(config: CosineConfig, context: ScheduleContext) -> CosineAnnealingLR:
-    """Return torch's scheduler."""
-    return CosineAnnealingLR(context.optimizer, config.t_max or max(context.total_steps, 1), config.eta_min)
+def build_cosine(config: CosineConfig, context: ScheduleContext) -> LRScheduler:
+    """Return torch's scheduler, after a linear rise if there is a warm-up."""
+    length = config.t_max or max(context.total_steps - config.warmup, 1)
+    if not config.warmup:
+        return CosineAnnealingLR(context.optimizer, length, config.eta_min)
+    rise = LambdaLR(context.optimizer, lambda step: (step + 1) / (config.warmup + 1))
+    fall = CosineAnnealingLR(context.optimizer, length, config.eta_min)
+    return SequentialLR(context.optimizer, [rise, fall], milestones=[config.warmup])
 
 
 @hookimpl

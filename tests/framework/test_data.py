@@ -15,6 +15,7 @@ from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
 from slotlab.framework.contracts import Batch, Sample
 from slotlab.framework.data import Loader, evaluation_loader, normalize, to_uint8
+from slotlab.framework.engine import Engine
 from slotlab.framework.selection import select
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -73,8 +74,11 @@ def same(a: Batch, b: Batch) -> bool:
     )
 
 
-def test_batches_hold_the_samples_in_order(noise_loader: Loaders) -> None:
-    loader = noise_loader(batch_size=2)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_batches_hold_the_samples_in_order(
+    noise_loader: Loaders, memory_format: torch.memory_format
+) -> None:
+    loader = replace(noise_loader(batch_size=2), memory_format=memory_format)
     order = [3, 0, 4, 1, 2]
     batches = list(loader.epoch(order))
     assert [batch.ids for batch in batches] == [("n3", "n0"), ("n4", "n1"), ("n2",)]
@@ -84,7 +88,7 @@ def test_batches_hold_the_samples_in_order(noise_loader: Loaders) -> None:
         assert batch.masks_BHW is not None
         assert sample.mask_HW is not None
         assert torch.equal(batch.masks_BHW[0], sample.mask_HW)
-        assert batch.images_BCHW.is_contiguous(memory_format=torch.channels_last)
+        assert batch.images_BCHW.is_contiguous(memory_format=memory_format)
     assert [batch.ids for batch in loader.epoch()] == [("n0", "n1"), ("n2", "n3"), ("n4",)]
 
 
@@ -163,13 +167,12 @@ def test_the_loader_of_a_spec(tiny: Specs) -> None:
     evaluation = {"batch_size": 2}
     cpu = torch.device("cpu")
     spec = tiny(data={"dataset": scenes, "protocol": protocol}, seed=4, evaluation=evaluation)
-    loader = evaluation_loader(spec, cpu)
+    loader = evaluation_loader(Engine.open(spec, cpu, warn=print))
     images = torch.cat([batch.images_BCHW for batch in loader.epoch()])
     assert images.shape == (3, 3, 24, 24)
     assert 0 <= images.min() < images.max() <= 1
-    other = evaluation_loader(
-        tiny(data=spec.data.model_dump(mode="json"), seed=5, evaluation=evaluation), cpu
-    )
+    other_spec = tiny(data=spec.data.model_dump(mode="json"), seed=5, evaluation=evaluation)
+    other = evaluation_loader(Engine.open(other_spec, cpu, warn=print))
     assert not np.array_equal(next(loader.epoch()).images_BCHW, next(other.epoch()).images_BCHW)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 
+from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.discovery import load_registry
-from slotlab.framework.run import RunFolder, write_atomically, write_json
+from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -66,7 +67,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path, tiny: Specs) -> None:
 def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Specs) -> None:
     run.write_status("done")
     run.log({"kind": "train", "step": 1})
-    run.save_weights({}, step=1)
+    run.checkpoints.save({"step": 1, "model": {}, "ema": None}, keep=1)
     write_json(run.evaluation("scenes-val-whole-decoder") / "summary.json", {})
     write_atomically(run.figures / "loss.png", b"")
     run.write_provenance({})
@@ -140,52 +141,54 @@ def test_status_and_log(run: RunFolder) -> None:
 # --- weights -----------------------------------------------------------------------------
 
 
-def test_weights_survive(run: RunFolder) -> None:
-    weights = {"a": torch.randn(3, 4), "count": torch.tensor(3), "b": torch.randn(2, 3, 4, 5)}
-    weights["b"] = weights["b"].contiguous(memory_format=torch.channels_last)
-    run.save_weights(weights, step=7)
-    run.save_weights(weights, step=8)
-    loaded = run.load_weights(CPU)
-    assert (loaded["format"], loaded["step"]) == (1, 8)
-    assert loaded["model"].keys() == weights.keys()
-    assert all(torch.equal(loaded["model"][name], tensor) for name, tensor in weights.items())
-    assert list(run.checkpoint.parent.iterdir()) == [run.checkpoint]
+def save(run: RunFolder, step: int, ema: dict[str, torch.Tensor] | None = None) -> None:
+    weights = {"a": torch.full((3, 4), float(step))}
+    run.checkpoints.save({"step": step, "model": weights, "ema": ema}, keep=3)
 
 
-def weights_error(run: RunFolder) -> pytest.ExceptionInfo[SlotlabError]:
+def test_the_newest_weights_are_loaded(run: RunFolder) -> None:
+    save(run, 7)
+    save(run, 8)
+    loaded = run.load_weights()
+    assert (loaded.step, loaded.complaints) == (8, ())
+    assert torch.equal(loaded.model["a"], torch.full((3, 4), 8.0))
+
+
+def test_averaged_weights_come_first(run: RunFolder) -> None:
+    save(run, 7, ema={"a": torch.zeros(3, 4)})
+    assert torch.equal(run.load_weights().model["a"], torch.zeros(3, 4))
+
+
+def test_no_weights_yet(run: RunFolder) -> None:
+    for which, kind in (("last", "whole"), ("best", "best")):
+        with pytest.raises(SlotlabError) as error:
+            run.load_weights(which)  # type: ignore[arg-type]
+        text = f"{run.path} has no {kind} checkpoint (the run is of unknown state); train it again"
+        assert str(error.value) == text
+
+
+def test_damaged_weights_are_named(run: RunFolder) -> None:
+    save(run, 1)
+    save(run, 2)
+    newest, oldest = run.checkpoints.all()
+    newest.path.write_bytes(b"")
+    loaded = run.load_weights()
+    assert (loaded.step, len(loaded.complaints)) == (1, 1)
+    oldest.path.write_bytes(b"")
     with pytest.raises(SlotlabError) as error:
-        run.load_weights(CPU)
-    return error
+        run.load_weights()
+    damage = "{} is damaged: its checksum is not the one in its name"
+    assert str(error.value) == (
+        f"{run.path} has no whole checkpoint (the run is of unknown state); "
+        f"{damage.format(newest.path)}; {damage.format(oldest.path)}; train it again"
+    )
 
 
-def test_no_checkpoint_yet(run: RunFolder) -> None:
-    text = "{} has no checkpoint (the run is {}); train it again with --overwrite"
-    assert str(weights_error(run).value) == text.format(run.path, "of unknown state")
-    run.write_status("failed")
-    assert str(weights_error(run).value) == text.format(run.path, "failed")
-
-
-class Harmful:
-    def __reduce__(self) -> object:
-        return (Path.touch, (Path("executed"),))
-
-
-@pytest.mark.parametrize("damage", ["cut", "code"])
-def test_a_damaged_checkpoint(run: RunFolder, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(run.path)
-    run.save_weights({"a": torch.randn(100)}, step=1)
-    if damage == "cut":
-        run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:200])
-    else:
-        torch.save({"format": 1, "step": 1, "model": Harmful()}, run.checkpoint)
-    error = weights_error(run).value
-    facts = f"{run.checkpoint.stat().st_size} bytes, {type(error.__cause__).__name__}"
-    assert str(error) == f"{run.checkpoint} is damaged ({facts}); train the run again with --overwrite"
-    assert not (run.path / "executed").exists()
-
-
-@pytest.mark.parametrize("content", [{"format": 2}, {"state_dict": {}}, torch.zeros(1)])
-def test_a_file_that_is_no_checkpoint(run: RunFolder, content: object) -> None:
-    run.save_weights({}, step=1)
-    torch.save(content, run.checkpoint)
-    assert str(weights_error(run).value) == f"{run.checkpoint} is no checkpoint of slotlab's format 1"
+def test_the_log_is_cut_to_where_a_checkpoint_was(run: RunFolder) -> None:
+    run.log({"step": 1})
+    size = run.log_bytes()
+    run.log({"step": 2})
+    run.cut_log(size + 1000)
+    assert len(run.read_log()) == 2
+    run.cut_log(size)
+    assert run.read_log() == [{"step": 1}]

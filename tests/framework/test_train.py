@@ -1,5 +1,6 @@
 """Training: the same bits twice, the seed's learning rates, and no bad weights on disk."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,27 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.assemble import build_model
-from slotlab.framework.contracts import Decoded, Losses
+from slotlab.framework.contracts import Batch, Decoded, Losses
 from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.train import Meter, Plan, Progress, begin_phase, train, train_step, validate
+from slotlab.framework.streams import permutation
+from slotlab.framework.train import Plan, Progress, begin_phase, train, train_step
+from slotlab.framework.trainee import Trainee
+from slotlab.framework.validation import Validation, validation_loss
 from slotlab.registry import SlotlabError
+
+
+
+def open_engine(spec: ExperimentSpec) -> Engine:
+    return Engine.open(spec, torch.device("cpu"), warn=print)
+
 
 Loaders = Callable[..., Loader]
 Specs = Callable[..., ExperimentSpec]
-ADVICE = "the last good checkpoint, if any, is kept. Try a lower lr, a warm-up, or training.clip_norm"
+ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
 
 
 @pytest.fixture
@@ -30,8 +41,15 @@ def run(tmp_path: Path, tiny: Specs) -> RunFolder:
 
 def trained(spec: ExperimentSpec, loader: Loader, run: RunFolder, **options: Any) -> SlotModel:
     model = build_model(spec)
-    train(spec, model, loader, run, **options)
+    train(open_engine(spec), model, loader, run, **options)
     return model
+
+
+def one_step(spec: ExperimentSpec, model: SlotModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    engine = open_engine(spec)
+    trainee = Trainee.of(spec, model, torch.device("cpu"))
+    trainee.optimizer = optimizer
+    train_step(engine, trainee, engine.wrap(model), engine.wrap_optimizer(optimizer), batch)
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -58,14 +76,13 @@ def test_one_seed_gives_the_same_bits(tiny: Specs, noise_loader: Loaders, run: R
 
 def run_weights_after(spec: ExperimentSpec, loader: Loader, run: RunFolder) -> dict[str, Tensor]:
     trained(spec, loader, run)
-    weights: dict[str, Tensor] = run.load_weights(torch.device("cpu"))["model"]
-    return weights
+    return dict(run.load_weights().model)
 
 
 def test_validation_and_logging_change_nothing(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
     phases = {"phases": [{"epochs": 2, "lr": 0.01}]}
     plain = trained(tiny(training={**phases, "log_every": 50}), noise_loader(), run)
-    watched = trained(tiny(training=phases), noise_loader(), run, validation=noise_loader())
+    watched = trained(tiny(training=phases), noise_loader(), run, validation=Validation(noise_loader()))
     assert equal(plain.state_dict(), watched.state_dict())
 
 
@@ -124,8 +141,8 @@ def test_schedules_by_step_and_by_epoch(tiny: Specs, noise_loader: Loaders, run:
     phase = {"epochs": 2, "lr": 1.0, "schedule": {"name": "cosine"}}
     for interval, steps in (("step", range(6)), ("epoch", [0, 0, 0, 1, 1, 1])):
         run.metrics.unlink(missing_ok=True)
-        spec = tiny(training={"phases": [{**phase, "interval": interval}]})
-        train(spec, build_model(spec), noise_loader(), run)
+        spec = tiny(training={"phases": [{**phase, "interval": interval}], "explosion": 1e30})
+        train(open_engine(spec), build_model(spec), noise_loader(), run)
         length = 6 if interval == "step" else 2
         expected = [(1 + math.cos(math.pi * step / length)) / 2 for step in steps]
         assert [line["lr"] for line in run.read_log()] == pytest.approx(expected)
@@ -136,10 +153,10 @@ def test_optimizer_state_between_phases(tiny: Specs, noise_loader: Loaders, stat
     phases = [{"steps": 2, "lr": 0.1}, {"steps": 2, "lr": 0.2, "optimizer_state": state}]
     spec = tiny(training={"phases": phases})
     model, plan = build_model(spec), Plan.of(spec, 5)
-    first, _ = begin_phase(spec, spec.training.phases[0], model, None, plan, 0)
+    first, _ = begin_phase(open_engine(spec), model, None, plan, 0)
     for batch in noise_loader().epoch():
-        train_step(spec, model, batch, first, torch.Generator().manual_seed(0))
-    second, _ = begin_phase(spec, spec.training.phases[1], model, first, plan, 1)
+        one_step(spec, model, first, batch)
+    second, _ = begin_phase(open_engine(spec), model, first, plan, 1)
     assert second is not first
     assert second.param_groups[0]["lr"] == 0.2
     if state == "fresh":
@@ -167,7 +184,7 @@ def test_frozen_weights_are_not_given_to_the_optimizer(tiny: Specs) -> None:
     spec = tiny()
     model = build_model(spec)
     model.encoder.requires_grad_(False)
-    optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
+    optimizer, _ = begin_phase(open_engine(spec), model, None, Plan.of(spec, 5), 0)
     given = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert given == {id(p) for p in model.parameters() if p.requires_grad}
 
@@ -179,8 +196,8 @@ def test_clipping_bounds_the_gradient(tiny: Specs, noise_loader: Loaders) -> Non
     def norm(**training: Any) -> float:
         spec = tiny(training=training)
         model = build_model(spec)
-        optimizer, _ = begin_phase(spec, spec.training.phases[0], model, None, Plan.of(spec, 5), 0)
-        train_step(spec, model, next(noise_loader().epoch()), optimizer, torch.Generator().manual_seed(0))
+        optimizer, _ = begin_phase(open_engine(spec), model, None, Plan.of(spec, 5), 0)
+        one_step(spec, model, optimizer, next(noise_loader().epoch()))
         squares = [p.grad.square().sum() for p in model.parameters() if p.grad is not None]
         return float(torch.stack(squares).sum().sqrt())
 
@@ -195,21 +212,12 @@ def test_bfloat16_keeps_float32_weights(tiny: Specs, noise_loader: Loaders, run:
     assert not equal(model.state_dict(), trained(tiny(), noise_loader(), run).state_dict())
 
 
-def test_meter_means_over_images() -> None:
-    meter = Meter()
-    meter.add(torch.tensor(1.0), 3)
-    meter.add(torch.tensor(5.0), 1)
-    assert meter.read()[0] == 2.0
-    meter.add(torch.tensor(7.0), 2)
-    assert meter.read()[0] == 7.0
-
-
 def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation={"max_images": 4})
     model = build_model(spec)
-    losses = [validate(spec, model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
+    losses = [validation_loss(open_engine(spec), model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
-    more = validate(tiny(), model, noise_loader())
+    more = validation_loss(open_engine(tiny()), model, noise_loader())
     assert more != pytest.approx(losses[0], rel=1e-5)
 
 
@@ -219,7 +227,7 @@ def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader:
 def test_log_lines(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
     spec = tiny(training={"phases": [{"epochs": 2, "lr": 0.01}], "log_every": 2, "validate_every": 2})
     seen: list[Progress] = []
-    trained(spec, noise_loader(), run, validation=noise_loader(), report=seen.append)
+    trained(spec, noise_loader(), run, validation=Validation(noise_loader()), report=seen.append)
     log = run.read_log()
     assert [(line["kind"], line["step"], line["epoch"]) for line in log] == [
         ("train", 2, 0),
@@ -255,7 +263,7 @@ def test_terms_of_the_loss_are_logged(tiny: Specs, noise_loader: Loaders, run: R
     spec = tiny()
     model = build_model(spec)
     model.objective = WithTerms(model.objective)
-    train(spec, model, noise_loader(), run)
+    train(open_engine(spec), model, noise_loader(), run)
     assert all(line["loss/pixels"] == pytest.approx(line["loss"]) for line in run.read_log())
 
 
@@ -267,9 +275,57 @@ def test_a_loss_that_is_no_number_stops_training(
     model = build_model(spec)
     model.objective = WithTerms(model.objective, bad=5, spoil=spoil)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
-    assert str(error.value) == f"the loss is {spoil} at step 5; {ADVICE}"
-    assert run.load_weights(torch.device("cpu"))["step"] == 3
+        train(open_engine(spec), model, noise_loader(), run)
+    assert str(error.value) == (
+        f"the loss is {spoil} at step 5; it began in the objective; the checkpoint of step 3 is kept, "
+        f"and {run.failure} names the images. {ADVICE}"
+    )
+    assert run.load_weights().step == 3
+
+
+def test_an_exploding_loss_stops_training(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny(training={"phases": [{"epochs": 4, "lr": 1e-9}], "explosion": 50})
+    model = build_model(spec)
+    model.objective = WithTerms(model.objective, bad=5, spoil=1000.0)
+    with pytest.raises(SlotlabError) as error:
+        train(open_engine(spec), model, noise_loader(), run)
+    facts = json.loads(run.failure.read_text())
+    assert str(error.value).startswith("the loss has exploded to ")
+    assert f" at step 5, more than 50 times the lowest, {min_loss(run):.4g}; " in str(error.value)
+    order = permutation(5, seed=0, epoch=1)
+    assert (facts["step"], facts["epoch"], facts["checkpoint"]) == (5, 1, 3)
+    assert facts["positions"] == order[2:4]
+    assert facts["images"] == [f"n{position}" for position in order[2:4]]
+
+
+def min_loss(run: RunFolder) -> float:
+    return min(float(line["loss"]) for line in run.read_log())
+
+
+class Spoiling(torch.nn.Module):
+    """A module around another whose output is spoiled from call `bad` on."""
+
+    def __init__(self, inner: Any, bad: int):
+        super().__init__()
+        self.inner, self.bad, self.calls = inner, bad, 0
+        self.channels, self.grid = inner.channels, inner.grid
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        self.calls += 1
+        features_BCHW: Tensor = self.inner(images_BCHW)
+        return features_BCHW * (math.nan if self.calls >= self.bad else 1.0)
+
+
+def test_the_component_in_which_it_began_is_named(
+    tiny: Specs, noise_loader: Loaders, run: RunFolder
+) -> None:
+    spec = tiny(training={"phases": [{"epochs": 2, "lr": 0.01}]})
+    model = build_model(spec)
+    model.encoder = Spoiling(model.encoder, bad=4)
+    with pytest.raises(SlotlabError) as error:
+        train(open_engine(spec), model, noise_loader(), run)
+    assert str(error.value).startswith("the loss is nan at step 4; it began in the encoder; ")
+    assert json.loads(run.failure.read_text())["component"] == "encoder"
 
 
 def test_spoiled_weights_are_never_saved(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
@@ -277,9 +333,12 @@ def test_spoiled_weights_are_never_saved(tiny: Specs, noise_loader: Loaders, run
     model = build_model(spec)
     model.objective = WithTerms(model.objective, bad=5)
     with pytest.raises(SlotlabError) as error:
-        train(spec, model, noise_loader(), run)
+        train(open_engine(spec), model, noise_loader(), run)
     name = next(name for name, tensor in model.state_dict().items() if not tensor.isfinite().all())
-    assert str(error.value) == f"{name} holds values that are not finite at step 6; {ADVICE}"
-    saved = run.load_weights(torch.device("cpu"))
-    assert saved["step"] == 3
-    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+    assert str(error.value) == (
+        f"{name} holds values that are not finite at step 6; it began in the objective; "
+        f"the checkpoint of step 3 is kept, and {run.failure} names the images. {ADVICE}"
+    )
+    saved = run.load_weights()
+    assert saved.step == 3
+    assert all(tensor.isfinite().all() for tensor in saved.model.values())

@@ -1,0 +1,74 @@
+"""Settings of components that change during training: a temperature, the noise of the slots.
+
+A component that allows it has an attribute `schedulable`, the names of its attributes that may
+be set from outside, each a float or a tensor of one value.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from slotlab.framework.model import SlotModel
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import AnnealSpec, ExperimentSpec
+from slotlab.registry.component import suggest
+
+
+def value_at(spec: AnnealSpec, step: int) -> float:
+    """Return the value for a step, counted from 0: `start` at 0, `end` from `steps` on."""
+    part = min(step / spec.steps, 1.0)
+    if spec.shape == "exponential":
+        value: float = spec.start * (spec.end / spec.start) ** part
+        return value
+    if spec.shape == "cosine":
+        part = (1 - math.cos(math.pi * part)) / 2
+    return spec.start + (spec.end - spec.start) * part
+
+
+def anneal(spec: ExperimentSpec, model: SlotModel, step: int) -> None:
+    """Set every annealed attribute for the step to come."""
+    for path, settings in spec.training.anneal.items():
+        owner, name = find(model, path)
+        value = value_at(settings, step)
+        if isinstance(getattr(owner, name), Tensor):
+            getattr(owner, name).fill_(value)
+        else:
+            setattr(owner, name, value)
+
+
+def check_anneal(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+    """Refuse paths that lead to no attribute which its component declares as schedulable."""
+    for path, settings in spec.training.anneal.items():
+        where = ("training", "anneal", path)
+        if settings.shape == "exponential" and settings.start * settings.end <= 0:
+            text = "exponential goes between two values of one sign that are not 0; take linear or cosine"
+            yield PathProblem(where, text)
+        try:
+            owner, name = find(model, path)
+        except AttributeError:
+            text = (
+                f"the model has no part '{path.rpartition('.')[0]}'; write a path such as 'initializer.sigma'"
+            )
+            yield PathProblem(where, text)
+            continue
+        known = sorted(getattr(owner, "schedulable", ()))
+        if name not in known:
+            text = f"'{name}' cannot change during training{suggest(name, known)}"
+            yield PathProblem(where, f"{text} (schedulable here: {', '.join(known) or 'nothing'})")
+
+
+def find(model: SlotModel, path: str) -> tuple[Any, str]:
+    """Return the component and the attribute that a path names.
+
+    Raises:
+        AttributeError: if there is no such component.
+    """
+    names = path.split(".")
+    if len(names) < 2:
+        raise AttributeError(path)
+    owner: Any = model
+    for name in names[:-1]:
+        owner = getattr(owner, name)
+    return owner, names[-1]

@@ -1,0 +1,51 @@
+"""Files that are written whole or not at all, and folders that one process has for itself."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slotlab.registry import SlotlabError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write indented JSON atomically."""
+    write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def exclusive(folder: Path, taken: str) -> Iterator[None]:
+    """Lock a folder while the block runs; the system lets go of it when the process ends.
+
+    Raises:
+        SlotlabError: with the text `taken`, if another process holds it.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(number)
+        raise SlotlabError(taken) from None
+    except OSError:  # a file system without locks: better unguarded than not at all
+        pass
+    try:
+        yield
+    finally:
+        os.close(number)

@@ -1,0 +1,173 @@
+"""Watching for losses and weights that are no finite numbers, and finding out where it began."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from slotlab.framework.atomic import write_json
+from slotlab.framework.contracts import Batch
+from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
+from slotlab.framework.model import SlotModel
+from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.trainee import Step, Trainee
+from slotlab.framework.validation import forward_loss
+from slotlab.registry import SlotlabError
+
+PARTS = ("encoder", "projection", "initializer", "grouping", "decoder", "objective")
+ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Notes each step's loss without waiting for the device, and judges them at each log line."""
+
+    engine: Engine
+    run: RunFolder
+    loader: Loader
+
+    def note(self, loss: Tensor, batch: Batch, order: Sequence[int], trainee: Trainee) -> None:
+        """Note the loss of the step just done."""
+        size = self.loader.batch_size
+        positions = list(order[(trainee.batch - 1) * size : trainee.batch * size])
+        trainee.pending.append(Step(trainee.step, trainee.epoch, positions, loss * batch.share))
+        trainee.meter.images += len(positions)
+
+    def judge(self, trainee: Trainee) -> tuple[float, float]:
+        """Return the mean loss over the images since the last log line, and images per second.
+
+        Raises:
+            SlotlabError: if a loss is no finite number or has exploded, with the step, the
+                component and the images where it began.
+        """
+        steps, trainee.pending = trainee.pending, []
+        losses = self._losses(steps)
+        speed = trainee.meter.read()
+        for step, loss in zip(steps, losses, strict=True):
+            if not isfinite(loss):
+                self._fail(trainee, step, f"the loss is {loss} at step {step.number}", loss)
+        images = [len(step.positions) for step in steps]
+        mean = math.fsum(loss * count for loss, count in zip(losses, images, strict=True)) / sum(images)
+        factor = self.engine.spec.training.explosion
+        if mean > factor * trainee.lowest_loss > 0:
+            text = f"the loss has exploded to {mean:.4g} at step {trainee.step}, "
+            text += f"more than {factor:g} times the lowest, {trainee.lowest_loss:.4g}"
+            self._fail(trainee, steps[-1], text, mean)
+        trainee.lowest_loss = min(trainee.lowest_loss, mean)
+        return mean, speed
+
+    def check_weights(self, trainee: Trainee) -> None:
+        """Stop before weights that are no finite numbers are saved over good ones.
+
+        Raises:
+            SlotlabError: as `judge` does.
+        """
+        name = first_bad(trainee.model.state_dict().items())
+        if name is not None:
+            losses = self._losses(trainee.pending)
+            bad = [step for step, loss in zip(trainee.pending, losses, strict=True) if not isfinite(loss)]
+            text = f"{name} holds values that are not finite at step {trainee.step}"
+            self._fail(trainee, bad[0] if bad else None, text, None)
+
+    def _losses(self, steps: Sequence[Step]) -> list[float]:
+        # The one moment at which the device is waited for.
+        if not steps:
+            return []
+        losses: list[float] = self.engine.total(torch.stack([step.loss for step in steps])).tolist()
+        return losses
+
+    def _fail(self, trainee: Trainee, step: Step | None, text: str, loss: float | None) -> NoReturn:
+        saved, _ = self.run.checkpoints.newest()
+        component, images = None, []
+        if step is not None:
+            size = len(step.positions)
+            whole = replace(self.loader, batch_size=size, rank=0, processes=1)
+            batch = next(whole.epoch(step.positions, epoch=step.epoch))
+            images = list(batch.ids)
+            good = None if saved is None else saved["model"]
+            component = find_component(self.engine.spec, trainee, batch, good)
+        facts = {
+            "reason": text,
+            "step": trainee.step if step is None else step.number,
+            "epoch": trainee.epoch if step is None else step.epoch,
+            "component": component,
+            "loss": None if loss is None or not isfinite(loss) else loss,
+            "positions": [] if step is None else list(step.positions),
+            "images": images,
+            "checkpoint": None if saved is None else saved["step"],
+        }
+        if self.engine.is_first:
+            write_json(self.run.failure, facts)
+        kept = f"the checkpoint of step {saved['step']} is kept" if saved else "there is no checkpoint yet"
+        where = f"; it began in the {component}" if component else ""
+        raise SlotlabError(f"{text}{where}; {kept}, and {self.run.failure} names the images. {ADVICE}")
+
+
+def first_bad(tensors: Any) -> str | None:
+    """Return the name of the first tensor with a value that is not finite."""
+    return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)
+
+
+def find_component(
+    spec: ExperimentSpec, trainee: Trainee, batch: Batch, good: dict[str, Tensor] | None
+) -> str | None:
+    """Return the part of the model in which the first value that is not finite appears.
+
+    The batch is passed through again with the weights of the last checkpoint, or, where it
+    does no harm to those, with today's; None if neither shows it.
+    """
+    model = copy.deepcopy(trainee.model)
+    for weights in (good, trainee.model.state_dict()):
+        if weights is None:
+            continue
+        model.load_state_dict(weights)
+        model.train()
+        generator = torch.Generator(trainee.noise.device).manual_seed(0)
+        seen: list[str] = []
+        handles = [watch(part, name, seen) for name, part in parts(model)]
+        total = forward_loss(spec, model, batch, generator).total
+        for handle in handles:
+            handle.remove()
+        if seen:
+            return seen[0]
+        if not total.isfinite():
+            return "objective"
+    return None
+
+
+def parts(model: SlotModel) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the parts of a model that are modules, in the order in which data passes them."""
+    for name in PARTS:
+        part = getattr(model, name)
+        if isinstance(part, nn.Module):
+            yield name, part
+
+
+def watch(part: nn.Module, name: str, seen: list[str]) -> Any:
+    """Add `name` to `seen` when the part returns a value that is not finite."""
+
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        if any(not tensor.isfinite().all() for tensor in tensors_of(output)):
+            seen.append(name)
+
+    return part.register_forward_hook(look)
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """Yield the floating tensors of a part's output: a tensor, or a dataclass of such."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_of(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from tensors_of(getattr(value, name))
