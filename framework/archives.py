@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
+from slotlab.framework.atomic import write_atomically
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.files import Blob, fingerprint
-from slotlab.framework.run import write_atomically
 from slotlab.framework.store import stores_folder
 from slotlab.registry import SlotlabError
 

@@ -77,7 +77,7 @@ class Checkpoints:
 
     def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
         """Return the newest checkpoint that is whole, and what is wrong with newer ones."""
-        complaints = []
+        complaints: list[str] = []
         for one in self.all():
             try:
                 return one.read(), complaints

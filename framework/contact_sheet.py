@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from slotlab.framework.atomic import write_atomically
 from slotlab.framework.figures import palette
 from slotlab.framework.inspection import Part
 from slotlab.framework.measuring import Look
-from slotlab.framework.run import write_atomically
 from slotlab.framework.store_format import COUNTINGS
 
 COLUMNS = 6

@@ -99,7 +99,7 @@ class Engine:
     def wrap(self, model: SlotModel) -> nn.Module:
         """Return the loss step of a placed model, ready for precision and processes."""
         if self.spec.training.sync_batchnorm and self.fabric.world_size > 1:
-            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         for name in self.spec.training.speed.recompute:
             part: Any = getattr(model, name)
             part.forward = partial(checkpoint, part.forward, use_reentrant=False)

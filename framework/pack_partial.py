@@ -22,9 +22,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from slotlab.framework.atomic import write_atomically
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.pack_rows import Rows, json_index
-from slotlab.framework.run import write_atomically
 from slotlab.framework.sources import Source
 from slotlab.framework.store_format import FORMAT, ITEMS, MANIFEST, Layout, Manifest, Table
 from slotlab.registry import SlotlabError

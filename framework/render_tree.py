@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from slotlab.framework.atomic import write_json
 from slotlab.framework.clevrtex_scene import FILE, METADATA
 from slotlab.framework.discovery import slotlab_version
-from slotlab.framework.run import write_json
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
 from slotlab.framework.scenes.recipe import Variant
 from slotlab.framework.tree_writer import write_scene

@@ -50,14 +50,16 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
         raise ChangedSettingsError(lines)
     saved, complaints = run.checkpoints.newest()
     if saved is None:
-        again = RunFolder.create(folder, loaded.spec, overwrite=True)
-        return Start(again, None, (*complaints, f"{folder}: no checkpoint to go on from; starting anew"))
+        run = RunFolder.create(folder, loaded.spec, overwrite=True)
+        return Start(run, None, (*complaints, f"{folder}: no checkpoint to go on from; starting anew"))
     notes = [f"{complaint}; going on from the checkpoint before it" for complaint in complaints]
     run.write_spec(loaded.spec)
     run.cut_log(saved["log_bytes"])
     done = run.read_status().get("state") == "done"
-    again = "is trained already; give --overwrite to train it anew" if done and not allow else ""
-    return Start(run, saved, (*notes, f"{folder} {again or 'goes on from step ' + str(saved['step'])}"))
+    state = f"{folder} goes on from step {saved['step']}"
+    if done and not allow:
+        state = f"{folder} is trained already; give --overwrite to train it anew"
+    return Start(run, saved, (*notes, state))
 
 
 class ChangedSettingsError(SlotlabError):

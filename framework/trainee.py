@@ -85,7 +85,8 @@ class Trainee:
         """Make one that has not begun."""
         average = None
         if spec.training.ema_decay is not None:
-            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(spec.training.ema_decay))
+            mean: Any = get_ema_multi_avg_fn(spec.training.ema_decay)  # type: ignore[no-untyped-call]
+            average = AveragedModel(model, multi_avg_fn=mean)
         return cls(model, Generator(device).manual_seed(spec.seed), average)
 
     @property
@@ -141,7 +142,8 @@ class Trainee:
 
 def random_state() -> dict[str, Any]:
     """Return the state of every global random stream, which a plugin may draw from."""
-    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    state: Any = np.random.get_state(legacy=True)
+    _, keys, position, has_gauss, gauss = state
     version, words, spare = random.getstate()
     return {
         "torch": torch.get_rng_state(),

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from slotlab.framework.atomic import write_atomically
 from slotlab.framework.clevrtex_scene import IMAGE, MASK, METADATA, MOST_OBJECTS, PALETTE, stem
-from slotlab.framework.run import write_atomically
 
 DEPTH = "_depth_0001.png"
 """Ending of the depth picture."""

@@ -48,7 +48,9 @@ def test_the_newest_few_are_kept_and_the_best(checkpoints: Checkpoints) -> None:
     assert sorted(path.name for path in checkpoints.folder.iterdir())[0] == "best.json"
 
 
-@pytest.mark.parametrize(("higher", "value", "better"), [(True, 0.6, True), (True, 0.4, False), (False, 0.4, True)])
+@pytest.mark.parametrize(
+    ("higher", "value", "better"), [(True, 0.6, True), (True, 0.4, False), (False, 0.4, True)]
+)
 def test_better_by_the_metrics_own_direction(
     checkpoints: Checkpoints, higher: bool, value: float, better: bool
 ) -> None:
@@ -89,7 +91,9 @@ def put(checkpoints: Checkpoints, content: object) -> Checkpoint:
     return found
 
 
-def test_reading_executes_no_code(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reading_executes_no_code(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     one = put(checkpoints, {"format": 2, "step": 1, "model": Harmful()})
     with pytest.raises(SlotlabError) as error:

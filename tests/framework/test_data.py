@@ -75,9 +75,7 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_batches_hold_the_samples_in_order(
-    noise_loader: Loaders, memory_format: torch.memory_format
-) -> None:
+def test_batches_hold_the_samples_in_order(noise_loader: Loaders, memory_format: torch.memory_format) -> None:
     loader = replace(noise_loader(batch_size=2), memory_format=memory_format)
     order = [3, 0, 4, 1, 2]
     batches = list(loader.epoch(order))

@@ -24,7 +24,6 @@ from slotlab.framework.validation import Validation, validation_loss
 from slotlab.registry import SlotlabError
 
 
-
 def open_engine(spec: ExperimentSpec) -> Engine:
     return Engine.open(spec, torch.device("cpu"), warn=print)
 
@@ -215,7 +214,9 @@ def test_bfloat16_keeps_float32_weights(tiny: Specs, noise_loader: Loaders, run:
 def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation={"max_images": 4})
     model = build_model(spec)
-    losses = [validation_loss(open_engine(spec), model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
+    losses = [
+        validation_loss(open_engine(spec), model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)
+    ]
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
     more = validation_loss(open_engine(tiny()), model, noise_loader())
     assert more != pytest.approx(losses[0], rel=1e-5)
@@ -316,9 +317,7 @@ class Spoiling(torch.nn.Module):
         return features_BCHW * (math.nan if self.calls >= self.bad else 1.0)
 
 
-def test_the_component_in_which_it_began_is_named(
-    tiny: Specs, noise_loader: Loaders, run: RunFolder
-) -> None:
+def test_the_component_in_which_it_began_is_named(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
     spec = tiny(training={"phases": [{"epochs": 2, "lr": 0.01}]})
     model = build_model(spec)
     model.encoder = Spoiling(model.encoder, bad=4)

@@ -49,6 +49,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "textures": ["plain"],
         "ground_textures": ["plain"],
     },
+    ("schedule", "half_life"): {"half_life": 5},
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
     ("encoder", "timm"): {"model": "test_resnet"},

@@ -44,7 +44,10 @@ def folder_dataset(base: str, write: Write) -> None:
     """`spec.yaml` with a dataset that has paths, a flag and a text."""
     write("parents/plugin_with_paths.py", PATHS_PLUGIN)
     block = "{name: folder, root: data, flag: on, text: on, extra: [x]}"
-    text = base.replace("dataset: {name: scenes, max_objects: 6}", f"dataset: {block}") + "plugins: [plugin_with_paths.py]\n"
+    text = (
+        base.replace("dataset: {name: scenes, max_objects: 6}", f"dataset: {block}")
+        + "plugins: [plugin_with_paths.py]\n"
+    )
     write("parents/parent.yaml", text)
     write("spec.yaml", "extends: parents/parent.yaml\n")
 

@@ -90,7 +90,7 @@ WRONG = {
     "less_than_equal": ("data.dataset.max_objects=11", "data.dataset.max_objects", "must be at most 10, got 11"),
     "too_short": ("training.phases=[]", "training.phases", "needs at least 1 item(s), got 0"),
     "too_long": ("training.optimizer={name: adam, betas: [0, 0, 0]}", "training.optimizer.betas", "takes at most 2 item(s), got 3"),
-    "literal_error": ("training.precision=half", "training.precision", "expected 'float32' or 'bfloat16', got 'half'"),
+    "literal_error": ("training.precision=half", "training.precision", "expected 'float32', 'bfloat16' or 'float16', got 'half'"),
     "string_pattern_mismatch": (
         "name=a b", "name", "'a b' may hold only letters, digits, '.', '_' and '-', starting with a letter or digit"),
 }  # fmt: skip
@@ -211,7 +211,10 @@ def test_mistakes_in_a_parent_name_the_parent(base: str, write: Write) -> None:
         "folder/parent.yaml",
         base.replace("slots: 7", "slots: none").replace("image_size: 16", "image_size: 0"),
     )
-    write("spec.yaml", "extends: folder/parent.yaml\nname: child\ndata: {protocol: {name: whole, image_size: 16}}\nseed: x\n")
+    write(
+        "spec.yaml",
+        "extends: folder/parent.yaml\nname: child\ndata: {protocol: {name: whole, image_size: 16}}\nseed: x\n",
+    )
     line = base.splitlines().index("  slots: 7") + 1
     assert refusal() == (
         f"folder/parent.yaml:{line}: model.slots: expected a whole number, got 'none'\n"
