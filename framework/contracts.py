@@ -211,7 +211,10 @@ class RawBatch:
 
 @runtime_checkable
 class BatchedDataset(Dataset, Protocol):
-    """A dataset that gives many samples at once faster than one by one (a store, a renderer)."""
+    """A dataset that gives many samples at once faster than one by one (a store, a renderer).
+
+    It may have a method `at_a_time(device) -> int`: how many samples it would rather make together.
+    """
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
         """Return the samples at `indices` on `device`; `masks=False` may leave the masks out."""

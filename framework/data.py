@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -86,8 +87,7 @@ class Loader:
 
     def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
-            for group in groups:
-                yield self.dataset.batch(group, self.device, masks=self.masks)
+            yield from self._from_batches(self.dataset, groups)
             return
         loader: DataLoader[Sample] = DataLoader(
             self.dataset,  # type: ignore[arg-type]
@@ -101,6 +101,16 @@ class Loader:
             masked = check_samples(samples, masked)
             yield collate(samples, self.device)
 
+    def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
+        # A dataset may want to make more pictures at a time than a batch has.
+        wanted: Any = getattr(dataset, "at_a_time", None)
+        step = 1 if wanted is None else max(1, int(wanted(self.device)) // self.batch_size)
+        for start in range(0, len(groups), step):
+            some = groups[start : start + step]
+            together = [index for group in some for index in group]
+            raw = dataset.batch(together, self.device, masks=self.masks)
+            yield from split(raw, [len(group) for group in some])
+
     def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
         images_BCHW = raw.images_BCHW
         if self.augment is not None:
@@ -113,6 +123,20 @@ class Loader:
             attributes=raw.attributes,
             share=share,
         )
+
+
+def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
+    """Yield the parts of a batch, so many images each."""
+    start = 0
+    for size in sizes:
+        part = slice(start, start + size)
+        yield RawBatch(
+            images_BCHW=raw.images_BCHW[part],
+            masks_BHW=None if raw.masks_BHW is None else raw.masks_BHW[part],
+            ids=raw.ids[part],
+            attributes=raw.attributes[part],
+        )
+        start += size
 
 
 def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:

@@ -47,6 +47,11 @@ class BatchedSelection(Selection):
 
     base: BatchedDataset
 
+    def at_a_time(self, device: torch.device) -> int:
+        """Return how many samples the dataset would rather make together."""
+        wanted: Any = getattr(self.base, "at_a_time", None)
+        return 1 if wanted is None else int(wanted(device))
+
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
         """Return the samples at `indices` of the selection, together."""
         if not self.endless:

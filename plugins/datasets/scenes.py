@@ -27,6 +27,8 @@ Radius = Annotated[float, Field(gt=0, le=1.5)]
 SPLITS = ("train", "val", "test")
 MEMORY = {"cpu": 2 * 2**30, "cuda": 8 * 2**30}
 """Bytes of pictures kept on each kind of device; those beyond are made anew each time."""
+_TOGETHER = {"cpu": 2**18, "cuda": 2**22}
+"""Pixels that are best made in one call."""
 
 
 class ScenesConfig(ComponentConfig):
@@ -160,6 +162,15 @@ class ScenesDataset:
             ids=tuple(map(self._id, numbers)),
             attributes=tuple(kept.attributes for kept in pictures),
         )
+
+    def at_a_time(self, device: torch.device) -> int:
+        """Return how many pictures are best made together: small ones alone do not fill a processor."""
+        rows, columns = self.context.image_size
+        return max(1, _TOGETHER.get(device.type, _TOGETHER["cuda"]) // (rows * columns))
+
+    def fingerprint(self) -> str:
+        """Return a constant: there are no files that could change."""
+        return "generated"
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pictures behind: a worker makes its own, which are the same."""

@@ -1,6 +1,6 @@
 """Batches: the seed's order, torchvision's numbers, the same from any number of workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
-from slotlab.framework.contracts import Batch, Sample
-from slotlab.framework.data import Loader, evaluation_loader, normalize, to_uint8
+from slotlab.framework.contracts import Batch, Dataset, RawBatch, Sample
+from slotlab.framework.data import Loader, collate, evaluation_loader, normalize, to_uint8
 from slotlab.framework.engine import Engine
 from slotlab.framework.selection import select
 from slotlab.framework.spec.errors import PathProblem
@@ -154,6 +154,36 @@ def test_samples_that_break_the_contract(
     with pytest.raises(SlotlabError) as error:
         next(noise_loader(dataset=Changed(sample, **changes)).epoch())
     assert str(error.value) == text
+
+
+class Together:
+    """Another dataset's samples as whole batches, and rather more of them than a batch has."""
+
+    def __init__(self, samples: Dataset, wanted: int):
+        self.samples, self.wanted = samples, wanted
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def at_a_time(self, device: torch.device) -> int:
+        return self.wanted
+
+    def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
+        self.asked.append(len(indices))
+        return collate([self[index] for index in indices], device)
+
+
+@pytest.mark.parametrize(("wanted", "asked"), [(1, [2, 2, 2, 1]), (5, [4, 3]), (99, [7])])
+def test_batches_made_together_are_the_same(noise_loader: Loaders, wanted: int, asked: list[int]) -> None:
+    order = [3, 0, 6, 1, 2, 5, 4]
+    together = Together(noise_loader(size=7).dataset, wanted)
+    found = noise_loader(dataset=together).epoch(order)
+    assert all(same(a, b) for a, b in zip(found, noise_loader(size=7).epoch(order), strict=True))
+    assert together.asked == asked
 
 
 # --- from a spec -------------------------------------------------------------------------
