@@ -2,11 +2,14 @@
 
     python benchmarks/scenes.py [--device auto] [--images 128] [--size 128] [--variant full]
 
-Batch sizes take turns, so that a drift of the machine's speed hits all alike; the median
-is printed. Threads: OMP_NUM_THREADS.
+On the CPU also with worker processes that are spawned and make batches of 8, one thread
+each, as a data loader's do. Batch sizes take turns, so that a drift of the machine's speed
+hits all alike; the median is printed. Threads: OMP_NUM_THREADS.
 """
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import time
 
@@ -23,6 +26,39 @@ def draw(variant, size, start, batch_size, device):
     draw_pictures(RECIPES[variant], (size, size), seed=0, split=0, indices=indices, device=device)
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def work(ready, go, number, options):
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    draw(options.variant, options.size, 10**6, 8, device)
+    ready.release()
+    go.wait()
+    for start in range(0, options.images, 8):
+        draw(options.variant, options.size, number * options.images + start, 8, device)
+
+
+def measure_workers(workers, options):
+    """Return images/s of some spawned processes together, after their start."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, go = spawn.Semaphore(0), spawn.Event()
+    processes = [
+        spawn.Process(target=work, args=(ready, go, number, options), daemon=True)
+        for number in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        if not ready.acquire(timeout=120):
+            raise SystemExit("a worker did not start within two minutes")
+    started = time.perf_counter()
+    go.set()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a worker failed")
+    made = workers * 8 * len(range(0, options.images, 8))
+    return made / (time.perf_counter() - started)
 
 
 def main():
@@ -49,6 +85,11 @@ def main():
     print(f"scenes {options.variant}, {options.size}x{options.size}, {device}, {threads} threads")
     for batch_size, found in rates.items():
         print(f"batches of {batch_size:5d} {statistics.median(found):8.1f} images/s")
+    if device.type == "cpu":
+        for workers in (1, 2):
+            found = [measure_workers(workers, options) for _ in range(options.repeats)]
+            print(f"{workers} worker processes {statistics.median(found):8.1f} images/s")
+        print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ from torch import Tensor
 CLEAR = 0.38
 """Difference at which two surfaces are told apart at a glance, light and shade included."""
 
+WHITE = 1.5
+"""Light that is shown as white; 1 is a white surface that faces the lamp."""
+_EXPOSURE = 2.4
+
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     """Return the colors (3, ...) with these hues (any number; whole ones are red)."""
@@ -24,11 +28,14 @@ def linear(colors: Tensor) -> Tensor:
 
 
 def encoding(device: torch.device) -> Tensor:
-    """Return the 8-bit sRGB values of light in [0, 1], uint8, indexed by 2047 times its root.
+    """Return the 8-bit sRGB values of light in [0, WHITE], uint8, indexed by 2047 times the root of its part.
 
-    A table, as powers may be rounded differently from one batch to the next.
+    Middle tones are lifted and highlights held back as by film (Reinhard et al. 2002,
+    "Photographic tone reproduction", equation 4). A table, as powers may be rounded
+    differently from one batch to the next.
     """
-    light = (torch.arange(2048, dtype=torch.float64) / 2047) ** 2
+    light = (torch.arange(2048, dtype=torch.float64) / 2047) ** 2 * (WHITE * _EXPOSURE)
+    light = light * (1 + light / (WHITE * _EXPOSURE) ** 2) / (1 + light)
     srgb = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return (255 * srgb + 0.5).to(torch.uint8).to(device)
 

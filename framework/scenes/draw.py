@@ -27,7 +27,7 @@ _TRIES = 30
 """Scenes drawn before an object is given up."""
 _SCENES = {"cpu": 2**20, "cuda": 2**23}
 """Pixels of the pictures whose scenes are drawn at once."""
-_PIXELS = {"cpu": 2**16, "cuda": 2**22}
+_PIXELS = {"cpu": 2**17, "cuda": 2**22}
 """Pixels rendered at once: what stays in a CPU's cache, or keeps a GPU busy within a few GB."""
 
 

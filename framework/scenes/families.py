@@ -32,7 +32,7 @@ _JOINTED: tuple[Stop, ...] = (
 )
 _TWO_TONE: tuple[Stop, ...] = (
     (0.0, 0.0, 1.0, 0.95),
-    (0.42, 0.02, 1.0, 1.1),
+    (0.42, 0.02, 1.0, 1.0),
     (0.58, 0.08, 0.8, 0.42),
     (1.0, 0.1, 0.8, 0.55),
 )
@@ -53,7 +53,7 @@ class Style:
     ground: Range = (0.7, 1.4)
     """The same on the ground."""
     upright: bool = False
-    """Keeps to the solid's own axes; others are turned at random."""
+    """Stands nearly upright; others are turned at random."""
     hue: Range = (0.0, 1.0)
     saturation: Range = (0.1, 0.75)
     value: Range = (0.35, 0.8)

@@ -103,14 +103,17 @@ def shine(lights: Lights, picture_R: Tensor, surface: Surface) -> Tensor:
     return light
 
 
-def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor) -> Tensor:
-    """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N)."""
+def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor, wanted_BN: Tensor) -> Tensor:
+    """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N).
+
+    Only pixels that are `wanted_BN` are looked at; others are 1.
+    """
     center_3BN = points_3BSN[:, :, 0]
     away_3B3N = points_3BSN[:, :, 1:] - center_3BN[:, :, None]
     aside_B = dot(away_3B3N, away_3B3N).amax((1, 2)).sqrt()
     slack_BK = aside_B[:, None] + _spread(layout, lights)
     from_key_3BN = normalize(center_3BN - lights.key_3B[..., None])
-    pairs = near_pairs(layout, lights.key_3B, from_key_3BN, slack_BK)
+    pairs = near_pairs(layout, lights.key_3B, from_key_3BN, slack_BK, wanted_BN)
     points_3QS = pairs.pick(points_3BSN)
     to_key_3QS = _to_corners(lights.key_3B.index_select(1, pairs.picture_Q), points_3QS)
     dark_QS = torch.isfinite(meet(layout, pairs, points_3QS, to_key_3QS))

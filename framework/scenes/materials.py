@@ -148,16 +148,13 @@ def _ramps(chance: Chance, family_BT: Tensor, hsv_3BT: Tensor, gray: bool) -> Te
 
 
 def _frames(chance: Chance, layout: Layout, family_BT: Tensor, repeats_BT: Tensor) -> tuple[Tensor, Tensor]:
-    # Objects: their own axes, with the vertical as the second, or turned at random. The
-    # ground: turned around the vertical, which is the third axis.
+    # Objects: with the vertical as the second axis, nearly, or turned at random. The ground:
+    # turned around the vertical, which is the third axis.
     surfaces = family_BT.shape[1]
     turns_BT3 = chance.uniform(_TURN, surfaces, 3)
     upright_F = torch.tensor([STYLES[family].upright for family in FAMILIES], device=family_BT.device)
     turned_33BT = _rotation(turns_BT3)
-    cos_BK, sin_BK = layout.cosine_BK, layout.sine_BK
-    zero_BK, one_BK = torch.zeros_like(cos_BK), torch.ones_like(cos_BK)
-    rows = [cos_BK, sin_BK, zero_BK, zero_BK, zero_BK, one_BK, -sin_BK, cos_BK, zero_BK]
-    own_33BK = torch.stack(rows).reshape(3, 3, *rows[0].shape)
+    own_33BK = _leaning(layout.yaw_BK + turns_BT3[:, 1:, 0], 0.03 + 0.04 * turns_BT3[:, 1:, 1])
     objects_33BK = torch.where(upright_F[family_BT[:, 1:]], own_33BK, turned_33BT[..., 1:])
     cos_B, sin_B = cosine(turns_BT3[:, 0, 0]), sine(turns_BT3[:, 0, 0])
     zero_B = torch.zeros_like(cos_B)
@@ -171,6 +168,13 @@ def _frames(chance: Chance, layout: Layout, family_BT: Tensor, repeats_BT: Tenso
     moved_3BT[:2, :, 0] = _PLANE * shift_3BT[:2, :, 0]
     moved_3BT[2, :, 0] = 0.5  # the ground cuts the cells of solid patterns in their middle
     return frame_33BT, moved_3BT
+
+
+def _leaning(yaw_BK: Tensor, lean_BK: Tensor) -> Tensor:
+    # Around the vertical and then to the side, or a face would lie on the joint of two cells.
+    cos, sin, up, side = cosine(yaw_BK), sine(yaw_BK), cosine(lean_BK), sine(lean_BK)
+    rows = [cos, sin, torch.zeros_like(cos), -side * sin, side * cos, up, -up * sin, up * cos, -side]
+    return torch.stack(rows).reshape(3, 3, *cos.shape)
 
 
 def _rotation(unit_BT3: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Paint:
 
 
 def paint_ground(materials: Materials, points_3Bn: Tensor, spacing_Bn: Tensor) -> Paint:
-    """Paint points of the ground of every picture; `spacing_Bn` is how far samples are apart."""
+    """Paint points of the ground of every picture; `spacing_Bn` is a pixel's width there."""
     rows_B = torch.arange(len(spacing_Bn), device=spacing_Bn.device) * materials.family_BT.shape[1]
     frame, shift = materials.frame_33BT[..., 0], materials.shift_3BT[..., 0]
     x, y = (
@@ -61,27 +61,31 @@ def paint_objects(materials: Materials, rows_R: Tensor, points_3Rn: Tensor, spac
     return _paint(materials, rows_R, (axes[0], axes[1], axes[2]), fields, fine, spacing_Rn)
 
 
-def relief(paint: Paint, points_3R4n: Tensor, normals_3R4n: Tensor, valid_Rn: Tensor | None) -> Tensor:
-    """Return normals bent by the relief, from the differences between a pixel's four samples.
+def relief(paint: Paint, points_3Rn: Tensor, normals_3Rn: Tensor, right: Tensor, below: Tensor) -> Tensor:
+    """Return normals bent by the relief, from the differences to the pixels at the right and below.
 
     Blinn 1978, "Simulation of wrinkled surfaces", with the surface's own differences in the
     picture for its tangents (Mikkelsen 2010, "Bump mapping unparametrized surfaces").
-    Pixels that are not `valid_Rn` keep their normals.
+    `right` and `below` say where those pixels are among all points; a point beside itself
+    keeps its normal.
     """
-    heights_R4n = paint.height_Rn.view(normals_3R4n.shape[1:])
-    right, down = _differences(heights_R4n)
-    right_3Rn, down_3Rn = _differences(points_3R4n)
-    normal_3Rn = normals_3R4n[:, :, 0]
-    first_3Rn, second_3Rn = cross(down_3Rn, normal_3Rn), cross(normal_3Rn, right_3Rn)
+
+    def differences(values: Tensor) -> tuple[Tensor, Tensor]:
+        flat = values.flatten()
+        rightward = flat.index_select(0, right.flatten()).view_as(values) - values
+        return rightward, flat.index_select(0, below.flatten()).view_as(values) - values
+
+    rightward, downward = differences(paint.height_Rn)
+    steps = [differences(values_Rn) for values_Rn in points_3Rn]
+    right_3Rn, down_3Rn = (torch.stack(step) for step in zip(*steps, strict=True))
+    first_3Rn, second_3Rn = cross(down_3Rn, normals_3Rn), cross(normals_3Rn, right_3Rn)
     volume_Rn = dot(right_3Rn, first_3Rn)
     safe_Rn = volume_Rn + 1e-12 * volume_Rn.sign()
     safe_Rn = safe_Rn + (volume_Rn == 0) * 1e-12
-    slope_3Rn = (right * first_3Rn + down * second_3Rn) / safe_Rn
+    slope_3Rn = (rightward * first_3Rn + downward * second_3Rn) / safe_Rn
     steep_Rn = dot(slope_3Rn, slope_3Rn).sqrt()
     slope_3Rn = slope_3Rn / (1 + steep_Rn * (1 / _STEEPEST))
-    if valid_Rn is not None:
-        slope_3Rn = torch.where(valid_Rn, slope_3Rn, 0.0)
-    return normalize(normals_3R4n - slope_3Rn[:, :, None])
+    return normalize(normals_3Rn - slope_3Rn)
 
 
 def _paint(
@@ -96,12 +100,13 @@ def _paint(
         return values_BT.flatten().index_select(0, rows_R)[:, None]
 
     # Noise finer than the samples would flicker: it fades to its mean.
-    detail_Rn = (1.5 - (1.1 * _FINE) * row(materials.repeats_BT) * spacing_Rn).clamp(0, 1)
+    pixel_Rn = row(materials.repeats_BT) * spacing_Rn
+    detail_Rn = (1.5 - (1.5 * _FINE) * pixel_Rn).clamp(0, 1)
     fine_2Rn = 0.5 + detail_Rn * (fine_2Rn - 0.5)
     traits = (row(trait_BT) for trait_BT in materials.traits_3BT)
     kinds_R = row(materials.family_BT)[:, 0]
     functions = [_stacked(PATTERNS[family]) for family in FAMILIES]
-    value_Rn, height_Rn = by_kind(kinds_R, functions, *places, *fields_5Rn, *fine_2Rn, *traits)
+    value_Rn, height_Rn = by_kind(kinds_R, functions, *places, *fields_5Rn, *fine_2Rn, *traits, 3 * pixel_Rn)
     step_Rn = (value_Rn.clamp(0, 1) * (VALUES - 0.01)).int()
     index = (step_Rn + (rows_R * VALUES).int()[:, None]).flatten()
     albedo = [ramp.flatten().index_select(0, index).view_as(value_Rn) for ramp in materials.ramp_3BTV]
@@ -116,9 +121,3 @@ def _stacked(pattern: Pattern) -> Callable[..., Tensor]:
         return torch.stack(pattern(Spot(*values)))
 
     return both
-
-
-def _differences(values_R4n: Tensor) -> tuple[Tensor, Tensor]:
-    # Along the row and down the column of a pixel's four samples, the mean of both pairs.
-    a, b, c, d = values_R4n.unbind(-2)
-    return 0.5 * ((b - a) + (d - c)), 0.5 * ((c - a) + (d - b))

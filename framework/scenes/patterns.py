@@ -39,6 +39,20 @@ class Spot:
     """Another: how irregular it is."""
     strong: Tensor
     """Another: how strong its shading is."""
+    blur: Tensor
+    """How much a pattern of slope 3 changes from one pixel to the next: edges are not sharper."""
+
+    def step(self, values: Tensor, edge: Tensor | float, width: float) -> Tensor:
+        """Return 0 below `edge` and 1 above, with a ramp of this width or the blur's."""
+        return ((values - edge) / self.blur.clamp(min=width) + 0.5).clamp(0, 1)
+
+    def board(self) -> Tensor:
+        """Return 0 and 1 in turn on the cubes of a board in space."""
+        odd = torch.zeros_like(self.x)
+        for values in (self.x, self.y, self.z):
+            parity = self.step(_triangle(0.5 * values - 0.25), 0.5, 0.02)
+            odd = odd + parity - 2 * odd * parity
+        return odd
 
 
 Pattern = Callable[[Spot], tuple[Tensor, Tensor]]
@@ -51,21 +65,19 @@ def plain(p: Spot) -> tuple[Tensor, Tensor]:
 
 def checker(p: Spot) -> tuple[Tensor, Tensor]:
     """Return cubes of two kinds in turn, a little worn."""
-    parity = _parity(p.x) - _parity(p.y)
-    odd = (parity * parity - _parity(p.z)).abs()
-    return 0.12 + 0.7 * odd + 0.5 * (p.first - 0.5) + 0.25 * (p.fine - 0.5), 0.5 * p.fine
+    return 0.12 + 0.7 * p.board() + 0.5 * (p.first - 0.5) + 0.25 * (p.fine - 0.5), 0.5 * p.fine
 
 
 def stripes(p: Spot) -> tuple[Tensor, Tensor]:
     """Return bands, from straight to wavy, of two widths."""
     line = _triangle(p.x + p.odd * p.odd * 1.6 * (p.first - 0.5))
-    band = _step(line, 0.35 + 0.3 * p.wide, 0.14)
+    band = p.step(line, 0.35 + 0.3 * p.wide, 0.14)
     return 0.1 + 0.75 * band + 0.35 * (p.fine - 0.5) + 0.3 * (p.second - 0.5), band + 0.3 * p.fine
 
 
 def dots(p: Spot) -> tuple[Tensor, Tensor]:
     """Return round spots around scattered points."""
-    spot = 1 - _step(p.near, 0.26 + 0.2 * p.wide, 0.07)
+    spot = 1 - p.step(p.near, 0.26 + 0.2 * p.wide, 0.07)
     return 0.16 + 0.66 * spot + 0.6 * (p.first - 0.5) + 0.3 * (p.fine - 0.5), spot + 0.3 * p.fine
 
 
@@ -81,22 +93,22 @@ def wood(p: Spot) -> tuple[Tensor, Tensor]:
     """Return the year rings of a trunk and its fibers."""
     radius = (p.x * p.x + p.y * p.y).sqrt() + 0.7 * p.first + 0.15 * p.second
     ring = radius - radius.floor()
-    ring = ring * (1 - _step(ring, 0.92, 0.12))
+    ring = ring * (1 - p.step(ring, 0.92, 0.12))
     fiber = p.dust - 0.5
     return 0.85 - 0.6 * ring + 0.5 * fiber * p.wide + 0.25 * (p.fine - 0.5), 0.5 * ring + p.dust
 
 
 def speckle(p: Spot) -> tuple[Tensor, Tensor]:
     """Return specks of two sizes and shades."""
-    light = _step(p.first, 0.56 + 0.08 * p.wide, 0.08)
-    dark = _step(p.second, 0.58 + 0.08 * p.odd, 0.08)
+    light = p.step(p.first, 0.56 + 0.08 * p.wide, 0.08)
+    dark = p.step(p.second, 0.58 + 0.08 * p.odd, 0.08)
     return 0.45 + 0.45 * light - 0.4 * dark + 0.3 * (p.fine - 0.5), light + dark + p.fine
 
 
 def tiles(p: Spot) -> tuple[Tensor, Tensor]:
     """Return tiles of unlike shades with joints between."""
     joint = torch.maximum(torch.maximum(_wall(p.x), _wall(p.y)), _wall(p.z))
-    body = 1 - _step(joint, 0.91 - 0.06 * p.wide, 0.05)
+    body = 1 - p.step(joint, 0.91 - 0.06 * p.wide, 0.05)
     shade = _scatter(p.x.floor(), p.y.floor(), p.z.floor())
     value = 0.25 + 0.45 * shade * p.odd + 0.6 * (p.first - 0.25) * p.strong + 0.2 * (p.fine - 0.5)
     return body * value.clamp(0.2, 1) + (1 - body) * 0.1 * p.fine, body + 0.1 * p.fine
@@ -108,7 +120,7 @@ def bricks(p: Spot) -> tuple[Tensor, Tensor]:
     row = y.floor()
     x = p.x + 0.5 * row + 0.06 * (p.fine - 0.5)
     joint = torch.maximum(torch.maximum(_wall(x), _wall(p.z)), 2.2 * _wall(y + 0.1 * (p.fine - 0.5)) - 1.2)
-    body = 1 - _step(joint, 0.88, 0.08)
+    body = 1 - p.step(joint, 0.88, 0.08)
     shade = _scatter(x.floor(), row, p.z.floor())
     value = 0.3 + 0.6 * shade + 0.5 * (p.fine - 0.5) + 0.3 * (p.first - 0.5)
     return body * value.clamp(0.2, 1) + (1 - body) * 0.1 * p.fine, body + 0.4 * p.fine
@@ -122,13 +134,13 @@ def clouds(p: Spot) -> tuple[Tensor, Tensor]:
 
 def cells(p: Spot) -> tuple[Tensor, Tensor]:
     """Return pebbles: cells of unlike shades with dark gaps."""
-    dome = _step(p.border, 0.16, 0.28)
+    dome = p.step(p.border, 0.16, 0.28)
     return dome * (0.35 + 0.6 * p.shade + 0.3 * (p.fine - 0.5)), dome * (1 - 0.5 * p.near) + 0.12 * p.fine
 
 
 def cracks(p: Spot) -> tuple[Tensor, Tensor]:
     """Return dried ground: cracks between plates."""
-    gap = 1 - _step(p.border + 0.12 * (p.fine - 0.5), 0.07 + 0.05 * p.wide, 0.08)
+    gap = 1 - p.step(p.border + 0.12 * (p.fine - 0.5), 0.07 + 0.05 * p.wide, 0.08)
     value = 0.65 + 0.9 * (p.first - 0.5) + 0.25 * (p.shade - 0.5) + 0.4 * (p.fine - 0.5)
     return value * (1 - gap), 0.5 * p.first + 0.35 * p.fine - gap
 
@@ -141,7 +153,7 @@ def waves(p: Spot) -> tuple[Tensor, Tensor]:
 
 def rust(p: Spot) -> tuple[Tensor, Tensor]:
     """Return metal that rust has eaten in places."""
-    eaten = _step(p.first + 0.45 * (p.fine - 0.5), 0.4 + 0.2 * p.wide, 0.12)
+    eaten = p.step(p.first + 0.45 * (p.fine - 0.5), 0.4 + 0.2 * p.wide, 0.12)
     metal = 0.2 + 0.35 * (p.second - 0.5) + 0.15 * (p.dust - 0.5)
     return eaten * (0.55 + 0.9 * (p.dust - 0.3)) + (1 - eaten) * metal, eaten * (0.5 + p.fine)
 
@@ -149,7 +161,7 @@ def rust(p: Spot) -> tuple[Tensor, Tensor]:
 def granite(p: Spot) -> tuple[Tensor, Tensor]:
     """Return crystals of several minerals."""
     value = 0.75 * p.shade + 0.5 * (p.fine - 0.5) + 0.3 * (p.first - 0.5)
-    dark = _step(p.second, 0.6, 0.06)
+    dark = p.step(p.second, 0.6, 0.06)
     return 0.12 + value * (1 - 0.8 * dark), p.fine - 0.4 * dark
 
 
@@ -160,10 +172,10 @@ def scales(p: Spot) -> tuple[Tensor, Tensor]:
     x = p.x + p.z + 0.5 * row
     across, up = x - x.floor() - 0.5, y - row
     lip = up + 1.3 * across * across
-    under = _step(lip, 0.98, 0.1)
+    under = p.step(lip, 0.98, 0.1)
     shade = _scatter(x.floor(), row - under.round(), row * 0.37)
     value = 0.3 + 0.55 * shade + 0.25 * (lip - 0.5) + 0.35 * (p.fine - 0.5)
-    dark = 1 - 0.55 * under * (1 - _step(lip, 1.15, 0.2))
+    dark = 1 - 0.55 * under * (1 - p.step(lip, 1.15, 0.2))
     return value * dark, 0.8 * (lip - under) + 0.2 * p.fine
 
 
@@ -171,7 +183,7 @@ def grass(p: Spot) -> tuple[Tensor, Tensor]:
     """Return a forest's floor: tufts, blades and leaves that lie about."""
     tuft = p.first + 0.5 * (p.second - 0.5)
     blade = (p.fine - 0.5).abs() * 2.6
-    leaf = 1 - _step(p.near, 0.16 + 0.12 * p.shade, 0.06)
+    leaf = 1 - p.step(p.near, 0.16 + 0.12 * p.shade, 0.06)
     value = 0.1 + 0.55 * tuft + 0.85 * (p.dust - 0.45) - 0.35 * blade + 0.3
     return value * (1 - leaf * p.wide) + leaf * p.wide * (0.6 + 0.4 * p.shade), tuft + p.dust + 0.3 * leaf
 
@@ -179,14 +191,13 @@ def grass(p: Spot) -> tuple[Tensor, Tensor]:
 def zigzag(p: Spot) -> tuple[Tensor, Tensor]:
     """Return bands that turn at right angles."""
     line = _triangle(p.y + p.z + (0.4 + 0.5 * p.wide) * _triangle(p.x))
-    band = _step(line, 0.5, 0.14)
+    band = p.step(line, 0.5, 0.14)
     return 0.12 + 0.74 * band + 0.25 * (p.first - 0.5) + 0.2 * (p.fine - 0.5), band + 0.4 * p.fine
 
 
 def weave(p: Spot) -> tuple[Tensor, Tensor]:
     """Return threads that pass over and under each other."""
-    parity = _parity(p.x) - _parity(p.y)
-    over = (parity * parity - _parity(p.z)).abs()
+    over = p.board()
     warp, weft = _smooth(1 - _wall(p.x)), _smooth(1 - _wall(p.y))
     thread = over * warp + (1 - over) * weft
     return 0.1 + thread * (0.3 + 0.45 * over) + 0.4 * (p.dust - 0.5), thread + 0.15 * p.dust
@@ -194,20 +205,20 @@ def weave(p: Spot) -> tuple[Tensor, Tensor]:
 
 def lava(p: Spot) -> tuple[Tensor, Tensor]:
     """Return dark plates on glowing gaps."""
-    plate = _step(p.border + 0.25 * (p.first - 0.5) + 0.15 * (p.fine - 0.5), 0.12, 0.16)
+    plate = p.step(p.border + 0.25 * (p.first - 0.5) + 0.15 * (p.fine - 0.5), 0.12, 0.16)
     return plate * (0.3 + 0.7 * p.fine), plate + 0.5 * p.fine
 
 
 def terrazzo(p: Spot) -> tuple[Tensor, Tensor]:
     """Return chips of many stones in cement."""
-    chip = _step(p.border - 0.25 * p.near, 0.12 + 0.12 * p.wide, 0.05)
+    chip = p.step(p.border - 0.25 * p.near, 0.12 + 0.12 * p.wide, 0.05)
     return chip * (0.2 + 0.8 * p.shade) + 0.2 * (p.fine - 0.5), chip + 0.1 * p.fine
 
 
 def leopard(p: Spot) -> tuple[Tensor, Tensor]:
     """Return a fur's broken rings."""
-    ring = 1 - _step((p.near - 0.34).abs() + 0.3 * (p.first - 0.5), 0.09, 0.08)
-    core = 1 - _step(p.near, 0.25, 0.1)
+    ring = 1 - p.step((p.near - 0.34).abs() + 0.3 * (p.first - 0.5), 0.09, 0.08)
+    core = 1 - p.step(p.near, 0.25, 0.1)
     return 0.2 + 0.4 * ring + 0.65 * core * (1 - ring) + 0.35 * (p.dust - 0.5), p.dust
 
 
@@ -220,11 +231,6 @@ PATTERNS: dict[Family, Pattern] = {
 }  # fmt: skip
 
 
-def _step(values: Tensor, edge: Tensor | float, width: float) -> Tensor:
-    # From 0 to 1 around `edge`.
-    return ((values - edge) * (1 / width) + 0.5).clamp(0, 1)
-
-
 def _triangle(values: Tensor) -> Tensor:
     # 0 at whole numbers, 1 halfway.
     return 2 * (values - values.round()).abs()
@@ -232,12 +238,6 @@ def _triangle(values: Tensor) -> Tensor:
 
 def _smooth(values: Tensor) -> Tensor:
     return values * values * (3 - 2 * values)
-
-
-def _parity(values: Tensor) -> Tensor:
-    # 1 where the whole part is odd.
-    half = values.floor() * 0.5
-    return 2 * (half - half.floor())
 
 
 def _wall(values: Tensor) -> Tensor:

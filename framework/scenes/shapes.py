@@ -17,11 +17,10 @@ from slotlab.framework.scenes.traced import (
     TORUS,
     TORUS_TUBE,
     balls_of,
-    blob_distance,
+    blob_slope,
     meet_blob,
     meet_torus,
-    normal_of,
-    torus_distance,
+    torus_slope,
 )
 from slotlab.framework.scenes.vectors import normalize
 
@@ -186,12 +185,12 @@ def capsule_normals(balls_16M: Tensor, points_3Rn: Tensor, body_R1: Tensor) -> T
 
 def torus_normals(balls_16M: Tensor, points_3Rn: Tensor, body_R1: Tensor) -> Tensor:
     """Return outward normals at points of the torus."""
-    return normal_of(torus_distance, points_3Rn, balls_16M)
+    return torus_slope(points_3Rn)
 
 
 def blob_normals(balls_16M: Tensor, points_3Rn: Tensor, body_R1: Tensor) -> Tensor:
     """Return outward normals at points of the blob."""
-    return normal_of(blob_distance, points_3Rn, balls_of(balls_16M, body_R1))
+    return blob_slope(points_3Rn, balls_of(balls_16M, body_R1))
 
 
 Meet = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -34,6 +34,10 @@ class Pairs:
         """Return the index of each pair's object among those of all pictures, (Q,)."""
         return self.picture_Q * objects + self.object_Q
 
+    def places(self, pixels: int) -> Tensor:
+        """Return the index of each pair's pixel among those of all pictures, (Q,)."""
+        return self.picture_Q * pixels + self.pixel_Q
+
     def samples(self, samples: int, pixels: int) -> Tensor:
         """Return the index of each pair's samples among those of all pictures, (Q, S)."""
         steps_S = torch.arange(samples, device=self.pixel_Q.device)
@@ -55,6 +59,8 @@ class Surfaces:
     """The nearest surface along the rays of B pictures."""
 
     distance_BSN: Tensor
+    open_BSN: Tensor
+    """Where it is the ground; bool."""
     pairs: Pairs
     """Those that are seen in at least one sample."""
     distance_QS: Tensor
@@ -76,13 +82,16 @@ def see(layout: Layout, rays_3BSN: Tensor) -> Surfaces:
     hit_QS = meet(layout, pairs, origin_3Q1, rays_3QS)
     index_QS = pairs.samples(*rays_3BSN.shape[2:])
     distance = floor_BSN.flatten().scatter_reduce(0, index_QS.flatten(), hit_QS.flatten(), "amin")
+    distance_BSN = distance.view_as(floor_BSN)
     seen_QS = hit_QS <= distance.index_select(0, index_QS.flatten()).view_as(hit_QS)
     kept_Q = seen_QS.any(1).nonzero()[:, 0]
     hit_QS, seen_QS = hit_QS.index_select(0, kept_Q), seen_QS.index_select(0, kept_Q)
-    return Surfaces(distance.view_as(floor_BSN), pairs.where(kept_Q), hit_QS, seen_QS)
+    return Surfaces(distance_BSN, distance_BSN == floor_BSN, pairs.where(kept_Q), hit_QS, seen_QS)
 
 
-def near_pairs(layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_BK: Tensor) -> Pairs:
+def near_pairs(
+    layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_BK: Tensor, wanted_BN: Tensor | None = None
+) -> Pairs:
     """Return the objects and pixels whose rays from `origin_3B` come within `slack_BK` of an object.
 
     A ray comes near a ball if it and the direction to the ball's center are nearly parallel:
@@ -97,6 +106,8 @@ def near_pairs(layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_BK: Te
     for number in range(layout.shape_BK.shape[1]):
         along_BN = dot(to_center_3BK[:, :, number, None], rays_3BN)
         flags.append(along_BN >= least_BK[:, number, None])
+        if wanted_BN is not None:
+            flags[-1] &= wanted_BN
     picture_Q, object_Q, pixel_Q = torch.stack(flags, 1).nonzero().unbind(1)
     return Pairs(picture_Q, object_Q, pixel_Q)
 

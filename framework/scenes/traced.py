@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.vectors import cosine, normalize, sine
+from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 
 TORUS = 0.7
 TORUS_TUBE = 0.3
@@ -21,11 +21,10 @@ BLOB_LOW = -0.85
 _SOFT = 0.24
 _GROWN = 0.75 * _SOFT
 """How much three smooth minima can add to a ball, at most."""
-_STEPS = {"torus": (10, 20, 60), "blob": (4, 8, 24)}
+_STEPS = {"torus": (10, 20, 60), "blob": (4, 6, 10)}
 """For all rays, and then for those that are neither there yet nor gone."""
 _CLOSE = 2e-3
 """A ray that ends so close to the surface has met it."""
-_PROBE = 2e-3
 _NEAR = 1e-2
 """Hits closer than this are the surface that the ray starts from."""
 _FLATTEST = {"torus": 1.0, "blob": 0.5}
@@ -100,15 +99,30 @@ def meet_blob(balls_16M: Tensor, origin_3Rn: Tensor, ray_3Rn: Tensor, body_R1: T
     return torch.full_like(start_Rn, float("inf")).index_copy_(0, rows_R, hit)
 
 
-def normal_of(distance: Distance, points_3Rn: Tensor, balls_16Rn: Tensor) -> Tensor:
-    """Return the direction in which `distance` grows, of length 1, by central differences."""
-    parts = []
-    for axis in range(3):
-        step_3Rn = torch.zeros_like(points_3Rn)
-        step_3Rn[axis] = _PROBE
-        ahead = distance(points_3Rn + step_3Rn, balls_16Rn)
-        parts.append(ahead - distance(points_3Rn - step_3Rn, balls_16Rn))
-    return normalize(torch.stack(parts) * (1 / _PROBE))
+def torus_slope(points_3Rn: Tensor) -> Tensor:
+    """Return the direction away from a torus that lies on its side, of length 1."""
+    x, y, z = points_3Rn
+    radius = (x * x + y * y).clamp(min=1e-12).sqrt()
+    inward = 1 - TORUS / radius
+    return normalize(torch.stack([x * inward, y * inward, z]))
+
+
+def blob_slope(points_3Rn: Tensor, balls_16Rn: Tensor) -> Tensor:
+    """Return the direction away from the melted balls, of length 1: a mean of those from the balls."""
+    total, slope = torch.zeros_like(points_3Rn[0]), torch.zeros_like(points_3Rn)
+    for ball in range(0, 16, 4):
+        away_3Rn = points_3Rn - balls_16Rn[ball : ball + 3]
+        length_Rn = dot(away_3Rn, away_3Rn).clamp(min=1e-12).sqrt()
+        gap_Rn = length_Rn - balls_16Rn[ball + 3]
+        if not ball:
+            total, slope = gap_Rn, away_3Rn / length_Rn
+            continue
+        # The slope of the smooth minimum, whose value is as in `blob_distance`.
+        part_Rn = (0.5 + (total - gap_Rn) * (0.5 / _SOFT)).clamp(0, 1)
+        slope = slope + part_Rn * (away_3Rn / length_Rn - slope)
+        overlap = (_SOFT - (total - gap_Rn).abs()).clamp(min=0)
+        total = torch.minimum(total, gap_Rn) - overlap * overlap * (0.25 / _SOFT)
+    return normalize(slope)
 
 
 def _enter_ball(origin_3Rn: Tensor, ray_3Rn: Tensor, radius: Tensor | float) -> Tensor:
