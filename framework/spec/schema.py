@@ -176,6 +176,9 @@ class SpeedSpec(ClosedModel):
 
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Layout of images and weights; auto is channels last on a GPU, contiguous on a CPU."""
+    convolution: Literal["auto", "direct", "fourier"] = "auto"
+    """How 5x5 and larger convolutions of many channels are computed, at 64x64 positions and more in float32:
+    directly, or by Fourier transforms; auto is the latter on a CPU, where it is faster."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     """Mode of torch.compile for encoder, grouping and decoder; `reduce-overhead` uses CUDA graphs. Where
     compiling fails the reason is printed, and training goes on without."""
@@ -262,6 +265,8 @@ class TrainingSpec(ClosedModel):
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1
     """Epochs between two looks at the loss on the evaluation split."""
+    trackers: tuple[Annotated[Ref, RefTo("tracker")], ...] = ()
+    """Who else is told what is logged, such as `tensorboard`. Does not change results."""
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> "TrainingSpec":

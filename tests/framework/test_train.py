@@ -24,7 +24,6 @@ from slotlab.framework.validation import Validation, validation_loss
 from slotlab.registry import SlotlabError
 
 
-
 def open_engine(spec: ExperimentSpec) -> Engine:
     return Engine.open(spec, torch.device("cpu"), warn=print)
 
