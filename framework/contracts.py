@@ -8,6 +8,7 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -119,6 +120,22 @@ class ScheduleContext:
 
     optimizer: torch.optim.Optimizer
     total_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerContext:
+    """For trackers: the run that is told about."""
+
+    folder: Path
+    """The run's folder."""
+    name: str
+    """The experiment's name."""
+    run_id: str
+    """Names this training and no other; the same after each resume."""
+    settings: Mapping[str, Any]
+    """The whole spec, as data that JSON can hold."""
+    resumed_from: int | None = None
+    """The step that the training goes on from; None at its beginning."""
 
 
 # --- data --------------------------------------------------------------------------------
@@ -352,6 +369,30 @@ class Metric(Protocol):
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN where the metric is not defined."""
+
+
+# --- tracking ----------------------------------------------------------------------------
+
+
+class Tracker(Protocol):
+    """Passes on what a training logs: to a server, or to files of another shape.
+
+    Each name comes at rising steps and at no step twice, also over resumes. A call that
+    raises ends the tracker, not the training. Only the first of several processes has one.
+    """
+
+    forgets: bool
+    """Whether what was told after the step that a training goes on from is forgotten: it is
+    told again then, and otherwise not."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take numbers by name (`train/loss`, `validation/ari`), all finite, of one step."""
+
+    def figure(self, name: str, path: Path) -> None:
+        """Take a picture (PNG) of the step that was told last."""
+
+    def close(self, *, failed: bool) -> None:
+        """Write out what is held back; `failed` if the training did not come to its end."""
 
 
 def missing(outcome: Outcome, needs: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 One process a GPU. Started by `torchrun`, all processes train one model on shares of each batch.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,14 +40,18 @@ class Engine:
         """Take a device, or this process's share of several (`torchrun` says which).
 
         Raises:
-            SlotlabError: if the device cannot compute in the spec's precision.
+            SlotlabError: if the device cannot compute in the spec's precision, or there are fewer
+                GPUs than processes.
         """
         from lightning_fabric import Fabric
 
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banners between our lines
         if spec.training.precision == "float16" and device.type != "cuda":
             raise SlotlabError(f"training.precision: float16 needs a GPU, not {device}; write bfloat16")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         processes = int(os.environ.get("WORLD_SIZE", "1"))
+        if device.type == "cuda" and processes > 1:
+            check_gpus(device, local)
         devices: Any = local if processes > 1 or device.type == "cpu" else [device.index or 0]
         fabric = Fabric(
             accelerator=device.type,
@@ -168,13 +173,30 @@ class Engine:
         # The first call compiles. If that fails the part runs as it is, from then on.
         try:
             result = compiled(*args, **kwargs)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except Exception as error:
             part._compiled_call_impl = None
-            reason = str(error).strip().partition("\n")[0]
+            inner = getattr(error, "inner_exception", error)  # torch's own error names no cause
+            reason = f"{type(inner).__name__}: {inner}".strip().partition("\n")[0]
             self.warn(f"torch.compile failed for the {name}, which runs uncompiled: {reason}")
             return part(*args, **kwargs)
         part._compiled_call_impl = compiled
         return result
+
+
+def check_gpus(device: torch.device, processes: int) -> None:
+    """Refuse to train in more processes than there are GPUs, or on a certain one in several.
+
+    Raises:
+        SlotlabError: saying what is there.
+    """
+    if device.index is not None:
+        text = f"--device {device} is one GPU; for {processes} processes write --device cuda"
+        raise SlotlabError(f"{text}, and choose GPUs by CUDA_VISIBLE_DEVICES")
+    found = torch.cuda.device_count()
+    if processes > found:
+        raise SlotlabError(f"{processes} processes need a GPU each, and torch sees {found}")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The main job: a spec becomes a run folder, trained, evaluated and drawn."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.atomic import exclusive, write_atomically, write_json
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import Metric
+from slotlab.framework.cost import Tally, planned_images
 from slotlab.framework.data import Loader, evaluation_loader, train_loader
 from slotlab.framework.engine import Engine, precise
 from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
@@ -25,7 +26,8 @@ from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
-from slotlab.framework.train import Report, train
+from slotlab.framework.trackers import Trackers, check_trackers
+from slotlab.framework.train import Progress, Report, train
 from slotlab.framework.trainee import seeded
 from slotlab.framework.validation import Validation
 from slotlab.registry import SlotlabError
@@ -46,7 +48,7 @@ def prepare(name: str | Path, **options: Any) -> Prepared:
         SpecError: with every mistake found, each with file and line.
     """
     loaded = load_spec(name, **options)
-    problems = check_parts(loaded.spec)
+    problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
     if problems:
         raise loaded.error(problems)
     return Prepared(loaded, loaded.error(cautions(loaded.spec)).problems)
@@ -85,9 +87,11 @@ def run_training(
     allow: Sequence[str] = (),
     report: Report,
     warn: Callable[[str], None] = lambda text: None,
+    trackers: Trackers | None = None,
 ) -> RunFolder:
     """Train a spec into a run folder, or go on with the run that is there, and draw the curves.
 
+    Trackers that are given are left open, to be told of an evaluation too.
     The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason.
 
     Raises:
@@ -106,11 +110,20 @@ def run_training(
     notes = (*loader.selection.notes, *watched.selection.notes)
     data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
     facts = provenance(loaded, command=command_line(), device=device, data=data)
-    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start:
+    ours = Trackers(warn) if trackers is None else nullcontext(trackers)
+    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start, ours as told:
         run = start.run
         for text in dict.fromkeys((*start.notes, *notes)):
             warn(text)
+        tally = Tally.start(engine, run)
+
+        def follow(progress: Progress) -> None:
+            report(progress)
+            tally.note()
+
         try:
+            if engine.is_first:
+                told.start(run, spec, None if start.saved is None else start.saved["step"])
             with listening() as stop, precise(spec), seeded(spec.seed + engine.rank):
                 model = engine.place(build_model(spec))
                 validation = Validation.of(spec, watched)
@@ -120,13 +133,15 @@ def run_training(
                     loader,
                     run,
                     validation=validation,
-                    report=report,
+                    report=follow,
                     saved=start.saved,
                     stop=stop,
+                    trackers=told,
                 )
+                tally.finish(planned_images(spec, len(loader.dataset)))
         except BaseException as error:
-            if engine.is_first:
-                run.write_status(*ending(error))
+            tally.note(always=True)
+            note_end(engine, run, error)
             if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
                 raise TrainingStopped(stop_message(run)) from None
             raise
@@ -162,6 +177,14 @@ def begin(
             raise start
         assert start is not None
         yield start
+
+
+def note_end(engine: Engine, run: RunFolder, error: BaseException) -> None:
+    """Write how an error ended a run. One process of several may fail alone: the first to fail says why."""
+    state, reason = ending(error)
+    first_to_fail = state == "failed" and run.read_status().get("state") == "running"
+    if first_to_fail or (engine.is_first and state != "failed"):
+        run.write_status(state, reason)
 
 
 def ending(error: BaseException) -> tuple[str, str]:
@@ -215,7 +238,11 @@ def run_evaluation(
         loader = evaluation_loader(engine)
     except PathProblem as problem:
         raise loaded.error([problem]) from None
-    evaluation = evaluate(spec, model, loader, metrics, report=report)
+
+    def reached(done: int, total: int) -> None:  # this process has a share of the images
+        report(min(done * engine.processes, total), total)
+
+    evaluation = evaluate(spec, model, loader, metrics, gather=engine.gather, report=reached)
     summary = {
         "run": str(run.path),
         "dataset": spec.data.dataset.name,
@@ -232,6 +259,8 @@ def run_evaluation(
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
     }
+    if not engine.is_first:
+        return summary
     where = (spec.data.dataset.name, spec.evaluation.split, spec.data.protocol.name)
     name = "-".join((*where, spec.evaluation.mask_source))
     folder = run.evaluation(name)

@@ -5,6 +5,9 @@ RUN/plugins/             copies of the single-file plugins it used
 RUN/provenance.json      versions, commit, hardware, command, sources of components
 RUN/status.json          running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
+RUN/cost.json            operations, speed, memory, time and energy of the training
+RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if there are any
+RUN/tensorboard/, mlruns/, wandb/  their own files
 RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
 RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
@@ -32,6 +35,11 @@ WRITTEN = (
     "provenance.json",
     "status.json",
     "metrics.jsonl",
+    "cost.json",
+    "trackers.json",
+    "tensorboard",
+    "mlruns",
+    "wandb",
     "failure.json",
     "checkpoints",
     "evaluation",
@@ -72,9 +80,19 @@ class RunFolder:
         return Checkpoints(self.path / "checkpoints")
 
     @property
+    def trackers(self) -> Path:
+        """What trackers were told, JSON."""
+        return self.path / "trackers.json"
+
+    @property
     def failure(self) -> Path:
         """Where a loss that is no number began, JSON."""
         return self.path / "failure.json"
+
+    @property
+    def cost(self) -> Path:
+        """What the training took, JSON."""
+        return self.path / "cost.json"
 
     @property
     def figures(self) -> Path:
@@ -170,6 +188,11 @@ class RunFolder:
         path = self.path / "status.json"
         status: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
         return status
+
+    def read_cost(self) -> dict[str, Any]:
+        """Return what the training took so far, or nothing if it was never written."""
+        facts: dict[str, Any] = json.loads(self.cost.read_text()) if self.cost.is_file() else {}
+        return facts
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the metrics."""

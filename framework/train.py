@@ -21,6 +21,7 @@ from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import epoch_order
+from slotlab.framework.trackers import Trackers, journal
 from slotlab.framework.trainee import Trainee
 from slotlab.framework.validation import Validation
 
@@ -39,6 +40,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Log = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def train(
     report: Report = lambda progress: None,
     saved: Mapping[str, Any] | None = None,
     stop: StopRequest | None = None,
+    trackers: Trackers | None = None,
 ) -> None:
     """Train all phases, log to the run's metrics and write its checkpoints.
 
@@ -87,6 +90,7 @@ def train(
         report: called after each step.
         saved: the state of a checkpoint to go on from; None starts at the beginning.
         stop: looked at after each step; once it holds a signal, the training is saved and ends.
+        trackers: told what is logged; they change nothing.
 
     Raises:
         SlotlabError: if the loss or a weight stops being a finite number, or the disk is full.
@@ -98,6 +102,7 @@ def train(
     step_losses = engine.wrap(model)
     keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation)
     guard = Guard(engine, run, loader)
+    log = journal(run, trackers or Trackers(), first=engine.is_first)
     if saved is not None:
         trainee.restore(saved)
     for number in range(trainee.phase, len(spec.training.phases)):
@@ -114,7 +119,7 @@ def train(
                 losses = train_step(engine, trainee, step_losses, optimizer, batch)
                 guard.note(losses["total"], batch, order, trainee)
                 if trainee.step % spec.training.log_every == 0 or trainee.step == plan.total:
-                    log_step(trainee, losses, run, guard, plan, report)
+                    log_step(trainee, losses, log, guard, plan, report)
                 else:
                     report(Progress(trainee.step, plan.total, number, trainee.epoch, None, None))
                 if phase.interval == "step":
@@ -130,7 +135,7 @@ def train(
             due = trainee.epoch % spec.training.validate_every == 0 or trainee.step == plan.total
             if validation is not None and due:
                 with trainee.meter.paused():
-                    value = log_validation(engine, trainee, validation, run)
+                    value = log_validation(engine, trainee, validation, log)
             keeper.after_epoch(trainee, value)
 
 
@@ -182,7 +187,7 @@ def train_step(
 def log_step(
     trainee: Trainee,
     losses: Mapping[str, Tensor],
-    run: RunFolder,
+    log: Log,
     guard: Guard,
     plan: Plan,
     report: Report,
@@ -193,14 +198,13 @@ def log_step(
     terms = {name: float(term) for name, term in losses.items() if name != "total"}
     facts = {"step": trainee.step, "epoch": trainee.epoch, "phase": trainee.phase, "loss": loss}
     rate = trainee.optimizer.param_groups[0]["lr"]
-    if guard.engine.is_first:
-        run.log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
+    with trainee.meter.paused():  # a tracker may take its time
+        log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
     report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
 
 
-def log_validation(engine: Engine, trainee: Trainee, validation: Validation, run: RunFolder) -> float | None:
+def log_validation(engine: Engine, trainee: Trainee, validation: Validation, log: Log) -> float | None:
     """Validate, write a line, and return the value by which checkpoints are compared."""
     values = validation.measure(engine, trainee.measured)
-    if engine.is_first:
-        run.log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
+    log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
     return values[engine.spec.training.checkpoint.best or "loss"]

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
         ("metric", "metrics"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
+        ("tracker", "trackers"),
     )
 }
 
@@ -159,4 +160,15 @@ def slotlab_optimizers() -> Iterable[Component[Any]]:
 @hookspec
 def slotlab_schedules() -> Iterable[Component[Any]]:
     """Yield schedules: `build(config, ScheduleContext)` returns a torch LR scheduler."""
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_trackers() -> Iterable[Component[Any]]:
+    """Yield trackers.
+
+    `build(config, TrackerContext)` returns a `Tracker`, which passes on what a training
+    logs. Nothing is opened, written or connected to before the first call; `build` is also
+    called to validate a spec, and raises a `ComponentError` if a library is not installed.
+    """
     raise NotImplementedError

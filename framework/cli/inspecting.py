@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.work import open_progress
+from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.contact_sheet import draw_sheet
 from slotlab.framework.data_target import find_target
 from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
@@ -48,7 +48,7 @@ def inspect_data(
     """
     if workers is not None and workers < 0:
         raise SlotlabError(f"--workers {workers}: write a number of processes; 0 reads without any")
-    bar = open_progress("read")
+    bar = open_bar("read")
     task = bar.add_task("read", total=None, facts="")
 
     def report(done: int, total: int) -> None:

@@ -1,14 +1,16 @@
 """The `slotlab` command, one function a subcommand; torch is imported by those that need it."""
 
-import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from slotlab.framework import processes
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.options import (
     DeviceOption,
+    DevicesOption,
     JsonOption,
     PluginOption,
     SetOption,
@@ -103,6 +105,7 @@ def train(
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
     device: DeviceOption = "auto",
+    devices: DevicesOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete a run that is there and train anew.")
     ] = False,
@@ -116,6 +119,8 @@ def train(
     json: JsonOption = None,
 ) -> None:
     """Train a spec into a run folder, or go on with it; then evaluate it and draw its figures."""
+    if processes.wanted(devices):
+        raise typer.Exit(processes.launch(devices or 1))
     from slotlab.framework.cli import work
 
     result = work.train_spec(
@@ -129,7 +134,27 @@ def train(
         allow=allow,
         then_evaluate=evaluate,
     )
-    emit(result, json, work.print_result)
+    if processes.is_first():
+        emit(result, json, work.print_result)
+
+
+@app.command()
+def estimate(
+    spec: SpecArgument,
+    set_: SetOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+    device: DeviceOption = "auto",
+    images: Annotated[
+        int | None,
+        typer.Option("--images", min=1, metavar="N", help="Training images; counted in the data without it."),
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Say what a training would take: time, memory, operations. Times a few steps on random images."""
+    from slotlab.framework.cli import estimating
+
+    result = estimating.estimate_spec(spec, sets=set_, plugins=plugin, device=device, images=images)
+    emit(result, json, estimating.print_estimate)
 
 
 @app.command()
@@ -162,10 +187,11 @@ def main() -> None:
     try:
         app()
     except SlotlabError as error:
-        for line in error.lines():
-            typer.echo(f"error: {line}", err=True)
-        sys.exit(error.exit_code)
+        processes.fail(error.lines(), error.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"error: {where}{error.strerror or error}", err=True)
-        sys.exit(1)
+        processes.fail([f"{where}{error.strerror or error}"], 1)
+    except Exception:
+        if processes.is_first():
+            raise
+        processes.fail(traceback.format_exc().splitlines(), 1)

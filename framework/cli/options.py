@@ -23,3 +23,7 @@ JsonOption = Annotated[
     typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout."),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DevicesOption = Annotated[
+    int | None,
+    typer.Option("--devices", min=1, metavar="N", help="Train on N GPUs (or in N processes on the CPU)."),
+]

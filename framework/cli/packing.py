@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.work import open_progress, warn
+from slotlab.framework.cli.progress import open_bar
+from slotlab.framework.cli.work import warn
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target, find_target
 from slotlab.framework.pack import PackProgress, in_words, pack
@@ -76,7 +77,7 @@ def sources_of(target: Target, splits: Sequence[str] = ()) -> list[Source]:
 
 def pack_source(source: Source, folder: Path, workers: int | None, on_error: Any) -> Store:
     """Pack one source with a progress bar."""
-    bar = open_progress(f"pack {source.name} {source.split}")
+    bar = open_bar(f"pack {source.name} {source.split}")
     task = bar.add_task("pack", total=None, facts="")
 
     def report(progress: PackProgress) -> None:
@@ -164,7 +165,7 @@ def need_store(source: Source, folder: Path) -> Store:
 
 def problems_of(store: Store) -> list[str]:
     """Verify a store with a progress bar."""
-    bar = open_progress(f"verify {store.path.name}")
+    bar = open_bar(f"verify {store.path.name}")
     task = bar.add_task("verify", total=len(store), facts="")
     bar.start()
     try:

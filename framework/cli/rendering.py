@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.work import open_progress
+from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.experiment import choose_device
 from slotlab.framework.render_tree import Rendering, render_tree
 from slotlab.framework.scenes.recipe import VARIANTS, Variant
@@ -47,7 +47,7 @@ def render_scenes(
     columns_rows, kind = parse_size(size), parse_variant(variant)
     rendering = Rendering(out=out, variant=kind, count=count, start=start, size=columns_rows, seed=seed)
     chosen = choose_device(device)
-    bar = open_progress("render")
+    bar = open_bar("render")
     task = bar.add_task("render", total=count, facts="")
 
     def report(done: int, total: int) -> None:

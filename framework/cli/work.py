@@ -2,31 +2,23 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
+from slotlab.framework.cli.progress import TrainingDisplay, open_bar
+from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.experiment import choose_device, default_folder, prepare, run_evaluation, run_training
+from slotlab.framework.processes import is_first
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.train import Progress as TrainProgress
+from slotlab.framework.trackers import Trackers
 from slotlab.registry import SlotlabError
-
-
-def open_progress(what: str) -> Progress:
-    """Return a progress bar on stderr, so that stdout is free for JSON."""
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-    )
 
 
 def train_spec(
@@ -47,39 +39,42 @@ def train_spec(
     warn(prepared.warnings)
     chosen = choose_device(device)
     path = folder or default_folder(loaded, Path("runs"))
-    bar = open_progress("train")
-    task = bar.add_task("train", total=None, facts="")
-
-    def report(progress: TrainProgress) -> None:
-        if not bar.live.is_started:  # a run that is refused before its first step shows no bar
-            print(f"training '{loaded.spec.name}' on {chosen} into {path}", file=sys.stderr)
-            bar.start()
-        bar.update(task, completed=progress.step, total=progress.total_steps)
-        if progress.loss is not None:
-            facts = f"loss {progress.loss:.4f}  {progress.images_per_second:.0f} images/s"
-            bar.update(task, facts=facts)
-
-    try:
-        run = run_training(
-            loaded,
-            path,
-            device=chosen,
-            overwrite=overwrite,
-            allow=allow,
-            report=report,
-            warn=lambda text: warn([text]),
-        )
-    finally:
-        bar.stop()
-    result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
-    if then_evaluate:
-        result |= evaluate_folder(run, loaded, device)
+    display = TrainingDisplay(
+        f"training '{loaded.spec.name}' on {chosen} into {path}",
+        phases=len(loaded.spec.training.phases),
+        console=Console(file=sys.stderr),
+        memory=partial(memory_in_use, chosen),
+    )
+    with Trackers(warn=lambda text: warn([text])) as trackers:
+        try:
+            run = run_training(
+                loaded,
+                path,
+                device=chosen,
+                overwrite=overwrite,
+                allow=allow,
+                report=display if is_first() else lambda progress: None,
+                warn=lambda text: warn([text]),
+                trackers=trackers,
+            )
+        finally:
+            display.stop()
+        result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
+        result["cost"] = run.read_cost()
+        if then_evaluate:
+            result |= evaluate_folder(run, loaded, device)
+            trackers.evaluated(result)
     return result
 
 
+def memory_in_use(device: torch.device) -> int | None:
+    """Return the bytes that torch holds on a GPU; None for another device."""
+    return torch.cuda.memory_reserved() if device.type == "cuda" else None
+
+
 def warn(warnings: Sequence[object]) -> None:
-    """Print warnings on stderr."""
-    for warning in warnings:
+    """Print warnings on stderr, in the first of several processes."""
+    for warning in warnings if is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
 
 
@@ -90,7 +85,7 @@ def evaluate_run(path: Path, *, sets: Sequence[str], device: str) -> dict[str, A
         if not assignment.lstrip().startswith(("evaluation.", "data.")):
             hint = "a trained run takes new settings under evaluation and data only"
             raise SlotlabError(f"--set {assignment}: {hint}")
-    prepared = prepare(run.spec, sets=sets)
+    prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
     warn(prepared.warnings)
     state = run.read_status().get("state", "of unknown state")
     if state != "done":
@@ -99,8 +94,8 @@ def evaluate_run(path: Path, *, sets: Sequence[str], device: str) -> dict[str, A
 
 
 def evaluate_folder(run: RunFolder, loaded: LoadedSpec, device: str) -> dict[str, Any]:
-    """Evaluate with a progress bar."""
-    bar = open_progress("evaluate")
+    """Evaluate with a progress bar, on stderr so that stdout is free for JSON."""
+    bar = open_bar("evaluate", Console(file=sys.stderr, quiet=not is_first()))
     task = bar.add_task("evaluate", total=None, facts="")
 
     def report(done: int, total: int) -> None:
@@ -128,6 +123,8 @@ def print_result(result: dict[str, Any]) -> None:
         out.print("mean over images ± standard deviation over images", style="dim")
         for name, reason in result["left_out"].items():
             out.print(f"{name}: left out, {reason}")
+    if result.get("cost"):
+        out.print(f"cost: {cost_line(result['cost'])}", soft_wrap=True)
     out.print(f"run: {result['run']}", soft_wrap=True)
     if "step" in result:
         out.print(f"weights of step {result['step']}")

@@ -262,6 +262,8 @@ class TrainingSpec(ClosedModel):
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1
     """Epochs between two looks at the loss on the evaluation split."""
+    trackers: tuple[Annotated[Ref, RefTo("tracker")], ...] = ()
+    """Who else is told what is logged, such as `tensorboard`. Does not change results."""
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> "TrainingSpec":

@@ -181,12 +181,22 @@ def test_evaluate_gives_the_same_numbers_again(trained, slotlab, monkeypatch):
             assert values["mean"] == pytest.approx(first[method][name]["mean"], abs=1e-6)
 
 
-def test_train_refuses_a_folder_that_holds_a_run(trained, slotlab, monkeypatch):
+def test_train_refuses_a_folder_that_holds_another_run(trained, slotlab, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    code, out, err = slotlab("train", "slotlab:demo", "--run", "run", *SMALL, "--set=seed=5")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-3:] == [
+        "error: run holds a run with other settings:",
+        "error: seed: 0 before, 5 now",
+        "error: give --allow PATH to go on all the same, --overwrite to train it again, or --run DIR",
+    ]
+
+
+def test_training_a_finished_run_again_measures_it_again(trained, slotlab, monkeypatch):
     monkeypatch.chdir(trained[0])
     code, out, err = slotlab("train", "slotlab:demo", "--run", "run", *SMALL)
-    assert (code, out) == (1, "")
-    message = "error: run holds a run already (done); give --overwrite to train it again, or --run DIR"
-    assert err.splitlines()[-1] == message
+    assert (code, "run: run" in out) == (0, True)
+    assert "warning: run is trained already; give --overwrite to train it anew" in err
 
 
 def test_evaluate_without_a_run(slotlab, tmp_path, monkeypatch):
@@ -235,13 +245,13 @@ def test_interrupted_training_says_what_is_left(slotlab, tmp_path, monkeypatch):
     code, out, err = slotlab(
         "train", "slotlab:demo", "--run", "run", *SMALL, "--set=training.phases.0.steps=9"
     )
-    kept = "'slotlab evaluate run' takes the last finished epoch, or train it again with --overwrite"
+    kept = "the same command goes on from step 2 (run)"
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == f"error: training stopped; {kept}"
+    assert err.splitlines()[-1] == f"error: training stopped at once; {kept}"
     assert json.loads(Path("run/status.json").read_text()) == {"state": "stopped", "reason": "by Ctrl-C"}
     steps = iter([3])
     code, out, err = slotlab("train", "slotlab:demo", "--run", "none", *SMALL)
-    hint = "training stopped before the end of an epoch; train none again with --overwrite"
+    hint = "training stopped before anything was saved in none"
     assert (code, err.splitlines()[-1]) == (130, f"error: {hint}")
 
 

@@ -1,0 +1,1 @@
+"""Trackers: who else is told what a training logs."""

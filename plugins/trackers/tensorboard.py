@@ -1,0 +1,70 @@
+"""TensorBoard's event files, in RUN/tensorboard: `tensorboard --logdir runs` shows all runs.
+
+Source: `torch.utils.tensorboard.SummaryWriter`. What was told after the step of a resume is
+hidden by its `purge_step`.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from slotlab.framework.contracts import TrackerContext
+from slotlab.framework.trackers import require
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class TensorBoardConfig(ComponentConfig):
+    """TensorBoard has no settings."""
+
+
+class TensorBoardTracker:
+    """Numbers as scalars, figures as images."""
+
+    forgets = True
+
+    def __init__(self, config: TensorBoardConfig, context: TrackerContext):
+        require("tensorboard", "tensorboard")
+        self.context = context
+        self.step = context.resumed_from or 0
+
+    @cached_property
+    def writer(self) -> Any:
+        """The event file, made when it is first needed."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        start = self.context.resumed_from
+        purge = None if start is None else start + 1
+        return SummaryWriter(str(self.context.folder / "tensorboard"), purge_step=purge)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write scalars, down to the disk: what a killed process held back would be missing."""
+        self.step = step
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def figure(self, name: str, path: Path) -> None:
+        """Write a picture."""
+        with Image.open(path) as picture:
+            image_HWC = np.asarray(picture.convert("RGB"))
+        self.writer.add_image(name, image_HWC, self.step, dataformats="HWC")
+
+    def close(self, *, failed: bool) -> None:
+        """Close the event file, if there is one."""
+        if "writer" in vars(self):
+            self.writer.close()
+
+
+@hookimpl
+def slotlab_trackers() -> Iterable[Component[TensorBoardConfig]]:
+    """Provide `tensorboard`."""
+    yield Component(
+        name="tensorboard",
+        config=TensorBoardConfig,
+        build=TensorBoardTracker,
+        summary="TensorBoard's event files in the run's folder",
+    )

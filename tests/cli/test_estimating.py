@@ -1,0 +1,69 @@
+"""`slotlab estimate`, and the cost that `slotlab train` tells."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slotlab.framework.cli import main as cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def slotlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process; return (exit code, stdout, stderr)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_estimate_in_words_and_as_json(slotlab: Run, base: str) -> None:
+    few = ("--set=data.dataset.num_train=6", "--device=cpu")
+    code, out, err = slotlab("estimate", "spec.yaml", *few)
+    assert (code, err) == (0, "")
+    labels = [line.split()[0] for line in out.splitlines()[1:-1]]
+    assert labels == ["training", "speed", "time", "memory", "checkpoint", "operations"]
+    assert "training    2 steps of 2, 4 images" in out
+    assert out.splitlines()[-1] == "without reading data, validation and checkpoints"
+    code, out, _ = slotlab("estimate", "spec.yaml", *few, "--json", "-")
+    found = json.loads(out)
+    assert (code, found["training_images"], found["images"]) == (0, 6, 4)
+
+
+def test_the_number_of_images_can_be_given(slotlab: Run, base: str) -> None:
+    code, out, _ = slotlab("estimate", "spec.yaml", "--images", "3", "--json", "-", "--device=cpu")
+    assert (code, json.loads(out)["images"]) == (0, 3)  # an epoch of two steps
+
+
+def test_without_data_and_number(slotlab: Run, base: str) -> None:
+    missing = "{name: clevrtex, root: none}"
+    code, out, err = slotlab("estimate", "spec.yaml", f"--set=data.dataset={missing}", "--device=cpu")
+    message = err.splitlines()[-1]  # after a warning of the spec
+    start = "error: the number of training images is not known without the data; give --images N ("
+    assert (code, out) == (1, "")
+    assert message.startswith(start)
+    assert "there is no folder" in message
+
+
+def test_train_tells_the_cost(slotlab: Run, base: str) -> None:
+    few = ["--set=data.dataset.num_train=6", "--set=data.dataset.num_val=2", "--device=cpu"]
+    code, out, _ = slotlab("train", "spec.yaml", "--run", "run", "--json", "result.json", *few)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("cost: ")]
+    assert "FLOP an image" in line
+    written = json.loads(Path("run/cost.json").read_text())
+    assert json.loads(Path("result.json").read_text())["cost"] == written
+    assert written["images"] == 4
+    assert written["seconds"] > 0
