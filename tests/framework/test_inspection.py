@@ -220,7 +220,7 @@ def test_generated_pictures_are_inspected_as_they_are_trained_on(base: str) -> N
         assert torch.equal(shown.sample.mask_HW.long(), sample.mask_HW.long())
         assert shown.counts["metadata"] == sample.attributes["num_objects"]
     part = found.result["splits"]["train"]
-    assert (part["images"], part["sizes"], part["fingerprint"]) == (20, {"16x16": 20}, None)
+    assert (part["images"], part["sizes"], part["fingerprint"]) == (20, {"16x16": 20}, "generated")
 
 
 def look(image: np.ndarray, mask: np.ndarray | None) -> Look:
