@@ -152,7 +152,7 @@ class Reference(nn.Module):
 SPEC = """
 format: 1
 name: parity
-data: {{dataset: scenes, image_size: {side}}}
+data: {{dataset: scenes, protocol: {{name: whole, image_size: {side}}}}}
 model:
   slots: {slots}
   slot_dim: 128
