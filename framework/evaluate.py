@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
-from slotlab.framework.contracts import Batch, Metric, Outcome, missing
+from slotlab.framework.contracts import Batch, Metric, Outcome, PooledMetric, missing
 from slotlab.framework.data import Loader
 from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -38,9 +38,12 @@ class Evaluation:
     """Metrics without a value for the model, and why."""
 
     def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-        """Return, for each method and metric, statistics over the images."""
+        """Return, for each method and metric, statistics over the images.
+
+        The mean of a metric that is pooled over objects is the mean over objects.
+        """
         return {
-            method: {name: summarize([row[name] for row in rows]) for name in metrics if name in rows[0]}
+            method: {name: summarize(*column(rows, name)) for name in metrics if name in rows[0]}
             for method, rows in self.rows.items()
         }
 
@@ -55,12 +58,31 @@ class Evaluation:
         return text.getvalue()
 
 
-def summarize(values: Sequence[float]) -> dict[str, float | int | None]:
+def column(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float] | None]:
+    """Return a metric's values, and their weights if it is pooled over objects."""
+    weight = weight_column(metric)
+    weights = [row[weight] for row in rows] if weight in rows[0] else None
+    return [row[metric] for row in rows], weights
+
+
+def weight_column(metric: str) -> str:
+    """Name the column that holds the weights of a metric pooled over objects."""
+    return f"{metric}_weight"
+
+
+def summarize(
+    values: Sequence[float], weights: Sequence[float] | None = None
+) -> dict[str, float | int | None]:
     """Return mean, deviation (n-1), median, range and counts.
 
-    Values that are not finite are left out and counted as undefined.
+    Values that are not finite or weigh nothing are left out and counted as undefined. `weights`
+    weigh the mean; the other statistics are over images. Sums are exact before they are rounded
+    (`math.fsum`), so that the order of the images changes nothing.
     """
-    defined = [value for value in values if math.isfinite(value)]
+    counted = [1.0] * len(values) if weights is None else weights
+    every = zip(values, counted, strict=True)
+    pairs = [(value, weight) for value, weight in every if math.isfinite(value) and weight > 0]
+    defined = [value for value, _ in pairs]
     if not defined:
         return {
             "mean": None,
@@ -72,7 +94,7 @@ def summarize(values: Sequence[float]) -> dict[str, float | int | None]:
             "undefined": len(values),
         }
     return {
-        "mean": math.fsum(defined) / len(defined),
+        "mean": math.fsum(w * v for v, w in pairs) / math.fsum(w for _, w in pairs),
         "std": statistics.stdev(defined) if len(defined) > 1 else None,
         "median": statistics.median(defined),
         "min": min(defined),
@@ -174,6 +196,8 @@ def rows_of(outcome: Outcome, batch: Batch, metrics: Mapping[str, Metric]) -> li
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
             columns[name] = metric(outcome).tolist()
+            if isinstance(metric, PooledMetric):
+                columns[weight_column(name)] = metric.weights(outcome).tolist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from slotlab.framework.contingency import adjusted_rand_index, contingency
 from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.scoring.contingency import adjusted_rand_index
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -30,9 +30,7 @@ class ARI:
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
-        assert outcome.true_BHW is not None
-        assert outcome.predicted_BHW is not None
-        return adjusted_rand_index(contingency(outcome.true_BHW, outcome.predicted_BHW))
+        return adjusted_rand_index(outcome.counts_BTP)
 
 
 @hookimpl

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from slotlab.framework.contingency import adjusted_rand_index, contingency
 from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.scoring.contingency import adjusted_rand_index
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -30,10 +30,7 @@ class ForegroundARI:
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN for images without foreground."""
-        assert outcome.true_BHW is not None
-        assert outcome.predicted_BHW is not None
-        counts_BTP = contingency(outcome.true_BHW, outcome.predicted_BHW, outcome.true_BHW > 0)
-        return adjusted_rand_index(counts_BTP)
+        return adjusted_rand_index(outcome.counts_BTP[:, 1:])
 
 
 @hookimpl
