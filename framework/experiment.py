@@ -265,7 +265,15 @@ def run_evaluation(
     folder = run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     write_json(folder / "summary.json", summary)
-    rows = evaluation.rows[MODEL]
-    shown = Evaluated(name=name, loaded=loaded, model=model, loader=loader, rows=rows, metrics=metrics)
-    draw_evaluation(shown, figures=run.figures, samples=folder / "samples")
-    return summary
+    shown = Evaluated(
+        name=name,
+        loaded=loaded,
+        engine=engine,
+        model=model,
+        step=weights.step,
+        loader=loader,
+        rows=evaluation.rows[MODEL],
+        metrics=metrics,
+    )
+    left_out = draw_evaluation(shown, figures=run.figures, samples=folder / "samples")
+    return {**summary, "figures_left_out": left_out}

@@ -40,7 +40,7 @@ class Ranking:
 
         Where there are few images, one may stand under several names.
         """
-        middle = max(0, len(self.order) // 2 - (count - 1) // 2)
+        middle = max(0, min(len(self.order) // 2, len(self.order) - count))
         return {
             "best": self.best(count),
             "median": list(self.order[middle : middle + count]),

@@ -6,6 +6,7 @@ from typing import Any
 
 from slotlab.framework.figures.style import fold, frame, new_grid, save, show, slot_color, styled
 from slotlab.framework.figures.view import View, by_mask
+from slotlab.registry import SlotlabError
 
 ROWS = ("mask", "part", "part · mask")
 
@@ -13,11 +14,12 @@ ROWS = ("mask", "part", "part · mask")
 def draw_slots(views: Sequence[View], stem: Path, *, title: str) -> None:
     """Draw, for each image, its slots' masks, parts and parts times masks, as `stem`.png and .pdf.
 
-    Images without masks or parts are left out; without any, nothing is drawn.
+    Raises:
+        SlotlabError: if there is no image, or the model has no masks or parts.
     """
     shown = [view for view in views if view.masks_KHW is not None and view.parts_KHWC is not None]
     if not shown:
-        return
+        raise SlotlabError("the decoder gives no masks, or no pictures of single slots")
     count = max(len(view.masks_KHW) for view in shown if view.masks_KHW is not None)
     with styled():
         figure, axes = new_grid(len(ROWS) * len(shown), 1 + count, title=title)

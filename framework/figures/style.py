@@ -26,7 +26,7 @@ SLOT_COLORS = (
 """One a slot; from slot 23 on they come again."""
 BACKGROUND = "#000000"
 """Of true masks: no slot's color."""
-UNUSED = "#D9D9D9"
+UNUSED = "#C4C4C4"
 """Pixels of slots that are not shown: no slot's color."""
 
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
