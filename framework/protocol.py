@@ -26,6 +26,8 @@ OFFICIAL: Mapping[str, tuple[Bound, Bound]] = {
     "all": (0.0, 1.0),
 }
 """CLEVRTex's own splits of the scenes by index (`clevrtex_eval.py` of its authors)."""
+RANGES: Mapping[str, tuple[float, float]] = {"signed": (-1.0, 1.0), "unit": (0.0, 1.0)}
+"""Value ranges by name."""
 
 
 class ScoringConfig(ClosedModel):
@@ -85,7 +87,7 @@ class ProtocolConfig(ComponentConfig):
     @property
     def bounds(self) -> tuple[float, float]:
         """The value range as numbers."""
-        return (-1.0, 1.0) if self.value_range == "signed" else (0.0, 1.0)
+        return RANGES[self.value_range]
 
     @property
     def preparation(self) -> Preparation:
