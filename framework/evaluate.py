@@ -21,6 +21,8 @@ from slotlab.framework.breakdown import Row, object_rows
 from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome, PooledMetric, missing
 from slotlab.framework.data import Loader
 from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.scoring.contingency import contingency
+from slotlab.framework.scoring.overlap import objects_there
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
 
@@ -275,7 +277,7 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     """Return one row an image: its id, its number of objects and each metric that applies."""
     columns: dict[str, Sequence[Any]] = {"id": ids}
     if outcome.true_BHW is not None:
-        columns["objects"] = [count_objects(true_HW) for true_HW in outcome.true_BHW]
+        columns["objects"] = count_objects(outcome)
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
             columns[name] = metric(outcome).tolist()
@@ -284,9 +286,14 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def count_objects(true_HW: Tensor) -> int:
-    """Count the distinct labels other than the background's 0."""
-    return int((torch.unique(true_HW) > 0).sum())
+def count_objects(outcome: Outcome) -> list[int]:
+    """Count the distinct labels other than the background's 0 in each image's truth."""
+    assert outcome.true_BHW is not None
+    if outcome.predicted_BHW is None:
+        counts_BTP = contingency(outcome.true_BHW, torch.zeros_like(outcome.true_BHW))
+    else:
+        counts_BTP = outcome.counts_BTP  # the metrics need it anyway
+    return [int(count) for count in objects_there(counts_BTP).tolist()]
 
 
 def ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> list[int]:

@@ -36,11 +36,11 @@ def contingency(true_BHW: Tensor, predicted_BHW: Tensor) -> Tensor:
         )
     images = max(1, CHUNK // max(1, true_BHW[0].numel()))
     counts = []
-    for true, predicted in zip(true_BHW.split(images), predicted_BHW.split(images), strict=True):
-        cell = true.to(torch.int64) * num_predicted
-        cell += predicted
-        cell += torch.arange(len(true), device=true.device)[:, None, None] * cells
-        counts.append(torch.bincount(cell.flatten(), minlength=len(true) * cells))
+    for start in range(0, batch, images):
+        cell = true_BHW[start : start + images].to(torch.int64) * num_predicted
+        cell += predicted_BHW[start : start + images]
+        cell += torch.arange(len(cell), device=cell.device)[:, None, None] * cells
+        counts.append(torch.bincount(cell.flatten(), minlength=len(cell) * cells))
     return torch.cat(counts).double().view(batch, num_true, num_predicted)
 
 
