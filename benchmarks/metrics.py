@@ -98,7 +98,7 @@ def main():
     difference = np.abs(values["batched"] - values["image by image"]).max()
     assert difference < 1e-12, difference
     print(
-        f"{options.images} images of {options.size}x{options.size}, {options.slots} segments, {', '.join(NAMES)}"
+        f"{options.images} images of {options.size}x{options.size}, {options.slots} segments: {', '.join(NAMES)}"
     )
     print(f"threads {torch.get_num_threads()}, largest difference {difference:.1e}")
     for side, took in seconds.items():

@@ -14,7 +14,6 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Metric, Outcome, PooledMetric, missing
