@@ -140,3 +140,4 @@ def save(figure: Any, stem: Path) -> None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
         write_atomically(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
+        figure.set_layout_engine("none")  # places are found once: it takes a third of the time
