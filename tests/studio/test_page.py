@@ -47,7 +47,9 @@ def address(run_path: Path) -> Iterator[str]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"studio of 'demo' at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", line)
+        found = re.fullmatch(
+            r"studio of 'demo' with 12 images at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", line
+        )
         assert found, line
         yield found[1]
     finally:
