@@ -46,6 +46,7 @@ KINDS: dict[str, Kind] = {
         ("decoder", "decoders"),
         ("objective", "objectives"),
         ("metric", "metrics"),
+        ("set_metric", "set_metrics"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
         ("tracker", "trackers"),
@@ -147,6 +148,17 @@ def slotlab_metrics() -> Iterable[Component[Any]]:
 
     `build(config, MetricContext)` returns a `Metric`: called with an `Outcome` of B images
     it gives B float64 values, one an image; NaN where the metric is not defined.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_set_metrics() -> Iterable[Component[Any]]:
+    """Yield set metrics: two sets of images to one number, such as FID.
+
+    `build(config, SetMetricContext)` returns a `SetMetric`. It opens and reads nothing: what is
+    lacking (a file of weights) is said by its `lacking()`, so that a spec stays valid where a file
+    is not there. It never puts anything else in the place of what is lacking, and downloads nothing.
     """
     raise NotImplementedError
 
