@@ -16,7 +16,7 @@ from slotlab.framework.assemble import build_set_metrics
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.cli.work import warn
-from slotlab.framework.composition.album import Row, Tile, writing
+from slotlab.framework.composition.album import Tile, writing
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import (
     Report,
@@ -121,12 +121,12 @@ def sample(
         raise SlotlabError("\n".join(f"{name}: {reason}" for name, reason in left_out.items()))
     sampling = prepare_sampling(composer, wanted, report)
     folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}")
-    with writing(folder) as album:
+    with writing(folder, columns=COLUMNS) as album:
 
         def written() -> Iterator[Tensor]:
             for start, composed in sampling.batches():
-                for row in sampled_rows(start, composed.images_BCHW):
-                    album.add(row)
+                numbered = enumerate(composed.images_BCHW, start)
+                album.add([Tile(f"{number:06d}", image_CHW) for number, image_CHW in numbered])
                 yield composed.images_BCHW
 
         found = measure_sampling(sampling, metrics, written(), floor=wanted.floor, report=report)
@@ -134,16 +134,6 @@ def sample(
         record = album.close({**facts, **sampling.facts, **measured})
     warn([f"{name}: {text}" for name, result in found.items() for text in result["warnings"]])
     return {"folder": str(folder), **record}
-
-
-def sampled_rows(start: int, images_BCHW: Tensor) -> Iterator[Row]:
-    """Yield sampled pictures in rows for the sheet; each knows its number."""
-    tiles = [
-        Tile(f"{start + i:06d}", image_CHW, "", {"number": start + i})
-        for i, image_CHW in enumerate(images_BCHW)
-    ]
-    for first in range(0, len(tiles), COLUMNS):
-        yield tiles[first : first + COLUMNS]
 
 
 def check_request(request: Request) -> None:

@@ -50,6 +50,8 @@ class Album:
     """A folder of pictures that is being written."""
 
     place: Path
+    columns: int | None = None
+    """Pictures in a row of the sheet; None for the rows as they were added."""
     shown: list[Row] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
 
@@ -63,15 +65,23 @@ class Album:
 
     def close(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Write the sheet and the record, which is returned."""
-        (self.place / SHEET).write_bytes(sheet(self.shown))
+        rows = self.shown
+        if self.columns is not None:
+            tiles = [tile for row in rows for tile in row][:ON_SHEET]
+            rows = [tiles[start : start + self.columns] for start in range(0, len(tiles), self.columns)]
+        (self.place / SHEET).write_bytes(sheet(rows))
         record = {"format": 1, **facts, "sheet": SHEET, "pictures": self.listed}
         write_json(self.place / RECORD, record)
         return record
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Album]:
+def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     """Give an album that takes the place of `folder` when the block ends well.
+
+    Args:
+        folder: made if it is not there.
+        columns: pictures in a row of the sheet; None for the rows as they are added.
 
     Raises:
         SlotlabError: if the folder holds anything but an earlier album.
@@ -83,7 +93,7 @@ def writing(folder: Path) -> Iterator[Album]:
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     new.mkdir()
     try:
-        yield Album(new)
+        yield Album(new, columns)
         if folder.exists():
             folder.replace(old)
         new.replace(folder)

@@ -169,14 +169,18 @@ def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str)
 
 
 def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
-    """Return images A and B, and the picture of some slots of each; by chance, half of A's slots."""
+    """Return images A and B, and the picture of some slots of each.
+
+    By chance: half of A's slots, and of B those with the other numbers, so that learned slots, which
+    have a task each (the background is one), come once.
+    """
     a, b = views
     choice = bench.choice
     kept_a, kept_b = list(choice.slots), list(choice.slots_b)
     if not kept_a and not kept_b:
-        order_a, order_b = (torch.randperm(view.count, generator=stream).tolist() for view in views)
-        kept_a = sorted(order_a[: (a.count + 1) // 2])
-        kept_b = sorted(order_b[: a.count - len(kept_a)])
+        order = torch.randperm(a.count, generator=stream).tolist()
+        half = (a.count + 1) // 2
+        kept_a, kept_b = sorted(order[:half]), sorted(order[half:])
     caption = f"A {numbers(kept_a)}\nB {numbers(kept_b)}"
     made_of = {"images": [a.position, b.position], "slots": [kept_a, kept_b]}
     mixed = mix(a.slots, kept_a, b.slots, kept_b)
@@ -188,10 +192,13 @@ def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -
 
 
 def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
-    """Return image A as one of its slots becomes a slot of image B, step by step."""
+    """Return image A as one of its slots becomes a slot of image B, step by step: the one of the same
+    number unless another is given.
+    """
     a, b = views
     choice = bench.choice
-    slot, goal = one(choice.slots, a, stream), one(choice.slots_b, b, stream)
+    slot = one(choice.slots, a, stream)
+    goal = one(choice.slots_b or (slot,), b, stream)
     row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
     for step in range(choice.steps):
         weight = step / max(choice.steps - 1, 1)
