@@ -7,13 +7,14 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from slotlab.framework.scoring.contingency import contingency
 from slotlab.registry import SlotlabError
 
 Size = tuple[int, int]
@@ -364,9 +365,24 @@ class Outcome:
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
 
+    @cached_property
+    def counts_BTP(self) -> Tensor:
+        """Pixels by true and predicted label, float64: counted once for all metrics.
+
+        For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background.
+        """
+        assert self.true_BHW is not None
+        assert self.predicted_BHW is not None
+        return contingency(self.true_BHW, self.predicted_BHW)
+
+    @property
+    def slots(self) -> int | None:
+        """The number of masks, empty ones included; None where only labels are known."""
+        return None if self.masks_BKHW is None else self.masks_BKHW.shape[1]
+
 
 class Metric(Protocol):
-    """One number an image."""
+    """One number an image. The total over images is their mean; see `PooledMetric`."""
 
     higher_is_better: bool
     bounds: tuple[float, float]
@@ -376,6 +392,17 @@ class Metric(Protocol):
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN where the metric is not defined."""
+
+
+@runtime_checkable
+class PooledMetric(Metric, Protocol):
+    """A metric whose total is a mean over objects instead of images.
+
+    The total is `sum(weights * values) / sum(weights)` over the images where the value is defined.
+    """
+
+    def weights(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,): how many objects each image's value is the mean of."""
 
 
 @dataclass(frozen=True, kw_only=True)

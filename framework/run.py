@@ -12,8 +12,8 @@ RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
 RUN/compositions/        pictures composed of slots, one folder for each NAME: PNG, composition.json
 RUN/cache/               what can be computed again: features of real images
-RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
-RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
+RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
+RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
 
 import json

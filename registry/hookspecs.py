@@ -147,7 +147,9 @@ def slotlab_metrics() -> Iterable[Component[Any]]:
     """Yield metrics.
 
     `build(config, MetricContext)` returns a `Metric`: called with an `Outcome` of B images
-    it gives B float64 values, one an image; NaN where the metric is not defined.
+    it gives B float64 values, one an image; NaN where the metric is not defined. The total is the
+    mean over images. A metric averaged over objects instead also has `weights(outcome)`: how many
+    objects each image's value is the mean of; the total is then `sum(weights * values) / sum(weights)`.
     """
     raise NotImplementedError
 

@@ -17,7 +17,7 @@ from pydantic import (
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.paths import SpecPath
 from slotlab.framework.preparation import Counting
-from slotlab.framework.protocol import ProtocolConfig, describe_protocol
+from slotlab.framework.protocol import RANGES, ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
@@ -72,6 +72,8 @@ class DataSpec(ClosedModel):
     """How pictures are split, cropped, resized and scaled. Numbers are reported under its name."""
     filter: FilterSpec | None = None
     """Which pictures are kept, by their number of objects; null keeps all."""
+    value_range: Literal["signed", "unit"] | None = None
+    """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
     augmentation: AugmentationSpec = Field(default={}, validate_default=True)
     """Random changes of training images; none by default."""
     train_split: str = "train"
@@ -110,7 +112,12 @@ class DataSpec(ClosedModel):
     @property
     def bounds(self) -> tuple[float, float]:
         """The value range of the images the model sees."""
-        return self.settings.bounds
+        return RANGES[self.range_name]
+
+    @property
+    def range_name(self) -> Literal["signed", "unit"]:
+        """That range by name."""
+        return self.value_range or self.settings.value_range
 
     @property
     def protocol_name(self) -> str:
