@@ -12,23 +12,23 @@ def frechet_distance(features_ND: Floats, real_MD: Floats) -> float:
     |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2)), with covariances over n - 1. At least 0; 0 for
     equal statistics; symmetric. Source: Heusel et al. 2017, equation 6.
 
-    The last trace is the sum of the square roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is
-    symmetric: no general matrix square root is needed, which is slow and, for the singular covariances
-    of few images, unsure.
+    With S = R' R, the last trace is the sum of the singular values of R1 R2', whose squares are the
+    eigenvalues of S1 S2. So no root of a matrix is needed, which is slow and, for the singular
+    covariances of few images, unsure.
     """
     difference_D = features_ND.mean(axis=0) - real_MD.mean(axis=0)
-    first_DD, second_DD = covariance(features_ND), covariance(real_MD)
-    values_D, vectors_DD = np.linalg.eigh(first_DD)
-    root_DD = vectors_DD * np.sqrt(values_D.clip(min=0))
-    inner_D = np.linalg.eigvalsh(root_DD.T @ second_DD @ root_DD)
-    mixed = np.sqrt(inner_D.clip(min=0)).sum()
-    value = difference_D @ difference_D + np.trace(first_DD) + np.trace(second_DD) - 2 * mixed
+    first_RD, second_SD = covariance_root(features_ND), covariance_root(real_MD)
+    mixed = np.linalg.svd(first_RD @ second_SD.T, compute_uv=False).sum()
+    value = difference_D @ difference_D + (first_RD**2).sum() + (second_SD**2).sum() - 2 * mixed
     return max(float(value), 0.0)  # rounding may lead just below
 
 
-def covariance(features_ND: Floats) -> Floats:
-    """Return the covariance (D, D) over n - 1."""
-    found: Floats = np.atleast_2d(np.cov(features_ND, rowvar=False))
+def covariance_root(features_ND: Floats) -> Floats:
+    """Return R with R' R the covariance (over n - 1), of at most D rows."""
+    centered_ND = (features_ND - features_ND.mean(axis=0)) / np.sqrt(len(features_ND) - 1)
+    if len(centered_ND) <= centered_ND.shape[1]:
+        return centered_ND
+    found: Floats = np.linalg.qr(centered_ND, mode="r")
     return found
 
 

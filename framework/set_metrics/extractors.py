@@ -62,7 +62,7 @@ class CleanInception:
     weights: Path | None
     """The file, or the folder it is in; None for clean-fid's own place."""
     device: torch.device
-    _network: nn.Module | None = field(default=None, repr=False)
+    _network: nn.Module | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -125,7 +125,7 @@ class ScriptExtractor:
     mean: Sequence[float]
     std: Sequence[float]
     device: torch.device
-    _network: nn.Module | None = field(default=None, repr=False)
+    _network: nn.Module | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -192,7 +192,7 @@ def features_by(network: nn.Module, inputs_BCHW: Tensor, path: Path) -> Tensor:
 def quiet_script() -> Iterator[None]:
     """Keep torch from warning that TorchScript is old: the weights come in no other form."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit")
         yield
 
 

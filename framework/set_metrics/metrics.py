@@ -89,7 +89,7 @@ def both(features_ND: Tensor, real_MD: Tensor) -> tuple[Floats, Floats]:
     """
     for name, features in (("measured", features_ND), ("real", real_MD)):
         if len(features) < 2:
-            raise SlotlabError(
-                f"a distance of sets needs two images or more; there are {len(features)} {name}"
-            )
+            text = "a distance of sets needs two images or more on both sides"
+            found = "there is 1" if len(features) == 1 else "there is none"
+            raise SlotlabError(f"{text}: {found} of the {name}")
     return features_ND.double().numpy(), real_MD.double().numpy()

@@ -37,7 +37,7 @@ class TimmExtractor:
     model: str
     weights: Path
     device: torch.device
-    _network: nn.Module | None = field(default=None, repr=False)
+    _network: nn.Module | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
