@@ -131,24 +131,32 @@ def usable(metrics: Mapping[str, SetMetric]) -> tuple[dict[str, SetMetric], dict
     return {name: metric for name, metric in metrics.items() if name not in left_out}, left_out
 
 
-def evaluate_composition(composer: Composer, report: Report = silent) -> dict[str, Any]:
-    """Make and measure the pictures that the spec declares, for a summary of its evaluation.
+@dataclass(frozen=True)
+class CompositionResult:
+    """What an evaluation reports of composed pictures."""
 
-    Returns:
-        `set_metrics` by name, `left_out` with the reasons, and `composition` with what the pictures were
-        made of (None if nothing is declared, or nothing declared can be measured).
-    """
+    set_metrics: Mapping[str, Mapping[str, Any]]
+    """By name: the value, its floor, and under `composition` what the pictures were made of."""
+    left_out: Mapping[str, str]
+    """Set metrics without a value, and why."""
+
+
+NOTHING = CompositionResult({}, {})
+
+
+def evaluate_composition(composer: Composer, report: Report = silent) -> CompositionResult:
+    """Make and measure the pictures that the spec declares; what cannot be is left out with the reason."""
     wanted = composer.spec.evaluation.composition
-    none: dict[str, Any] = {"set_metrics": {}, "left_out": {}, "composition": None}
     if wanted is None:
-        return none
+        return NOTHING
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
     if not metrics:
-        return none | {"left_out": left_out}
+        return CompositionResult({}, left_out)
     try:
         sampling = prepare_sampling(composer, wanted, report)
         pictures = (composed.images_BCHW for _, composed in sampling.batches())
         found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
     except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
-        return none | {"left_out": left_out | dict.fromkeys(metrics, str(error))}
-    return {"set_metrics": found, "left_out": left_out, "composition": sampling.facts}
+        return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
+    made_of = {"composition": sampling.facts}
+    return CompositionResult({name: {**result, **made_of} for name, result in found.items()}, left_out)
