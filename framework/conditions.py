@@ -15,10 +15,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.protocol import ProtocolConfig
+from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, SpecError
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.messages import say
-from slotlab.framework.spec.schema import ExperimentSpec, MetricRefs
+from slotlab.framework.spec.schema import EvaluationSpec, ExperimentSpec, MetricRefs
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import Ref, RefTo, Registry, SlotlabError
 from slotlab.registry.component import suggest
@@ -61,6 +62,11 @@ class Condition:
     def spec(self) -> ExperimentSpec:
         """The laid-over spec."""
         return self.loaded.spec
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed and rarely meant."""
+        return self.loaded.error(cautions(self.spec)).lines()
 
     def of(self, source: MaskSource) -> LoadedSpec:
         """Return the spec for one source of masks."""
@@ -160,6 +166,28 @@ def metric_refs(ref: Ref, registry: Registry) -> tuple[Ref, ...]:
         return _METRICS.validate_python(names, context={"registry": registry})
     except ValidationError as error:
         raise SlotlabError(f"protocol '{ref.name}': {_said(error)}") from None
+
+
+def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tuple[Ref, ...]:
+    """Return the metrics of a list of names (`ari,mbo`); without one the protocol's, else the usual ones.
+
+    Raises:
+        SlotlabError: if one is not known, or given twice.
+    """
+    if names is None and ref is not None:
+        found = metric_refs(ref, registry)
+        if found:
+            return found
+    usual = EvaluationSpec.model_fields["metrics"].default
+    wanted = usual if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    try:
+        chosen = _METRICS.validate_python(wanted, context={"registry": registry})
+    except ValidationError as error:
+        raise SlotlabError(f"--metrics {names}: {_said(error)}") from None
+    twice = [one.name for one in chosen if [other.name for other in chosen].count(one.name) > 1]
+    if twice:
+        raise SlotlabError(f"--metrics {names}: '{twice[0]}' is given twice; keep one")
+    return chosen
 
 
 def _said(error: ValidationError) -> str:

@@ -154,8 +154,9 @@ class Sample:
     """One image. `id` names it in results; `attributes` may hold metadata of its objects.
 
     Attributes are data that JSON can hold. Three have a meaning everywhere: `num_objects`,
-    `objects` (a list with an entry for each object; its `index` is its value in the mask),
-    and `ground_material`.
+    `objects` (a list with an entry for each object; its `index` is its value in the mask), and
+    `ground_material`. An object's `material`, `shape` and `size` are what evaluation groups by, and
+    its `visible_fraction`, from 0 to 1, where the data tells how much of it is seen.
     """
 
     id: str
@@ -364,6 +365,8 @@ class Outcome:
     """The soft masks behind `predicted_BHW`, from the source that the spec names."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
+    num_masks: int | None = None
+    """How many masks stand behind `predicted_BHW`, empty ones included, where `masks_BKHW` is not known."""
 
     @cached_property
     def counts_BTP(self) -> Tensor:
@@ -378,7 +381,7 @@ class Outcome:
     @property
     def slots(self) -> int | None:
         """The number of masks, empty ones included; None where only labels are known."""
-        return None if self.masks_BKHW is None else self.masks_BKHW.shape[1]
+        return self.num_masks if self.masks_BKHW is None else self.masks_BKHW.shape[1]
 
 
 class Metric(Protocol):

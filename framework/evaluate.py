@@ -14,7 +14,6 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.breakdown import Row, object_rows
@@ -28,6 +27,13 @@ from slotlab.framework.streams import streams
 
 MODEL = "model"
 """The method that stands for the trained model, beside the names of baselines."""
+WORDS = {
+    "true_BHW": "the data has no masks",
+    "predicted_BHW": "the model has no masks from the chosen source",
+    "masks_BKHW": "the model has no masks from the chosen source",
+    "reconstructions_BCHW": "the prediction is no image",
+}
+"""Why a metric is left out, by what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,8 @@ class Ledger:
     rows: dict[str, list[tuple[int, Row]]] = field(default_factory=dict)
     detailed: bool = True
     """Whether objects are told apart, for `Evaluation.objects`."""
+    words: Mapping[str, str] = field(default_factory=lambda: WORDS)
+    """Why a metric is left out, by what it lacks."""
     objects: list[tuple[int, list[Row]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -127,7 +135,7 @@ class Ledger:
         rows = rows_of(outcome, ids, self.metrics)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
         if method == MODEL:
-            self.left_out |= reasons(outcome, self.metrics)
+            self.left_out |= reasons(outcome, self.metrics, self.words)
             if self.detailed:
                 self.objects += zip(positions, object_rows(outcome, ids), strict=True)
 
@@ -180,6 +188,7 @@ def evaluate_masks(
     detailed: bool = True,
     gather: Callable[[list[Any]], list[Any]] = list,
     report: Callable[[int, int], None] = lambda done, total: None,
+    keep: Callable[[MaskSource, Sequence[str], Outcome], None] = lambda source, ids, outcome: None,
 ) -> dict[MaskSource, Evaluation]:
     """Measure the masks of a model from each source, and baselines, on the same images in one pass.
 
@@ -193,6 +202,7 @@ def evaluate_masks(
         detailed: whether to give `Evaluation.objects`.
         gather: brings the lists of several processes together, where each has its share.
         report: called with (images done, images in all).
+        keep: given the images' ids and what the model made of them, each time and in each process.
     """
     compared = spec.evaluation.baselines if baselines is None else baselines
     # Every process has the same methods in the same order, also one without a share of few images.
@@ -203,6 +213,7 @@ def evaluate_masks(
         outcomes = model_outcomes(spec, model, batch, sources, positions=positions)
         for source, outcome in outcomes.items():
             ledgers[source].add(MODEL, positions, batch.ids, outcome)
+            keep(source, batch.ids, outcome)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
         done += len(positions)
@@ -261,14 +272,10 @@ def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
     )
 
 
-def reasons(outcome: Outcome, metrics: Mapping[str, Metric]) -> dict[str, str]:
+def reasons(
+    outcome: Outcome, metrics: Mapping[str, Metric], words: Mapping[str, str] = WORDS
+) -> dict[str, str]:
     """Say which metrics have no value for an outcome, and what they lack."""
-    words = {
-        "true_BHW": "the data has no masks",
-        "predicted_BHW": "the model has no masks from the chosen source",
-        "masks_BKHW": "the model has no masks from the chosen source",
-        "reconstructions_BCHW": "the prediction is no image",
-    }
     lacking = {name: missing(outcome, metric.needs) for name, metric in metrics.items()}
     return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
 

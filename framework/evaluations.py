@@ -6,8 +6,10 @@ DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from slotlab.framework.assemble import build_metrics, build_model
@@ -16,11 +18,12 @@ from slotlab.framework.breakdown import breakdowns
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import NOTHING, CompositionResult, evaluate_composition
 from slotlab.framework.conditions import Condition, own_condition
-from slotlab.framework.contracts import MaskSource, Metric, PooledMetric
+from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
 from slotlab.framework.data import Loader, evaluation_loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.evaluate import MODEL, Evaluation, as_csv, evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
+from slotlab.framework.figures.samples import to_png
 from slotlab.framework.model import SlotModel
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
@@ -145,12 +148,14 @@ def run_evaluations(
     *,
     device: torch.device,
     figures: bool = True,
+    masks: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Summary]:
     """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
 
     Everything is opened before anything is measured. In several processes each measures its share of the
-    images; the first one writes.
+    images; the first one writes. `masks` says whether to write the masks too, as gray PNGs of labels into
+    `masks/true` and `masks/predicted`, which `slotlab score` and other programs read.
 
     Returns:
         The summaries as written, one for each condition and source of masks, with `figures_left_out`.
@@ -170,7 +175,14 @@ def run_evaluations(
 
         spec, condition, engine = one.condition.spec, one.condition, one.engine
         found = evaluate_masks(
-            spec, one.model, one.loader, one.metrics, condition.sources, gather=engine.gather, report=reached
+            spec,
+            one.model,
+            one.loader,
+            one.metrics,
+            condition.sources,
+            gather=engine.gather,
+            report=reached,
+            keep=partial(write_masks, run, condition) if masks else nothing,
         )
         composed = compose(subject, one) if engine.is_first else NOTHING
         for source, evaluation in found.items():
@@ -180,6 +192,24 @@ def run_evaluations(
                 summary = {**summary, "figures_left_out": left_out}
             summaries.append(summary)
     return summaries
+
+
+def nothing(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> None:
+    """Keep no masks."""
+
+
+def write_masks(
+    run: RunFolder, condition: Condition, source: MaskSource, ids: Sequence[str], outcome: Outcome
+) -> None:
+    """Write true and predicted labels, a gray PNG for each image."""
+    folder = run.evaluation(condition.name(source)) / "masks"
+    for kind, labels_BHW in (("true", outcome.true_BHW), ("predicted", outcome.predicted_BHW)):
+        if labels_BHW is None:
+            continue
+        for name, labels_HW in zip(ids, labels_BHW, strict=True):
+            values_HW = labels_HW.cpu().numpy()
+            picture_HW = values_HW.astype(np.uint8 if values_HW.max() < 256 else np.uint16)
+            write_atomically(folder / kind / f"{name}.png", to_png(picture_HW))
 
 
 def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation: Evaluation) -> Summary:
