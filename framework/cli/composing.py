@@ -1,12 +1,13 @@
-"""The command `compose`; what it does is in `framework.cli.compositions`, which imports torch."""
+"""The command `compose` and what it prints; what it does is in `compositions.py`, which imports torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from slotlab.framework.cli.options import DeviceOption, JsonOption, SetOption
-from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.output import console, emit
 
 
 def compose(
@@ -80,4 +81,40 @@ def compose(
         sets=set_,
         device=device,
     )
-    emit(compositions.compose_run(run, request), json, compositions.print_composition)
+    emit(compositions.compose_run(run, request), json, print_composition)
+
+
+def print_composition(record: Mapping[str, Any]) -> None:
+    """Print what was made, what was measured, and where it lies."""
+    out = console()
+    pictures = len(record["pictures"])
+    of = f"{record['library']['split']} slots" if "library" in record else record["split"]
+    made = f"weights of step {record['step']}, seed {record['seed']}"
+    out.print(f"{record['mode']}: {pictures} pictures of {of}, {made}", style="bold", soft_wrap=True)
+    print_set_metrics(record.get("set_metrics", {}))
+    for name, reason in record.get("left_out", {}).items():
+        out.print(f"{name}: left out, {reason}", soft_wrap=True)
+    out.print(f"sheet: {record['folder']}/{record['sheet']}", soft_wrap=True)
+    out.print(f"folder: {record['folder']}", soft_wrap=True)
+
+
+def print_set_metrics(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print values with their floor and the numbers of images on both sides; nothing if there are none."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not found:
+        return
+    out = console()
+    table = Table("set metric", "value", "pictures", "real", "floor", "extractor", box=None, pad_edge=False)
+    for name, result in found.items():
+        floor = result["floor"]
+        low = "-" if floor is None else "{value:.4g} ({images} against {real_images})".format(**floor)
+        numbers = (str(result["images"]), str(result["real_images"]))
+        table.add_row(name, f"{result['value']:.4g}", *numbers, low, escape(result["extractor"]))
+    out.print(table)
+    floors = {result["floor"]["of"] for result in found.values() if result["floor"]}
+    out.print(f"lower is better; floor: {', '.join(sorted(floors)) or 'none'}", style="dim")
+    for name, result in found.items():
+        for text in result["warnings"]:
+            out.print(f"{name}: {text}", style="dim", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the command `compose` does, and how its result is printed."""
+"""What the command `compose` does."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import TaskID
-from rich.table import Table
 from torch import Tensor
 
 from slotlab.framework.assemble import build_set_metrics
-from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.cli.work import warn
 from slotlab.framework.composition.album import Tile, writing
@@ -132,7 +130,6 @@ def sample(
         found = measure_sampling(sampling, metrics, written(), floor=wanted.floor, report=report)
         measured = {"set_metrics": found, "left_out": left_out}
         record = album.close({**facts, **sampling.facts, **measured})
-    warn([f"{name}: {text}" for name, result in found.items() for text in result["warnings"]])
     return {"folder": str(folder), **record}
 
 
@@ -198,32 +195,3 @@ def reporting() -> Iterator[Report]:
         yield report
     finally:
         bar.stop()
-
-
-def print_composition(record: dict[str, Any]) -> None:
-    """Print what was made, what was measured, and where it lies."""
-    out = console()
-    pictures = len(record["pictures"])
-    of = f"{record['library']['split']} slots" if "library" in record else record["split"]
-    made = f"weights of step {record['step']}, seed {record['seed']}"
-    title = f"{record['mode']}: {pictures} pictures of {of}, {made}"
-    out.print(title, style="bold", soft_wrap=True)
-    if record.get("set_metrics"):
-        table = Table(
-            "metric", "value", "floor", "pictures", "real", "extractor", box=None, header_style="bold"
-        )
-        for name, result in record["set_metrics"].items():
-            floor = result["floor"]
-            low = (
-                "-"
-                if floor is None
-                else f"{floor['value']:.4g} ({floor['images']} against {floor['real_images']})"
-            )
-            numbers = (str(result["images"]), str(result["real_images"]))
-            table.add_row(name, f"{result['value']:.4g}", low, *numbers, result["extractor"])
-        out.print(table)
-        out.print("floor: real images against other real images", style="dim")
-    for name, reason in record.get("left_out", {}).items():
-        out.print(f"{name}: left out, {reason}", soft_wrap=True)
-    out.print(f"sheet: {record['folder']}/{record['sheet']}", soft_wrap=True)
-    out.print(f"folder: {record['folder']}", soft_wrap=True)
