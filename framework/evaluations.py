@@ -15,6 +15,8 @@ import torch
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.breakdown import breakdowns
+from slotlab.framework.composition.composer import Composer
+from slotlab.framework.composition.measuring import NOTHING, CompositionResult, evaluate_composition
 from slotlab.framework.conditions import Condition, own_condition
 from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
 from slotlab.framework.data import Loader, evaluation_loader
@@ -182,8 +184,9 @@ def run_evaluations(
             report=reached,
             keep=partial(write_masks, run, condition) if masks else nothing,
         )
+        composed = compose(subject, one) if engine.is_first else NOTHING
         for source, evaluation in found.items():
-            summary = summarize_run(subject, one, source, evaluation)
+            summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
             if engine.is_first:
                 left_out = write(subject, one, source, evaluation, summary, figures=figures)
                 summary = {**summary, "figures_left_out": left_out}
@@ -228,6 +231,20 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
+
+
+def compose(subject: Subject, ready: Ready) -> CompositionResult:
+    """Make and measure the pictures that a condition's spec declares; one process does it for all."""
+    composer = Composer(
+        ready.condition.loaded, ready.engine, ready.model, subject.weights.step, run=subject.run
+    )
+    return evaluate_composition(composer)
+
+
+def with_composition(summary: Summary, composed: CompositionResult) -> Summary:
+    """Return a summary with set metrics, and with the reasons for those that are left out."""
+    left_out = {**summary["left_out"], **composed.left_out}
+    return {**summary, "left_out": left_out, "set_metrics": dict(composed.set_metrics)}
 
 
 def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.composing import print_set_metrics
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, SetOption
 from slotlab.framework.cli.output import console, emit, warn
 from slotlab.framework.cli.quantities import cost_line
@@ -151,8 +152,9 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
     pooled = [name for name, facts in result["metrics"].items() if facts["aggregation"] == "objects"]
     if pooled:
         out.print(f"mean over objects: {', '.join(pooled)}", style="dim")
+    print_set_metrics(result["set_metrics"])
     for name, reason in result["left_out"].items():
-        out.print(f"{name}: left out, {reason}")
+        out.print(f"{name}: left out, {reason}", soft_wrap=True)
     if result["published"]:
         out.print(published_table(result))
         out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")

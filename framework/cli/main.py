@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.composing import compose
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.evaluating import evaluate as evaluate_command
 from slotlab.framework.cli.evaluating import print_result
@@ -166,6 +167,9 @@ def estimate(
 app.command()(evaluate_command)
 app.command()(score)
 app.command()(published)
+
+
+app.command()(compose)
 
 
 @app.callback(invoke_without_command=True)
