@@ -19,6 +19,7 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.serving import studio
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(compare)
+app.command()(studio)
 
 
 @app.command(name="list")
