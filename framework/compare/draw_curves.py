@@ -63,7 +63,7 @@ def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> list[Path]:
             one = band([series[kind, name] for series in logs[look.arm.name] if (kind, name) in series])
             if one.x:
                 bands.append((look, one))
-        stem = folder / f"curve-{kind}-{name}"
+        stem = folder / f"curve-{kind}-{name.replace('/', '-')}"
         stems += _draw(bands, stem, x_label="step", y_label=f"{kind} {name}", logarithmic="loss" in name)
     return stems
 

@@ -95,7 +95,7 @@ def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Seque
         return "no seed in common: no paired difference"
     texts = []
     if lone:
-        texts.append(f"only the {len(shared)} shared seeds are paired; left aside: {_join(lone)}")
+        texts.append(f"not the same seeds; left aside: {_join(lone)}")
     if len(shared) == 1:
         texts.append("one pair: no interval and no test")
     return "; ".join(texts)
