@@ -24,7 +24,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         found.append(f"no run with a value of {primary.name}: {names(none)}")
     if failed := [arm for arm in arms if arm.failed]:
         number = sum(len(arm.failed) for arm in failed)
-        found.append(f"{number} failed runs have no value; means are over the others: {names(failed)}")
+        found.append(f"failed runs: {number}; without a value, and not in the means: {names(failed)}")
     if comparison.failed_below is not None:
         side = "below" if primary.higher_is_better else "above"
         threshold = f"{primary.name} {side} {comparison.failed_below:g}"

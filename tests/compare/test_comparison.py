@@ -96,7 +96,7 @@ def test_failed_unbound_and_unfinished_runs_are_told(record: Record) -> None:
         "f": "not evaluated under val; it has scenes-test-whole-decoder",
     }
     assert found.notes == (
-        "1 failed runs have no value; means are over the others: small",
+        "failed runs: 1; without a value, and not in the means: small",
         "unbound: runs with ari below 0.3; they are in the means",
     )
     with_stopped = compare(runs, Choice(split="val"), allow_unfinished=True)
