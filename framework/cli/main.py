@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.composing import compose
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.evaluating import evaluate as evaluate_command
@@ -34,6 +35,7 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
 app.command()(studio)
 
 
