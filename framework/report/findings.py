@@ -1,0 +1,139 @@
+"""The summary of a comparison in sentences that claim no more than the seeds allow."""
+
+from collections.abc import Iterator
+
+from slotlab.framework.compare.comparison import Arm, Comparison, Difference
+from slotlab.framework.report.formats import interval, number, plural, probability, signed
+from slotlab.framework.report.page import Finding
+
+LEVEL = 0.05
+"""Corrected p-values below it are called a difference."""
+
+MOST = 5
+"""Arms that get a sentence each; of more, the two that differ most and a count."""
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """Return the sentences, in the order in which a reader needs them."""
+    return [*leader(comparison), *differences(comparison), *resolution(comparison), *cautions(comparison)]
+
+
+def leader(comparison: Comparison) -> Iterator[Finding]:
+    """Say which arm has the best mean."""
+    metric = comparison.primary
+    known = [arm for arm in comparison.arms if mean_of(arm, metric.name) is not None]
+    if len(known) < 2:
+        return
+    chosen = max if metric.higher_is_better else min
+    best = chosen(known, key=lambda arm: mean_of(arm, metric.name) or 0.0)
+    found = best.statistics[metric.name]
+    bounds = f", 95 % interval {interval(found.interval)}" if found.interval else ""
+    word = "highest" if metric.higher_is_better else "lowest"
+    yield Finding(
+        f"The {word} mean {metric.name} is that of {best.name}: {number(found.mean)} "
+        f"({plural(found.count, 'seed')}{bounds})."
+    )
+
+
+def mean_of(arm: Arm, metric: str) -> float | None:
+    """Return the arm's mean over seeds, or None."""
+    found = arm.statistics.get(metric)
+    return None if found is None else found.mean
+
+
+def differences(comparison: Comparison) -> Iterator[Finding]:
+    """Say which arms differ from the baseline in the primary metric."""
+    metric = comparison.primary
+    if comparison.baseline is None:
+        if len(comparison.arms) > 1:
+            yield Finding("No arm is named as the baseline, so no difference is tested.", caution=True)
+        return
+    found = [(arm, arm.differences[metric.name]) for arm in comparison.arms if metric.name in arm.differences]
+    tested = [(arm, difference) for arm, difference in found if difference.p_holm is not None]
+    if found and not tested:
+        yield Finding(
+            f"No difference to {comparison.baseline} can be tested: that takes at least two seeds that both "
+            "arms have. What is seen here may be the luck of the seed.",
+            caution=True,
+        )
+        return
+    if len(tested) > MOST:
+        yield Finding(tally(comparison, [difference for _, difference in tested]))
+        tested = sorted(tested, key=lambda pair: (pair[1].p_holm or 0.0, -abs(pair[1].effect or 0.0)))[:2]
+    for arm, difference in tested:
+        yield Finding(sentence(comparison, arm, difference))
+
+
+def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
+    """Return what one arm's difference to the baseline says."""
+    metric, base = comparison.primary, comparison.baseline
+    evidence = (
+        f"{signed(difference.mean)} {metric.name}, 95 % interval {interval(difference.interval, sign=True)}, "
+        f"{plural(difference.count, 'pair')} of seeds, corrected p {equals(difference.p_holm)}"
+    )
+    if not is_clear(difference):
+        return f"{arm.name} and {base} cannot be told apart ({evidence}); that does not show them to be equal."
+    return f"{arm.name} is {direction(comparison, difference)} than {base} ({evidence})."
+
+
+def equals(p: float | None) -> str:
+    """Return a p-value with the sign before it."""
+    text = probability(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def is_clear(difference: Difference) -> bool:
+    """Tell whether the corrected test finds a difference."""
+    return difference.p_holm is not None and difference.p_holm < LEVEL
+
+
+def direction(comparison: Comparison, difference: Difference) -> str:
+    """Return `better` or `worse`."""
+    return "better" if ((difference.mean or 0.0) > 0) == comparison.primary.higher_is_better else "worse"
+
+
+def tally(comparison: Comparison, tested: list[Difference]) -> str:
+    """Return how many arms are better, worse and neither."""
+    words = [direction(comparison, difference) for difference in tested if is_clear(difference)]
+    return (
+        f"Of {plural(len(tested), 'arm')}, {words.count('better')} are better and {words.count('worse')} worse "
+        f"than {comparison.baseline} in {comparison.primary.name} (corrected p < {LEVEL}); "
+        f"{len(tested) - len(words)} cannot be told apart from it. The two clearest:"
+    )
+
+
+def resolution(comparison: Comparison) -> Iterator[Finding]:
+    """Say what a study of so many seeds can find."""
+    metric = comparison.primary.name
+    found = [arm.differences[metric] for arm in comparison.arms if metric in arm.differences]
+    sizes = [item.detectable_difference for item in found if item.detectable_difference is not None]
+    if not sizes:
+        return
+    few, many = min(item.count for item in found), max(item.count for item in found)
+    seeds = plural(many, "seed") if few == many else f"{few} to {many} seeds"
+    reach = number(max(sizes)) if len(sizes) == 1 else f"{number(min(sizes))} to {number(max(sizes))}"
+    yield Finding(
+        f"With {seeds} and the spread that was seen, the smallest difference in {metric} that four of five such "
+        f"studies would find is {reach}{'' if len(sizes) == 1 else ', depending on the arm'}, before correction."
+    )
+
+
+def cautions(comparison: Comparison) -> Iterator[Finding]:
+    """Say what went wrong, and what a reader must know."""
+    failed = sum(len(arm.failed) for arm in comparison.arms)
+    counted = sum(len(arm.members) for arm in comparison.arms)
+    if failed:
+        runs = plural(failed + counted, "run")
+        yield Finding(f"{failed} of {runs} failed and are in no mean; see Runs for the reasons.", caution=True)
+    unbound = sum(len(arm.unbound) for arm in comparison.arms)
+    if unbound:
+        side = "below" if comparison.primary.higher_is_better else "above"
+        limit = f"{comparison.primary.name} {side} {number(comparison.failed_below)}"
+        yield Finding(
+            f"{plural(unbound, 'run')} did not bind ({limit}); the means hold them all the same.", caution=True
+        )
+    if comparison.left_out:
+        runs = plural(len(comparison.left_out), "run")
+        yield Finding(f"{runs} could not be counted; see Runs for the reasons.", caution=True)
+    for note in comparison.notes:
+        yield Finding(note, caution=True)
