@@ -19,15 +19,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
-
-from slotlab.framework.atomic import write_atomically, write_json
-from slotlab.framework.checkpoint import Checkpoints
-from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.atomic import read_json, write_atomically, write_json
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:  # run folders are also read by commands that need no torch
+    from torch import Tensor
+
+    from slotlab.framework.checkpoint import Checkpoints
+    from slotlab.framework.spec.schema import ExperimentSpec
 
 WRITTEN = (
     "spec.yaml",
@@ -48,12 +50,16 @@ WRITTEN = (
 """Everything in a run's folder that is slotlab's own."""
 
 
+SUMMARY, IMAGES = "summary.json", "images.csv"
+"""In the folder of an evaluation: statistics over the images, and one row a method and image."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """The weights of a model, and the step they are of."""
 
     step: int
-    model: Mapping[str, Tensor]
+    model: "Mapping[str, Tensor]"
     complaints: tuple[str, ...] = ()
     """Newer checkpoints that are damaged, in words."""
 
@@ -75,8 +81,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def checkpoints(self) -> Checkpoints:
+    def checkpoints(self) -> "Checkpoints":
         """What a training goes on from, and its weights."""
+        from slotlab.framework.checkpoint import Checkpoints
+
         return Checkpoints(self.path / "checkpoints")
 
     @property
@@ -99,12 +107,16 @@ class RunFolder:
         """The folder of figures."""
         return self.path / "figures"
 
+    def evaluations(self) -> list[Path]:
+        """Return the folders of all evaluations that have a summary, by name."""
+        return sorted(path.parent for path in self.path.glob(f"evaluation/*/{SUMMARY}"))
+
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
 
     @classmethod
-    def create(cls, path: Path, spec: ExperimentSpec, *, overwrite: bool = False) -> "RunFolder":
+    def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
         """Make the folder and write the resolved spec.
 
         Raises:
@@ -126,7 +138,7 @@ class RunFolder:
         run.write_spec(spec, plugins)
         return run
 
-    def write_spec(self, spec: ExperimentSpec, plugins: Mapping[str, bytes] | None = None) -> None:
+    def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
         """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
         files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
         for name, content in files.items():
@@ -175,8 +187,7 @@ class RunFolder:
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""
-        path = self.path / "provenance.json"
-        facts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        facts: dict[str, Any] = read_json(self.path / "provenance.json")
         return facts
 
     def write_status(self, state: str, reason: str = "") -> None:
@@ -185,13 +196,12 @@ class RunFolder:
 
     def read_status(self) -> dict[str, str]:
         """Return the state of the run, or nothing if it was never written."""
-        path = self.path / "status.json"
-        status: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        status: dict[str, str] = read_json(self.path / "status.json")
         return status
 
     def read_cost(self) -> dict[str, Any]:
         """Return what the training took so far, or nothing if it was never written."""
-        facts: dict[str, Any] = json.loads(self.cost.read_text()) if self.cost.is_file() else {}
+        facts: dict[str, Any] = read_json(self.cost)
         return facts
 
     def log(self, record: Mapping[str, Any]) -> None:
