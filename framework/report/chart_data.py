@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slotlab.framework.compare.comparison import Difference, Interval, Metric, Statistics
+from slotlab.framework.compare.results import Difference, Interval, Metric, Statistics
 from slotlab.framework.report.page import Chart, Page
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.compare.comparison import Arm, Comparison
+from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.report.page import Chart, Line
 
 MOST_POINTS, FEWEST_POINTS = 160, 24

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from slotlab.framework.compare.comparison import Arm, Comparison, Difference
+from slotlab.framework.compare.results import Arm, Comparison, Difference
 from slotlab.framework.report.formats import interval, number, plural, probability, signed
 from slotlab.framework.report.page import Finding
 

@@ -2,7 +2,7 @@
 
 import math
 
-from slotlab.framework.compare.comparison import Interval
+from slotlab.framework.compare.results import Interval
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EM DASH}"
 
@@ -45,6 +45,15 @@ def three_digits(value: float | None) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.2e}".replace("-", MINUS)
     return f"{float(f'{value:.3g}'):,g}"
+
+
+def setting(value: object) -> str:
+    """Return a setting's value as a spec has it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(setting, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

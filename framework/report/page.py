@@ -7,7 +7,7 @@ by their position in `Comparison.arms`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slotlab.framework.compare.comparison import Comparison
+from slotlab.framework.compare.results import Comparison
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class RunRow:
     reason: str
     path: str
     values: Mapping[str, float]
+    remarkable: bool = False
+    """Whether a reader must know of it: it failed, is not counted, or did not bind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,9 @@ class Page:
     findings: Sequence[Finding]
     protocol: str
     """Under what every number was measured, in a sentence."""
+    best: Mapping[str, str]
+    """The arm with the best mean, by metric."""
+    published_columns: Sequence[str]
     methods: Sequence[str]
     """How the numbers were computed, in sentences."""
     curves: Sequence[Chart]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.comparison import Arm, Comparison, Member
+from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
 from slotlab.framework.run import SAMPLES

@@ -122,9 +122,8 @@ function front(points, lower, higher) {
 function scatter(data, { metric, cost, log }, look) {
   const measure = data.costs[cost];
   const { name, higher, rows } = data.metrics[metric];
-  const costs = new Map(data.costRows.map((row) => [row.arm, row.values[measure.name]]));
   const points = rows
-    .map(({ arm, span }) => ({ arm, span, cost: costs.get(arm) ?? null }))
+    .map(({ arm, span }) => ({ arm, span, cost: measure.values[arm] }))
     .filter(({ arm, cost: known }) => known !== null && look.visible(arm));
   const best = front(points, measure.lower, higher);
   const line = {

@@ -1,0 +1,143 @@
+"""From a comparison to a page: everything that is read, chosen and worded is done here."""
+
+from collections.abc import Sequence
+
+from slotlab.framework.compare.results import Comparison
+from slotlab.framework.compare.records import Study
+from slotlab.framework.report.costs import measures
+from slotlab.framework.report.curves import group_charts, learning_curves
+from slotlab.framework.report.findings import findings
+from slotlab.framework.report.formats import number, plural
+from slotlab.framework.report.origins import counted, provenance, run_rows
+from slotlab.framework.report.page import Look, Page
+from slotlab.framework.report.pictures import gallery
+
+COLORS, SHAPES = 6, 5
+MOST_LABELS = 8
+"""Values of an axis that are named."""
+
+
+def build_page(comparison: Comparison, studies: Sequence[Study] = (), *, title: str | None = None) -> Page:
+    """Read what the page shows beside the comparison, and put it together.
+
+    The same runs give the same page: it holds no time but those that the runs tell.
+
+    Raises:
+        SlotlabError: for a log or summary that cannot be read.
+    """
+    return Page(
+        title=title or comparison.title,
+        comparison=comparison,
+        looks=looks(comparison),
+        axes=axes(comparison, studies),
+        facts=facts(comparison),
+        findings=findings(comparison),
+        protocol=protocol(comparison),
+        best=best(comparison),
+        published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
+        methods=methods(comparison),
+        curves=learning_curves(comparison),
+        groups=group_charts(comparison),
+        costs=measures(comparison),
+        gallery=gallery(comparison),
+        runs=run_rows(comparison),
+        provenance=provenance(comparison),
+    )
+
+
+def looks(comparison: Comparison) -> list[Look]:
+    """Give the baseline color 0 and the others 1 to 6 again and again, with another shape each time."""
+    found, others = [], 0
+    for arm in comparison.arms:
+        if arm.name == comparison.baseline:
+            found.append(Look(0, 0))
+        else:
+            found.append(Look(1 + others % COLORS, others // COLORS % SHAPES))
+            others += 1
+    return found
+
+
+def best(comparison: Comparison) -> dict[str, str]:
+    """Return the arm with the best mean of each metric; none where there is nothing to choose from."""
+    found = {}
+    for metric in comparison.metrics:
+        means = {
+            arm.name: statistics.mean
+            for arm in comparison.arms
+            if (statistics := arm.statistics.get(metric.name)) and statistics.mean is not None
+        }
+        if len(means) > 1:
+            choose = max if metric.higher_is_better else min
+            found[metric.name] = choose(means, key=means.__getitem__)
+    return found
+
+
+def axes(comparison: Comparison, studies: Sequence[Study]) -> list[tuple[str, list[str]]]:
+    """Return what differs, with its values: the study's axes, or the settings that differ."""
+    if len(studies) == 1 and studies[0].axes:
+        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in studies[0].axes]
+    else:
+        found = [
+            (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            for path in comparison.differing
+        ]
+    return [(name, shortened(values)) for name, values in found]
+
+
+def shortened(values: list[str]) -> list[str]:
+    """Return the first values, and how many there are beyond them."""
+    more = len(values) - MOST_LABELS
+    return values if more <= 0 else [*values[:MOST_LABELS], f"{more} more"]
+
+
+def facts(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Return the numbers at the head of the page."""
+    arms = comparison.arms
+    done, failed = sum(len(arm.members) for arm in arms), sum(len(arm.failed) for arm in arms)
+    seeds = sorted({member.run.seed for arm in arms for member in arm.members})
+    each = sorted({len(arm.members) for arm in arms})
+    per_arm = f"{each[0]} in each arm" if len(each) == 1 else f"{each[0]} to {each[-1]} in an arm" if each else ""
+    found = [
+        ("arms", f"{len(arms)}", f"baseline {comparison.baseline}" if comparison.baseline else "no baseline"),
+        ("runs", f"{done}", f"{failed} failed" if failed else "none failed"),
+        ("seeds", f"{len(seeds)}", per_arm),
+        ("primary metric", comparison.primary.name, better(comparison)),
+    ]
+    started = sorted(str(run.provenance["started"])[:10] for run in counted(comparison) if run.provenance.get("started"))
+    if started:
+        until = "" if started[0] == started[-1] else f"until {started[-1]}"
+        found.append(("trained", started[0], until))
+    return found + [(label, text, "") for label, text in comparison.measured.items() if text]
+
+
+def better(comparison: Comparison) -> str:
+    """Return which way the primary metric is to go."""
+    return "higher is better" if comparison.primary.higher_is_better else "lower is better"
+
+
+def protocol(comparison: Comparison) -> str:
+    """Return under what the numbers were measured."""
+    parts = ", ".join(f"{label} {text}" for label, text in comparison.measured.items() if text)
+    return f"Every number was measured in the same way: {parts}." if parts else ""
+
+
+def methods(comparison: Comparison) -> list[str]:
+    """Return how the numbers were computed."""
+    found = [
+        "A run is one seed. Its value is the mean over the evaluation's images (or objects, where the "
+        "metric says so); mean, sd, median and interval are over seeds.",
+        "Intervals are Student's t intervals at 95 % over seeds. IQM is the mean without the lowest and highest "
+        "quarter of the seeds.",
+        "Differences are arm minus baseline for the same seed; their test is the paired t test, two-sided, with "
+        "Holm's correction for the number of arms that are compared with the baseline in one metric. Other "
+        "metrics are not corrected for.",
+        "Effect size is the mean difference in standard deviations of the differences, with Hedges' correction.",
+        "Failed runs are in no mean; their number stands beside it.",
+    ]
+    if comparison.failed_below is not None:
+        side = "below" if comparison.primary.higher_is_better else "above"
+        limit = number(comparison.failed_below)
+        found.append(f"A run did not bind if its {comparison.primary.name} is {side} {limit}; it is in the mean.")
+    if comparison.left_out:
+        found.append(f"{plural(len(comparison.left_out), 'run')} could not be counted and stand under Runs.")
+    return found
