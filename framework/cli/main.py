@@ -18,6 +18,7 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.reporting import report
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(report)
 
 
 @app.command(name="list")

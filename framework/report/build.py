@@ -1,9 +1,9 @@
 """From a comparison to a page: everything that is read, chosen and worded is done here."""
 
-from collections.abc import Sequence
+from pathlib import Path
 
+from slotlab.framework.compare.plans import read_plan
 from slotlab.framework.compare.results import Comparison
-from slotlab.framework.compare.records import Study
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
@@ -17,10 +17,15 @@ MOST_LABELS = 8
 """Values of an axis that are named."""
 
 
-def build_page(comparison: Comparison, studies: Sequence[Study] = (), *, title: str | None = None) -> Page:
+def build_page(comparison: Comparison, *, title: str | None = None, seen_from: Path | None = None) -> Page:
     """Read what the page shows beside the comparison, and put it together.
 
     The same runs give the same page: it holds no time but those that the runs tell.
+
+    Args:
+        comparison: what is shown.
+        title: instead of the study's name.
+        seen_from: the folder that paths of runs are given relative to; None gives them as they are.
 
     Raises:
         SlotlabError: for a log or summary that cannot be read.
@@ -29,7 +34,7 @@ def build_page(comparison: Comparison, studies: Sequence[Study] = (), *, title: 
         title=title or comparison.title,
         comparison=comparison,
         looks=looks(comparison),
-        axes=axes(comparison, studies),
+        axes=axes(comparison),
         facts=facts(comparison),
         findings=findings(comparison),
         protocol=protocol(comparison),
@@ -40,7 +45,7 @@ def build_page(comparison: Comparison, studies: Sequence[Study] = (), *, title: 
         groups=group_charts(comparison),
         costs=measures(comparison),
         gallery=gallery(comparison),
-        runs=run_rows(comparison),
+        runs=run_rows(comparison, seen_from),
         provenance=provenance(comparison),
     )
 
@@ -72,10 +77,11 @@ def best(comparison: Comparison) -> dict[str, str]:
     return found
 
 
-def axes(comparison: Comparison, studies: Sequence[Study]) -> list[tuple[str, list[str]]]:
+def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Return what differs, with its values: the study's axes, or the settings that differ."""
-    if len(studies) == 1 and studies[0].axes:
-        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in studies[0].axes]
+    plan = read_plan(comparison.studies[0]) if len(comparison.studies) == 1 else None
+    if plan and plan.axes:
+        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in plan.axes]
     else:
         found = [
             (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))
@@ -117,7 +123,8 @@ def better(comparison: Comparison) -> str:
 
 def protocol(comparison: Comparison) -> str:
     """Return under what the numbers were measured."""
-    parts = ", ".join(f"{label} {text}" for label, text in comparison.measured.items() if text)
+    known = [(label, text) for label, text in comparison.measured.items() if text]
+    parts = ", ".join(text if label in text else f"{label} {text}" for label, text in known)
     return f"Every number was measured in the same way: {parts}." if parts else ""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from slotlab.framework.compare.results import Arm, Comparison, Difference
+from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval
 from slotlab.framework.report.formats import interval, number, plural, probability, signed
 from slotlab.framework.report.page import Finding
 
@@ -10,7 +10,7 @@ LEVEL = 0.05
 """Corrected p-values below it are called a difference."""
 
 MOST = 5
-"""Arms that get a sentence each; of more, the two that differ most and a count."""
+"""Arms that are clearly better or worse and get a sentence each; of more, a count and the two clearest."""
 
 
 def findings(comparison: Comparison) -> list[Finding]:
@@ -57,11 +57,18 @@ def differences(comparison: Comparison) -> Iterator[Finding]:
             caution=True,
         )
         return
-    if len(tested) > MOST:
-        yield Finding(tally(comparison, [difference for _, difference in tested]))
-        tested = sorted(tested, key=lambda pair: (pair[1].p_holm or 0.0, -abs(pair[1].effect or 0.0)))[:2]
-    for arm, difference in tested:
+    clear = [(arm, difference) for arm, difference in tested if is_clear(difference)]
+    unclear = [(arm, difference) for arm, difference in tested if not is_clear(difference)]
+    if len(clear) > MOST:
+        yield Finding(tally(comparison, [difference for _, difference in clear]))
+        clear = sorted(clear, key=lambda pair: abs(pair[1].effect or 0.0), reverse=True)[:2]
+    for arm, difference in clear:
         yield Finding(sentence(comparison, arm, difference))
+    if len(unclear) <= 2:
+        for arm, difference in unclear:
+            yield Finding(sentence(comparison, arm, difference))
+    else:
+        yield Finding(together(comparison, unclear))
 
 
 def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
@@ -92,13 +99,26 @@ def direction(comparison: Comparison, difference: Difference) -> str:
     return "better" if ((difference.mean or 0.0) > 0) == comparison.primary.higher_is_better else "worse"
 
 
-def tally(comparison: Comparison, tested: list[Difference]) -> str:
-    """Return how many arms are better, worse and neither."""
-    words = [direction(comparison, difference) for difference in tested if is_clear(difference)]
+def tally(comparison: Comparison, clear: list[Difference]) -> str:
+    """Return how many arms are better and how many worse."""
+    words = [direction(comparison, difference) for difference in clear]
     return (
-        f"Of {plural(len(tested), 'arm')}, {words.count('better')} are better and {words.count('worse')} worse "
-        f"than {comparison.baseline} in {comparison.primary.name} (corrected p < {LEVEL}); "
-        f"{len(tested) - len(words)} cannot be told apart from it. The two clearest:"
+        f"{words.count('better')} arms are better and {words.count('worse')} worse than {comparison.baseline} in "
+        f"{comparison.primary.name} (corrected p < {LEVEL}). The two clearest:"
+    )
+
+
+def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> str:
+    """Return that several arms cannot be told from the baseline, and how far off they may be."""
+    names = ", ".join(arm.name for arm, _ in unclear)
+    which = f"{plural(len(unclear), 'arm')} ({names})" if len(unclear) <= MOST else plural(len(unclear), "arm")
+    bounds = [difference.interval for _, difference in unclear if difference.interval is not None]
+    reach = Interval(min(item.low for item in bounds), max(item.high for item in bounds)) if bounds else None
+    within = f" Their intervals lie within {interval(reach, sign=True)} {comparison.primary.name}." if reach else ""
+    return (
+        f"{which} cannot be told apart from {comparison.baseline} (corrected p from "
+        f"{probability(min(difference.p_holm or 0.0 for _, difference in unclear))}); that does not show them to be "
+        f"equal.{within}"
     )
 
 
@@ -135,5 +155,3 @@ def cautions(comparison: Comparison) -> Iterator[Finding]:
     if comparison.left_out:
         runs = plural(len(comparison.left_out), "run")
         yield Finding(f"{runs} could not be counted; see Runs for the reasons.", caution=True)
-    for note in comparison.notes:
-        yield Finding(note, caution=True)

@@ -1,7 +1,10 @@
 """Where the numbers come from: runs, versions, machines and commands."""
 
+import os
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.results import Comparison
@@ -23,8 +26,12 @@ def counted(comparison: Comparison) -> list[RunRecord]:
     ]
 
 
-def run_rows(comparison: Comparison) -> list[RunRow]:
+def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
     """Return a row for each run, arm by arm; those that belong to none come last."""
+
+    def where(path: Path) -> str:
+        return str(path) if seen_from is None else os.path.relpath(path, seen_from)
+
     rows = []
     for position, arm in enumerate(comparison.arms):
         unbound = {id(member) for member in arm.unbound}
@@ -32,12 +39,12 @@ def run_rows(comparison: Comparison) -> list[RunRow]:
             run, values = member.run, member.evaluation.values
             known = {name: value for name, value in values.items() if value is not None}
             reason = DID_NOT_BIND if id(member) in unbound else run.reason
-            seed, path, remarkable = str(run.seed), str(run.path), id(member) in unbound
+            seed, path, remarkable = str(run.seed), where(run.path), id(member) in unbound
             rows.append(RunRow(position, seed, run.state, reason, path, known, remarkable))
         for run in arm.failed:
-            rows.append(RunRow(position, str(run.seed), run.state, run.reason, str(run.path), {}, True))
+            rows.append(RunRow(position, str(run.seed), run.state, run.reason, where(run.path), {}, True))
     for item in comparison.left_out:
-        rows.append(RunRow(None, "", NO_ARM, item.reason, str(item.path), {}, True))
+        rows.append(RunRow(None, "", NO_ARM, item.reason, where(item.path), {}, True))
     return rows
 
 
@@ -48,7 +55,7 @@ def provenance(comparison: Comparison) -> list[Fact]:
     return [fact for fact in facts if fact.values]
 
 
-def tally(values: Iterator[Sequence[str]] | map[Sequence[str]]) -> list[tuple[str, int]]:
+def tally(values: Iterable[Sequence[str]]) -> list[tuple[str, int]]:
     """Count values, the most frequent first; those beyond the most shown are counted together."""
     found = Counter(value for several in values for value in several).most_common()
     kept, others = found[:MOST_VALUES], found[MOST_VALUES:]
@@ -83,8 +90,6 @@ def data(facts: Mapping[str, Any]) -> list[str]:
 
 def command(facts: Mapping[str, Any]) -> list[str]:
     """Return the command line."""
-    import shlex
-
     return [shlex.join(map(str, facts["command"]))] if facts.get("command") else []
 
 

@@ -11,8 +11,18 @@ const shown = (value) =>
   value === null || value === undefined ? "–" : String(Number(value.toPrecision(3))).replace("-", "\u2212");
 const bounds = ([mean, low, high]) => shown(mean) + (low === null ? "" : ` [${shown(low)}, ${shown(high)}]`);
 
-/** Where an arm's name is written in a plot: short on a narrow one. */
-const label = (arm, look) => plain(clipped(arm.name, look.narrow ? 16 : 30));
+/** An arm's name in a plot: in short lines, at most three; the end is what tells arms apart, so it stays. */
+function label(arm, look) {
+  const width = look.narrow ? 16 : 24;
+  const lines = [];
+  for (const word of arm.name.split(/(?<=[\s,/])/)) {
+    const last = lines.length - 1;
+    if (last >= 0 && (lines[last] + word).trim().length <= width) lines[last] += word;
+    else lines.push(word);
+  }
+  const kept = lines.length > 3 ? [lines[0], "…", lines[lines.length - 1]] : lines;
+  return kept.map((line) => plain(clipped(line.trim(), width))).join("<br>");
+}
 
 function errors(spans, color) {
   const up = spans.map(([mean, , high]) => (high === null ? 0 : high - mean));
@@ -43,7 +53,8 @@ function intervals(entries, arms, look, axisTitle, zero) {
     range: [-0.65, rows.length - 0.4], automargin: true, showgrid: false, zeroline: false, ticks: "", fixedrange: true,
   };
   const x = { title: { text: plain(axisTitle) }, zeroline: zero, automargin: true };
-  return { traces, layout: { yaxis: y, xaxis: x, height: Math.max(150, 78 + 34 * rows.length) } };
+  const tallest = Math.max(1, ...y.ticktext.map((text) => text.split("<br>").length));
+  return { traces, layout: { yaxis: y, xaxis: x, height: Math.max(150, 78 + (18 + 16 * tallest) * rows.length) } };
 }
 
 function means(data, { index }, look) {
@@ -88,22 +99,29 @@ function curves(data, { chart, log }, look) {
 
 function groups(data, { chart }, look) {
   const { title, x, lines } = data.groups[chart];
-  const traces = lines.filter(({ arm }) => look.visible(arm)).map((line) => {
+  const names = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b || 0);
+  const drawn = lines.filter(({ arm }) => look.visible(arm));
+  const apart = Math.min(0.05, 0.5 / drawn.length); // side by side, so that no bar hides another
+  const traces = drawn.map((line, position) => {
+    const shift = apart * (position - (drawn.length - 1) / 2);
     const arm = data.arms[line.arm];
     const color = look.color(arm);
     return {
-      type: "scatter", mode: "lines+markers", x: line.x.map((value) => plain(value)), y: line.mean,
+      type: "scatter", mode: "lines+markers", x: line.x.map((value) => names.indexOf(value) + shift), y: line.mean,
       error_y: { ...errors(line.mean.map((mean, i) => [mean, line.low[i], line.high[i]]), color), thickness: 1.3 },
       line: { color, width: 2, dash: DASHES[arm.shape] }, marker: { color, size: 7, symbol: SYMBOLS[arm.shape] },
-      name: plain(clipped(arm.name, 40)), hovertemplate: "%{y:.4g}",
+      customdata: line.x.map((value) => plain(value)),
+      hovertemplate: `${plain(arm.name)}<br>${plain(x)} %{customdata}: %{y:.4g}<extra></extra>`,
     };
   });
   return {
     traces,
     layout: {
-      xaxis: { title: { text: plain(x) }, type: "category", automargin: true },
-      yaxis: { title: { text: plain(title) }, automargin: true },
-      hovermode: look.visibleCount > 12 ? "closest" : "x unified", height: look.narrow ? 320 : 400,
+      xaxis: {
+        title: { text: plain(x) }, automargin: true, zeroline: false, showgrid: false, range: [-0.4, names.length - 0.6],
+        tickvals: names.map((_, position) => position), ticktext: names.map((value) => plain(value)),
+      },
+      yaxis: { title: { text: plain(title) }, automargin: true, zeroline: false }, hovermode: "closest", height: look.narrow ? 320 : 400,
     },
   };
 }
@@ -130,13 +148,14 @@ function scatter(data, { metric, cost, log }, look) {
     type: "scatter", mode: "lines", x: best.map((point) => point.cost), y: best.map((point) => point.span[0]),
     line: { color: look.muted, width: 1.5, dash: "dot", shape: higher === measure.lower ? "hv" : "vh" }, hoverinfo: "skip",
   };
+  const middle = points.length ? (Math.min(...points.map((p) => p.cost)) + Math.max(...points.map((p) => p.cost))) / 2 : 0;
   const traces = points.map((point) => {
     const arm = data.arms[point.arm];
     const color = look.color(arm);
     return {
       type: "scatter", mode: points.length > 14 || look.narrow ? "markers" : "markers+text", x: [point.cost], y: [point.span[0]],
       error_y: errors([point.span], color), marker: { color, size: 11, symbol: SYMBOLS[arm.shape] },
-      text: [label(arm, look)], textposition: "top right", textfont: { size: 11, color: look.muted }, cliponaxis: false,
+      text: [label(arm, look)], textposition: point.cost > middle ? "top left" : "top right", textfont: { size: 11, color: look.muted }, cliponaxis: false,
       hovertemplate: `${plain(arm.name)}<br>${plain(name)} ${bounds(point.span)}<br>` +
         `${plain(measure.title)} %{x:.3g} ${plain(measure.unit)}<extra></extra>`,
     };

@@ -50,7 +50,7 @@
     const color = (arm) => colors[arm.color];
     return {
       color,
-      faint: (arm) => color(arm).replace("rgb(", "rgba(").replace(")", ", 0.16)"),
+      faint: (arm) => color(arm).replace("rgb(", "rgba(").replace(")", ", 0.12)"),
       muted: resolved("--muted"), ink: resolved("--ink"), grid: resolved("--grid"), rule: resolved("--rule"), surface: resolved("--surface"),
       narrow: plot.clientWidth < 480,
       visible: (arm) => !hidden.has(arm),
@@ -70,10 +70,12 @@
   }
 
   function themed(layout, colors) {
+    const title = (own) => ({ ...own.title, standoff: 12, font: { size: 13 } });
     const axis = { gridcolor: colors.grid, zerolinecolor: colors.muted, linecolor: colors.rule, tickcolor: colors.rule };
     return {
       ...layout,
-      xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+      xaxis: { ...axis, ...layout.xaxis, title: title(layout.xaxis) },
+      yaxis: { ...axis, ...layout.yaxis, title: title(layout.yaxis) },
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12.5 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       margin: { l: 12, r: 16, t: 26, b: 12 },
