@@ -7,7 +7,7 @@ from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import number, plural
+from slotlab.framework.report.formats import decimals_of, number, plural
 from slotlab.framework.report.origins import counted, provenance, run_rows
 from slotlab.framework.report.page import Look, Page
 from slotlab.framework.report.pictures import gallery
@@ -39,6 +39,7 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         findings=findings(comparison),
         protocol=protocol(comparison),
         best=best(comparison),
+        decimals={metric.name: decimals_of(comparison, metric.name) for metric in comparison.metrics},
         published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
         methods=methods(comparison),
         curves=learning_curves(comparison),
@@ -143,7 +144,7 @@ def methods(comparison: Comparison) -> list[str]:
     ]
     if comparison.failed_below is not None:
         side = "below" if comparison.primary.higher_is_better else "above"
-        limit = number(comparison.failed_below)
+        limit = number(comparison.failed_below, decimals_of(comparison, comparison.primary.name))
         found.append(f"A run did not bind if its {comparison.primary.name} is {side} {limit}; it is in the mean.")
     if comparison.left_out:
         found.append(f"{plural(len(comparison.left_out), 'run')} could not be counted and stand under Runs.")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval
-from slotlab.framework.report.formats import interval, number, plural, probability, signed
+from slotlab.framework.report.formats import decimals_of, interval, number, plural, probability, signed
 from slotlab.framework.report.page import Finding
 
 LEVEL = 0.05
@@ -27,10 +27,11 @@ def leader(comparison: Comparison) -> Iterator[Finding]:
     chosen = max if metric.higher_is_better else min
     best = chosen(known, key=lambda arm: mean_of(arm, metric.name) or 0.0)
     found = best.statistics[metric.name]
-    bounds = f", 95 % interval {interval(found.interval)}" if found.interval else ""
+    places = decimals_of(comparison, metric.name)
+    bounds = f", 95 % interval {interval(found.interval, places)}" if found.interval else ""
     word = "highest" if metric.higher_is_better else "lowest"
     yield Finding(
-        f"The {word} mean {metric.name} is that of {best.name}: {number(found.mean)} "
+        f"The {word} mean {metric.name} is that of {best.name}: {number(found.mean, places)} "
         f"({plural(found.count, 'seed')}{bounds})."
     )
 
@@ -74,8 +75,10 @@ def differences(comparison: Comparison) -> Iterator[Finding]:
 def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
     """Return what one arm's difference to the baseline says."""
     metric, base = comparison.primary, comparison.baseline
+    places = decimals_of(comparison, metric.name)
     evidence = (
-        f"{signed(difference.mean)} {metric.name}, 95 % interval {interval(difference.interval, sign=True)}, "
+        f"{signed(difference.mean, places)} {metric.name}, 95 % interval "
+        f"{interval(difference.interval, places, sign=True)}, "
         f"{plural(difference.count, 'pair')} of seeds, corrected p {equals(difference.p_holm)}"
     )
     if not is_clear(difference):
@@ -114,7 +117,8 @@ def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> s
     which = f"{plural(len(unclear), 'arm')} ({names})" if len(unclear) <= MOST else plural(len(unclear), "arm")
     bounds = [difference.interval for _, difference in unclear if difference.interval is not None]
     reach = Interval(min(item.low for item in bounds), max(item.high for item in bounds)) if bounds else None
-    within = f" Their intervals lie within {interval(reach, sign=True)} {comparison.primary.name}." if reach else ""
+    shown = interval(reach, decimals_of(comparison, comparison.primary.name), sign=True)
+    within = f" Their intervals lie within {shown} {comparison.primary.name}." if reach else ""
     return (
         f"{which} cannot be told apart from {comparison.baseline} (corrected p from "
         f"{probability(min(difference.p_holm or 0.0 for _, difference in unclear))}); that does not show them to be "
@@ -129,12 +133,14 @@ def resolution(comparison: Comparison) -> Iterator[Finding]:
     sizes = [item.detectable_difference for item in found if item.detectable_difference is not None]
     if not sizes:
         return
+    places = decimals_of(comparison, metric)
     few, many = min(item.count for item in found), max(item.count for item in found)
     seeds = plural(many, "seed") if few == many else f"{few} to {many} seeds"
-    reach = number(max(sizes)) if len(sizes) == 1 else f"{number(min(sizes))} to {number(max(sizes))}"
+    least, most = number(min(sizes), places), number(max(sizes), places)
+    reach = least if least == most else f"{least} to {most}, depending on the arm"
     yield Finding(
         f"With {seeds} and the spread that was seen, the smallest difference in {metric} that four of five such "
-        f"studies would find is {reach}{'' if len(sizes) == 1 else ', depending on the arm'}, before correction."
+        f"studies would find is {reach}, before correction."
     )
 
 
@@ -148,7 +154,7 @@ def cautions(comparison: Comparison) -> Iterator[Finding]:
     unbound = sum(len(arm.unbound) for arm in comparison.arms)
     if unbound:
         side = "below" if comparison.primary.higher_is_better else "above"
-        limit = f"{comparison.primary.name} {side} {number(comparison.failed_below)}"
+        limit = f"{comparison.primary.name} {side} {number(comparison.failed_below, decimals_of(comparison, comparison.primary.name))}"
         yield Finding(
             f"{plural(unbound, 'run')} did not bind ({limit}); the means hold them all the same.", caution=True
         )

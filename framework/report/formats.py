@@ -1,34 +1,43 @@
 """Numbers as the page writes them."""
 
 import math
+from collections.abc import Iterable
 
-from slotlab.framework.compare.results import Interval
+from slotlab.framework.compare.results import Comparison, Interval
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EM DASH}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a value with so many decimals, fewer if it is large, an exponent if it is tiny or huge."""
+def decimals(values: Iterable[float | None]) -> int:
+    """Return how many decimals give the largest of some values three digits, from 1 to 6."""
+    largest = max((abs(value) for value in values if value is not None), default=1.0)
+    return 3 if largest == 0 else min(6, max(1, 2 - math.floor(math.log10(largest))))
+
+
+def decimals_of(comparison: Comparison, metric: str) -> int:
+    """Return the decimals with which a metric is written: by the largest mean of an arm."""
+    return decimals(arm.statistics[metric].mean for arm in comparison.arms if metric in arm.statistics)
+
+
+def number(value: float | None, places: int = 3) -> str:
+    """Return a value with so many decimals; with an exponent if it is too large or small for them."""
     if value is None:
         return DASH
-    size = abs(value)
-    if size >= 1e6 or 0 < size < 0.5 * 10**-digits:
-        text = f"{value:.2e}"
-    else:
-        before_the_point = math.floor(math.log10(size)) if size >= 1 else 0
-        text = f"{value:.{max(0, digits - before_the_point)}f}"
+    text = f"{value:.{places}f}"
+    if abs(value) >= 1e6 or (value != 0 and float(text) == 0):
+        text = f"{value:.1e}"
     return text.replace("-", MINUS)
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, places: int = 3) -> str:
     """Return a difference with its sign."""
-    return number(value) if value is None or value < 0 else f"+{number(value)}"
+    return number(value, places) if value is None or value < 0 else f"+{number(value, places)}"
 
 
-def interval(found: Interval | None, *, sign: bool = False) -> str:
+def interval(found: Interval | None, places: int = 3, *, sign: bool = False) -> str:
     """Return the bounds in brackets; a dash where there are none."""
     show = signed if sign else number
-    return DASH if found is None else f"[{show(found.low)}, {show(found.high)}]"
+    return DASH if found is None else f"[{show(found.low, places)}, {show(found.high, places)}]"
 
 
 def probability(value: float | None) -> str:

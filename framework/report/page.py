@@ -142,6 +142,8 @@ class Page:
     """Under what every number was measured, in a sentence."""
     best: Mapping[str, str]
     """The arm with the best mean, by metric."""
+    decimals: Mapping[str, int]
+    """With which each metric is written."""
     published_columns: Sequence[str]
     methods: Sequence[str]
     """How the numbers were computed, in sentences."""
