@@ -11,5 +11,6 @@ setup(
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],
         "slotlab.framework.report": ["templates/*.html", "assets/*"],
+        "slotlab.framework.studio": ["static/*"],
     },
 )

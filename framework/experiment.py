@@ -11,14 +11,13 @@ import torch
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.atomic import exclusive, write_atomically, write_json
 from slotlab.framework.check import check_parts
-from slotlab.framework.contracts import Metric
 from slotlab.framework.cost import Tally, planned_images
-from slotlab.framework.data import Loader, evaluation_loader, train_loader
+from slotlab.framework.data import evaluation_loader, train_loader
 from slotlab.framework.engine import Engine, precise
-from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
-from slotlab.framework.figures import Panel, draw_learning_rate, draw_loss, draw_panels
+from slotlab.framework.evaluate import MODEL, evaluate
+from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
+from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
-from slotlab.framework.model import SlotModel
 from slotlab.framework.provenance import command_line, provenance
 from slotlab.framework.resume import Start, open_run
 from slotlab.framework.run import RunFolder
@@ -207,8 +206,8 @@ def stop_message(run: RunFolder) -> str:
 def draw_curves(run: RunFolder) -> None:
     """Draw the loss and the learning rate from the run's log."""
     log = run.read_log()
-    draw_loss(log, run.figures / "loss.png")
-    draw_learning_rate(log, run.figures / "learning_rate.png")
+    draw_loss(log, run.figures / "loss")
+    draw_learning_rate(log, run.figures / "learning_rate")
 
 
 def run_evaluation(
@@ -218,7 +217,7 @@ def run_evaluation(
     device: torch.device,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Evaluate a run's weights; write rows, summary and panels; return the summary.
+    """Evaluate a run's weights; write rows, summary, samples and figures; return the summary.
 
     Raises:
         SlotlabError: if there are no weights, or they do not fit the spec.
@@ -266,36 +265,15 @@ def run_evaluation(
     folder = run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     write_json(folder / "summary.json", summary)
-    draw_best_and_worst(run.figures / f"panels-{name}.png", loaded, model, loader, evaluation, metrics)
-    return summary
-
-
-def draw_best_and_worst(
-    path: Path,
-    loaded: LoadedSpec,
-    model: SlotModel,
-    loader: Loader,
-    evaluation: Evaluation,
-    metrics: dict[str, Metric],
-) -> None:
-    """Draw the two best, two median and two worst images by the spec's first metric that has values."""
-    rows = evaluation.rows[MODEL]
-    chosen = next((name for name in metrics if name in rows[0]), None)
-    order = [] if chosen is None else ranked(rows, chosen, higher_is_better=metrics[chosen].higher_is_better)
-    if chosen is None or not order:
-        return
-    middle = len(order) // 2
-    places = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
-    panels, drawn = [], set()
-    for label, positions in places.items():
-        for position in positions:
-            if position not in drawn:
-                drawn.add(position)
-                batch = next(loader.epoch([position]))
-                outcome = model_outcome(loaded.spec, model, batch, positions=[position])
-                panels.append(Panel(f"{label}\n{chosen} {rows[position][chosen]:.3f}", outcome))
-    spec = loaded.spec
-    masks = f"masks from the {spec.evaluation.mask_source}"
-    data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
-    title = f"{spec.name}: {data}, {masks}, by {chosen}"
-    draw_panels(panels, path, bounds=spec.data.bounds, title=title)
+    shown = Evaluated(
+        name=name,
+        loaded=loaded,
+        engine=engine,
+        model=model,
+        step=weights.step,
+        loader=loader,
+        rows=evaluation.rows[MODEL],
+        metrics=metrics,
+    )
+    left_out = draw_evaluation(shown, figures=run.figures, samples=folder / "samples")
+    return {**summary, "figures_left_out": left_out}

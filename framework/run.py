@@ -10,8 +10,8 @@ RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if 
 RUN/tensorboard/, mlruns/, wandb/  their own files
 RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
-RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
-RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
+RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
+RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
 
 import json

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.options import (
     DeviceOption,
@@ -19,6 +20,7 @@ from slotlab.framework.cli.options import (
 )
 from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.reporting import report
+from slotlab.framework.cli.serving import studio
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -29,7 +31,9 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
 app.command()(report)
+app.command()(studio)
 
 
 @app.command(name="list")

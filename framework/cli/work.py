@@ -128,6 +128,8 @@ def print_result(result: dict[str, Any]) -> None:
     out.print(f"run: {result['run']}", soft_wrap=True)
     if "step" in result:
         out.print(f"weights of step {result['step']}")
+    for name, reason in result.get("figures_left_out", {}).items():
+        out.print(f"figure {name}: left out, {reason}", soft_wrap=True)
     figures = Path(result["run"]) / "figures"
     for figure in sorted(figures.glob("*.png")):
         out.print(f"figure: {figure}", soft_wrap=True)

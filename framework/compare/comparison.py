@@ -3,189 +3,284 @@
 `compare` makes it; tables, figures and the report page render it and compute nothing of their own.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from slotlab.framework.compare.records import EvaluationRecord, RunRecord
+from slotlab.framework.compare import grouping, naming
+from slotlab.framework.compare.costs import cost_of
+from slotlab.framework.compare.grouping import ACROSS, Group
+from slotlab.framework.compare.notes import notes_on
+from slotlab.framework.compare.per_image import image_differences
+from slotlab.framework.compare.plans import Choice
+from slotlab.framework.compare.records import RunRecord, Study, load_all
+from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.results import (
+    Arm,
+    Comparison,
+    Cost,
+    Difference,
+    ImageDifference,
+    Interval,
+    LeftOut,
+    Member,
+    Metric,
+    Statistics,
+)
+from slotlab.framework.compare.selecting import Selected, facts_of, key_of, select
+from slotlab.framework.compare.statistics import correct, describe, difference
+from slotlab.registry import SlotlabError
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval, in units of the metric."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric that is compared."""
-
-    name: str
-    higher_is_better: bool
-    bounds: tuple[float | None, float | None] = (None, None)
-    """The least and greatest value possible; None where there is none, or it is not known."""
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What the seeds of one arm say about one metric. Each field is None where it has no value."""
-
-    by_seed: Mapping[int, float]
-    """The metric of each run, by rising seed. Runs where it is undefined are left out."""
-    mean: float | None
-    std: float | None
-    """Standard deviation over seeds (n - 1); None for one seed."""
-    median: float | None
-    iqm: float | None
-    """Interquartile mean: without the lowest and highest n // 4 seeds."""
-    interval: Interval | None
-    """Student's t interval of the mean; None for one seed."""
-
-    @property
-    def count(self) -> int:
-        """The number of seeds with a value."""
-        return len(self.by_seed)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One arm less the baseline arm, paired by seed, in one metric. None where it has no value."""
-
-    by_seed: Mapping[int, float]
-    """Arm less baseline, for the seeds that both have, by rising seed."""
-    mean: float | None
-    std: float | None
-    """Standard deviation of the differences (n - 1)."""
-    interval: Interval | None
-    """Student's t interval of the mean difference."""
-    t: float | None
-    """Of the paired t test, with n - 1 degrees of freedom."""
-    p: float | None
-    """Two-sided, of the paired t test."""
-    p_holm: float | None
-    """Corrected for the number of arms that are compared with the baseline in this metric (Holm)."""
-    effect: float | None
-    """Mean difference in standard deviations of the differences (Cohen's d_z), with Hedges' correction."""
-    detectable: float | None
-    """The smallest d_z that a paired t test finds in 80 of 100 studies of so many seeds, at 5 %."""
-    least_p: float | None
-    """The smallest two-sided p that a Wilcoxon or sign-flip test of so many pairs can give."""
-    note: str = ""
-    """Why something has no value, or that seeds are not paired; empty if there is nothing to say."""
-
-    @property
-    def count(self) -> int:
-        """The number of pairs."""
-        return len(self.by_seed)
-
-    @property
-    def detectable_difference(self) -> float | None:
-        """`detectable` in units of the metric, from the spread that was seen."""
-        if self.detectable is None or self.std is None:
-            return None
-        return self.detectable * self.std
+__all__ = [
+    "Arm",
+    "Choice",
+    "Comparison",
+    "Cost",
+    "Difference",
+    "ImageDifference",
+    "Interval",
+    "LeftOut",
+    "Member",
+    "Metric",
+    "RefusedError",
+    "Statistics",
+    "compare",
+    "compare_paths",
+]
 
 
-@dataclass(frozen=True)
-class ImageDifference:
-    """One checkpoint less another one of the same seed, over images: no statement about methods."""
+def compare_paths(
+    paths: Sequence[Path],
+    choice: Choice | None = None,
+    *,
+    across: Iterable[str] = (),
+    allow_unfinished: bool = False,
+    per_image: bool = False,
+) -> Comparison:
+    """Compare runs, folders of runs and studies.
 
-    seed: int
-    images: int
-    """Those where both checkpoints have a value."""
-    mean: float
-    interval: Interval | None
-    """BCa bootstrap over images, paired; None where it is not defined."""
+    What `choice` leaves open is taken from the plan, where one study is compared.
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run of the arm takes, the mean over runs that say so. None where none does."""
-
-    seconds: float | None
-    """Wall time of the training."""
-    device_hours: float | None
-    """Hours times processes."""
-    images_per_second: float | None
-    memory: float | None
-    """Peak, in bytes."""
-    flops: float | None
-    """Of the whole training."""
-    energy_kwh: float | None
-    devices: tuple[str, ...]
-    """On which the runs were made."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A run of an arm and the evaluation that is compared."""
-
-    run: RunRecord
-    evaluation: EvaluationRecord
+    Raises:
+        SlotlabError: for a path without runs, an arm or a metric that is not there.
+        RefusedError: if the runs must not be compared, with all the reasons.
+    """
+    loaded = load_all(paths)
+    chosen = choice or Choice()
+    varied: set[str] = set()
+    if len(loaded.studies) == 1:
+        plan = loaded.studies[0].plan
+        chosen = completed(chosen, plan.choice)
+        varied = varied_facts(str(axis.get("path", "")) for axis in plan.axes)
+    return compare(
+        loaded.records,
+        chosen,
+        studies=loaded.studies,
+        problems=loaded.problems,
+        across={*across, *varied},
+        allow_unfinished=allow_unfinished,
+        per_image=per_image,
+        title=", ".join(study.plan.name for study in loaded.studies) or ", ".join(map(str, paths)),
+    )
 
 
-@dataclass(frozen=True)
-class Arm:
-    """Runs that differ in nothing but the seed."""
-
-    name: str
-    settings: Mapping[str, Any]
-    """By path, the settings that differ between arms, in the order of `Comparison.differing`; a
-    setting that this arm does not have is left out."""
-    members: tuple[Member, ...]
-    """Runs that are counted, by rising seed."""
-    failed: tuple[RunRecord, ...]
-    """Runs that ended as failed: they have no value, and are counted."""
-    unbound: tuple[Member, ...]
-    """Of `members`, those whose primary metric is on the wrong side of the threshold."""
-    statistics: Mapping[str, Statistics]
-    """By metric."""
-    differences: Mapping[str, Difference]
-    """To the baseline, by metric; empty for the baseline itself, or if there is none."""
-    image_differences: Mapping[str, tuple[ImageDifference, ...]]
-    """To the baseline over images, by metric, one for each shared seed; empty unless asked for."""
-    cost: Cost
+def completed(choice: Choice, plan: Choice) -> Choice:
+    """Fill what a choice leaves open from the plan's."""
+    own = {item.name: getattr(choice, item.name) for item in fields(Choice)}
+    return replace(plan, **{name: value for name, value in own.items() if value not in (None, ())})
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A run that is not counted, and why."""
+def varied_facts(axes: Iterable[str]) -> set[str]:
+    """Return the facts of an evaluation that a study varies on purpose, by the paths of its axes."""
+    found: set[str] = set()
+    for path in axes:
+        if path.startswith("data.protocol"):
+            found |= {"protocol", "images", "data"}
+        elif path.startswith("data.dataset"):
+            found |= {"dataset", "images", "data"}
+        elif path.startswith("data.filter"):
+            found |= {"filter", "images"}
+    return found
 
-    path: Path
-    reason: str
+
+def compare(
+    records: Sequence[RunRecord],
+    choice: Choice | None = None,
+    *,
+    studies: Sequence[Study] = (),
+    problems: Mapping[Path, str] | None = None,
+    across: Iterable[str] = (),
+    allow_unfinished: bool = False,
+    per_image: bool = False,
+    title: str = "",
+) -> Comparison:
+    """Group runs into arms and compare them. The order of the records changes nothing.
+
+    Args:
+        records: the runs, each folder once.
+        choice: metrics, primary metric, baseline arm, evaluation, threshold.
+        studies: whose plans name and order the arms.
+        problems: runs that could not be read, for `left_out`.
+        across: facts in which arms may differ (see `grouping.ACROSS`); seeds of one arm never may.
+        allow_unfinished: count runs that have been evaluated but are not done.
+        per_image: compare checkpoints over images too, which reads every images.csv.
+        title: of the tables.
+
+    Raises:
+        RefusedError: if the runs must not be compared, with all the reasons.
+        SlotlabError: for an arm, metric or fact that is not there, or if no run is left.
+    """
+    choice, facts = choice or Choice(), frozenset(across)
+    for name in sorted(facts - set(ACROSS)):
+        raise SlotlabError(f"arms cannot differ in '{name}'; choose from {', '.join(ACROSS)}")
+    ordered = sorted(records, key=lambda record: record.path)
+    selected = select(ordered, choice, across=facts, allow_unfinished=allow_unfinished)
+    left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
+    groups = grouping.group(selected.members, selected.failed, facts)
+    paths = naming.differing(groups)
+    named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
+    if refused := [*grouping.refusals(groups, facts), *renamed]:
+        raise RefusedError(refused)
+    if not selected.members:
+        raise SlotlabError(_nothing(selected, left_out))
+    metrics, primary = choose_metrics(selected.members, choice)
+    arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
+    base = choose_baseline(arms, choice.baseline)
+    if base is not None:
+        arms = with_differences(arms, base, metrics, per_image=per_image)
+    comparison = Comparison(
+        title=title,
+        question=" ".join(study.plan.question for study in studies),
+        metrics=tuple(metrics),
+        primary=primary,
+        baseline=None if base is None else base.name,
+        arms=tuple(arms),
+        differing=tuple(paths),
+        measured=measured(selected.members, facts),
+        failed_below=choice.failed_below,
+        left_out=tuple(sorted(left_out, key=lambda item: item.path)),
+        published=tuple(selected.members[0].evaluation.summary().get("published", ())),
+        studies=tuple(study.path for study in studies),
+    )
+    return replace(comparison, notes=(*selected.notes, *notes_on(comparison, per_image=per_image)))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that a table, a figure or a page shows."""
+def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
+    lines = [f"  {item.path}: {item.reason}" for item in left_out[:8]]
+    lines += [f"  {record.path}: failed ({record.reason})" for record in selected.failed[:8]]
+    return "\n".join(["there is no measured run to compare:", *lines])
 
-    title: str
-    """The study's name, or what was given."""
-    question: str
-    """The study's; may be empty."""
-    metrics: tuple[Metric, ...]
-    primary: Metric
-    baseline: str | None
-    """The name of the arm that the others are compared with."""
-    arms: tuple[Arm, ...]
-    """In the order of the study's plan; else by their settings."""
-    differing: tuple[str, ...]
-    """Paths of the settings that differ between arms."""
-    measured: Mapping[str, str]
-    """What all arms have in common: dataset, split, protocol, filter, masks, images."""
-    failed_below: float | None
-    """The threshold of the primary metric beyond which a run counts as failed to bind."""
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What a reader must know to read the numbers right."""
-    published: tuple[Mapping[str, Any], ...] = ()
-    """Published numbers under the same protocol, as the evaluations list them."""
-    studies: tuple[Path, ...] = field(default=())
-    """The folders of the studies that are compared."""
 
-    def arm(self, name: str) -> Arm:
-        """Return the arm of a name that is there."""
-        return next(arm for arm in self.arms if arm.name == name)
+def choose_metrics(members: Sequence[Member], choice: Choice) -> tuple[list[Metric], Metric]:
+    """Return the metrics to compare and the primary one: those asked for, else all that runs have.
+
+    Raises:
+        SlotlabError: for a metric that no run has.
+    """
+    known: dict[str, Metric] = {}
+    for member in members:
+        bounds = member.evaluation.bounds
+        for name in member.evaluation.values:
+            if name not in known:
+                higher = member.evaluation.higher_is_better[name]
+                known[name] = Metric(name, higher, bounds.get(name, (None, None)))
+    for name in filter(None, (*choice.metrics, choice.primary)):
+        if name not in known:
+            raise SlotlabError(
+                f"no run has a metric '{name}'; they have {', '.join(known)}{_close(name, known)}"
+            )
+    primary = known[choice.primary or next(iter(choice.metrics or known))]
+    chosen = [known[name] for name in dict.fromkeys(choice.metrics or known)]
+    return (chosen if primary in chosen else [primary, *chosen]), primary
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    found = get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def make_arm(
+    name: str,
+    one: Group,
+    paths: Sequence[str],
+    metrics: Sequence[Metric],
+    primary: Metric,
+    failed_below: float | None,
+) -> Arm:
+    """Compute the statistics of one arm."""
+
+    def is_unbound(member: Member) -> bool:
+        value = member.evaluation.values.get(primary.name)
+        if failed_below is None or value is None:
+            return False
+        return value < failed_below if primary.higher_is_better else value > failed_below
+
+    return Arm(
+        name=name,
+        settings={path: one.settings[path] for path in paths if path in one.settings},
+        members=one.members,
+        failed=one.failed,
+        unbound=tuple(member for member in one.members if is_unbound(member)),
+        statistics={metric.name: describe(values_by_seed(one.members, metric.name)) for metric in metrics},
+        differences={},
+        image_differences={},
+        cost=cost_of([member.run for member in one.members]),
+    )
+
+
+def values_by_seed(members: Sequence[Member], metric: str) -> dict[int, float]:
+    """Return the metric of each run that has a finite value."""
+    values = {member.run.seed: member.evaluation.values.get(metric) for member in members}
+    return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
+
+
+def choose_baseline(arms: Sequence[Arm], name: str | None) -> Arm | None:
+    """Return the baseline arm.
+
+    Raises:
+        SlotlabError: if there is no arm of that name.
+    """
+    if name is None:
+        return None
+    found = next((arm for arm in arms if arm.name == name), None)
+    if found is None:
+        names = [arm.name for arm in arms]
+        shown = ", ".join(f"'{other}'" for other in names[:12]) + (" ..." if len(names) > 12 else "")
+        raise SlotlabError(
+            f"there is no arm '{name}' to compare with; the arms are {shown}{_close(name, names)}"
+        )
+    return found
+
+
+def with_differences(
+    arms: Sequence[Arm], base: Arm, metrics: Sequence[Metric], *, per_image: bool
+) -> list[Arm]:
+    """Compare every arm with the baseline, and correct the tests of each metric for their number."""
+    found: dict[str, dict[str, Difference]] = {arm.name: {} for arm in arms}
+    others = [arm for arm in arms if arm is not base]
+    for metric in metrics:
+        baseline = base.statistics[metric.name].by_seed
+        plain = [difference(arm.statistics[metric.name].by_seed, baseline) for arm in others]
+        corrected = correct([one.p for one in plain])
+        for arm, one, p_holm in zip(others, plain, corrected, strict=True):
+            found[arm.name][metric.name] = replace(one, p_holm=p_holm)
+    names = [metric.name for metric in metrics]
+    return [
+        replace(
+            arm,
+            differences=found[arm.name],
+            image_differences=image_differences(arm.members, base.members, names)
+            if per_image and arm is not base
+            else {},
+        )
+        for arm in arms
+    ]
+
+
+def measured(members: Sequence[Member], across: frozenset[str]) -> dict[str, str]:
+    """Return what all evaluations have in common."""
+    evaluation = members[0].evaluation
+    facts = {**key_of(evaluation), **facts_of(evaluation)}
+    return {name: value for name, value in facts.items() if name not in across}

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
 }
 """Settings that do not change the trained weights."""
 
+_UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
 
 PATH = "(a path)"
 """Stands for every path: that a file is given counts, not where it lies."""
@@ -32,7 +33,7 @@ PATH = "(a path)"
 
 def has_effect(path: str) -> bool:
     """Return whether the setting at a dotted path can change the trained weights."""
-    return not any(path == one or path.startswith(f"{one}.") for one in WITHOUT_EFFECT)
+    return path not in WITHOUT_EFFECT and not path.startswith(_UNDER)
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
