@@ -2,17 +2,18 @@
 
 from pathlib import Path
 
+from slotlab.framework.compare.looks import COLORS
 from slotlab.framework.compare.plans import read_plan
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import decimals_of, number, plural
+from slotlab.framework.report.formats import decimals_of
 from slotlab.framework.report.origins import counted, provenance, run_rows
 from slotlab.framework.report.page import Look, Page
 from slotlab.framework.report.pictures import gallery
 
-COLORS, SHAPES = 6, 5
+SHAPES = 5
 MOST_LABELS = 8
 """Values of an axis that are named."""
 
@@ -41,7 +42,6 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         best=best(comparison),
         decimals={metric.name: decimals_of(comparison, metric.name) for metric in comparison.metrics},
         published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
-        methods=methods(comparison),
         curves=learning_curves(comparison),
         groups=group_charts(comparison),
         costs=measures(comparison),
@@ -58,7 +58,7 @@ def looks(comparison: Comparison) -> list[Look]:
         if arm.name == comparison.baseline:
             found.append(Look(0, 0))
         else:
-            found.append(Look(1 + others % COLORS, others // COLORS % SHAPES))
+            found.append(Look(1 + others % len(COLORS), others // len(COLORS) % SHAPES))
             others += 1
     return found
 
@@ -103,14 +103,17 @@ def facts(comparison: Comparison) -> list[tuple[str, str, str]]:
     done, failed = sum(len(arm.members) for arm in arms), sum(len(arm.failed) for arm in arms)
     seeds = sorted({member.run.seed for arm in arms for member in arm.members})
     each = sorted({len(arm.members) for arm in arms})
-    per_arm = f"{each[0]} in each arm" if len(each) == 1 else f"{each[0]} to {each[-1]} in an arm" if each else ""
+    per_arm = (
+        f"{each[0]} in each arm" if len(each) == 1 else f"{each[0]} to {each[-1]} in an arm" if each else ""
+    )
     found = [
         ("arms", f"{len(arms)}", f"baseline {comparison.baseline}" if comparison.baseline else "no baseline"),
         ("runs", f"{done}", f"{failed} failed" if failed else "none failed"),
         ("seeds", f"{len(seeds)}", per_arm),
         ("primary metric", comparison.primary.name, better(comparison)),
     ]
-    started = sorted(str(run.provenance["started"])[:10] for run in counted(comparison) if run.provenance.get("started"))
+    dates = (str(run.provenance.get("started") or "")[:10] for run in counted(comparison))
+    started = sorted(date for date in dates if date)
     if started:
         until = "" if started[0] == started[-1] else f"until {started[-1]}"
         found.append(("trained", started[0], until))
@@ -127,25 +130,3 @@ def protocol(comparison: Comparison) -> str:
     known = [(label, text) for label, text in comparison.measured.items() if text]
     parts = ", ".join(text if label in text else f"{label} {text}" for label, text in known)
     return f"Every number was measured in the same way: {parts}." if parts else ""
-
-
-def methods(comparison: Comparison) -> list[str]:
-    """Return how the numbers were computed."""
-    found = [
-        "A run is one seed. Its value is the mean over the evaluation's images (or objects, where the "
-        "metric says so); mean, sd, median and interval are over seeds.",
-        "Intervals are Student's t intervals at 95 % over seeds. IQM is the mean without the lowest and highest "
-        "quarter of the seeds.",
-        "Differences are arm minus baseline for the same seed; their test is the paired t test, two-sided, with "
-        "Holm's correction for the number of arms that are compared with the baseline in one metric. Other "
-        "metrics are not corrected for.",
-        "Effect size is the mean difference in standard deviations of the differences, with Hedges' correction.",
-        "Failed runs are in no mean; their number stands beside it.",
-    ]
-    if comparison.failed_below is not None:
-        side = "below" if comparison.primary.higher_is_better else "above"
-        limit = number(comparison.failed_below, decimals_of(comparison, comparison.primary.name))
-        found.append(f"A run did not bind if its {comparison.primary.name} is {side} {limit}; it is in the mean.")
-    if comparison.left_out:
-        found.append(f"{plural(len(comparison.left_out), 'run')} could not be counted and stand under Runs.")
-    return found

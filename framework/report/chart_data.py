@@ -20,6 +20,7 @@ def chart_data(page: Page) -> dict[str, Any]:
                 "unit": cost.unit,
                 "lower": cost.lower_is_better,
                 "values": [short(value) for value in cost.values],
+                "fronts": [list(cost.fronts[metric.name]) for metric in page.comparison.metrics],
             }
             for cost in page.costs
         ],

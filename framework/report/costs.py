@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.results import Comparison, Cost
 from slotlab.framework.report.page import Measure
 
@@ -23,7 +24,23 @@ def measures(comparison: Comparison) -> list[Measure]:
     for title, unit, read, scale, lower in kinds:
         values = [None if (value := read(cost)) is None else value * scale for cost in costs]
         if any(value is not None for value in values):
-            found.append(Measure(title, unit, values, lower))
+            found.append(Measure(title, unit, values, lower, fronts(comparison, values, lower)))
+    return found
+
+
+def fronts(
+    comparison: Comparison, values: Sequence[float | None], lower_is_better: bool
+) -> dict[str, list[int]]:
+    """Return, by metric, the arms on the Pareto front of a cost and the mean."""
+    found = {}
+    for metric in comparison.metrics:
+        known = [
+            (position, value if lower_is_better else -value, mean)
+            for position, (arm, value) in enumerate(zip(comparison.arms, values, strict=True))
+            if value is not None and (mean := arm.statistics[metric.name].mean) is not None
+        ]
+        front = pareto([(cost, mean) for _, cost, mean in known], higher_is_better=metric.higher_is_better)
+        found[metric.name] = [known[i][0] for i in front]
     return found
 
 

@@ -1,11 +1,11 @@
 """Curves over seeds: learning curves from the runs' logs, and metrics by group of images."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slotlab.framework.compare.draw_curves import log_series
 from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.report.page import Chart, Line
 
@@ -13,12 +13,7 @@ MOST_POINTS, FEWEST_POINTS = 160, 24
 """Of a curve; with many arms it has fewer."""
 MOST_IN_ALL = 12_000
 """Points of all arms in one chart."""
-NO_CURVE = frozenset({"kind", "step", "epoch", "phase", "images_per_second", "lr"})
-"""What stands in the log's lines and says nothing about learning."""
 MOST_CHARTS = 12
-
-Series = dict[str, tuple[list[float], list[float]]]
-"""Steps and values of one run by the name of a curve."""
 
 
 def learning_curves(comparison: Comparison) -> list[Chart]:
@@ -40,39 +35,27 @@ def rank(name: str, primary: str) -> tuple[int, str]:
 
 def arm_curves(arm: Arm, points: int) -> dict[str, Line]:
     """Return the curves of one arm over its seeds."""
-    runs = [series(member.run.log) for member in arm.members]
-    names = dict.fromkeys(name for run in runs for name in run)
-    return {name: over_seeds([run[name] for run in runs if name in run], points) for name in names}
+    runs = [log_series(member.run.log) for member in arm.members]
+    keys = dict.fromkeys(key for run in runs for key in run)
+    return {" ".join(key): over_seeds([run[key] for run in runs if key in run], points) for key in keys}
 
 
-def series(log: Iterable[Mapping[str, Any]]) -> Series:
-    """Sort the lines of a log by what they tell. Values that are no numbers are left out."""
-    found: Series = {}
-    for line in log:
-        for name, value in line.items():
-            if name not in NO_CURVE and isinstance(value, int | float):
-                steps, values = found.setdefault(f"{line['kind']} {name}", ([], []))
-                steps.append(float(line["step"]))
-                values.append(float(value))
-    return found
-
-
-def over_seeds(runs: Sequence[tuple[Sequence[float], Sequence[float]]], points: int) -> Line:
-    """Return mean, least and greatest over runs at each step.
+def over_seeds(runs: Sequence[Mapping[float, float]], points: int) -> Line:
+    """Return mean, least and greatest over runs, each from steps to values.
 
     If there are more than `points` steps, neighbors are averaged within each run first. A run that
     has no value at a step is left out there.
     """
-    steps = np.unique(np.concatenate([np.asarray(steps) for steps, _ in runs]))
+    steps = np.unique(np.concatenate([np.fromiter(run, float) for run in runs]))
     bins = np.arange(len(steps)) if len(steps) <= points else pieces(steps, points)
     count = int(bins[-1]) + 1
     x = np.bincount(bins, steps, count) / np.bincount(bins, minlength=count)
     table = np.full((len(runs), count), np.nan)
-    for row, (own_steps, own_values) in zip(table, runs, strict=True):
-        places = bins[np.searchsorted(steps, own_steps)]
+    for row, run in zip(table, runs, strict=True):
+        places = bins[np.searchsorted(steps, np.fromiter(run, float))]
         sizes = np.bincount(places, minlength=count)
         there = sizes > 0
-        row[there] = np.bincount(places, own_values, count)[there] / sizes[there]
+        row[there] = np.bincount(places, np.fromiter(run.values(), float), count)[there] / sizes[there]
     return Line(x.tolist(), *(found.tolist() for found in summaries(table)))
 
 
@@ -94,7 +77,11 @@ def group_charts(comparison: Comparison) -> list[Chart]:
     charts = []
     for metric in comparison.metrics:
         for name in sorted(names, key=lambda name: (name != "objects", name)):
-            lines = {i: line(table[name, metric.name]) for i, table in enumerate(tables) if (name, metric.name) in table}
+            lines = {
+                i: line(table[name, metric.name])
+                for i, table in enumerate(tables)
+                if (name, metric.name) in table
+            }
             if lines:
                 charts.append(Chart(f"{metric.name} by {name}", name, lines))
     return charts
@@ -118,12 +105,11 @@ def arm_groups(arm: Arm) -> dict[tuple[str, str], Groups]:
 
 
 def line(groups: Groups) -> Line:
-    """Return mean, least and greatest of the runs, by group; numbers in their order, other names as they came."""
-    names = sorted(groups, key=lambda name: (float(name) if is_number(name) else 0.0))
+    """Return mean, least and greatest of the runs by group: numbers in order, other names as they came."""
+    names = sorted(groups, key=lambda name: float(name) if is_number(name) else 0.0)
     values = [groups[name] for name in names]
-    return Line(
-        names, [sum(item) / len(item) for item in values], [min(item) for item in values], [max(item) for item in values]
-    )
+    means = [sum(item) / len(item) for item in values]
+    return Line(names, means, list(map(min, values)), list(map(max, values)))
 
 
 def is_number(text: str) -> bool:

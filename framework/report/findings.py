@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval
-from slotlab.framework.report.formats import decimals_of, interval, number, plural, probability, signed
+from slotlab.framework.report.formats import decimals_of, interval, limit, number, plural, probability, signed
 from slotlab.framework.report.page import Finding
 
 LEVEL = 0.05
@@ -82,7 +82,9 @@ def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
         f"{plural(difference.count, 'pair')} of seeds, corrected p {equals(difference.p_holm)}"
     )
     if not is_clear(difference):
-        return f"{arm.name} and {base} cannot be told apart ({evidence}); that does not show them to be equal."
+        return (
+            f"{arm.name} and {base} cannot be told apart ({evidence}); that does not show them to be equal."
+        )
     return f"{arm.name} is {direction(comparison, difference)} than {base} ({evidence})."
 
 
@@ -105,24 +107,26 @@ def direction(comparison: Comparison, difference: Difference) -> str:
 def tally(comparison: Comparison, clear: list[Difference]) -> str:
     """Return how many arms are better and how many worse."""
     words = [direction(comparison, difference) for difference in clear]
+    better, worse, base = words.count("better"), words.count("worse"), comparison.baseline
+    metric = comparison.primary.name
     return (
-        f"{words.count('better')} arms are better and {words.count('worse')} worse than {comparison.baseline} in "
-        f"{comparison.primary.name} (corrected p < {LEVEL}). The two clearest:"
+        f"{plural(better, 'arm')} better and {worse} worse than {base} in {metric} (corrected p < {LEVEL}). "
+        "The two clearest:"
     )
 
 
 def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> str:
     """Return that several arms cannot be told from the baseline, and how far off they may be."""
-    names = ", ".join(arm.name for arm, _ in unclear)
-    which = f"{plural(len(unclear), 'arm')} ({names})" if len(unclear) <= MOST else plural(len(unclear), "arm")
-    bounds = [difference.interval for _, difference in unclear if difference.interval is not None]
-    reach = Interval(min(item.low for item in bounds), max(item.high for item in bounds)) if bounds else None
-    shown = interval(reach, decimals_of(comparison, comparison.primary.name), sign=True)
-    within = f" Their intervals lie within {shown} {comparison.primary.name}." if reach else ""
+    which = plural(len(unclear), "arm")
+    if len(unclear) <= MOST:
+        which += f" ({', '.join(arm.name for arm, _ in unclear)})"
+    least = probability(min(difference.p_holm or 0.0 for _, difference in unclear))
+    metric, bounds = comparison.primary.name, [item.interval for _, item in unclear if item.interval]
+    reach = Interval(min(item.low for item in bounds), max(item.high for item in bounds))
+    within = interval(reach, decimals_of(comparison, metric), sign=True)
     return (
-        f"{which} cannot be told apart from {comparison.baseline} (corrected p from "
-        f"{probability(min(difference.p_holm or 0.0 for _, difference in unclear))}); that does not show them to be "
-        f"equal.{within}"
+        f"{which} cannot be told apart from {comparison.baseline} (corrected p from {least}), which does not "
+        f"show them equal. Their intervals lie within {within} {metric}."
     )
 
 
@@ -139,8 +143,8 @@ def resolution(comparison: Comparison) -> Iterator[Finding]:
     least, most = number(min(sizes), places), number(max(sizes), places)
     reach = least if least == most else f"{least} to {most}, depending on the arm"
     yield Finding(
-        f"With {seeds} and the spread that was seen, the smallest difference in {metric} that four of five such "
-        f"studies would find is {reach}, before correction."
+        f"With {seeds} and the spread that was seen, the smallest difference in {metric} that four of five "
+        f"such studies would find is {reach}, before correction."
     )
 
 
@@ -149,15 +153,16 @@ def cautions(comparison: Comparison) -> Iterator[Finding]:
     failed = sum(len(arm.failed) for arm in comparison.arms)
     counted = sum(len(arm.members) for arm in comparison.arms)
     if failed:
-        runs = plural(failed + counted, "run")
-        yield Finding(f"{failed} of {runs} failed and are in no mean; see Runs for the reasons.", caution=True)
+        text = (
+            f"{failed} of {plural(failed + counted, 'run')} failed and are in no mean; Runs has the reasons."
+        )
+        yield Finding(text, caution=True)
     unbound = sum(len(arm.unbound) for arm in comparison.arms)
     if unbound:
-        side = "below" if comparison.primary.higher_is_better else "above"
-        limit = f"{comparison.primary.name} {side} {number(comparison.failed_below, decimals_of(comparison, comparison.primary.name))}"
-        yield Finding(
-            f"{plural(unbound, 'run')} did not bind ({limit}); the means hold them all the same.", caution=True
+        text = (
+            f"{plural(unbound, 'run')} did not bind ({limit(comparison)}); the means hold them all the same."
         )
+        yield Finding(text, caution=True)
     if comparison.left_out:
         runs = plural(len(comparison.left_out), "run")
-        yield Finding(f"{runs} could not be counted; see Runs for the reasons.", caution=True)
+        yield Finding(f"{runs} could not be counted; Runs has the reasons.", caution=True)

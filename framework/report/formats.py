@@ -19,6 +19,13 @@ def decimals_of(comparison: Comparison, metric: str) -> int:
     return decimals(arm.statistics[metric].mean for arm in comparison.arms if metric in arm.statistics)
 
 
+def limit(comparison: Comparison) -> str:
+    """Return when a run counts as failed to bind."""
+    metric = comparison.primary
+    side = "below" if metric.higher_is_better else "above"
+    return f"{metric.name} is {side} {number(comparison.failed_below, decimals_of(comparison, metric.name))}"
+
+
 def number(value: float | None, places: int = 3) -> str:
     """Return a value with so many decimals; with an exponent if it is too large or small for them."""
     if value is None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.results import Comparison
 from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.page import Fact, RunRow
 
 MOST_VALUES = 12
@@ -19,11 +19,7 @@ NO_ARM, DID_NOT_BIND = "not counted", "did not bind"
 
 def counted(comparison: Comparison) -> list[RunRecord]:
     """Return the runs of all arms, failed ones too."""
-    return [
-        run
-        for arm in comparison.arms
-        for run in (*(member.run for member in arm.members), *arm.failed)
-    ]
+    return [run for arm in comparison.arms for run in (*(member.run for member in arm.members), *arm.failed)]
 
 
 def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
@@ -76,7 +72,8 @@ def packages(facts: Mapping[str, Any]) -> list[str]:
 
 def components(facts: Mapping[str, Any]) -> list[str]:
     """Return each component with its version and source."""
-    return [f"{i['kind']} {i['name']}, version {i['version']} ({i['source']})" for i in facts.get("components") or ()]
+    used = facts.get("components") or ()
+    return [f"{item['kind']} {item['name']}, version {item['version']} ({item['source']})" for item in used]
 
 
 def data(facts: Mapping[str, Any]) -> list[str]:

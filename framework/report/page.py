@@ -5,7 +5,7 @@ by their position in `Comparison.arms`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slotlab.framework.compare.results import Comparison
 
@@ -62,6 +62,8 @@ class Measure:
     unit: str
     values: Sequence[float | None]
     lower_is_better: bool = True
+    fronts: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By metric the arms that no other beats in both, from the least cost."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,6 @@ class Page:
     decimals: Mapping[str, int]
     """With which each metric is written."""
     published_columns: Sequence[str]
-    methods: Sequence[str]
-    """How the numbers were computed, in sentences."""
     curves: Sequence[Chart]
     groups: Sequence[Chart]
     costs: Sequence[Measure]

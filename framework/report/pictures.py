@@ -121,7 +121,8 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
         return None
     member = middle(with_samples, metric)
     index = json.loads(index_of(member).read_text("utf-8"))
-    entries = [{key: entry[key] for key in ("id", "position", "roles", "metrics", "files")} for entry in index]
+    keys = ("id", "position", "roles", "metrics", "files")
+    entries = [{key: entry[key] for key in keys} for entry in index]
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries)
 
 

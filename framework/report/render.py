@@ -52,7 +52,7 @@ def templates() -> "Environment":
     )
     for filter_ in (
         *(formats.number, formats.signed, formats.interval, formats.probability),
-        *(formats.three_digits, formats.plural, formats.setting),
+        *(formats.three_digits, formats.plural, formats.limit, formats.setting),
     ):
         environment.filters[filter_.__name__] = filter_
     return environment

@@ -126,27 +126,17 @@ function groups(data, { chart }, look) {
   };
 }
 
-/** The points that no other is at least as good as in both, from cheap to dear. */
-function front(points, lower, higher) {
-  const cheaper = (a, b) => (lower ? a.cost - b.cost : b.cost - a.cost);
-  const better = (a, b) => (higher ? b.span[0] - a.span[0] : a.span[0] - b.span[0]);
-  const best = [];
-  for (const point of [...points].sort((a, b) => cheaper(a, b) || better(a, b))) {
-    if (!best.length || better(point, best[best.length - 1]) < 0) best.push(point);
-  }
-  return best;
-}
-
 function scatter(data, { metric, cost, log }, look) {
   const measure = data.costs[cost];
-  const { name, higher, rows } = data.metrics[metric];
+  const { name, rows } = data.metrics[metric];
   const points = rows
     .map(({ arm, span }) => ({ arm, span, cost: measure.values[arm] }))
     .filter(({ arm, cost: known }) => known !== null && look.visible(arm));
-  const best = front(points, measure.lower, higher);
+  const byArm = new Map(points.map((point) => [point.arm, point]));
+  const best = measure.fronts[metric].map((arm) => byArm.get(arm)).filter(Boolean);
   const line = {
     type: "scatter", mode: "lines", x: best.map((point) => point.cost), y: best.map((point) => point.span[0]),
-    line: { color: look.muted, width: 1.5, dash: "dot", shape: higher === measure.lower ? "hv" : "vh" }, hoverinfo: "skip",
+    line: { color: look.muted, width: 1.5, dash: "dot", shape: "hv" }, hoverinfo: "skip",
   };
   const middle = points.length ? (Math.min(...points.map((p) => p.cost)) + Math.max(...points.map((p) => p.cost))) / 2 : 0;
   const traces = points.map((point) => {
