@@ -10,8 +10,8 @@ from slotlab.framework.report.page import Measure
 def measures(comparison: Comparison) -> list[Measure]:
     """Return each kind of cost that at least one arm tells."""
     costs = [arm.cost for arm in comparison.arms]
-    on_gpu = all("cpu" not in device.lower() for cost in costs for device in cost.devices)
-    hours = "GPU hours" if on_gpu else "CPU hours" if is_cpu(costs) else "device hours"
+    on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
+    hours = {(True,): "CPU hours", (False,): "GPU hours"}.get(tuple(on_cpu), "device hours")
     kinds: list[tuple[str, str, Callable[[Cost], float | None], float, bool]] = [
         (hours, "h", lambda cost: cost.device_hours, 1.0, True),
         ("wall time", "min", lambda cost: cost.seconds, 1 / 60, True),
@@ -42,8 +42,3 @@ def fronts(
         front = pareto([(cost, mean) for _, cost, mean in known], higher_is_better=metric.higher_is_better)
         found[metric.name] = [known[i][0] for i in front]
     return found
-
-
-def is_cpu(costs: Sequence[Cost]) -> bool:
-    """Tell whether every run was made on a CPU."""
-    return all("cpu" in device.lower() for cost in costs for device in cost.devices)

@@ -77,14 +77,12 @@ def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
     metric, base = comparison.primary, comparison.baseline
     places = decimals_of(comparison, metric.name)
     evidence = (
-        f"{signed(difference.mean, places)} {metric.name}, 95 % interval "
+        f"{signed(difference.mean, places)} {metric.name}, uncorrected 95 % interval "
         f"{interval(difference.interval, places, sign=True)}, "
         f"{plural(difference.count, 'pair')} of seeds, corrected p {equals(difference.p_holm)}"
     )
     if not is_clear(difference):
-        return (
-            f"{arm.name} and {base} cannot be told apart ({evidence}); that does not show them to be equal."
-        )
+        return f"{arm.name} and {base} cannot be told apart ({evidence}), which does not show them equal."
     return f"{arm.name} is {direction(comparison, difference)} than {base} ({evidence})."
 
 
