@@ -134,10 +134,15 @@ ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format
 
 
 def write(comparison: "Comparison", folder: Path) -> None:
-    """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF."""
+    """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
     from slotlab.framework.atomic import write_atomically
     from slotlab.framework.compare.drawing import draw
 
     for format_, ending in ENDINGS.items():
         write_atomically(folder / f"comparison.{ending}", written(comparison, format_).encode())
-    draw(comparison, folder)
+    drawn = draw(comparison, folder)
+    note = f"; {drawn.note}" if drawn.note else ""
+    text = (
+        f"written: {folder}/comparison.{{{','.join(ENDINGS.values())}}} and {len(drawn.stems)} figures{note}"
+    )
+    print(text, file=sys.stderr)

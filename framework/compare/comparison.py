@@ -147,7 +147,7 @@ def compare(
         raise SlotlabError(_nothing(selected, left_out))
     metrics, primary = choose_metrics(selected.members, choice)
     arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
-    base = choose_baseline(arms, choice.baseline)
+    base = choose_baseline(arms, choice.baseline, studies)
     if base is not None:
         arms = with_differences(arms, base, metrics, per_image=per_image)
     comparison = Comparison(
@@ -164,7 +164,8 @@ def compare(
         published=tuple(selected.members[0].evaluation.summary().get("published", ())),
         studies=tuple(study.path for study in studies),
     )
-    return replace(comparison, notes=(*selected.notes, *notes_on(comparison, per_image=per_image)))
+    notes = notes_on(comparison, wanted=choice.baseline, per_image=per_image)
+    return replace(comparison, notes=(*selected.notes, *notes))
 
 
 def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
@@ -236,16 +237,17 @@ def values_by_seed(members: Sequence[Member], metric: str) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
 
 
-def choose_baseline(arms: Sequence[Arm], name: str | None) -> Arm | None:
-    """Return the baseline arm.
+def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Study]) -> Arm | None:
+    """Return the baseline arm; None if there is none, or none of its runs was begun.
 
     Raises:
-        SlotlabError: if there is no arm of that name.
+        SlotlabError: if no arm has that name, nor will have by a plan.
     """
     if name is None:
         return None
     found = next((arm for arm in arms if arm.name == name), None)
-    if found is None:
+    planned = {arm.name for study in studies for arm in study.plan.arms}
+    if found is None and name not in planned:
         names = [arm.name for arm in arms]
         shown = ", ".join(f"'{other}'" for other in names[:12]) + (" ..." if len(names) > 12 else "")
         raise SlotlabError(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slotlab.framework.compare.looks import Looked
+from slotlab.framework.compare.looks import Looked, legend, plain
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import FAINT, save, styled
@@ -85,11 +85,11 @@ def _draw(comparison: Comparison, points: Sequence[_Point], label: str, stem: Pa
                 markerfacecolor=point.look.color if filled else "white",
                 markersize=6,
                 elinewidth=0.8,
-                label=point.look.arm.name,
+                label=plain(point.look.arm.name),
             )
         axis.set_xlabel(label)
         axis.set_ylabel(head(metric))
         axis.set_title("mean ± standard deviation over seeds; filled: on the Pareto front", loc="left")
         axis.grid()
-        figure.legend(loc="outside right upper")
+        legend(figure, [point.look.arm.name for point in points])
         save(figure, stem)

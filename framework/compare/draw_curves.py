@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.looks import Looked
+from slotlab.framework.compare.looks import Looked, legend, plain
 from slotlab.framework.compare.results import Metric
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import save, styled
@@ -63,7 +63,7 @@ def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> list[Path]:
             one = band([series[kind, name] for series in logs[look.arm.name] if (kind, name) in series])
             if one.x:
                 bands.append((look, one))
-        stem = folder / f"curve-{kind}-{name}"
+        stem = folder / f"curve-{kind}-{name.replace('/', '-')}"
         stems += _draw(bands, stem, x_label="step", y_label=f"{kind} {name}", logarithmic="loss" in name)
     return stems
 
@@ -121,7 +121,7 @@ def _draw(
                 marker=look.marker,
                 markevery=every,
                 markersize=4,
-                label=look.arm.name,
+                label=plain(look.arm.name),
             )
             axis.fill_between(one.x, one.low, one.high, color=look.color, alpha=0.15, linewidth=0)
         if logarithmic and min(min(one.low) for _, one in bands) > 0:
@@ -129,12 +129,9 @@ def _draw(
         if counts:
             axis.set_xticks(sorted(counts), [f"{group:g}\n({counts[group]})" for group in sorted(counts)])
         axis.set_xlabel(x_label)
-        axis.set_ylabel(y_label)
+        axis.set_ylabel(plain(y_label))
         axis.set_title(BAND, loc="left")
         axis.grid()
-        figure.legend(
-            loc="outside right upper" if len(bands) > 6 else "outside lower center",
-            ncols=1 if len(bands) > 6 else 2,
-        )
+        legend(figure, [look.arm.name for look, _ in bands])
         save(figure, stem)
     return [stem]

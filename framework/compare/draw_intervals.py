@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.looks import Looked
+from slotlab.framework.compare.looks import Looked, plain
 from slotlab.framework.compare.results import Comparison, Interval, Metric
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import FAINT, save, styled
 
-_WIDTH, _ROW = 6.4, 0.3
+_WIDTH, _ROW, _LINE = 6.4, 0.3, 0.14
 """Inches."""
 _ROOM = 1.5
 """An interval is cut where it goes further than so many ranges of all dots beyond them."""
@@ -61,19 +61,21 @@ def _draw(rows: Sequence[_Row], stem: Path, title: str, *, zero: bool) -> list[P
     from matplotlib.figure import Figure
 
     with styled():
-        figure = Figure(figsize=(_WIDTH, 0.9 + _ROW * len(rows)), layout="constrained")
+        labels = [plain(row.label, width=44) for row in rows]
+        height = _ROW + _LINE * max(label.count("\n") for label in labels)
+        figure = Figure(figsize=(_WIDTH, 0.9 + height * len(rows)), layout="constrained")
         axis = figure.add_subplot()
         limits = _limits(every)
         if zero:
             axis.axvline(0, color=FAINT, linewidth=1)
         for y, row in enumerate(rows):
             _draw_row(axis, y, row, limits)
-        axis.set_yticks(range(len(rows)), [row.label for row in rows])
+        axis.set_yticks(range(len(rows)), labels)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_xlim(_fitting(rows, every, limits))
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x")
-        figure.suptitle(title)
+        figure.suptitle(plain(title, width=80))
         save(figure, stem)
     return [stem]
 

@@ -1,13 +1,12 @@
 """All figures of a comparison, as PNG and PDF: intervals, differences, curves, costs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from slotlab.framework.compare.draw_cost import draw_costs
 from slotlab.framework.compare.draw_curves import draw_by_objects, draw_learning_curves
 from slotlab.framework.compare.draw_intervals import draw_differences, draw_intervals
-from slotlab.framework.compare.looks import Looked, look
+from slotlab.framework.compare.looks import OTHER, Looked, look
 from slotlab.framework.compare.results import Arm, Comparison
 
 MOST = 12
@@ -32,20 +31,17 @@ def draw(comparison: Comparison, folder: Path) -> Drawn:
     Raises:
         SlotlabError: for a log or summary that cannot be read.
     """
-    few = [*map(look(comparison).__getitem__, _names(shortlist(comparison, MOST)))]
-    many = [*map(look(comparison).__getitem__, _names(shortlist(comparison, MOST_ROWS)))]
+    looks = look(shortlist(comparison, MOST), comparison.baseline)
+    few = list(looks.values())
+    many = [looks.get(arm.name, Looked(arm, OTHER, ".", "-")) for arm in shortlist(comparison, MOST_ROWS)]
     stems: list[Path] = []
     for metric in comparison.metrics:
         stems += draw_intervals(comparison, many, metric, folder / f"intervals-{metric.name}")
         stems += draw_differences(comparison, many, metric, folder / f"differences-{metric.name}")
         stems += draw_by_objects(few, metric, folder / f"objects-{metric.name}")
     stems += draw_learning_curves(few, folder)
-    stems += draw_costs(comparison, many, folder)
+    stems += draw_costs(comparison, few, folder)
     return Drawn(tuple(stems), _note(comparison))
-
-
-def _names(arms: Sequence[Arm]) -> list[str]:
-    return [arm.name for arm in arms]
 
 
 def _note(comparison: Comparison) -> str:
@@ -67,6 +63,3 @@ def shortlist(comparison: Comparison, most: int) -> list[Arm]:
 
     kept = {arm.name for arm in sorted(comparison.arms, key=rank)[:most]}
     return [arm for arm in comparison.arms if arm.name in kept]
-
-
-__all__ = ["Drawn", "Looked", "draw", "shortlist"]

@@ -64,18 +64,17 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 def order(groups: Sequence[Group], paths: Sequence[str]) -> list[Group]:
     """Sort groups by their settings, numbers by size, so that the order of runs changes nothing."""
 
-    def rank(one: Group) -> list[tuple[int, float, str]]:
-        return [_rank(one.settings.get(path, _ABSENT)) for path in paths]
-
-    return sorted(groups, key=rank)
+    return sorted(groups, key=lambda one: [_rank(one.settings.get(path, _ABSENT)) for path in paths])
 
 
-def _rank(value: Any) -> tuple[int, float, str]:
+def _rank(value: Any) -> tuple[int, Any]:
     if value is _ABSENT:
-        return (0, 0.0, "")
+        return (0, 0)
     if isinstance(value, int | float):
-        return (1, float(value), "")
-    return (2, 0.0, str(value))
+        return (1, value)
+    if isinstance(value, tuple):
+        return (2, [_rank(item) for item in value])
+    return (3, str(value))
 
 
 def plan_names(studies: Sequence[Study]) -> dict[Any, tuple[int, str]]:

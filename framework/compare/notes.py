@@ -9,11 +9,13 @@ from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.compare.statistics import detectable, least_p
 
 
-def notes_on(comparison: Comparison, *, per_image: bool) -> list[str]:
-    """Return one sentence for each thing that is easily misread."""
+def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> list[str]:
+    """Return one sentence for each thing that is easily misread; `wanted` is the baseline asked for."""
     arms, primary = comparison.arms, comparison.primary
     found = []
-    if comparison.baseline is None and len(arms) > 1:
+    if comparison.baseline is None and wanted is not None:
+        found.append(f"no run of the baseline arm '{wanted}' was measured yet, so no differences")
+    elif comparison.baseline is None and len(arms) > 1:
         found.append(f"no baseline arm: give --baseline for paired differences ({names(arms)})")
     counts = {arm.name: arm.statistics[primary.name].count for arm in arms}
     if single := [arm for arm in arms if counts[arm.name] == 1]:

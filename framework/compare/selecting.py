@@ -147,7 +147,8 @@ def _mixed(candidates: Candidates, across: frozenset[str]) -> list[Refusal]:
         held = [({key_of(item)[name] for item in found}, record.path) for record, found in candidates]
         if not set.intersection(*(values for values, _ in held)):
             pairs = [(" and ".join(sorted(values)), path) for values, path in held]
-            hint = f"evaluate all alike and choose with {option}, or allow it with --across {name}"
+            allow = f"or allow it between arms with --across {name}"
+            hint = f"evaluate all alike and choose with {option}, {allow}"
             refusals.append(Refusal(f"mixed {_PLURAL[name]} cannot be compared:", gather(pairs), hint))
     return refusals or [_no_common(candidates)]
 

@@ -69,7 +69,7 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
     t = p = effect = None
     if spread > 0:
         t = mean / (spread / math.sqrt(count))
-        p = float(2 * stats.t.sf(abs(t), count - 1))
+        p = float(2 * special.stdtr(count - 1, -abs(t)))
         effect = mean / spread * hedges_correction(count - 1) if count > 2 else None
     else:
         note = "; ".join(filter(None, (note, "all pairs differ by the same amount: no test")))
@@ -95,7 +95,7 @@ def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Seque
         return "no seed in common: no paired difference"
     texts = []
     if lone:
-        texts.append(f"only the {len(shared)} shared seeds are paired; left aside: {_join(lone)}")
+        texts.append(f"not the same seeds; left aside: {_join(lone)}")
     if len(shared) == 1:
         texts.append("one pair: no interval and no test")
     return "; ".join(texts)
