@@ -57,6 +57,9 @@ WRITTEN = (
 SUMMARY, IMAGES = "summary.json", "images.csv"
 """In the folder of an evaluation: statistics over the images, and one row a method and image."""
 
+SAMPLES = "samples"
+"""In the folder of an evaluation: pictures of single images, and their `index.json`."""
+
 
 @dataclass(frozen=True)
 class Weights:

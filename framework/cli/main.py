@@ -23,6 +23,7 @@ from slotlab.framework.cli.options import (
 )
 from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.publishing import published
+from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
 from slotlab.registry.errors import SlotlabError
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(compare)
+app.command()(report)
 app.command()(studio)
 
 
