@@ -19,15 +19,17 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.checkpoint import Checkpoints
-from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:  # a live view reads run folders without torch
+    from torch import Tensor
+
+    from slotlab.framework.spec.schema import ExperimentSpec
 
 WRITTEN = (
     "spec.yaml",
@@ -53,7 +55,7 @@ class Weights:
     """The weights of a model, and the step they are of."""
 
     step: int
-    model: Mapping[str, Tensor]
+    model: "Mapping[str, Tensor]"
     complaints: tuple[str, ...] = ()
     """Newer checkpoints that are damaged, in words."""
 
@@ -104,7 +106,7 @@ class RunFolder:
         return self.path / "evaluation" / name
 
     @classmethod
-    def create(cls, path: Path, spec: ExperimentSpec, *, overwrite: bool = False) -> "RunFolder":
+    def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
         """Make the folder and write the resolved spec.
 
         Raises:
@@ -126,7 +128,7 @@ class RunFolder:
         run.write_spec(spec, plugins)
         return run
 
-    def write_spec(self, spec: ExperimentSpec, plugins: Mapping[str, bytes] | None = None) -> None:
+    def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
         """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
         files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
         for name, content in files.items():
