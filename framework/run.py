@@ -17,6 +17,7 @@ RUN/figures/             PNG: loss, learning_rate, and panels for each evaluatio
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,6 +105,14 @@ class RunFolder:
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
+
+    def summaries(self) -> list[dict[str, Any]]:
+        """Return the summaries of all evaluations, in the order of their names; damaged ones are left out."""
+        found = []
+        for path in sorted((self.path / "evaluation").glob("*/summary.json")):
+            with suppress(OSError, ValueError):
+                found.append(json.loads(path.read_text(encoding="utf-8")))
+        return found
 
     @classmethod
     def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
@@ -205,7 +214,8 @@ class RunFolder:
         """Return all lines of the metrics."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""

@@ -12,7 +12,7 @@ Runs lie in a pool, one folder a run id, that studies share. Imports no torch.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class PlannedArm:
     runs: tuple[PlannedRun, ...]
     labels: Mapping[str, str]
     """Axis to label."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """What its runs are measured by: `split`, `protocol`, `mask_source`, `slots`, `metrics`, ..."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Comparison:
     primary: str
     baseline: str
     """An arm's name."""
-    protocol: str
-    """As reports name it."""
+    protocol: str | None
+    """As reports name it; None if the arms differ in it, such as by the size of images."""
     split: str
     mask_source: str
     failed_below: float | None = None
@@ -111,7 +113,7 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arm(data: Mapping[str, Any]) -> PlannedArm:
     runs = tuple(PlannedRun(run["seed"], run["run_id"], run["run"]) for run in data["runs"])
-    return PlannedArm(data["name"], data["settings"], runs, data.get("labels", {}))
+    return PlannedArm(data["name"], data["settings"], runs, data.get("labels", {}), data.get("evaluation", {}))
 
 
 @dataclass(frozen=True)
