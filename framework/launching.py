@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+
 @dataclass(frozen=True, kw_only=True)
 class LauncherContext:
     """For launchers: the study whose runs they start."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.ablating import ablate
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.options import (
     DeviceOption,
@@ -168,6 +169,9 @@ def evaluate(
     from slotlab.framework.cli import work
 
     emit(work.evaluate_run(run, sets=set_, device=device), json, work.print_result)
+
+
+app.command()(ablate)
 
 
 @app.callback(invoke_without_command=True)

@@ -53,7 +53,7 @@ class CompareSpec(ClosedModel):
     """Names of metrics; empty for all of the spec's `evaluation.metrics`."""
     primary: str | None = None
     """The metric that decides; None for the first of `metrics`."""
-    baseline: Labels = {}
+    baseline: Labels = Field(default={}, validate_default=True)
     """The arm that the others are compared with, by a label for each axis; empty for the first arm."""
     failed_below: float | None = None
     """A run whose primary metric is worse than this counts as failed to bind; None judges none."""
@@ -95,10 +95,15 @@ class AblationSpec(ClosedModel):
 
     @model_validator(mode="after")
     def _sampling_is_whole(self) -> "AblationSpec":
-        for way, key, given in (("list", "arms", bool(self.arms)), ("random", "count", self.count is not None)):
+        for way, key, given in (
+            ("list", "arms", bool(self.arms)),
+            ("random", "count", self.count is not None),
+        ):
             if given != (self.sampling == way):
                 text = f"'sampling: {way}' and '{key}' go together; "
-                raise custom_error("sampling", text + (f"write 'sampling: {way}'" if given else f"give '{key}'"))
+                raise custom_error(
+                    "sampling", text + (f"write 'sampling: {way}'" if given else f"give '{key}'")
+                )
         return self
 
     @field_validator("seeds")

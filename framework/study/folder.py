@@ -4,7 +4,6 @@ STUDY/study.yaml   the ablation, with all its settings: a valid ablation by itse
 STUDY/plan.json    arms, seeds and runs, for those who compare them
 STUDY/specs/       RUN_ID.yaml, the resolved spec of each run
 STUDY/logs/        RUN_ID.log, what each run printed
-STUDY/failures.json  runs that failed without a folder of their own to say so
 
 Runs lie in a pool, one folder a run id, that studies share. Imports no torch.
 """
@@ -113,7 +112,9 @@ def _known(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arm(data: Mapping[str, Any]) -> PlannedArm:
     runs = tuple(PlannedRun(run["seed"], run["run_id"], run["run"]) for run in data["runs"])
-    return PlannedArm(data["name"], data["settings"], runs, data.get("labels", {}), data.get("evaluation", {}))
+    return PlannedArm(
+        data["name"], data["settings"], runs, data.get("labels", {}), data.get("evaluation", {})
+    )
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,10 @@ class StudyFolder:
             if found == FORMAT:
                 return Plan.from_json(data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SlotlabError(f"{self.plan} is damaged ({type(error).__name__}: {error}); plan it again") from error
+            raise SlotlabError(
+                f"{self.plan} is damaged ({type(error).__name__}: {error}); plan it again"
+            ) from error
         raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
-
-    def remember_failures(self, failures: Mapping[str, str]) -> None:
-        """Note why runs failed that have no folder which could say so; others are forgotten."""
-        write_json(self.path / "failures.json", dict(failures))
-
-    def failures(self) -> dict[str, str]:
-        """Return the reasons of `remember_failures` by run id."""
-        path = self.path / "failures.json"
-        found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-        return found
 
 
 def sharing(study: StudyFolder, run_ids: Sequence[str]) -> dict[str, list[str]]:

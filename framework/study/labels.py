@@ -30,7 +30,9 @@ def label(value: Any) -> str:
 
 def labelled(values: Sequence[Any]) -> dict[str, Any] | str:
     """Return label to value, with the shortest labels that differ; text if two values are the same."""
-    short = [label({"name": v["name"]}) if isinstance(v, Mapping) and "name" in v else label(v) for v in values]
+    short = [
+        label({"name": v["name"]}) if isinstance(v, Mapping) and "name" in v else label(v) for v in values
+    ]
     for labels in (short, [label(value) for value in values]):
         if len(set(labels)) == len(labels):
             return dict(zip(labels, values, strict=True))
@@ -70,7 +72,9 @@ class Space:
         every = [{axis: label(arm[axis]) for axis in self.axes} for arm in arms]
         return [one for one in every if not any(matches(one, rule) for rule in self.exclude)]
 
-    def complaints(self, labels: Mapping[str, Any], path: tuple[str | int, ...], *, whole: bool) -> Iterator[PathProblem]:
+    def complaints(
+        self, labels: Mapping[str, Any], path: tuple[str | int, ...], *, whole: bool
+    ) -> Iterator[PathProblem]:
         """Yield what is wrong with labels of axes; `whole` asks for one of every axis."""
         for axis, value in labels.items():
             known = self.axes.get(axis)
@@ -90,7 +94,8 @@ class Space:
 def matches(combination: Combination, rule: Mapping[str, Any]) -> bool:
     """Return whether all labels of a rule, each one or a list to choose from, are the combination's."""
     return all(
-        combination.get(axis) in [label(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        combination.get(axis)
+        in [label(one) for one in (value if isinstance(value, list | tuple) else [value])]
         for axis, value in rule.items()
     )
 

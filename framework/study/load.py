@@ -1,6 +1,6 @@
 """From an ablation file to the validated spec of every run, every mistake located."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from slotlab.framework.check import check_parts
-from slotlab.framework.contracts import LauncherContext
 from slotlab.framework.discovery import load_registry
+from slotlab.framework.launching import LauncherContext
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.identity import run_id
@@ -137,7 +137,9 @@ def combinations(spec: AblationSpec, tree: Tree) -> list[Combination]:
         else:
             chosen = space.grid() if spec.count is None else space.sample(spec.count, spec.sampling_seed)
         if not chosen:
-            problems.append(PathProblem(("exclude",), "every combination is excluded; nothing is left to run"))
+            problems.append(
+                PathProblem(("exclude",), "every combination is excluded; nothing is left to run")
+            )
     if problems:
         raise SpecError(Problem(tree.locate(p.path), p.path, p.text) for p in problems)
     return chosen
@@ -268,14 +270,13 @@ def metrics_of(spec: ExperimentSpec) -> tuple[str, ...]:
     return tuple(ref.name for ref in spec.evaluation.metrics)
 
 
-def warnings(arms: Iterable[Arm]) -> list[Problem]:
+def warnings(arms: Sequence[Arm]) -> list[Problem]:
     """Return the warnings of all arms, each once."""
     found: dict[Problem, list[str]] = {}
-    number = 0
-    for number, arm in enumerate(arms, start=1):
+    for arm in arms:
         for problem in arm.loaded.error(cautions(arm.loaded.spec)).problems:
             found.setdefault(problem, []).append(arm.name)
-    return [_of_arms(problem, names, number) for problem, names in found.items()]
+    return [_of_arms(problem, names, len(arms)) for problem, names in found.items()]
 
 
 def _of_arms(problem: Problem, names: Sequence[str], number: int) -> Problem:

@@ -83,7 +83,10 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
 
 def wanted(arm: Arm) -> dict[str, Any]:
     """Return what an arm's runs are measured by, for the plan."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(wanted_of(arm.loaded.spec)).items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in vars(wanted_of(arm.loaded.spec)).items()
+    }
 
 
 def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None:
@@ -92,8 +95,12 @@ def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None
     Raises:
         SlotlabError: if the folder holds something else, or a study of another question.
     """
-    if study.path.exists() and (not study.path.is_dir() or (any(study.path.iterdir()) and not study.plan.is_file())):
-        raise SlotlabError(f"{study.path} exists and is no study; give the ablation another name, or --studies DIR")
+    if study.path.exists() and (
+        not study.path.is_dir() or (any(study.path.iterdir()) and not study.plan.is_file())
+    ):
+        raise SlotlabError(
+            f"{study.path} exists and is no study; give the ablation another name, or --studies DIR"
+        )
     study.path.mkdir(parents=True, exist_ok=True)
     data = plain(ablation.spec.model_dump(mode="json"))
     data["base"] = str(ablation.base.absolute())

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -74,7 +75,7 @@ class RayLauncher:
         """Queue a job."""
         if self.remote is None:
             self.remote = self._connect()
-        return RayTask(self.remote.remote(job.command, str(job.log), os.getcwd()))
+        return RayTask(self.remote.remote(job.command, str(job.log), str(Path.cwd())))
 
     def _connect(self) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -131,7 +132,9 @@ def _command() -> Any:
             )
             try:
                 while process.poll() is None:
-                    with suppress(subprocess.TimeoutExpired):  # short waits: a cancellation comes between them
+                    with suppress(
+                        subprocess.TimeoutExpired
+                    ):  # short waits: a cancellation comes between them
                         process.wait(0.2)
             except KeyboardInterrupt:
                 process.send_signal(signal.SIGTERM)

@@ -6,7 +6,7 @@ asked to save, and the job is queued again. All machines see the same files.
 
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class SlurmConfig(ComponentConfig):
     """The partition; None for the cluster's default."""
     account: str | None = None
     """Whom it is charged to; None for the cluster's default."""
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = {}
     """Further options of sbatch, such as `{constraint: a100}`."""
     save_seconds: PositiveInt = 120
     """Seconds before the end of its time at which a training is asked to save."""
@@ -119,7 +119,11 @@ class SlurmLauncher:
             cpus_per_task=config.cpus,
             gpus_per_node=config.gpus,
         )
-        own = {"mem_gb": config.memory_gb, "slurm_partition": config.partition, "slurm_account": config.account}
+        own = {
+            "mem_gb": config.memory_gb,
+            "slurm_partition": config.partition,
+            "slurm_account": config.account,
+        }
         executor.update_parameters(**{key: value for key, value in own.items() if value is not None})
         if config.cluster == "slurm":
             executor.update_parameters(
