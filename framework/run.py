@@ -106,13 +106,22 @@ class RunFolder:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
 
-    def summaries(self) -> list[dict[str, Any]]:
-        """Return the summaries of all evaluations, in the order of their names; damaged ones are left out."""
-        found = []
-        for path in sorted((self.path / "evaluation").glob("*/summary.json")):
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """Return the summary of each evaluation by its folder's name; damaged ones are left out."""
+        found = {}
+        for path in self.summaries():
             with suppress(OSError, ValueError):
-                found.append(json.loads(path.read_text(encoding="utf-8")))
+                found[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+    def summaries(self) -> list[Path]:
+        """Return the files of the evaluations' summaries."""
+        return sorted((self.path / "evaluation").glob("*/summary.json"))
+
+    def records(self) -> list[Path]:
+        """Return the small files that say how the run is, there or not."""
+        names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+        return [*(self.path / name for name in names), *self.summaries()]
 
     @classmethod
     def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":

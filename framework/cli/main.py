@@ -19,6 +19,7 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.watching import runs, watch
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -172,6 +173,8 @@ def evaluate(
 
 
 app.command()(ablate)
+app.command()(watch)
+app.command()(runs)
 
 
 @app.callback(invoke_without_command=True)

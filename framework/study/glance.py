@@ -86,7 +86,9 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
     trained = status.get("state") == "done"
     summary = None
     if trained and wanted is not None:
-        summary = next((one for one in run.summaries() if wanted.is_met(one, last.get("step"))), None)
+        summary = next(
+            (one for one in run.evaluations().values() if wanted.is_met(one, last.get("step"))), None
+        )
     state = state_of(run, status.get("state"), evaluated=wanted is None or summary is not None)
     return Glance(
         state,
