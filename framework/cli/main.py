@@ -89,14 +89,17 @@ def validate(
 
 @app.command()
 def schema(
+    ablation: Annotated[bool, typer.Option("--ablation", help="Of ablation files.")] = False,
     plugin: PluginOption = [],  # noqa: B006
     json: JsonOption = "-",
 ) -> None:
     """Write the JSON Schema of specs, for completion in editors."""
     from slotlab.framework.cli import describe
     from slotlab.framework.spec.json_schema import spec_schema
+    from slotlab.framework.study.json_schema import ablation_schema
 
-    emit(spec_schema(describe.open_registry(plugin, strict=False)), json, print)
+    registry = describe.open_registry(plugin, strict=False)
+    emit(ablation_schema(registry) if ablation else spec_schema(registry), json, print)
 
 
 @app.command()
