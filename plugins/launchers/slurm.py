@@ -56,7 +56,11 @@ class Command:
             self.process = subprocess.Popen(
                 self.words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
-            return int(self.process.wait())
+            try:
+                return int(self.process.wait())
+            except BaseException:  # the job is being cancelled
+                self.process.send_signal(signal.SIGTERM)
+                raise
 
     def checkpoint(self) -> Any:
         """Let the training save, and queue the same command again. Called by submitit."""
