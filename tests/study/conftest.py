@@ -45,29 +45,43 @@ def planned(ablation: str) -> Callable[..., tuple[StudyFolder, list[Run]]]:
     return plan
 
 
-def pretend_training(run: Run, *, steps: int = 2, state: str = "done", reason: str = "") -> RunFolder:
-    """Write a run's folder as a training of some steps leaves it."""
-    folder = RunFolder.create(run.folder, run.spec, overwrite=True)
-    folder.write_provenance({"run_id": run.run_id, "data": {"train": {"images": 4}}})
-    folder.log({"kind": "train", "step": steps, "loss": 0.5, "images_per_second": 10.0})
-    folder.write_status(state, reason)
-    return folder
+class Pretend:
+    """Writes what trainings leave, without training."""
+
+    def training(self, run: Run, *, steps: int = 2, state: str = "done", reason: str = "") -> RunFolder:
+        """Write a run's folder as a training of some steps leaves it."""
+        folder = RunFolder.create(run.folder, run.spec, overwrite=True)
+        folder.write_provenance({"run_id": run.run_id, "data": {"train": {"images": 4}}})
+        folder.log({"kind": "train", "step": steps, "loss": 0.5, "images_per_second": 10.0})
+        folder.write_status(state, reason)
+        return folder
+
+    def evaluation(self, run: Run, *, value: float = 0.25, step: int = 2, **changes: Any) -> None:
+        """Write the summary of the evaluation that a run needs."""
+        wanted = run.wanted
+        metrics: Sequence[str] = changes.pop("metrics", wanted.metrics)
+        summary = {
+            "split": wanted.split,
+            "protocol": wanted.protocol,
+            "mask_source": wanted.mask_source,
+            "slots": wanted.slots,
+            "images": 4,
+            "data": {"images": 4},
+            "step": step,
+            "left_out": {},
+            "methods": {"model": {name: {"mean": value} for name in metrics}},
+            **changes,
+        }
+        write_json(RunFolder(run.folder).evaluation("scenes-val-whole-decoder") / "summary.json", summary)
+
+    def train(self, run: Run) -> int:
+        """Do what a run's command does, and return its exit code."""
+        self.training(run)
+        self.evaluation(run)
+        return 0
 
 
-def pretend_evaluation(run: Run, *, value: float = 0.25, step: int = 2, **changes: Any) -> None:
-    """Write the summary of the evaluation that a run needs."""
-    wanted = run.wanted
-    metrics: Sequence[str] = changes.pop("metrics", wanted.metrics)
-    summary = {
-        "split": wanted.split,
-        "protocol": wanted.protocol,
-        "mask_source": wanted.mask_source,
-        "slots": wanted.slots,
-        "images": 4,
-        "data": {"images": 4},
-        "step": step,
-        "left_out": {},
-        "methods": {"model": {name: {"mean": value} for name in metrics}},
-        **changes,
-    }
-    write_json(RunFolder(run.folder).evaluation("scenes-val-whole-decoder") / "summary.json", summary)
+@pytest.fixture
+def pretend() -> Pretend:
+    """Return what writes the folders of runs."""
+    return Pretend()

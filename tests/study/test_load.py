@@ -108,14 +108,22 @@ def test_the_mistakes_of_all_arms_come_at_once(base: str, write: Write) -> None:
     )
     assert refusal() == "\n".join(
         [
-            "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: cnn, "
-            "resnet18_style, timm) (arm 'encoder=cnnn, size=small')",
-            "ablation.yaml:8: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: name, "
-            "channels, kernel_size, strides) (arm 'encoder=cnn, size=small')",
-            "ablation.yaml:11: modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, "
-            "data, model, objective, training, evaluation) (arm 'encoder=cnnn, size=small' and 1 more)",
-            "ablation.yaml:12: training.phases.7: this is a list of 1; write a position from 0 to 0 "
-            "(arm 'encoder=cnnn, size=large' and 1 more)",
+            (
+                "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: cnn, "
+                "resnet18_style, timm) (arm 'encoder=cnnn, size=small')"
+            ),
+            (
+                "ablation.yaml:8: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: name, "
+                "channels, kernel_size, strides) (arm 'encoder=cnn, size=small')"
+            ),
+            (
+                "ablation.yaml:11: modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, "
+                "data, model, objective, training, evaluation) (arm 'encoder=cnnn, size=small' and 1 more)"
+            ),
+            (
+                "ablation.yaml:12: training.phases.7: this is a list of 1; write a position from 0 to 0 "
+                "(arm 'encoder=cnnn, size=large' and 1 more)"
+            ),
         ]
     )
 
