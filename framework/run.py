@@ -19,6 +19,7 @@ RUN/figures/             PNG and PDF: loss, learning_rate, and those of each eva
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -131,6 +132,19 @@ class RunFolder:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
 
+    def read_summaries(self) -> dict[str, dict[str, Any]]:
+        """Return the summary of each evaluation by its folder's name; damaged ones are left out."""
+        found = {}
+        for folder in self.evaluations():
+            with suppress(OSError, ValueError):
+                found[folder.name] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return found
+
+    def records(self) -> list[Path]:
+        """Return the small files that say how the run is, there or not."""
+        names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+        return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
+
     @classmethod
     def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
         """Make the folder and write the resolved spec.
@@ -229,7 +243,8 @@ class RunFolder:
         """Return all lines of the metrics."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""
