@@ -11,5 +11,6 @@ setup(
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],
         "slotlab.framework.studio": ["static/*"],
+        "slotlab.framework.published": ["*.yaml"],
     },
 )

@@ -10,6 +10,8 @@ RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if 
 RUN/tensorboard/, mlruns/, wandb/  their own files
 RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
+RUN/compositions/        pictures composed of slots, one folder for each NAME: PNG, composition.json
+RUN/cache/               what can be computed again: features of real images
 RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
 RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
@@ -42,6 +44,8 @@ WRITTEN = (
     "wandb",
     "failure.json",
     "checkpoints",
+    "compositions",
+    "cache",
     "evaluation",
     "figures",
 )
@@ -98,6 +102,15 @@ class RunFolder:
     def figures(self) -> Path:
         """The folder of figures."""
         return self.path / "figures"
+
+    @property
+    def set_features(self) -> Path:
+        """The folder of features of real images, kept between measurements."""
+        return self.path / "cache" / "set_features"
+
+    def composition(self, name: str) -> Path:
+        """The folder of one set of composed pictures, such as `sample-val-seed0`."""
+        return self.path / "compositions" / name
 
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
