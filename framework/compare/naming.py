@@ -63,7 +63,6 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def order(groups: Sequence[Group], paths: Sequence[str]) -> list[Group]:
     """Sort groups by their settings, numbers by size, so that the order of runs changes nothing."""
-
     return sorted(groups, key=lambda one: [_rank(one.settings.get(path, _ABSENT)) for path in paths])
 
 
