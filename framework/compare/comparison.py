@@ -6,10 +6,10 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from slotlab.framework.compare import grouping, naming
+from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
@@ -73,7 +73,7 @@ def compare_paths(
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
         chosen = completed(chosen, plan.choice)
-        varied = varied_facts(str(axis.get("path", "")) for axis in plan.axes)
+        varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
         loaded.records,
         chosen,
@@ -92,10 +92,10 @@ def completed(choice: Choice, plan: Choice) -> Choice:
     return replace(plan, **{name: value for name, value in own.items() if value not in (None, ())})
 
 
-def varied_facts(axes: Iterable[str]) -> set[str]:
-    """Return the facts of an evaluation that a study varies on purpose, by the paths of its axes."""
+def varied_facts(paths: Iterable[str]) -> set[str]:
+    """Return the facts of an evaluation that a study varies on purpose, by the settings of its arms."""
     found: set[str] = set()
-    for path in axes:
+    for path in paths:
         if path.startswith("data.protocol"):
             found |= {"protocol", "images", "data"}
         elif path.startswith("data.dataset"):
@@ -161,7 +161,7 @@ def compare(
         measured=measured(selected.members, facts),
         failed_below=choice.failed_below,
         left_out=tuple(sorted(left_out, key=lambda item: item.path)),
-        published=tuple(selected.members[0].evaluation.summary().get("published", ())),
+        published=published(selected.members, metrics),
         studies=tuple(study.path for study in studies),
     )
     notes = notes_on(comparison, wanted=choice.baseline, per_image=per_image)
@@ -172,34 +172,6 @@ def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
     lines = [f"  {item.path}: {item.reason}" for item in left_out[:8]]
     lines += [f"  {record.path}: failed ({record.reason})" for record in selected.failed[:8]]
     return "\n".join(["there is no measured run to compare:", *lines])
-
-
-def choose_metrics(members: Sequence[Member], choice: Choice) -> tuple[list[Metric], Metric]:
-    """Return the metrics to compare and the primary one: those asked for, else all that runs have.
-
-    Raises:
-        SlotlabError: for a metric that no run has.
-    """
-    known: dict[str, Metric] = {}
-    for member in members:
-        bounds = member.evaluation.bounds
-        for name in member.evaluation.values:
-            if name not in known:
-                higher = member.evaluation.higher_is_better[name]
-                known[name] = Metric(name, higher, bounds.get(name, (None, None)))
-    for name in filter(None, (*choice.metrics, choice.primary)):
-        if name not in known:
-            raise SlotlabError(
-                f"no run has a metric '{name}'; they have {', '.join(known)}{_close(name, known)}"
-            )
-    primary = known[choice.primary or next(iter(choice.metrics or known))]
-    chosen = [known[name] for name in dict.fromkeys(choice.metrics or known)]
-    return (chosen if primary in chosen else [primary, *chosen]), primary
-
-
-def _close(name: str, known: Iterable[str]) -> str:
-    found = get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 def make_arm(
@@ -235,25 +207,6 @@ def values_by_seed(members: Sequence[Member], metric: str) -> dict[int, float]:
     """Return the metric of each run that has a finite value."""
     values = {member.run.seed: member.evaluation.values.get(metric) for member in members}
     return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Study]) -> Arm | None:
-    """Return the baseline arm; None if there is none, or none of its runs was begun.
-
-    Raises:
-        SlotlabError: if no arm has that name, nor will have by a plan.
-    """
-    if name is None:
-        return None
-    found = next((arm for arm in arms if arm.name == name), None)
-    planned = {arm.name for study in studies for arm in study.plan.arms}
-    if found is None and name not in planned:
-        names = [arm.name for arm in arms]
-        shown = ", ".join(f"'{other}'" for other in names[:12]) + (" ..." if len(names) > 12 else "")
-        raise SlotlabError(
-            f"there is no arm '{name}' to compare with; the arms are {shown}{_close(name, names)}"
-        )
-    return found
 
 
 def with_differences(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slotlab.framework.compare.grouping import ACROSS
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import name_all
 from slotlab.framework.compare.results import Arm, Comparison
@@ -29,6 +30,9 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         side = "below" if primary.higher_is_better else "above"
         threshold = f"{primary.name} {side} {comparison.failed_below:g}"
         found.append(f"unbound: runs with {threshold}; they are in the means")
+    if unlike := [name for name in comparison.differing if name in ACROSS]:
+        text = f"arms were measured differently ({', '.join(unlike)})"
+        found.append(f"{text}: differences are of method and measurement together")
     if comparison.baseline is not None:
         found += on_differences(comparison, comparison.baseline)
     found += on_provenance([member.run for arm in arms for member in arm.members])

@@ -69,7 +69,7 @@ def select(
             candidates.append((record, found))
         else:
             left_out.append(LeftOut(record.path, _unmeasured(record, choice)))
-    members, notes = _one_each(candidates, across)
+    members, notes = _share(candidates, across)
     return Selected(tuple(members), tuple(failed), tuple(left_out), tuple(notes))
 
 
@@ -100,8 +100,8 @@ Candidates = Sequence[tuple[RunRecord, Sequence[EvaluationRecord]]]
 Key = tuple[tuple[str, str], ...]
 
 
-def _one_each(candidates: Candidates, across: frozenset[str]) -> tuple[list[Member], list[str]]:
-    """Take the one evaluation of each run that has the key which all runs share."""
+def _share(candidates: Candidates, across: frozenset[str]) -> tuple[list[Member], list[str]]:
+    """Take the evaluations of each run that have the key which all runs share."""
 
     def key(evaluation: EvaluationRecord) -> Key:
         return tuple((name, value) for name, value in key_of(evaluation).items() if name not in across)
@@ -118,9 +118,7 @@ def _one_each(candidates: Candidates, across: frozenset[str]) -> tuple[list[Memb
     members = []
     for record, found in candidates:
         fitting = [evaluation for evaluation in found if key(evaluation) == chosen]
-        if len(fitting) > 1:  # they differ in what may differ across arms
-            raise RefusedError([_several([(record, fitting)])])
-        members.append(Member(record, fitting[0]))
+        members += [Member(record, evaluation) for evaluation in fitting]  # several only across arms
     notes = []
     others = set.union(*keys) - common
     if others:

@@ -166,10 +166,11 @@ def _cost(arm: Arm) -> tuple[str, ...]:
 
 
 def published(comparison: Comparison) -> Table:
-    """Return published numbers under the same protocol, as their tables give them."""
-    columns = list(dict.fromkeys(name for row in comparison.published for name in row))
-    rows = (tuple(_text(row.get(name)) for name in columns) for row in comparison.published)
-    return Table("published, under the same protocol", tuple(columns), tuple(rows))
+    """Return published numbers under the same protocol."""
+    names = ("method", "metric", "value", "std", "seeds", "train", "source")
+    rows = (tuple(_text(row.get(name)) for name in names) for row in comparison.published)
+    heads = ("method", "metric", "mean", "std", "seeds", "trained on", "source")
+    return Table("published, under the same protocol", heads, tuple(rows), texts=2)
 
 
 def _text(value: object) -> str:

@@ -1,5 +1,6 @@
 """Runs become arms: what is brought together, what it is called, and what is left out."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from slotlab.framework.compare.comparison import Choice, compare, compare_paths
 from slotlab.framework.compare.exports import as_csv, as_json
 from slotlab.framework.compare.markup import markdown
 from slotlab.framework.compare.records import load_all
+from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.registry import SlotlabError
 
@@ -226,15 +228,28 @@ def test_planned_runs_that_are_not_there_are_listed(synthetic: ModuleType, tmp_p
     )
 
 
-def test_arms_of_a_protocol_axis_may_differ_in_it(
-    synthetic: ModuleType, tmp_path: Path, record: Record
+def test_arms_of_a_study_may_differ_in_the_protocol_that_it_varies(
+    synthetic: ModuleType, tmp_path: Path
 ) -> None:
-    sizes = [
-        record(
-            f"{size}", 0, protocol=f"whole (image_size {size})", settings={"data.protocol.image_size": size}
-        )
-        for size in (32, 64)
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    plan = json.loads((study / "plan.json").read_text())
+    plan["compare"]["protocol"] = None
+    for arm, size in zip(plan["arms"], (32, 64), strict=True):
+        for run in (study / run["run"] for run in arm["runs"]):
+            file = run / "evaluation" / "scenes-val-whole-decoder" / "summary.json"
+            file.write_text(file.read_text().replace("image_size 32", f"image_size {size}"))
+    (study / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RefusedError):
+        compare_paths([study])
+    for arm, size in zip(plan["arms"], (32, 64), strict=True):
+        arm["settings"] = {"data.protocol.image_size": size}
+    (study / "plan.json").write_text(json.dumps(plan))
+    found = compare_paths([study])
+    assert [arm.settings["protocol"] for arm in found.arms] == [
+        "whole (image_size 32)",
+        "whole (image_size 64)",
     ]
-    found = compare(sizes, Choice(protocol="whole"), across=["protocol"])
-    assert found.differing == ("data.protocol.image_size", "protocol")
     assert "protocol" not in found.measured
+    assert found.arms[1].differences["ari"].count == 2
+    note = "arms were measured differently (protocol): differences are of method and measurement together"
+    assert note in found.notes

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -124,16 +125,18 @@ def test_csv_and_json_hold_all_numbers_in_full(nasty: Comparison) -> None:
     assert data["left_out"] == {}
 
 
-def test_published_rows_stand_beside(comparison: Comparison) -> None:
-    rows = (
-        {"method": "Slot Attention", "fg_ari": 0.624, "source": "a paper"},
-        {"method": "other", "ari": None},
-    )
-    (table,) = [
-        one for one in tables(replace(comparison, published=rows)) if one.title.startswith("published")
-    ]
-    assert table.columns == ("method", "fg_ari", "source", "ari")
-    assert table.rows == (("Slot Attention", "0.624", "a paper", "-"), ("other", "-", "-", "-"))
+def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=1, seeds=2, images=4)
+    row = {"method": "Slot Attention", "metric": "ari", "value": 0.624, "std": None, "seeds": 3}
+    row |= {"train": "full", "source": "a paper", "protocol": "whole", "note": ""}
+    for file in tmp_path.glob("runs/*/evaluation/*/summary.json"):
+        summary = json.loads(file.read_text())
+        file.write_text(json.dumps({**summary, "published": [row, {**row, "metric": "mbo"}]}))
+    found = compare_paths([study])
+    assert found.published == (row,)
+    (table,) = [one for one in tables(found) if one.title == "published, under the same protocol"]
+    assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
+    assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)

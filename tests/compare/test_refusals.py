@@ -174,6 +174,9 @@ def test_several_evaluations_have_to_be_chosen_from(record: Record) -> None:
         "  scenes, whole, val, decoder masks: a, b\n"
         "  choose with --split or --masks"
     )
+    both = compare(runs, Choice(), across=["split", "masks"])
+    assert [arm.name for arm in both.arms] == ["split=test masks=attention", "split=val masks=decoder"]
+    assert [len(arm.members) for arm in both.arms] == [2, 2]
     assert compare(runs, Choice(split="test")).arms[0].statistics["ari"].mean == 0.9
     lone = [*runs[:1], record("c", 2)]
     found = compare(lone)  # there is one kind of evaluation that all have
