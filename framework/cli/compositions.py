@@ -67,6 +67,9 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     """
     check_request(request)
     run = RunFolder.open(path)
+    state = run.read_status().get("state", "of unknown state")
+    if state != "done":
+        warn([f"{path}: the run is {state}; its weights are those of its last checkpoint"])
     composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))
     spec = composer.spec
     wanted = spec.evaluation.composition or CompositionSpec()
@@ -194,4 +197,5 @@ def reporting() -> Iterator[Report]:
     try:
         yield report
     finally:
-        bar.stop()
+        if tasks:
+            bar.stop()
