@@ -24,7 +24,7 @@ format: 1
 name: small
 data:
   dataset:
-    {name: scenes, num_train: 40, num_val: 12, max_objects: 2, textures: [plain], ground_textures: [plain]}
+    {name: scenes, num_train: 40, num_val: 12, min_objects: 1, max_objects: 2, textures: [plain], ground_textures: [plain]}
   protocol: {name: seed, image_size: 16}
 model:
   slots: 3
@@ -273,15 +273,17 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
             ["--mode", "slots", "--split", "tarin"],
             "'scenes' has no split 'tarin'; did you mean 'train'? (splits: train, val, test)",
         ),
-        (["--clusters", 99], "36 slots cannot make 99 clusters; take more images or fewer clusters"),
         (
             ["--set", "model.slots=2"],
             "--set model.slots=2: a trained run takes new settings under evaluation and data only",
         ),
         (
             ["--metric", "frechet"],
-            "--set evaluation.composition.set_metrics=[frechet]: evaluation.composition.set_metrics.0: no set_metric "
-            "is called 'frechet'; did you mean 'frechet_timm'? (available: fid, frechet_timm, frechet_torchscript, kid)",
+            (
+                "--set evaluation.composition.set_metrics=[frechet]: evaluation.composition.set_metrics.0: "
+                "no set_metric is called 'frechet'; did you mean 'frechet_timm'? "
+                "(available: fid, frechet_timm, frechet_torchscript, kid)"
+            ),
         ),
         (
             ["--metric", "kid", "--metric", "kid"],
@@ -293,6 +295,13 @@ def test_what_cannot_be_composed(run: Path, slotlab: Slotlab, words: list[Any], 
     code, out, err = slotlab("compose", run, *words)
     assert (code, out) == (1, "")
     assert err == f"error: {text}\n"
+
+
+def test_more_clusters_than_slots(run: Path, slotlab: Slotlab) -> None:
+    code, out, err = slotlab("compose", run, "--clusters", 99)
+    assert (code, out) == (1, "")
+    text = "error: 36 slots cannot make 99 clusters; take more images or fewer clusters\n"
+    assert err.endswith(text), "after the bar of the slots that were found"
 
 
 def test_a_metric_that_is_asked_for_must_lack_nothing(run: Path, slotlab: Slotlab) -> None:
