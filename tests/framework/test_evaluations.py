@@ -94,6 +94,10 @@ def evaluated(trained: Trained, **wanted: Any) -> list[dict[str, Any]]:
     return run_evaluations(run, loaded, found, device=CPU, figures=False, masks=True)
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def same_numbers(one: Evaluation, other: Evaluation) -> bool:
     """Whether two evaluations have the same rows and summaries, bit by bit."""
     texts = [json.dumps([e.rows[MODEL], list(e.objects), e.left_out]) for e in (one, other)]
@@ -131,11 +135,11 @@ def test_each_condition_and_source_has_a_folder_with_all_facts(trained: Trained)
         }
         assert set(summary["breakdowns"]) == {"objects", "material", "shape", "size", "occlusion"}
         assert (summary["published"], summary["set_metrics"], summary["left_out"]) == ([], {}, {})
-        rows = list(csv.DictReader((run.evaluation(name) / "images.csv").open()))
+        rows = table(run.evaluation(name) / "images.csv")
         assert [row["method"] for row in rows] == [MODEL] * summary["images"] + ["one_segment"] * summary[
             "images"
         ]
-        objects = list(csv.DictReader((run.evaluation(name) / "objects.csv").open()))
+        objects = table(run.evaluation(name) / "objects.csv")
         assert len(objects) == sum(int(row["objects"]) for row in rows if row["method"] == MODEL)
 
 
