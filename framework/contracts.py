@@ -368,11 +368,6 @@ class Outcome:
         assert self.predicted_BHW is not None
         return contingency(self.true_BHW, self.predicted_BHW)
 
-    @property
-    def slots(self) -> int | None:
-        """The number of masks, empty ones included; None where only labels are known."""
-        return None if self.masks_BKHW is None else self.masks_BKHW.shape[1]
-
 
 class Metric(Protocol):
     """One number an image. The total over images is their mean; see `PooledMetric`."""
