@@ -46,9 +46,11 @@ KINDS: dict[str, Kind] = {
         ("decoder", "decoders"),
         ("objective", "objectives"),
         ("metric", "metrics"),
+        ("set_metric", "set_metrics"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
         ("tracker", "trackers"),
+        ("launcher", "launchers"),
     )
 }
 
@@ -154,6 +156,17 @@ def slotlab_metrics() -> Iterable[Component[Any]]:
 
 
 @hookspec
+def slotlab_set_metrics() -> Iterable[Component[Any]]:
+    """Yield set metrics: two sets of images to one number, such as FID.
+
+    `build(config, SetMetricContext)` returns a `SetMetric`. It opens and reads nothing: what is
+    lacking (a file of weights) is said by its `lacking()`, so that a spec stays valid where a file
+    is not there. It never puts anything else in the place of what is lacking, and downloads nothing.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def slotlab_optimizers() -> Iterable[Component[Any]]:
     """Yield optimizers: `build(config, OptimizerContext)` returns a torch optimizer."""
     raise NotImplementedError
@@ -172,5 +185,17 @@ def slotlab_trackers() -> Iterable[Component[Any]]:
     `build(config, TrackerContext)` returns a `Tracker`, which passes on what a training
     logs. Nothing is opened, written or connected to before the first call; `build` is also
     called to validate a spec, and raises a `ComponentError` if a library is not installed.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_launchers() -> Iterable[Component[Any]]:
+    """Yield launchers.
+
+    `build(config, LauncherContext)` returns a `Launcher`, which starts the commands that
+    train the runs of a study, and says how they ended. Nothing is started or connected to
+    before the first `start`; `build` is also called to validate an ablation, and raises a
+    `ComponentError` if a library is not installed.
     """
     raise NotImplementedError

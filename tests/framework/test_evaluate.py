@@ -177,7 +177,7 @@ def test_the_mean_of_a_pooled_metric_is_over_objects() -> None:
     labels = torch.zeros(3, 2, 2, dtype=torch.int64)
     outcome = Outcome(images_BCHW=torch.zeros(3, 3, 2, 2), true_BHW=labels, predicted_BHW=labels)
     batch = Batch(images_BCHW=outcome.images_BCHW, masks_BHW=labels, ids=("a", "b", "c"))
-    rows = rows_of(outcome, batch, {"pooled": Pooled()})
+    rows = rows_of(outcome, batch.ids, {"pooled": Pooled()})
     assert [row["pooled_weight"] for row in rows] == [6, 0, 2]
     (summary,) = Evaluation({MODEL: rows}, {}).summary({"pooled": Pooled()}).values()
     assert summary["pooled"]["mean"] == (6 * 0.5 + 2 * 1.0) / 8
