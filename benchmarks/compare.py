@@ -1,4 +1,4 @@
-"""How long comparing many runs takes, and how much memory: 2,000 made-up run folders.
+"""How long comparing and reporting many runs takes, and how much memory: 2,000 made-up run folders.
 
 python benchmarks/compare.py [--arms 400] [--seeds 5] [--images 16]
 
@@ -43,6 +43,7 @@ def main() -> None:
             "compare, to a table": ("compare", study),
             "compare, to JSON": ("compare", study, "--json", str(folder / "comparison.json")),
             "compare, all files and figures": ("compare", study, "--out", str(folder / "out")),
+            "report": ("report", study, "--out", str(folder / "report.html")),
         }
         for label, words in commands.items():
             seconds, memory = measure(*words)

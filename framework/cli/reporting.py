@@ -9,6 +9,7 @@ import typer
 from slotlab.framework.cli.comparing import Paths
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import emit
+from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
     from slotlab.framework.compare.results import Comparison
@@ -59,7 +60,7 @@ def report(
 
     place = out or default_place(paths)
     if place.is_dir():
-        raise typer.BadParameter(f"{place} is a folder; name a file in it", param_hint="--out")
+        raise SlotlabError(f"{place} is a folder; name a file in it with --out")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
     comparison = compare_paths(
         paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image

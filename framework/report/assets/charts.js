@@ -64,9 +64,10 @@ function means(data, { index }, look) {
 
 function differences(data, { index }, look) {
   const metric = data.metrics[index];
+  // The baseline has its row, so that rows are at the same height as those of the means.
   const rows = metric.rows
-    .filter(({ arm, difference }) => difference && look.visible(arm))
-    .map(({ arm, difference }) => ({ arm, span: difference }));
+    .filter(({ arm, difference }) => (difference || data.arms[arm].color === 0) && look.visible(arm))
+    .map(({ arm, difference }) => ({ arm, span: difference ?? [0, null, null] }));
   const better = metric.higher ? "better \u2192" : "\u2190 better";
   return intervals(rows, data.arms, look, `${metric.name}, arm \u2212 baseline   ${better}`, true);
 }
@@ -77,10 +78,10 @@ function curves(data, { chart, log }, look) {
     const arm = data.arms[line.arm];
     const color = look.color(arm);
     const widened = line.low.some((low, i) => low !== null && low !== line.high[i]);
-    const edge = { type: "scatter", mode: "lines", x: line.x, line: { width: 0, color }, hoverinfo: "skip" };
-    const band = widened
-      ? [{ ...edge, y: line.low }, { ...edge, y: line.high, fill: "tonexty", fillcolor: look.faint(arm) }]
-      : [];
+    const band = widened ? [{
+      type: "scatter", mode: "lines", x: [...line.x, ...line.x.toReversed()], y: [...line.high, ...line.low.toReversed()],
+      line: { width: 0, color }, fill: "toself", fillcolor: look.faint(arm), hoverinfo: "skip",
+    }] : [];
     return [...band, {
       type: "scatter", mode: line.x.length > 1 ? "lines" : "markers", x: line.x, y: line.mean,
       line: { color, width: 2, dash: DASHES[arm.shape] }, name: plain(clipped(arm.name, 40)),
@@ -92,7 +93,7 @@ function curves(data, { chart, log }, look) {
     layout: {
       xaxis: { title: { text: plain(x) }, automargin: true },
       yaxis: { title: { text: plain(title) }, type: log ? "log" : "linear", automargin: true },
-      hovermode: look.visibleCount > 12 ? "closest" : "x unified", height: look.narrow ? 320 : 420,
+      hovermode: look.visibleCount > 12 ? "closest" : "x unified", hoverdistance: 60, height: look.narrow ? 320 : 420,
     },
   };
 }

@@ -77,7 +77,7 @@
       xaxis: { ...axis, ...layout.xaxis, title: title(layout.xaxis) },
       yaxis: { ...axis, ...layout.yaxis, title: title(layout.yaxis) },
       font: { color: colors.ink, family: getComputedStyle(document.body).fontFamily, size: 12.5 },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: colors.surface, showlegend: false,
       margin: { l: 12, r: 16, t: 26, b: 12 },
       hoverlabel: { bgcolor: colors.surface, bordercolor: colors.rule, font: { color: colors.ink } },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
@@ -90,7 +90,7 @@
     const { traces, layout } = CHARTS[plot.dataset.plot](data, choices(plot), colors);
     Plotly.react(plot, traces, themed(layout, colors), {
       responsive: true, displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d"],
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: `${plot.dataset.plot}` },
     });
     plot.dataset.drawn = "yes";
