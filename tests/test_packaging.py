@@ -45,6 +45,13 @@ def test_specs_are_installed():
     }
 
 
+def test_the_report_page_is_installed_with_its_templates_scripts_and_style():
+    for folder in ("templates", "assets"):
+        installed = {path.name for path in resources.files("slotlab.framework.report").joinpath(folder).iterdir()}
+        assert installed == {path.name for path in (ROOT / "framework" / "report" / folder).iterdir()}
+        assert installed
+
+
 def test_the_package_is_typed_and_licensed():
     for layer in LAYERS:
         assert resources.files(f"slotlab.{layer}").joinpath("py.typed").is_file()

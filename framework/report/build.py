@@ -8,12 +8,14 @@ from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import decimals_of
+from slotlab.framework.report.formats import decimals_of, setting
 from slotlab.framework.report.origins import counted, provenance, run_rows
-from slotlab.framework.report.page import Look, Page
+from slotlab.framework.report.page import Look, Page, Table
 from slotlab.framework.report.pictures import gallery
 
 SHAPES = 5
+PUBLISHED_FIRST = ("method", "metric", "value", "std")
+"""Columns of published rows that come first."""
 MOST_LABELS = 8
 """Values of an axis that are named."""
 
@@ -41,7 +43,7 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         protocol=protocol(comparison),
         best=best(comparison),
         decimals={metric.name: decimals_of(comparison, metric.name) for metric in comparison.metrics},
-        published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
+        published=published(comparison),
         curves=learning_curves(comparison),
         groups=group_charts(comparison),
         costs=measures(comparison),
@@ -76,6 +78,23 @@ def best(comparison: Comparison) -> dict[str, str]:
             choose = max if metric.higher_is_better else min
             found[metric.name] = choose(means, key=means.__getitem__)
     return found
+
+
+def published(comparison: Comparison) -> Table:
+    """Return the published rows, those of the compared metrics first, without columns that are empty."""
+    compared = [metric.name for metric in comparison.metrics]
+    rows = sorted(comparison.published, key=lambda row: row.get("metric") not in compared)
+    known = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
+    columns = [
+        *(name for name in PUBLISHED_FIRST if name in known),
+        *(n for n in known if n not in PUBLISHED_FIRST),
+    ]
+    return Table(columns, [[published_text(row.get(column)) for column in columns] for row in rows])
+
+
+def published_text(value: object) -> str:
+    """Return what a published row says; nothing where it says nothing."""
+    return "" if value is None else setting(value)
 
 
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
