@@ -63,3 +63,14 @@ def exclusive(folder: Path, taken: str) -> Iterator[None]:
         yield
     finally:
         os.close(number)
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether a process has a folder for itself."""
+    try:
+        with exclusive(folder, "held"):
+            return False
+    except SlotlabError:
+        return True
+    except OSError:  # gone
+        return False

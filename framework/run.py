@@ -10,6 +10,8 @@ RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if 
 RUN/tensorboard/, mlruns/, wandb/  their own files
 RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
+RUN/compositions/        pictures composed of slots, one folder for each NAME: PNG, composition.json
+RUN/cache/               what can be computed again: features of real images
 RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
 RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
@@ -17,6 +19,7 @@ RUN/figures/             PNG and PDF: loss, learning_rate, and those of each eva
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,6 +47,8 @@ WRITTEN = (
     "wandb",
     "failure.json",
     "checkpoints",
+    "compositions",
+    "cache",
     "evaluation",
     "figures",
 )
@@ -110,6 +115,15 @@ class RunFolder:
         """The folder of figures."""
         return self.path / "figures"
 
+    @property
+    def set_features(self) -> Path:
+        """The folder of features of real images, kept between measurements."""
+        return self.path / "cache" / "set_features"
+
+    def composition(self, name: str) -> Path:
+        """The folder of one set of composed pictures, such as `sample-val-seed0`."""
+        return self.path / "compositions" / name
+
     def evaluations(self) -> list[Path]:
         """Return the folders of all evaluations that have a summary, by name."""
         return sorted(path.parent for path in self.path.glob(f"evaluation/*/{SUMMARY}"))
@@ -117,6 +131,19 @@ class RunFolder:
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
+
+    def read_summaries(self) -> dict[str, dict[str, Any]]:
+        """Return the summary of each evaluation by its folder's name; damaged ones are left out."""
+        found = {}
+        for folder in self.evaluations():
+            with suppress(OSError, ValueError):
+                found[folder.name] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return found
+
+    def records(self) -> list[Path]:
+        """Return the small files that say how the run is, there or not."""
+        names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+        return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
 
     @classmethod
     def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
@@ -216,7 +243,8 @@ class RunFolder:
         """Return all lines of the metrics."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""

@@ -31,11 +31,15 @@ def studio(
     from slotlab.framework.studio.studio import Studio
 
     composer = Composer.open(run, device=choose_device(device), sets=[*set_, "training.trackers=[]"])
+    page = Studio(composer, library)
+    what = (
+        f"studio of '{composer.spec.name}' with {page.images} images"  # found now, not by the first request
+    )
     if not is_loopback(host):
         text = f"the studio has no password: whoever reaches {host}:{port} can use it and see the data"
         print(f"warning: {text}", file=sys.stderr)
 
     def tell(address: str) -> None:
-        print(f"studio of '{composer.spec.name}' at {address} (Ctrl-C ends it)", flush=True)
+        print(f"{what} at {address} (Ctrl-C ends it)", flush=True)
 
-    serve(Studio(composer, library), host=host, port=port, tell=tell)
+    serve(page, host=host, port=port, tell=tell)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from slotlab.framework.compare.plans import Choice
+from slotlab.framework.compare.choice import Choice
 from slotlab.framework.compare.records import Study
 from slotlab.framework.compare.results import Arm, Member, Metric
 from slotlab.framework.compare.selecting import key_of

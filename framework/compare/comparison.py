@@ -9,12 +9,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from slotlab.framework.compare import grouping, naming
+from slotlab.framework.compare.choice import Choice, choice_of
 from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
 from slotlab.framework.compare.per_image import image_differences
-from slotlab.framework.compare.plans import Choice
 from slotlab.framework.compare.records import RunRecord, Study, load_all
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.results import (
@@ -72,7 +72,7 @@ def compare_paths(
     varied: set[str] = set()
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
-        chosen = completed(chosen, plan.choice)
+        chosen = completed(chosen, choice_of(plan))
         varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
         loaded.records,

@@ -81,7 +81,7 @@ class Clusters:
 
 
 def generate(composer: Composer, clusters: Clusters, *, count: int, seed: int) -> Iterator[Composed]:
-    """Yield `count` new pictures in batches of the spec's evaluation."""
+    """Yield `count` new pictures in batches of the spec's `evaluation.batch_size`."""
     size, device = composer.spec.evaluation.batch_size, composer.engine.device
     for start in range(0, count, size):
         numbers = range(start, min(start + size, count))

@@ -121,6 +121,16 @@ class Composer:
         """The run's spec."""
         return self.loaded.spec
 
+    def folder(self, name: str) -> Path:
+        """Return where composed pictures of this name belong.
+
+        Raises:
+            SlotlabError: for a model that is of no run.
+        """
+        if self.run is None:
+            raise SlotlabError("the model is of no run folder; say where the pictures go with --out DIR")
+        return self.run.composition(name)
+
     def loader(self, split: str) -> Loader:
         """Return the images of a split, in the dataset's own order, under the run's protocol.
 
@@ -133,9 +143,10 @@ class Composer:
                 name, hint = self.spec.data.dataset.name, f"{suggest(split, known)}"
                 raise SlotlabError(f"'{name}' has no split '{split}'{hint} (splits: {', '.join(known)})")
             try:
-                self._loaders[split] = evaluation_loader(self.engine, split)
+                loader = evaluation_loader(self.engine, split)
             except PathProblem as problem:
                 raise self.loaded.error([problem]) from None
+            self._loaders[split] = replace(loader, rank=0, processes=1)  # one process composes for all
         return self._loaders[split]
 
     def look(self, split: str, positions: Sequence[int]) -> Seen:

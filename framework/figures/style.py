@@ -37,7 +37,7 @@ TILE = 1.35
 """Inches of one picture in a grid."""
 DPI = 200
 """Dots an inch of the PNG, and of pictures in the PDF."""
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,

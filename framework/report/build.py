@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from slotlab.framework.compare.looks import COLORS
-from slotlab.framework.compare.plans import read_plan
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
@@ -12,6 +11,7 @@ from slotlab.framework.report.formats import decimals_of, setting
 from slotlab.framework.report.origins import counted, provenance, run_rows
 from slotlab.framework.report.page import Look, Page, Table
 from slotlab.framework.report.pictures import gallery
+from slotlab.framework.study.folder import StudyFolder
 
 SHAPES = 5
 PUBLISHED_FIRST = ("method", "metric", "value", "std")
@@ -99,9 +99,9 @@ def published_text(value: object) -> str:
 
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Return what differs, with its values: the study's axes, or the settings that differ."""
-    plan = read_plan(comparison.studies[0]) if len(comparison.studies) == 1 else None
+    plan = StudyFolder(comparison.studies[0]).read_plan() if len(comparison.studies) == 1 else None
     if plan and plan.axes:
-        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in plan.axes]
+        found = [(axis.name, list(axis.values)) for axis in plan.axes]
     else:
         found = [
             (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))

@@ -14,7 +14,7 @@ def measures(comparison: Comparison) -> list[Measure]:
     """Return each kind of cost that at least one arm tells."""
     costs = [arm.cost for arm in comparison.arms]
     on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
-    hours = {(True,): "CPU hours", (False,): "GPU hours"}.get(tuple(on_cpu), "device hours")
+    hours = "CPU hours" if on_cpu == {True} else "GPU hours" if on_cpu == {False} else "device hours"
     kinds: list[tuple[str, Scales, Callable[[Cost], float | None], bool]] = [
         (hours, {"h": 1.0}, lambda cost: cost.device_hours, True),
         ("wall time", {"h": 3600.0, "min": 60.0}, lambda cost: cost.seconds, True),

@@ -12,6 +12,7 @@ WITHOUT_EFFECT = {
     "name",
     "plugins",
     "evaluation",
+    "data.protocol.evaluation",
     "data.workers",
     "data.store",
     "data.stores",

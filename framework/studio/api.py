@@ -14,7 +14,7 @@ from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
 
 HEADERS = {
     # Another run may be served at the same address next time.
@@ -146,10 +146,11 @@ def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
     """
     if slot >= len(pictures):
         raise SlotlabError(f"there is no slot {slot}: the slots are 0 to {len(pictures) - 1}")
-    return pictures[slot]
+    picture: NDArray[np.uint8] = pictures[slot]
+    return picture
 
 
-def png(picture: NDArray[np.uint8]) -> Any:
+def png(picture: NDArray[np.uint8]) -> "Response":
     """Return a response with a PNG file."""
     from fastapi import Response
 

@@ -22,6 +22,7 @@ class Result {
 
   async show(slots, amount) {
     const kind = document.querySelector("input[name=show]:checked").value;
+    this.busy(true);
     this.running?.abort();
     const running = (this.running = new AbortController());
     const picks = slots.picks(amount);
@@ -32,14 +33,20 @@ class Result {
     try {
       const blob = await compose(picks, kind, running.signal);
       if (running.signal.aborted) return;
-      this.fill(blob, slots, kind);
+      await this.fill(blob, slots, kind);
+      if (running.signal.aborted) return;
+      this.busy(false);
       tellProblem(null);
     } catch (error) {
       if (error.name !== "AbortError") this.clear(error.message);
     }
   }
 
-  fill(blob, slots, kind) {
+  busy(yes) {
+    byId("result").setAttribute("aria-busy", String(yes));
+  }
+
+  async fill(blob, slots, kind) {
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = URL.createObjectURL(blob);
     this.picture.src = this.url;
@@ -51,9 +58,11 @@ class Result {
     const names = `${slots.images.a.position}-${slots.images.b.position}`;
     this.link.download = `${this.run.name}-${names}${kind === "picture" ? "" : "-segments"}.png`;
     this.link.removeAttribute("aria-disabled");
+    await this.picture.decode().catch(() => {}); // of a picture that a newer one has replaced
   }
 
   clear(words) {
+    this.busy(false);
     this.words.textContent = words;
     this.picture.hidden = true;
     this.link.removeAttribute("href");
