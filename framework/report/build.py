@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from slotlab.framework.compare.looks import COLORS
+from slotlab.framework.compare.naming import show
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import decimals_of, setting
+from slotlab.framework.report.formats import decimals_of
 from slotlab.framework.report.origins import counted, provenance, run_rows
 from slotlab.framework.report.page import Look, Page, Table
 from slotlab.framework.report.pictures import gallery
@@ -81,9 +82,8 @@ def best(comparison: Comparison) -> dict[str, str]:
 
 
 def published(comparison: Comparison) -> Table:
-    """Return the published rows, those of the compared metrics first, without columns that are empty."""
-    compared = [metric.name for metric in comparison.metrics]
-    rows = sorted(comparison.published, key=lambda row: row.get("metric") not in compared)
+    """Return the published rows without columns that are empty."""
+    rows = comparison.published
     known = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
     columns = [
         *(name for name in PUBLISHED_FIRST if name in known),
@@ -94,7 +94,7 @@ def published(comparison: Comparison) -> Table:
 
 def published_text(value: object) -> str:
     """Return what a published row says; nothing where it says nothing."""
-    return "" if value is None else setting(value)
+    return "" if value is None else show(value)
 
 
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -104,7 +104,7 @@ def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
         found = [(axis.name, list(axis.values)) for axis in plan.axes]
     else:
         found = [
-            (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            (path, list(dict.fromkeys(show(arm.settings.get(path, "—")) for arm in comparison.arms)))
             for path in comparison.differing
         ]
     return [(name, shortened(values)) for name, values in found]
