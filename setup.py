@@ -13,5 +13,6 @@ setup(
         "slotlab.framework.published": ["*.yaml"],
         "slotlab.framework.report": ["templates/*.html", "assets/*"],
         "slotlab.framework.studio": ["static/*"],
+        "slotlab.framework.published": ["*.yaml"],
     },
 )

@@ -16,15 +16,11 @@ from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.cli.work import warn
 from slotlab.framework.composition.album import Tile, writing
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.composition.measuring import (
-    Report,
-    measure_sampling,
-    prepare_sampling,
-    usable,
-)
+from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling
 from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
 from slotlab.framework.experiment import choose_device
 from slotlab.framework.run import RunFolder
+from slotlab.framework.set_metrics.measure import Lacking, usable
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.schema import CompositionSpec
@@ -67,6 +63,9 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     """
     check_request(request)
     run = RunFolder.open(path)
+    state = run.read_status().get("state", "of unknown state")
+    if state != "done":
+        warn([f"{path}: the run is {state}; its weights are those of its last checkpoint"])
     composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))
     spec = composer.spec
     wanted = spec.evaluation.composition or CompositionSpec()
@@ -116,7 +115,7 @@ def sample(
     """Sample pictures, write and measure them; metrics that were asked for must lack nothing."""
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
     if request.metrics and left_out:
-        raise SlotlabError("\n".join(f"{name}: {reason}" for name, reason in left_out.items()))
+        raise Lacking(left_out)
     sampling = prepare_sampling(composer, wanted, report)
     folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}")
     with writing(folder, columns=COLUMNS) as album:
@@ -194,4 +193,5 @@ def reporting() -> Iterator[Report]:
     try:
         yield report
     finally:
-        bar.stop()
+        if tasks:
+            bar.stop()

@@ -138,13 +138,13 @@ def compare(
     ordered = sorted(records, key=lambda record: record.path)
     selected = select(ordered, choice, across=facts, allow_unfinished=allow_unfinished)
     left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
+    if not selected.members:
+        raise SlotlabError(_nothing(selected, left_out))
     groups = grouping.group(selected.members, selected.failed, facts)
     paths = naming.differing(groups)
     named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
     if refused := [*grouping.refusals(groups, facts), *renamed]:
         raise RefusedError(refused)
-    if not selected.members:
-        raise SlotlabError(_nothing(selected, left_out))
     metrics, primary = choose_metrics(selected.members, choice)
     arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
     base = choose_baseline(arms, choice.baseline, studies)
@@ -171,7 +171,7 @@ def compare(
 def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
     lines = [f"  {item.path}: {item.reason}" for item in left_out[:8]]
     lines += [f"  {record.path}: failed ({record.reason})" for record in selected.failed[:8]]
-    return "\n".join(["there is no measured run to compare:", *lines])
+    return "\n".join([f"there is no measured run to compare{':' if lines else ''}", *lines])
 
 
 def make_arm(

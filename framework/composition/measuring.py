@@ -12,7 +12,7 @@ from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.library import build_library
 from slotlab.framework.contracts import SetMetric
 from slotlab.framework.data import to_uint8
-from slotlab.framework.set_metrics.measure import Cache, RealImages, counted, measure_sets
+from slotlab.framework.set_metrics.measure import Cache, RealImages, counted, measure_sets, usable
 from slotlab.framework.spec.identity import canonical
 from slotlab.framework.spec.schema import HALVES, CompositionSpec
 from slotlab.registry import SlotlabError
@@ -122,13 +122,6 @@ def measure_sampling(
         cache=Cache(None if run is None else run.set_features),
         seed=sampling.seed,
     )
-
-
-def usable(metrics: Mapping[str, SetMetric]) -> tuple[dict[str, SetMetric], dict[str, str]]:
-    """Return the metrics that lack nothing, and what the others lack."""
-    lacking = {name: metric.lacking() for name, metric in metrics.items()}
-    left_out = {name: reason for name, reason in lacking.items() if reason is not None}
-    return {name: metric for name, metric in metrics.items() if name not in left_out}, left_out
 
 
 @dataclass(frozen=True)

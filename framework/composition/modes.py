@@ -136,7 +136,7 @@ def check_choice(mode: Mode, choice: Choice) -> None:
     given = len(choice.images)
     if given and (given < least or (most is not None and given > most)):
         wanted = "two images" if least == 2 else "one or two images"
-        raise SlotlabError(f"--mode {mode} takes {wanted}; --image is given {given} times")
+        raise SlotlabError(f"--mode {mode} takes {wanted}, not {given}")
     if (choice.slots or choice.slots_b) and (not given or (mode == "remove" and given > 1)):
         raise SlotlabError("--slot numbers the slots of one image; say which with --image")
     if choice.slots and mode == "slots":

@@ -79,7 +79,7 @@ class CleanInception:
         """Say where the weights belong, if they are not there."""
         if self.path.is_file():
             return None
-        other = "" if self.weights else ", or say where it is with the setting 'weights'"
+        other = "" if self.weights else ", or say where it is with the metric's setting 'weights'"
         return f"there is no {self.path}; get the file from {INCEPTION_URL} and put it there{other}"
 
     def identity(self) -> str:

@@ -24,6 +24,18 @@ Features = Mapping[str, Tensor]
 """(N, D) float32 by the identity of what gave them."""
 
 
+class Lacking(SlotlabError):  # noqa: N818 - several mistakes
+    """Metrics that cannot be computed, and what they lack."""
+
+    def __init__(self, reasons: Mapping[str, str]):
+        self.reasons = reasons
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """One line for each metric."""
+        return [f"{name}: {reason}" for name, reason in self.reasons.items()]
+
+
 @dataclass(frozen=True)
 class RealImages:
     """Real images that can be read again, and what they are."""
@@ -91,12 +103,12 @@ def measure_sets(
         numbers of its own) and further facts: JSON data.
 
     Raises:
-        SlotlabError: if a metric lacks something, or there are too few images.
+        Lacking: if a metric lacks something.
+        SlotlabError: if there are too few images.
     """
-    for name, metric in metrics.items():
-        reason = metric.lacking()
-        if reason is not None:
-            raise SlotlabError(f"{name}: {reason}")
+    _, lacking = usable(metrics)
+    if lacking:
+        raise Lacking(lacking)
     extractors = {metric.identity(): metric for metric in metrics.values()}
     names = {name: metric.identity() for name, metric in metrics.items()}
     found = extract(extractors, images)
@@ -164,3 +176,10 @@ def counted(images: Iterable[Tensor], report: Callable[[int], None]) -> Iterator
         done += len(images_BCHW)
         report(done)
         yield images_BCHW
+
+
+def usable(metrics: Mapping[str, SetMetric]) -> tuple[dict[str, SetMetric], dict[str, str]]:
+    """Return the metrics that lack nothing, and what the others lack."""
+    lacking = {name: metric.lacking() for name, metric in metrics.items()}
+    left_out = {name: reason for name, reason in lacking.items() if reason is not None}
+    return {name: metric for name, metric in metrics.items() if name not in left_out}, left_out

@@ -28,10 +28,15 @@ class Libc:
 
 def test_what_is_kept_is_given_back_in_the_end_whatever_happens() -> None:
     libc = Libc()
-    with pytest.raises(ZeroDivisionError), keeping_memory(CPU, enabled=True, libc=libc) as kept:
-        assert kept
-        assert libc.calls == [(-4, 0), (-1, 2**31 - 1)]
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with keeping_memory(CPU, enabled=True, libc=libc) as kept:
+            assert kept
+            assert libc.calls == [(-4, 0), (-1, 2**31 - 1)]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert libc.calls[2:] == [(-4, 65536), (-3, 131072), (-1, 131072), (0,)]
 
 

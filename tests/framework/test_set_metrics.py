@@ -381,7 +381,7 @@ def test_without_weights_the_place_for_them_is_named(tmp_path: Path, monkeypatch
         extractor(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     assert str(error.value) == expected
     monkeypatch.setattr("slotlab.framework.set_metrics.extractors.inception_folder", lambda: tmp_path)
-    hint = ", or say where it is with the setting 'weights'"
+    hint = ", or say where it is with the metric's setting 'weights'"
     assert CleanInception(None, CPU).lacking() == expected + hint
 
 

@@ -55,6 +55,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
     ("encoder", "timm"): {"model": "test_resnet"},
+    ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
+    ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
