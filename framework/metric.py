@@ -61,7 +61,6 @@ def mask_metric(
         objects: outcome to the number of objects of each image, for a metric averaged over objects.
         version: raised when the same component would compute something else.
     """
-
     build = _MaskMetric(function, bounds, objects)
     return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)
 
