@@ -11,5 +11,6 @@ setup(
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],
         "slotlab.framework.published": ["*.yaml"],
+        "slotlab.framework.studio": ["static/*"],
     },
 )

@@ -97,9 +97,8 @@ def main():
             print(f"  {side:15} {seconds[side]:8.3f} s, peak memory grew by {grown / 1024:.0f} MiB")
     difference = np.abs(values["batched"] - values["image by image"]).max()
     assert difference < 1e-12, difference
-    print(
-        f"{options.images} images of {options.size}x{options.size}, {options.slots} segments, {', '.join(NAMES)}"
-    )
+    size = f"{options.size}x{options.size}"
+    print(f"{options.images} images of {size}, {options.slots} segments: {', '.join(NAMES)}")
     print(f"threads {torch.get_num_threads()}, largest difference {difference:.1e}")
     for side, took in seconds.items():
         print(f"{side:15} {took:8.3f} s  {seconds['image by image'] / took:6.1f}x")

@@ -5,9 +5,9 @@ value range that it was trained on, whatever the protocol says: crop, size, resi
 follow the protocol, and each metric's definition names the range that it measures in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -16,7 +16,7 @@ from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.spec.cautions import cautions
-from slotlab.framework.spec.errors import PathProblem, SpecError
+from slotlab.framework.spec.errors import Path, PathProblem, SpecError
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.schema import EvaluationSpec, ExperimentSpec, MetricRefs
@@ -30,7 +30,10 @@ NO_MASKS = ("evaluation", "mask_source")
 """Where `check_parts` says that a decoder has no masks."""
 _PROTOCOL: TypeAdapter[Ref] = TypeAdapter(Annotated[Ref, RefTo("protocol")])
 _METRICS: TypeAdapter[tuple[Ref, ...]] = TypeAdapter(MetricRefs)
-_HINTS = {NO_MASKS: ", or --masks attention", ("evaluation", "split"): "; choose one with --split"}
+_HINTS: Mapping[Path, str] = {
+    NO_MASKS: ", or --masks attention",
+    ("evaluation", "split"): "; choose one with --split",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ def find_protocol(text: str, registry: Registry) -> Ref:
         SlotlabError: if there is none, or its settings are not valid.
     """
     try:
-        block = parse(text, origin=f"--protocol {text}", folder=Path()).plain()
+        block = parse(text, origin=f"--protocol {text}", folder=FilePath()).plain()
     except SpecError as error:
         raise SlotlabError(str(error)) from None
     try:

@@ -23,7 +23,7 @@ from slotlab.framework.data import Loader, evaluation_loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.evaluate import MODEL, Evaluation, as_csv, evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
-from slotlab.framework.figures.samples import to_png
+from slotlab.framework.figures.png import to_png
 from slotlab.framework.model import SlotModel
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable

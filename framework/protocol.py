@@ -44,7 +44,7 @@ class ScoringConfig(ClosedModel):
     masks: Literal["decoder", "attention", "both"] | None = None
     """Which masks are scored; null for the spec's `evaluation.mask_source`."""
     metrics: tuple[str | Mapping[str, Any], ...] = ()
-    """The metrics as the protocol defines them, each written as in `evaluation.metrics`; none for the spec's."""
+    """The metrics as the protocol defines them, written as in `evaluation.metrics`; none for the spec's."""
     aggregation: Literal["images", "objects"] = "images"
     """What means are over: all metrics over images, or those that are pooled over objects over these."""
     notes: str = ""

@@ -137,7 +137,9 @@ class Reader:
                 hint = "" if self.preparation is None else " once it is prepared"
                 self.problems.append(DataProblem(str(files[option]), text + hint))
         if self.slots is not None and int(predicted_HW.max()) >= self.slots:
-            text = f"it has the label {int(predicted_HW.max())}, and {self.slots} slots have the labels 0 to {self.slots - 1}"
+            text = (
+                f"it has the label {int(predicted_HW.max())}, {self.slots} slots have 0 to {self.slots - 1}"
+            )
             self.problems.append(DataProblem(str(files["--pred"]), text))
         if len(self.problems) > before:
             return None
@@ -238,7 +240,7 @@ def outcome_of(group: Sequence[Scored], slots: int | None) -> Outcome:
 def _alone(
     found: Mapping[str, Mapping[str, Sequence[Path]]], named: Mapping[str, Path]
 ) -> Iterator[DataProblem]:
-    for option, stems in found.items():
+    for stems in found.values():
         for other, theirs in found.items():
             for stem in sorted(stems.keys() - theirs.keys(), key=natural_key):
                 yield DataProblem(str(stems[stem][0]), f"there is no {stem} in {other} {named[other]}")

@@ -23,6 +23,7 @@ from slotlab.framework.cli.options import (
 from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.publishing import published
 from slotlab.framework.cli.scoring import score
+from slotlab.framework.cli.serving import studio
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(studio)
 
 
 @app.command(name="list")

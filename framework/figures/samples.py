@@ -13,7 +13,6 @@ mask slot k has color k of `framework.figures.style`; in a true mask the backgro
 and object i has color i - 1, for every run alike.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.figures.chosen import Ranking, Row, finite
 from slotlab.framework.figures.masks import paint_slots, paint_truth
+from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.view import View, by_mask
 
 SHARED = 8
@@ -85,12 +85,3 @@ def sample_pictures(view: View) -> dict[str, NDArray[np.uint8]]:
     if view.parts_KHWC is not None and view.masks_KHW is not None:
         found["slots"] = np.concatenate(by_mask(view.parts_KHWC, view.masks_KHW), axis=1)
     return found
-
-
-def to_png(picture: NDArray[np.uint8]) -> bytes:
-    """Return an RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W) picture as a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()

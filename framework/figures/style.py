@@ -37,7 +37,7 @@ TILE = 1.35
 """Inches of one picture in a grid."""
 DPI = 200
 """Dots an inch of the PNG, and of pictures in the PDF."""
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -140,3 +140,4 @@ def save(figure: Any, stem: Path) -> None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
         write_atomically(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
+        figure.set_layout_engine("none")  # places are found once: it takes a third of the time

@@ -75,7 +75,7 @@ def parts_as_images(model: SlotModel, output: ModelOutput, size: tuple[int, int]
     images_NCHW = model.objective.to_image(parts_BKCHW.flatten(0, 1))
     if images_NCHW is None or tuple(images_NCHW.shape[2:]) != size:
         return None
-    return images_NCHW.unflatten(0, parts_BKCHW.shape[:2])
+    return images_NCHW.view(*parts_BKCHW.shape[:2], *images_NCHW.shape[1:])
 
 
 def as_picture(image_CHW: Tensor, bounds: Bounds) -> NDArray[np.uint8]:

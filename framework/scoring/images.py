@@ -19,11 +19,12 @@ def peak_signal_to_noise(mse_B: Tensor, span: float) -> Tensor:
     return 10 * torch.log10(span**2 / mse_B)
 
 
-def structural_similarity(first_BCHW: Tensor, second_BCHW: Tensor, span: float) -> Tensor:
-    """Mean structural similarity over channels and windows that lie inside the image.
+def structural_similarity(first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
+    """Mean structural similarity over channels and windows that lie inside the image, on [0, 1].
 
     Source: Wang et al. 2004, equation 13, with K1 = 0.01, K2 = 0.03 and population variances:
-    scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
+    scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`. Its luminance
+    term supposes values that are not negative, so it is no measure on [-1, 1].
 
     Returns:
         float64 of shape (B,) in [-1, 1]; NaN for images smaller than the window.
@@ -35,7 +36,7 @@ def structural_similarity(first_BCHW: Tensor, second_BCHW: Tensor, span: float) 
     variance_1 = _blur(first * first) - mean_1 * mean_1
     variance_2 = _blur(second * second) - mean_2 * mean_2
     covariance = _blur(first * second) - mean_1 * mean_2
-    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     above = (2 * mean_1 * mean_2 + c1) * (2 * covariance + c2)
     below = (mean_1 * mean_1 + mean_2 * mean_2 + c1) * (variance_1 + variance_2 + c2)
     return mean_of_each(above / below)

@@ -3,9 +3,10 @@
     MSE = mean over channels and pixels of (reconstruction - image)^2
 
 On [-1, 1] images it is four times the value on [0, 1] images; compare only within one range, or
-use `mse_seed` (always [-1, 1]) and `mse_official` (always [0, 1], a sum).
+use `mse_seed` (always [-1, 1]), `mse_unit` (always [0, 1]) or `mse_official` (always [0, 1], a
+sum).
 
-* Source: the usual definition; addtt (Papa et al. 2022) reports it.
+* Source: the usual definition; slotlab's own choice of range.
 * Pixels ignored: none.
 * Range: from 0, lower is better; a reconstruction may leave the value range, so there is no upper
   bound.

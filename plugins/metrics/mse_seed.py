@@ -2,7 +2,7 @@
 
     MSE = mean over channels and pixels of (reconstruction - image)^2, both brought to [-1, 1]
 
-* Source: the training loss of H. Goyal, "COL775: Slot Attention" (2024). BO-QSA's MSE is this
+* Source: the training loss of H. Goyal, "COL775: Slot Attention" (2024). `mse_boqsa` is this
   times height times width; `mse_official` is this times channels, height and width, over 4.
 * Pixels ignored: none.
 * Range: from 0, lower is better; no upper bound, since a reconstruction may leave the value

@@ -4,7 +4,7 @@
            (2 m1 m2 + C1)(2 s12 + C2) / ((m1^2 + m2^2 + C1)(s1^2 + s2^2 + C2))
 
 with means, variances and covariance under a Gaussian window of 11 x 11 pixels (sigma 1.5), C1 =
-(0.01 span)^2, C2 = (0.03 span)^2. Only windows that lie inside the image count.
+0.01^2 and C2 = 0.03^2, on images brought to [0, 1]. Only windows that lie inside the image count.
 
 * Source: Wang et al. 2004, equation 13; equal to scikit-image's `structural_similarity` with
   `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
@@ -31,13 +31,14 @@ class SSIM:
     needs = frozenset({"reconstructions_BCHW"})
 
     def __init__(self, config: NoSettings, context: MetricContext):
-        low, high = context.value_range
-        self.span = high - low
+        self.low, self.high = context.value_range
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
         assert outcome.reconstructions_BCHW is not None
-        return structural_similarity(outcome.images_BCHW, outcome.reconstructions_BCHW, self.span)
+        pair = (outcome.images_BCHW, outcome.reconstructions_BCHW)
+        first, second = ((images.double() - self.low) / (self.high - self.low) for images in pair)
+        return structural_similarity(first, second)
 
 
 @hookimpl

@@ -17,9 +17,8 @@ PROTOCOL = protocol(
     evaluation={
         "split": "test",
         "masks": "decoder",
-        "metrics": ("fg_ari", "ari", "fg_msc", "mse_official"),
-        "notes": "Its checkpoints were chosen by fg_ari on the validation images, with labels. Its MSE is 4/3 of "
-        "mse_official.",
+        "metrics": ("fg_ari", "ari", "fg_msc", "mse_boqsa"),
+        "notes": "Its checkpoints were chosen by fg_ari on the validation images, with labels.",
     },
 )
 

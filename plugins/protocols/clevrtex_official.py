@@ -31,8 +31,8 @@ PROTOCOL = protocol(
             "fg_dice_official",
             "object_count_accuracy",
         ),
-        "notes": "The benchmark prints miou_official as mIoU. outd is one test set; of other variants the test "
-        "split is the first tenth. Masks are those of the decoder in the models it compares.",
+        "notes": "The benchmark prints miou_official as mIoU. outd is one test set; of other variants the "
+        "test split is the first tenth. Masks are those of the decoder in the models it compares.",
     },
 )
 

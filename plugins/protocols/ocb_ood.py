@@ -22,8 +22,8 @@ PROTOCOL = protocol(
         "split": "test",
         "variant": "outd",
         "metrics": ("ari", "fg_ari", "mbo_with_background", "miou_gt"),
-        "notes": "Trained on all of the full variant, scored on all of outd. Masks are the decoder's attention or "
-        "alpha masks.",
+        "notes": "Trained on all of the full variant, scored on all of outd. Masks are the decoder's "
+        "attention or alpha masks.",
     },
 )
 

@@ -201,9 +201,11 @@ def test_csv_holds_every_row() -> None:
 
 
 def test_objects_are_counted_without_the_background() -> None:
-    assert count_objects(torch.tensor([[0, 3], [3, 9]])) == 2
-    assert count_objects(torch.zeros(2, 2, dtype=torch.int64)) == 0
-    assert count_objects(torch.ones(2, 2, dtype=torch.int64)) == 1
+    true = torch.tensor([[[0, 3], [3, 9]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]])
+    images = torch.zeros(3, 3, 2, 2)
+    for predicted in (None, torch.zeros_like(true), true):
+        found = Outcome(images_BCHW=images, true_BHW=true, predicted_BHW=predicted)
+        assert count_objects(found) == [2, 0, 1]
 
 
 # --- baselines ---------------------------------------------------------------------------

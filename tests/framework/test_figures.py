@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +13,7 @@ from PIL import Image
 
 from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
 from slotlab.framework.figures.generated import draw_generated
-from slotlab.framework.figures.masks import pair, paint_slots, paint_truth
+from slotlab.framework.figures.masks import paint_slots, paint_truth, pair
 from slotlab.framework.figures.mixes import Mix, draw_mixes, halves
 from slotlab.framework.figures.panels import Panel, draw_panels, pictures
 from slotlab.framework.figures.slots import draw_slots
@@ -32,6 +31,12 @@ from slotlab.registry import SlotlabError
 
 Log = list[Mapping[str, Any]]
 SLOTS = len(SLOT_COLORS)
+
+
+def settings() -> dict[str, Any]:
+    from matplotlib import rcParams
+
+    return dict(rcParams)
 
 
 def picture(stem: Path) -> np.ndarray[Any, Any]:
@@ -169,11 +174,11 @@ def log() -> Log:
 @pytest.mark.parametrize("draw", [draw_loss, draw_learning_rate])
 @pytest.mark.parametrize("lines", [log(), log()[:1], []])
 def test_curves(draw: Any, lines: Log, tmp_path: Path) -> None:
-    before = dict(mpl.rcParams)
+    before = settings()
     stem = tmp_path / "figures" / "curve-0.5"
     draw(lines, stem)
     assert picture(stem).shape == (720, 1200, 3)
-    assert dict(mpl.rcParams) == before
+    assert settings() == before
     first = stem.with_name("curve-0.5.pdf").read_bytes()
     draw(lines, stem)
     assert stem.with_name("curve-0.5.pdf").read_bytes() == first, "the same log is the same file"
@@ -284,7 +289,7 @@ def test_generated_pictures(count: int, tmp_path: Path) -> None:
 
 
 def test_style_ends_with_its_block() -> None:
-    before = dict(mpl.rcParams)
+    before = settings()
     with pytest.raises(RuntimeError), styled():
         raise RuntimeError
-    assert dict(mpl.rcParams) == before
+    assert settings() == before

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.experiment import prepare, run_evaluation, run_training
+from slotlab.framework.evaluations import run_evaluation
+from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.figures.chosen import Ranking
-from slotlab.framework.figures.samples import sample_roles, to_png
+from slotlab.framework.figures.png import to_png
+from slotlab.framework.figures.samples import sample_roles
 from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
 from slotlab.framework.run import RunFolder
 from slotlab.registry import SlotlabError
