@@ -51,7 +51,7 @@ class Clusters:
                 f"{number} slots cannot make {count} clusters; take more images or fewer clusters"
             )
         means = KMeans(count, n_init=STARTS, max_iter=ITERATIONS, random_state=seed % 2**32)
-        # One thread: several add up in any order. Fewer clusters than wanted are refused below, not warned of.
+        # One thread: several add up in any order. Too few clusters are refused below, not warned of.
         with threadpool_limits(1, "openmp"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             labels_M = torch.from_numpy(means.fit_predict(vectors_MD)).to(torch.int64)
