@@ -11,6 +11,8 @@ setup(
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],
         "slotlab.framework.published": ["*.yaml"],
+        "slotlab.framework.report": ["templates/*.html", "assets/*"],
         "slotlab.framework.studio": ["static/*"],
+        "slotlab.framework.published": ["*.yaml"],
     },
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from slotlab.framework.allocator import keeping_memory
 from slotlab.framework.assemble import build_model
 from slotlab.framework.atomic import exclusive
 from slotlab.framework.check import check_parts
@@ -121,7 +122,8 @@ def run_training(
         try:
             if engine.is_first:
                 told.start(run, spec, None if start.saved is None else start.saved["step"])
-            with listening() as stop, precise(spec), seeded(spec.seed + engine.rank):
+            kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
+            with listening() as stop, precise(spec), kept, seeded(spec.seed + engine.rank):
                 model = engine.place(build_model(spec))
                 validation = Validation.of(spec, watched)
                 train(

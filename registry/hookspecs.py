@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
         ("tracker", "trackers"),
+        ("launcher", "launchers"),
     )
 }
 
@@ -184,5 +185,17 @@ def slotlab_trackers() -> Iterable[Component[Any]]:
     `build(config, TrackerContext)` returns a `Tracker`, which passes on what a training
     logs. Nothing is opened, written or connected to before the first call; `build` is also
     called to validate a spec, and raises a `ComponentError` if a library is not installed.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_launchers() -> Iterable[Component[Any]]:
+    """Yield launchers.
+
+    `build(config, LauncherContext)` returns a `Launcher`, which starts the commands that
+    train the runs of a study, and says how they ended. Nothing is started or connected to
+    before the first `start`; `build` is also called to validate an ablation, and raises a
+    `ComponentError` if a library is not installed.
     """
     raise NotImplementedError

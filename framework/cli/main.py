@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.ablating import ablate
+from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.composing import compose
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.evaluating import evaluate as evaluate_command
@@ -22,8 +24,10 @@ from slotlab.framework.cli.options import (
 )
 from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.publishing import published
+from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
+from slotlab.framework.cli.watching import runs, watch
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -34,6 +38,8 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
+app.command()(report)
 app.command()(studio)
 
 
@@ -94,14 +100,17 @@ def validate(
 
 @app.command()
 def schema(
+    ablation: Annotated[bool, typer.Option("--ablation", help="Of ablation files.")] = False,
     plugin: PluginOption = [],  # noqa: B006
     json: JsonOption = "-",
 ) -> None:
     """Write the JSON Schema of specs, for completion in editors."""
     from slotlab.framework.cli import describe
     from slotlab.framework.spec.json_schema import spec_schema
+    from slotlab.framework.study.json_schema import ablation_schema
 
-    emit(spec_schema(describe.open_registry(plugin, strict=False)), json, print)
+    registry = describe.open_registry(plugin, strict=False)
+    emit(ablation_schema(registry) if ablation else spec_schema(registry), json, print)
 
 
 @app.command()
@@ -170,6 +179,11 @@ app.command()(published)
 
 
 app.command()(compose)
+
+
+app.command()(ablate)
+app.command()(watch)
+app.command()(runs)
 
 
 @app.callback(invoke_without_command=True)

@@ -3,15 +3,24 @@
 import torch
 from torch import Tensor
 
-from slotlab.framework.scoring.sums import mean_of_each
+from slotlab.framework.scoring.sums import in_chunks, mean_of_each, sum_of_each
 
 WINDOW_RADIUS, WINDOW_SIGMA = 5, 1.5
 """Wang et al. 2004: a Gaussian window of 11 x 11 pixels."""
 
 
-def squared_error(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
-    """Square of `scale` times the difference, float64 of shape (B, C, H, W)."""
-    return ((first_BCHW.double() - second_BCHW.double()) * scale).square()
+def sum_of_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
+    """Sum over channels and pixels of the square of `scale` times the difference: float64 of shape (B,)."""
+
+    def sums(first: Tensor, second: Tensor) -> Tensor:
+        return sum_of_each(((first.double() - second.double()) * scale).square())
+
+    return in_chunks(sums, first_BCHW, second_BCHW)
+
+
+def mean_of_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
+    """Mean over channels and pixels instead of the sum."""
+    return sum_of_squares(first_BCHW, second_BCHW, scale) / first_BCHW[0].numel()
 
 
 def peak_signal_to_noise(mse_B: Tensor, span: float) -> Tensor:
@@ -29,9 +38,13 @@ def structural_similarity(first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
     Returns:
         float64 of shape (B,) in [-1, 1]; NaN for images smaller than the window.
     """
+    if min(first_BCHW.shape[2:]) < 2 * WINDOW_RADIUS + 1:
+        return torch.full((len(first_BCHW),), torch.nan, dtype=torch.float64, device=first_BCHW.device)
+    return in_chunks(_similarity, first_BCHW, second_BCHW)
+
+
+def _similarity(first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
     first, second = first_BCHW.double(), second_BCHW.double()
-    if min(first.shape[2:]) < 2 * WINDOW_RADIUS + 1:
-        return first.new_full((len(first),), torch.nan)
     mean_1, mean_2 = _blur(first), _blur(second)
     variance_1 = _blur(first * first) - mean_1 * mean_1
     variance_2 = _blur(second * second) - mean_2 * mean_2
@@ -53,7 +66,9 @@ def _blur(images_BCHW: Tensor) -> Tensor:
     for axis in (2, 3):
         length = images_BCHW.shape[axis] - 2 * WINDOW_RADIUS
         blurred = taps[0] * images_BCHW.narrow(axis, 0, length)
+        term = torch.empty_like(blurred)
         for start, tap in enumerate(taps[1:], start=1):
-            blurred += tap * images_BCHW.narrow(axis, start, length)
+            # In two steps: fused ones round otherwise at the ends of a row than in its middle.
+            blurred += torch.mul(images_BCHW.narrow(axis, start, length), tap, out=term)
         images_BCHW = blurred
     return images_BCHW

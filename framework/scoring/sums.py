@@ -4,10 +4,26 @@ torch's own reductions split their work by the shape of the whole tensor and the
 threads. Here only elementwise additions are used: the same bits in any batch.
 """
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
 from torch import Tensor
+
+CACHED, MOST = 1 << 17, 1 << 24
+"""Values worked on in one go: on a CPU what stays in a core's cache, elsewhere what bounds memory."""
+
+
+def in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Apply a function that treats each image alone to a few images at a time.
+
+    Args:
+        function: tensors of some images to a tensor of shape (images,).
+        tensors: of shape (B, ...), the largest first.
+    """
+    images = max(1, (CACHED if tensors[0].device.type == "cpu" else MOST) // tensors[0][0].numel())
+    starts = range(0, len(tensors[0]), images)
+    return torch.cat([function(*(t[start : start + images] for t in tensors)) for start in starts])
 
 
 def sum_of_each(values_BN: Tensor) -> Tensor:

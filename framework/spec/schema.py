@@ -184,7 +184,9 @@ class SpeedSpec(ClosedModel):
     """How fast, not what: none of these changes results beyond the rounding of floating point."""
 
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Layout of images and weights; auto is channels last on a GPU, contiguous on a CPU."""
+    """Layout of images and weights; auto is channels last."""
+    keep_memory: bool = True
+    """Whether memory that a step frees on a CPU is kept for the next one (where the C library is glibc)."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     """Mode of torch.compile for encoder, grouping and decoder; `reduce-overhead` uses CUDA graphs. Where
     compiling fails the reason is printed, and training goes on without."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.sums import mean_of_each
+from slotlab.framework.scoring.sums import in_chunks, mean_of_each
 from slotlab.registry import Component, hookimpl
 
 
@@ -36,10 +36,15 @@ class MaskEntropy:
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
         assert outcome.masks_BKHW is not None
-        masks_BKHW = outcome.masks_BKHW.double()
-        entropy_B = mean_of_each(torch.special.entr(masks_BKHW)) * masks_BKHW.shape[1]
-        # float32 masks sum to one but for rounding, so a bound could be passed by as much.
-        return (entropy_B / log(max(2, masks_BKHW.shape[1]))).clamp(0, 1)
+        return in_chunks(entropy, outcome.masks_BKHW)
+
+
+def entropy(masks_BKHW: Tensor) -> Tensor:
+    """Return the mean entropy of each image's masks, float64 of shape (B,)."""
+    slots, masks_BKHW = masks_BKHW.shape[1], masks_BKHW.double()
+    nats_B = -slots * mean_of_each(torch.xlogy(masks_BKHW, masks_BKHW))
+    # float32 masks sum to one but for rounding, so a bound could be passed by as much.
+    return (nats_B / log(max(2, slots))).clamp(0, 1)
 
 
 @hookimpl

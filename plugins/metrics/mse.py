@@ -20,8 +20,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.images import squared_error
-from slotlab.framework.scoring.sums import mean_of_each
+from slotlab.framework.scoring.images import mean_of_squares
 from slotlab.registry import Component, hookimpl
 
 
@@ -38,7 +37,7 @@ class MSE:
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
         assert outcome.reconstructions_BCHW is not None
-        return mean_of_each(squared_error(outcome.reconstructions_BCHW, outcome.images_BCHW))
+        return mean_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW)
 
 
 @hookimpl

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.images import peak_signal_to_noise, squared_error
-from slotlab.framework.scoring.sums import mean_of_each
+from slotlab.framework.scoring.images import mean_of_squares, peak_signal_to_noise
 from slotlab.registry import Component, hookimpl
 
 
@@ -38,8 +37,8 @@ class PSNR:
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
         assert outcome.reconstructions_BCHW is not None
-        error_BCHW = squared_error(outcome.reconstructions_BCHW, outcome.images_BCHW)
-        return peak_signal_to_noise(mean_of_each(error_BCHW), self.span)
+        mse_B = mean_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW)
+        return peak_signal_to_noise(mse_B, self.span)
 
 
 @hookimpl

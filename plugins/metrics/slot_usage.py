@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.scoring.contingency import contingency
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -37,18 +38,17 @@ class SlotUsage:
 
     higher_is_better = True
     bounds = (0.0, inf)
-    needs = frozenset({"masks_BKHW"})
+    needs = frozenset({"predicted_BHW"})
 
     def __init__(self, config: SlotUsageConfig, context: MetricContext):
         self.least_share = config.least_share
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,)."""
-        assert outcome.masks_BKHW is not None
-        winner_BN = outcome.masks_BKHW.argmax(dim=1).flatten(1)
-        slots_K = torch.arange(outcome.masks_BKHW.shape[1], device=winner_BN.device)
-        held_BK = torch.stack([(winner_BN == slot).sum(dim=1) for slot in slots_K], dim=1)
-        least = max(1.0, self.least_share * winner_BN.shape[1])
+        predicted_BHW = outcome.predicted_BHW
+        assert predicted_BHW is not None
+        held_BK = contingency(torch.zeros_like(predicted_BHW), predicted_BHW)[:, 0]
+        least = max(1.0, self.least_share * predicted_BHW[0].numel())
         return (held_BK >= least).sum(dim=1).double()
 
 

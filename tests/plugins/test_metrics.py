@@ -401,7 +401,8 @@ def test_images_smaller_than_the_window_have_no_structural_similarity() -> None:
 def soft(*masks: list[float]) -> Outcome:
     masks_BKHW = torch.tensor(masks)[None, :, None, :]
     images = torch.zeros(1, 3, *masks_BKHW.shape[2:])
-    return Outcome(images_BCHW=images, true_BHW=None, predicted_BHW=None, masks_BKHW=masks_BKHW)
+    predicted = masks_BKHW.argmax(dim=1)
+    return Outcome(images_BCHW=images, true_BHW=None, predicted_BHW=predicted, masks_BKHW=masks_BKHW)
 
 
 def test_slots_in_use_by_hand() -> None:
