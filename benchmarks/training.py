@@ -1,55 +1,88 @@
 """slotlab's training step against plain PyTorch: images/s, on random images, in one run.
 
     python benchmarks/training.py [--quick] [--device auto] [--batch-size N] [--precision bfloat16]
-                                  [--only NAME ...]
+                                  [--all] [--only NAME ...] [--json FILE]
 
 The model is that of `slotlab:clevrtex6`. The baseline is `seed_model.py`: eager, float32, NCHW.
-The variants take turns with it, so that a drift of the machine's speed hits all alike; medians
-are printed, as a table in Markdown.
+Each variant lives in a process of its own, as a training does, and they take turns, so that a
+drift of the machine's speed hits all alike. Medians are printed, as a table in Markdown: by
+the clock and, on a CPU, by the seconds of CPU time, which other work on the machine disturbs less.
 """
 
 import argparse
+import json
+import multiprocessing
+import os
 import statistics
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 
 import torch
 from seed_model import SeedModel
 
-from slotlab.framework.ceiling import measure_peak, wait
+from slotlab.framework.allocator import keeping_memory
+from slotlab.framework.ceiling import measure_peak, peak_memory, wait
+from slotlab.framework.contracts import Slots
 from slotlab.framework.engine import Engine, precise
 from slotlab.framework.estimate import Bench, random_batch
 from slotlab.framework.experiment import choose_device, prepare
 from slotlab.framework.flops import count_flops
 
 SPEC = "slotlab:clevrtex6"
-PLAIN = ("memory_format=contiguous", "fused=no")
+BASELINE = "plain PyTorch"
+PLAIN = ("memory_format=contiguous", "fused=no", "keep_memory=false")
 VARIANTS = {
-    "slotlab, nothing made fast": PLAIN,
     "slotlab": (),
-    "channels_last": ("memory_format=channels_last",),
+    "nothing made fast": PLAIN,
+    "contiguous": ("memory_format=contiguous",),
+    "memory given back": ("keep_memory=false",),
     "fused optimizer": ("fused=yes",),
     "compile": ("compile=default",),
+    "compile, CUDA graphs": ("compile=reduce-overhead",),
     "recompute encoder and decoder": ("recompute=[encoder, decoder]",),
 }
+WARM = 2
+"""Steps before those that are timed, in every turn on a GPU, whose memory was given back."""
+DECODER = "decoder"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process does."""
+
+    name: str
+    precision: str
+    settings: tuple
+    batch_size: int
+    slots: int
+    device: str
+
+    @property
+    def label(self):
+        return self.name if self.name == BASELINE else f"{self.name}, {self.precision}"
 
 
 @dataclass
 class Runner:
-    """One variant: a training step, and the times it took."""
+    """A process, and what its turns took."""
 
-    name: str
-    step: object
-    seconds: list
-    memory: int = 0
+    task: Task
+    process: object
+    pipe: object
+    turns: list = field(default_factory=list)
+
+    def median(self, what):
+        return statistics.median(turn[what] for turn in self.turns)
 
 
-def baseline(device, batch_size, slots):
+def baseline(task, device):
     torch.manual_seed(0)
-    model = SeedModel(slots).to(device)
+    model = SeedModel(task.slots).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    images = torch.rand(batch_size, 3, 128, 128, device=device) * 2 - 1
+    images = torch.rand(task.batch_size, 3, 128, 128, device=device) * 2 - 1
 
     def step():
         optimizer.zero_grad()
@@ -59,102 +92,185 @@ def baseline(device, batch_size, slots):
     return step
 
 
-def slotlab(device, batch_size, slots, precision, settings):
-    sets = [f"training.speed.{setting}" for setting in settings]
-    sets += [f"training.precision={precision}", f"training.batch_size={batch_size}", f"model.slots={slots}"]
-    spec = prepare(SPEC, sets=sets).loaded.spec
+def spec_of(task):
+    sets = [f"training.speed.{setting}" for setting in task.settings]
+    sets += [f"training.precision={task.precision}", f"training.batch_size={task.batch_size}"]
+    return prepare(SPEC, sets=[*sets, f"model.slots={task.slots}"]).loaded.spec
+
+
+def slotlab(spec, task, device):
     bench = Bench.of(Engine.open(spec, device, warn=print))
-    batch = random_batch(bench.engine, batch_size)
+    batch = random_batch(bench.engine, task.batch_size)
+    if task.name != DECODER:
+        return lambda: bench.step(batch)
+    model, slots = bench.trainee.model, torch.randn(task.batch_size, task.slots, 128, device=device)
 
-    def step():
-        with precise(spec):
-            bench.step(batch)
+    def decode():
+        with bench.engine.fabric.autocast():
+            decoded = model.decode(Slots(slots))
+        decoded.prediction_BCHW.float().sum().backward()
 
-    return step
-
-
-def turns(runners, device, repeats):
-    """Let the runners take turns; the first round warms up."""
-    for repeat in range(repeats + 1):
-        for runner in runners:
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            wait(device)
-            begun = time.perf_counter()
-            runner.step()
-            wait(device)
-            if repeat:
-                runner.seconds.append(time.perf_counter() - begun)
-            if device.type == "cuda":
-                runner.memory = torch.cuda.max_memory_allocated(device)
-        print(f"round {repeat} of {repeats}", flush=True)
+    return decode
 
 
-def table(runners, device, batch_size, peaks):
-    spec = prepare(SPEC).loaded.spec
-    each = count_flops(spec).image_training
+def work(task, pipe, threads):
+    """Do a turn whenever asked to."""
+    torch.set_num_threads(threads)
+    device, spec = torch.device(task.device), spec_of(task)
+    with ExitStack() as stack:
+        stack.enter_context(precise(spec))
+        if task.name == BASELINE:
+            step = baseline(task, device)
+        else:
+            stack.enter_context(keeping_memory(device, enabled=spec.training.speed.keep_memory))
+            step = slotlab(spec, task, device)
+        while (steps := pipe.recv()) is not None:
+            pipe.send(turn(step, steps, device))
+
+
+def turn(step, steps, device):
     gpu = device.type == "cuda"
-    head = ["step", "images/s", "ratio", "TFLOP/s", "of the matrix peak", *(["memory, GiB"] if gpu else [])]
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+        for _ in range(WARM):
+            step()
+    wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(steps):
+        step()
+    wait(device)
+    taken = {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
+    taken["memory"] = peak_memory(device)
+    if gpu:
+        torch.cuda.empty_cache()  # for the other processes
+    return taken
+
+
+def start(tasks):
+    spawn = multiprocessing.get_context("spawn")
+    runners = []
+    for task in tasks:
+        mine, its = spawn.Pipe()
+        process = spawn.Process(target=work, args=(task, its, torch.get_num_threads()), daemon=True)
+        process.start()
+        its.close()
+        runners.append(Runner(task, process, mine))
+    return runners
+
+
+def take_turns(runners, device, repeats):
+    """Let the runners take turns; the first round warms up. One that fails is left out."""
+    steps, peaks = 10 if device.type == "cuda" else 1, {}
+    for repeat in range(repeats + 1):
+        note_peaks(peaks, device)
+        for runner in list(runners):
+            try:
+                runner.pipe.send(steps)
+                taken = runner.pipe.recv()
+            except (EOFError, BrokenPipeError):
+                print(f"{runner.task.label} failed, see above")
+                runners.remove(runner)
+                continue
+            if repeat:
+                runner.turns.append(taken)
+        print(f"round {repeat} of {repeats}, load {os.getloadavg()[0]:.1f}", flush=True)
+    for runner in runners:
+        runner.pipe.send(None)
+        runner.process.join()
+    return peaks
+
+
+def note_peaks(peaks, device):
+    """Measure what the device can do at most, and keep the best."""
+    with precise(prepare(SPEC).loaded.spec):
+        for precision in ("float32", "bfloat16"):
+            peaks[precision] = max(peaks.get(precision, 0), measure_peak(device, precision))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def rows(runners, device, peaks):
+    first = next(runner for runner in runners if runner.task.name == BASELINE)
+    for runner in runners:
+        if runner.task.name == DECODER:
+            continue
+        task, wall, cpu = runner.task, runner.median("wall"), runner.median("cpu")
+        achieved = count_flops(spec_of(task)).image_training * task.batch_size / wall
+        row = {"step": task.label, "images/s": task.batch_size / wall, "ratio": first.median("wall") / wall}
+        if device.type == "cpu":
+            row["ratio of CPU time"] = first.median("cpu") / cpu
+        row["TFLOP/s"], row["of the matrix peak"] = achieved / 1e12, achieved / peaks[task.precision]
+        row["memory, GiB"] = max(turn["memory"] for turn in runner.turns) / 2**30
+        row["memory ratio"] = row["memory, GiB"] / (max(t["memory"] for t in first.turns) / 2**30)
+        yield row
+
+
+def show(found):
+    head = list(found[0])
     print("|", " | ".join(head), "|")
     print("|", " | ".join("---" for _ in head), "|")
-    base = statistics.median(runners[0].seconds)
-    for runner in runners:
-        middle = statistics.median(runner.seconds)
-        achieved = each * batch_size / middle
-        peak = peaks["bfloat16" if "bfloat16" in runner.name else "float32"]
-        row = [runner.name, f"{batch_size / middle:.2f}", f"{base / middle:.2f}"]
-        row += [f"{achieved / 1e12:.3g}", f"{achieved / peak:.0%}"]
-        print("|", " | ".join([*row, *([f"{runner.memory / 2**30:.1f}"] if gpu else [])]), "|")
+    for row in found:
+        cells = [f"{value:.3g}" if isinstance(value, float) else value for value in row.values()]
+        print("|", " | ".join(cells), "|")
 
 
-def decoder_ratio(device, batch_size, repeats):
-    """Print the decoder's time at 11 slots as a ratio to that at 7."""
-    times = {}
-    models = {slots: SeedModel(slots).to(device) for slots in (7, 11)}
-    for repeat in range(repeats + 1):
-        for slots, model in models.items():
-            vectors = torch.randn(batch_size, slots, 128, device=device)
-            wait(device)
-            begun = time.perf_counter()
-            model.decode(vectors).sum().backward()
-            wait(device)
-            if repeat:
-                times.setdefault(slots, []).append(time.perf_counter() - begun)
-    seven, eleven = (statistics.median(times[slots]) for slots in (7, 11))
-    print(f"decoder, forward and backward, 11 slots against 7: {eleven / seven:.2f} (by count {11 / 7:.2f})")
+def bf16_instructions(device):
+    if device.type == "cuda":
+        return "a GPU"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
+    except OSError:
+        return "unknown"
+    return ", ".join(name for name in ("amx_bf16", "avx512_bf16") if name in flags) or "none: expect no gain"
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds, a small batch on a CPU")
+    parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--slots", type=int, default=7)
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--precision", nargs="*", default=["float32", "bfloat16"])
+    parser.add_argument("--all", action="store_true", help="every switch, not the defaults alone")
     parser.add_argument("--only", nargs="*", help="names of variants")
-    options = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the table here too")
+    return parser.parse_args()
+
+
+def plan(options, device, batch_size):
+    names = options.only or (list(VARIANTS) if options.all else ["slotlab"])
+    shared = (batch_size, options.slots, str(device))
+    tasks = [Task(BASELINE, "float32", (), *shared)]
+    tasks += [
+        Task(name, precision, VARIANTS[name], *shared) for precision in options.precision for name in names
+    ]
+    last = options.precision[-1]
+    return [*tasks, *(Task(DECODER, last, (), batch_size, slots, str(device)) for slots in (7, 11))]
+
+
+def main():
+    options = parse()
     device = choose_device(options.device)
-    batch_size = options.batch_size or (64 if device.type == "cuda" else 2 if options.quick else 8)
+    batch_size = options.batch_size or (64 if device.type == "cuda" else 8)
     repeats = options.repeats or (3 if options.quick else 7)
-    print(f"{date.today()}, torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, ", end="")
-    print(f"batch {batch_size}, {options.slots} slots, medians of {repeats}", flush=True)
-    peaks = {}
-    with precise(prepare(SPEC).loaded.spec):
-        for precision in ("float32", "bfloat16"):
-            peaks[precision] = measure_peak(device, precision)
-            print(f"matrix product in {precision}: {peaks[precision] / 1e12:.3g} TFLOP/s", flush=True)
-    runners = [Runner("plain PyTorch", baseline(device, batch_size, options.slots), [])]
-    for precision in options.precision:
-        for name, settings in VARIANTS.items():
-            if options.only and name not in options.only:
-                continue
-            step = slotlab(device, batch_size, options.slots, precision, settings)
-            runners.append(Runner(f"{name}, {precision}", step, []))
-    turns(runners, device, repeats)
-    table(runners, device, batch_size, peaks)
-    if device.type == "cuda":
-        decoder_ratio(device, batch_size, repeats)
+    facts = {"date": str(date.today()), "torch": torch.__version__, "device": str(device)}
+    facts |= {"threads": torch.get_num_threads(), "batch": batch_size, "slots": options.slots}
+    facts |= {"repeats": repeats, "bf16 instructions": bf16_instructions(device)}
+    print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
+    runners = start(plan(options, device, batch_size))
+    peaks = take_turns(runners, device, repeats)
+    for precision, peak in peaks.items():
+        print(f"matrix product in {precision}: {peak / 1e12:.3g} TFLOP/s", flush=True)
+    found = list(rows(runners, device, peaks))
+    show(found)
+    seven, eleven = (runner for runner in runners if runner.task.name == DECODER)
+    what = "wall" if device.type == "cuda" else "cpu"
+    ratio = eleven.median(what) / seven.median(what)
+    print(f"decoder, forward and backward, 11 slots against 7: {ratio:.2f} (by count {11 / 7:.2f})")
+    if options.json:
+        text = json.dumps({**facts, "peaks": peaks, "rows": found, "decoder 11 against 7": ratio}, indent=2)
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,7 @@ class Engine:
     def memory_format(self) -> torch.memory_format:
         """The layout of images and weights."""
         wanted = self.spec.training.speed.memory_format
-        last = wanted == "channels_last" or (wanted == "auto" and self.device.type == "cuda")
-        return torch.channels_last if last else torch.contiguous_format
+        return torch.contiguous_format if wanted == "contiguous" else torch.channels_last
 
     @property
     def fused(self) -> bool:

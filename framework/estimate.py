@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from slotlab.framework.allocator import keeping_memory
 from slotlab.framework.assemble import build_model
 from slotlab.framework.ceiling import free_memory, peak_memory, wait
 from slotlab.framework.contracts import Batch
@@ -137,7 +138,8 @@ class Measured:
 def measure(engine: Engine, *, budget: float = BUDGET) -> Measured:
     """Time a few training steps; the model is thrown away."""
     spec, wanted = engine.spec, engine.spec.training.batch_size
-    with precise(spec), seeded(spec.seed):
+    kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
+    with precise(spec), kept, seeded(spec.seed):
         bench = Bench.of(engine)
         if engine.device.type == "cpu":
             return measure_growing(bench, wanted, budget)

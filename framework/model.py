@@ -23,7 +23,9 @@ class Projection(nn.Module):
         super().__init__()
         self.position = position
         self.norm = nn.LayerNorm(channels, eps=layer_norm_eps)
-        self.mlp = nn.Sequential(nn.Linear(channels, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, dim)
+        )
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return tokens of shape (B, H*W, dim)."""

@@ -87,7 +87,7 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
     summary = None
     if trained and wanted is not None:
         summary = next(
-            (one for one in run.evaluations().values() if wanted.is_met(one, last.get("step"))), None
+            (one for one in run.read_summaries().values() if wanted.is_met(one, last.get("step"))), None
         )
     state = state_of(run, status.get("state"), evaluated=wanted is None or summary is not None)
     return Glance(

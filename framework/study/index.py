@@ -170,7 +170,7 @@ def read_record(path: Path) -> dict[str, Any]:
         spec = {}
     newest: dict[str, Any] = {}
     evaluations = {}
-    for name, summary in run.evaluations().items():
+    for name, summary in run.read_summaries().items():
         means = {key: one.get("mean") for key, one in summary.get("methods", {}).get("model", {}).items()}
         evaluations[name] = means
         newest |= means

@@ -13,6 +13,7 @@ from annotated_types import Len
 from einops import rearrange
 from pydantic import PositiveInt
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, DecoderContext, PositionContext, Slots
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
@@ -35,6 +36,20 @@ class SpatialBroadcastConfig(ComponentConfig):
     """Position code added to the broadcast grid."""
 
 
+class Upsampling(nn.ConvTranspose2d):
+    """A transposed convolution with the same weights and results as torch's, its bias added after it.
+
+    oneDNN finds the gradient of a transposed convolution's bias far more slowly than that of a sum.
+    """
+
+    def forward(self, x_MCHW: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return a map `stride` times as large."""
+        assert self.bias is not None
+        pads = (self.stride, self.padding, self.output_padding)
+        y_MCHW = F.conv_transpose2d(x_MCHW, self.weight, None, *pads)
+        return y_MCHW.add_(self.bias.to(y_MCHW.dtype)[:, None, None])
+
+
 class SpatialBroadcastDecoder(nn.Module):
     """Slots (B, K, D) to a prediction (B, C, H, W), masks (B, K, H, W), parts (B, K, C, H, W)."""
 
@@ -49,8 +64,8 @@ class SpatialBroadcastDecoder(nn.Module):
         width, size, pad = context.slot_dim, config.kernel_size, config.kernel_size // 2
         for channels, stride in zip(config.channels, strides, strict=True):
             layers += [
-                nn.ConvTranspose2d(width, channels, size, stride, pad, output_padding=stride - 1),
-                nn.ReLU(),
+                Upsampling(width, channels, size, stride, pad, output_padding=stride - 1),
+                nn.ReLU(inplace=True),
             ]
             width = channels
         readout = config.readout_kernel_size

@@ -43,7 +43,7 @@ class CNNEncoder(nn.Module):
         for channels, stride in zip(config.channels, strides, strict=True):
             layers += [
                 nn.Conv2d(width, channels, config.kernel_size, stride, config.kernel_size // 2),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
             width = channels
             rows, columns = -(-rows // stride), -(-columns // stride)

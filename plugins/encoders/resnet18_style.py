@@ -46,8 +46,9 @@ class Block(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return features of the same size."""
-        y_BCHW = F.relu(self.norm1(self.conv1(x_BCHW)))
-        return F.relu(self.norm2(self.conv2(y_BCHW)) + self.skip(x_BCHW))
+        # In place: nothing needs what a norm gave, and large new tensors cost time to get and to fill.
+        y_BCHW = F.relu(self.norm1(self.conv1(x_BCHW)), inplace=True)
+        return F.relu(self.norm2(self.conv2(y_BCHW)).add_(self.skip(x_BCHW)), inplace=True)
 
 
 class ResNet18StyleEncoder(nn.Module):
@@ -62,7 +63,7 @@ class ResNet18StyleEncoder(nn.Module):
                 context.image_channels, config.stem, config.kernel_size, padding=config.kernel_size // 2
             ),
             nn.BatchNorm2d(config.stem),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         widths = (config.stem, *config.blocks)
         self.blocks = nn.Sequential(*(Block(*pair, config.kernel_size) for pair in pairwise(widths)))

@@ -48,24 +48,27 @@ class SlotAttention(nn.Module):
 
     def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
         """Run all iterations. The slots' extras are passed on as they are."""
-        tokens_BND = self.norm_tokens(tokens_BND)
-        k_BND, v_BND = self.to_k(tokens_BND), self.to_v(tokens_BND)
+        tokens_BNT = self.norm_tokens(tokens_BND)
         slots_BKD = slots.vectors_BKD
-        attention_BKN = self._attend(k_BND, slots_BKD)
+        attention_BKN = self._attend(tokens_BNT, slots_BKD)
         for step in range(self.iterations):
             if step:
-                attention_BKN = self._attend(k_BND, slots_BKD)
-            slots_BKD = self._update(attention_BKN, v_BND, slots_BKD)
+                attention_BKN = self._attend(tokens_BNT, slots_BKD)
+            slots_BKD = self._update(attention_BKN, tokens_BNT, slots_BKD)
         return Grouped(Slots(slots_BKD, slots.extras), attention_BKN)
 
-    def _attend(self, k_BND: Tensor, slots_BKD: Tensor) -> Tensor:
-        q_BKD = self.to_q(self.norm_slots(slots_BKD)) * self.scale
-        return torch.softmax(q_BKD @ k_BND.transpose(1, 2), dim=1)  # over slots: they compete
+    # There are thousands of tokens and a few slots, so keys and values are never made of tokens:
+    # q . (W_k t) = (W_k' q) . t, and the mean of W_v t is W_v times the mean of t.
 
-    def _update(self, attention_BKN: Tensor, v_BND: Tensor, slots_BKD: Tensor) -> Tensor:
+    def _attend(self, tokens_BNT: Tensor, slots_BKD: Tensor) -> Tensor:
+        q_BKD = self.to_q(self.norm_slots(slots_BKD)) * self.scale
+        asked_BKT = q_BKD @ self.to_k.weight
+        return torch.softmax(asked_BKT @ tokens_BNT.transpose(1, 2), dim=1)  # over slots: they compete
+
+    def _update(self, attention_BKN: Tensor, tokens_BNT: Tensor, slots_BKD: Tensor) -> Tensor:
         weights_BKN = attention_BKN + self.epsilon
         weights_BKN = weights_BKN / weights_BKN.sum(dim=2, keepdim=True)
-        updates_BKD = weights_BKN @ v_BND
+        updates_BKD = self.to_v(weights_BKN @ tokens_BNT)
         new_BKD = self.gru(updates_BKD.flatten(0, 1), slots_BKD.flatten(0, 1)).view_as(slots_BKD)
         return new_BKD + self.mlp(new_BKD)  # type: ignore[no-any-return]
 

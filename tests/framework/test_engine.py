@@ -84,7 +84,7 @@ def test_matmul_precision_is_set_and_put_back(tiny: Specs, matmul: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        ("auto", torch.contiguous_format),
+        ("auto", torch.channels_last),
         ("contiguous", torch.contiguous_format),
         ("channels_last", torch.channels_last),
     ],
