@@ -33,6 +33,7 @@ wheel-test: $(VENV)/installed-dev
 
 schema: $(VENV)/installed
 	$(BIN)/slotlab schema --json experiments/schema.json
+	$(BIN)/slotlab schema --ablation --json experiments/ablation_schema.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("slotlab needs Python 3.11 or newer, not %s; write: make PYTHON=python3.12 ..." % sys.version.split()[0])'

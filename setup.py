@@ -7,5 +7,12 @@ found = [f"{layer}.{name}" for layer in LAYERS for name in find_packages(layer)]
 setup(
     packages=[f"slotlab.{name}" for name in (*LAYERS, *found, "experiments")],
     package_dir={f"slotlab.{layer}": layer for layer in (*LAYERS, "experiments")},
-    package_data={"": ["py.typed"], "slotlab.experiments": ["**/*.yaml", "*.json"]},
+    package_data={
+        "": ["py.typed"],
+        "slotlab.experiments": ["**/*.yaml", "*.json"],
+        "slotlab.framework.published": ["*.yaml"],
+        "slotlab.framework.report": ["templates/*.html", "assets/*"],
+        "slotlab.framework.studio": ["static/*"],
+        "slotlab.framework.published": ["*.yaml"],
+    },
 )

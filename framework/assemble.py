@@ -15,6 +15,8 @@ from slotlab.framework.contracts import (
     MetricContext,
     ObjectiveContext,
     PositionContext,
+    SetMetric,
+    SetMetricContext,
 )
 from slotlab.framework.model import Projection, SlotModel
 from slotlab.framework.spec.errors import PathProblem
@@ -125,6 +127,19 @@ class Builder:
             )
         return found
 
+    def set_metrics(self, device: torch.device) -> dict[str, SetMetric]:
+        """Build the set metrics of the spec's composition, by name."""
+        wanted = self.spec.evaluation.composition
+        found: dict[str, SetMetric] = {}
+        for index, ref in enumerate(() if wanted is None else wanted.set_metrics):
+            path = ("evaluation", "composition", "set_metrics", index)
+            if ref.name in found:
+                text = f"the set metric '{ref.name}' is given twice; keep one"
+                self.problems.append(PathProblem(path, text))
+            attributes = ("higher_is_better", "extractor")
+            found[ref.name] = self.part(ref, SetMetricContext(device=device), *path, attributes=attributes)
+        return found
+
 
 def build_model(spec: ExperimentSpec) -> SlotModel:
     """Build the model with weights drawn from the spec's seed.
@@ -147,6 +162,15 @@ def build_metrics(spec: ExperimentSpec) -> dict[str, Metric]:
     """Build the metrics of the spec, by name, in its order."""
     builder = Builder(spec)
     metrics = builder.metrics()
+    if builder.problems:
+        raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
+    return metrics
+
+
+def build_set_metrics(spec: ExperimentSpec, device: torch.device) -> dict[str, SetMetric]:
+    """Build the set metrics of the spec's composition, by name, in its order."""
+    builder = Builder(spec)
+    metrics = builder.set_metrics(device)
     if builder.problems:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
     return metrics

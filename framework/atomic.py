@@ -30,6 +30,20 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file; an empty mapping where there is none.
+
+    Raises:
+        SlotlabError: if it is no JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SlotlabError(f"{path}: not valid JSON: {error}") from None
+
+
 @contextmanager
 def exclusive(folder: Path, taken: str) -> Iterator[None]:
     """Lock a folder while the block runs; the system lets go of it when the process ends.
@@ -49,3 +63,14 @@ def exclusive(folder: Path, taken: str) -> Iterator[None]:
         yield
     finally:
         os.close(number)
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether a process has a folder for itself."""
+    try:
+        with exclusive(folder, "held"):
+            return False
+    except SlotlabError:
+        return True
+    except OSError:  # gone
+        return False

@@ -18,7 +18,7 @@ from slotlab.framework.groups import check_groups
 from slotlab.framework.model import SlotModel
 from slotlab.framework.sources import known_splits, own_splits
 from slotlab.framework.spec.errors import Path, PathProblem
-from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.schema import HALVES, ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
 from slotlab.registry.component import suggest
 from slotlab.registry.errors import describe
@@ -30,6 +30,7 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = builder.model()
         builder.metrics()
+        builder.set_metrics(torch.device("cpu"))
         builder.problems += check_splits(spec)
         if model is not None:
             builder.problems += check_slots(spec, model)
@@ -45,7 +46,15 @@ def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
     dataset = spec.data.dataset
     known = known_splits(spec.data)
     owner = spec.data.protocol.name if own_splits(spec.data) is None else dataset.name
-    wanted = {("data", "train_split"): spec.data.train_split, ("evaluation", "split"): spec.evaluation.split}
+    wanted: dict[Path, str] = {
+        ("data", "train_split"): spec.data.train_split,
+        ("evaluation", "split"): spec.evaluation.split,
+    }
+    composition = spec.evaluation.composition
+    if composition is not None:
+        wanted["evaluation", "composition", "library"] = composition.library
+        if composition.floor != HALVES:
+            wanted["evaluation", "composition", "floor"] = composition.floor
     for path, split in wanted.items():
         if split not in known:
             hint = f"{suggest(split, known)} (splits: {', '.join(known)})"

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.registry import SlotlabError
 
@@ -50,6 +48,8 @@ class Checkpoint:
         data = self.path.read_bytes()
         if checksum(data) != self.checksum:
             raise SlotlabError(f"{self.path} is damaged: its checksum is not the one in its name")
+        import torch
+
         try:
             loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # a strange file fails in many ways
@@ -107,6 +107,8 @@ class Checkpoints:
         Raises:
             SlotlabError: if the disk is full; what was there before is kept.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
         data = buffer.getvalue()

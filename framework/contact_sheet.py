@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from slotlab.framework.atomic import write_atomically
-from slotlab.framework.figures import palette
+from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
 from slotlab.framework.inspection import Part
 from slotlab.framework.measuring import Look
 from slotlab.framework.store_format import COUNTINGS
@@ -51,7 +51,7 @@ def spread(positions: Sequence[int], number: int) -> list[int]:
 
 def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return a mask in colors, uint8 (H, W, 3): black for 0, then 23 in turn."""
-    colors = palette(24)
+    colors = np.concatenate([np.array([rgb(BACKGROUND)], dtype=np.uint8), slot_colors(23)])
     painted: NDArray[np.uint8] = colors[np.where(mask_HW == 0, 0, 1 + (mask_HW.astype(np.int64) - 1) % 23)]
     return painted
 

@@ -7,13 +7,14 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from slotlab.framework.scoring.contingency import contingency
 from slotlab.registry import SlotlabError
 
 Size = tuple[int, int]
@@ -104,6 +105,13 @@ class MetricContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetMetricContext:
+    """For set metrics: where features are computed."""
+
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerContext:
     """For optimizers: the parameters and the phase's learning rate."""
 
@@ -146,8 +154,9 @@ class Sample:
     """One image. `id` names it in results; `attributes` may hold metadata of its objects.
 
     Attributes are data that JSON can hold. Three have a meaning everywhere: `num_objects`,
-    `objects` (a list with an entry for each object; its `index` is its value in the mask),
-    and `ground_material`.
+    `objects` (a list with an entry for each object; its `index` is its value in the mask), and
+    `ground_material`. An object's `material`, `shape` and `size` are what evaluation groups by, and
+    its `visible_fraction`, from 0 to 1, where the data tells how much of it is seen.
     """
 
     id: str
@@ -356,10 +365,27 @@ class Outcome:
     """The soft masks behind `predicted_BHW`, from the source that the spec names."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
+    num_masks: int | None = None
+    """How many masks stand behind `predicted_BHW`, empty ones included, where `masks_BKHW` is not known."""
+
+    @cached_property
+    def counts_BTP(self) -> Tensor:
+        """Pixels by true and predicted label, float64: counted once for all metrics.
+
+        For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background.
+        """
+        assert self.true_BHW is not None
+        assert self.predicted_BHW is not None
+        return contingency(self.true_BHW, self.predicted_BHW)
+
+    @property
+    def slots(self) -> int | None:
+        """The number of masks, empty ones included; None where only labels are known."""
+        return self.num_masks if self.masks_BKHW is None else self.masks_BKHW.shape[1]
 
 
 class Metric(Protocol):
-    """One number an image."""
+    """One number an image. The total over images is their mean; see `PooledMetric`."""
 
     higher_is_better: bool
     bounds: tuple[float, float]
@@ -369,6 +395,64 @@ class Metric(Protocol):
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN where the metric is not defined."""
+
+
+@runtime_checkable
+class PooledMetric(Metric, Protocol):
+    """A metric whose total is a mean over objects instead of images.
+
+    The total is `sum(weights * values) / sum(weights)` over the images where the value is defined.
+    """
+
+    def weights(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,): how many objects each image's value is the mean of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetResult:
+    """How far a set of images is from a set of real ones."""
+
+    value: float
+    images: int
+    """How many were measured."""
+    real_images: int
+    """How many they were compared with."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known, as data that JSON can hold."""
+    warnings: tuple[str, ...] = ()
+    """Why the value may say little, in words."""
+
+
+class SetMetric(Protocol):
+    """One number for two sets of images, by features of each image.
+
+    Both sets are passed in memory, batch by batch. The features of real images are kept in the run's
+    cache under `identity()`, and metrics of one identity share them.
+    """
+
+    higher_is_better: bool
+    extractor: str
+    """What gives the features, as results name it."""
+
+    def lacking(self) -> str | None:
+        """Say what has to be there and is not, such as a file of weights; None if nothing."""
+
+    def identity(self) -> str:
+        """Name the features: another text where the same images would have others. May read files."""
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Return float32 (B, D) on the CPU for uint8 images (B, 3, H, W), each by itself.
+
+        Raises:
+            SlotlabError: if something is lacking, or is not what it should be.
+        """
+
+    def distance(self, features_ND: Tensor, real_MD: Tensor) -> SetResult:
+        """Compare the features of N images with those of M real ones.
+
+        Raises:
+            SlotlabError: if there are too few images.
+        """
 
 
 # --- tracking ----------------------------------------------------------------------------

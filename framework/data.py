@@ -191,11 +191,11 @@ def train_loader(engine: Engine) -> Loader:
     )
 
 
-def evaluation_loader(engine: Engine) -> Loader:
-    """Return the loader of a spec's evaluation split."""
+def evaluation_loader(engine: Engine, split: str | None = None) -> Loader:
+    """Return the loader of a spec's evaluation split, or of another one in the same way."""
     spec = engine.spec
     return Loader(
-        select(spec.data, spec.evaluation.split, seed=spec.seed, device=engine.device),
+        select(spec.data, split or spec.evaluation.split, seed=spec.seed, device=engine.device),
         spec.evaluation.batch_size,
         engine.device,
         spec.data.bounds,

@@ -1,4 +1,4 @@
-"""The main job: a spec becomes a run folder, trained, evaluated and drawn."""
+"""The main job: a spec becomes a run folder, trained and drawn; `framework.evaluations` measures it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -9,17 +9,14 @@ from typing import Any
 import torch
 
 from slotlab.framework.allocator import keeping_memory
-from slotlab.framework.assemble import build_metrics, build_model
-from slotlab.framework.atomic import exclusive, write_atomically, write_json
+from slotlab.framework.assemble import build_model
+from slotlab.framework.atomic import exclusive
 from slotlab.framework.check import check_parts
-from slotlab.framework.contracts import Metric
 from slotlab.framework.cost import Tally, planned_images
-from slotlab.framework.data import Loader, evaluation_loader, train_loader
+from slotlab.framework.data import evaluation_loader, train_loader
 from slotlab.framework.engine import Engine, precise
-from slotlab.framework.evaluate import MODEL, Evaluation, evaluate, model_outcome, ranked
-from slotlab.framework.figures import Panel, draw_learning_rate, draw_loss, draw_panels
+from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
-from slotlab.framework.model import SlotModel
 from slotlab.framework.provenance import command_line, provenance
 from slotlab.framework.resume import Start, open_run
 from slotlab.framework.run import RunFolder
@@ -209,95 +206,5 @@ def stop_message(run: RunFolder) -> str:
 def draw_curves(run: RunFolder) -> None:
     """Draw the loss and the learning rate from the run's log."""
     log = run.read_log()
-    draw_loss(log, run.figures / "loss.png")
-    draw_learning_rate(log, run.figures / "learning_rate.png")
-
-
-def run_evaluation(
-    run: RunFolder,
-    loaded: LoadedSpec,
-    *,
-    device: torch.device,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Evaluate a run's weights; write rows, summary and panels; return the summary.
-
-    Raises:
-        SlotlabError: if there are no weights, or they do not fit the spec.
-    """
-    spec = loaded.spec
-    engine = Engine.open(spec, device, warn=lambda text: None)
-    weights = run.load_weights()
-    model = engine.place(build_model(spec))
-    try:
-        model.load_state_dict(weights.model)
-    except RuntimeError as error:
-        raise SlotlabError(
-            f"the weights in {run.checkpoints.folder} do not fit {run.spec}: {error}"
-        ) from None
-    metrics = build_metrics(spec)
-    try:
-        loader = evaluation_loader(engine)
-    except PathProblem as problem:
-        raise loaded.error([problem]) from None
-
-    def reached(done: int, total: int) -> None:  # this process has a share of the images
-        report(min(done * engine.processes, total), total)
-
-    evaluation = evaluate(spec, model, loader, metrics, gather=engine.gather, report=reached)
-    summary = {
-        "run": str(run.path),
-        "dataset": spec.data.dataset.name,
-        "split": spec.evaluation.split,
-        "protocol": spec.data.protocol_name,
-        "filter": None if spec.data.filter is None else str(spec.data.filter),
-        "data": dict(loader.selection.facts),
-        "images": len(evaluation.rows[MODEL]),
-        "image_size": spec.data.image_size,
-        "value_range": spec.data.settings.value_range,
-        "mask_source": spec.evaluation.mask_source,
-        "slots": spec.evaluation.slots or spec.model.slots,
-        "step": weights.step,
-        "left_out": dict(evaluation.left_out),
-        "methods": evaluation.summary(metrics),
-    }
-    if not engine.is_first:
-        return summary
-    where = (spec.data.dataset.name, spec.evaluation.split, spec.data.protocol.name)
-    name = "-".join((*where, spec.evaluation.mask_source))
-    folder = run.evaluation(name)
-    write_atomically(folder / "images.csv", evaluation.to_csv().encode())
-    write_json(folder / "summary.json", summary)
-    draw_best_and_worst(run.figures / f"panels-{name}.png", loaded, model, loader, evaluation, metrics)
-    return summary
-
-
-def draw_best_and_worst(
-    path: Path,
-    loaded: LoadedSpec,
-    model: SlotModel,
-    loader: Loader,
-    evaluation: Evaluation,
-    metrics: dict[str, Metric],
-) -> None:
-    """Draw the two best, two median and two worst images by the spec's first metric that has values."""
-    rows = evaluation.rows[MODEL]
-    chosen = next((name for name in metrics if name in rows[0]), None)
-    order = [] if chosen is None else ranked(rows, chosen, higher_is_better=metrics[chosen].higher_is_better)
-    if chosen is None or not order:
-        return
-    middle = len(order) // 2
-    places = {"best": order[:2], "median": order[middle : middle + 2], "worst": order[-2:]}
-    panels, drawn = [], set()
-    for label, positions in places.items():
-        for position in positions:
-            if position not in drawn:
-                drawn.add(position)
-                batch = next(loader.epoch([position]))
-                outcome = model_outcome(loaded.spec, model, batch, positions=[position])
-                panels.append(Panel(f"{label}\n{chosen} {rows[position][chosen]:.3f}", outcome))
-    spec = loaded.spec
-    masks = f"masks from the {spec.evaluation.mask_source}"
-    data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
-    title = f"{spec.name}: {data}, {masks}, by {chosen}"
-    draw_panels(panels, path, bounds=spec.data.bounds, title=title)
+    draw_loss(log, run.figures / "loss")
+    draw_learning_rate(log, run.figures / "learning_rate")

@@ -1,14 +1,15 @@
 """Going on with a training: the run's folder, if it holds the same run, and its last checkpoint."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.provenance import components
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.identity import PATH, flatten, has_effect
+from slotlab.framework.spec.identity import flatten
 from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.plain import PATH, has_effect, leaves
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
 
@@ -95,19 +96,6 @@ def differences(run: RunFolder, loaded: LoadedSpec) -> Iterator[tuple[str, str]]
             if old[fact] != item[fact] and (fact == "version" or file):
                 path = f"components.{item['kind']}.{item['name']}"
                 yield path, f"{path}: {fact} {old[fact]} before, {item[fact]} now"
-
-
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        items = enumerate(value)
-    else:
-        yield path, value
-    for key, item in items:
-        yield from leaves(item, f"{path}.{key}" if path else str(key))
 
 
 def read_plain(path: Path) -> Any:

@@ -10,24 +10,29 @@ RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if 
 RUN/tensorboard/, mlruns/, wandb/  their own files
 RUN/failure.json         where a loss that is no number began
 RUN/checkpoints/         what a training needs to go on (see `framework.checkpoint`)
-RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json
-RUN/figures/             PNG: loss, learning_rate, and panels for each evaluation
+RUN/compositions/        pictures composed of slots, one folder for each NAME: PNG, composition.json
+RUN/cache/               what can be computed again: features of real images
+RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
+RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
 
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
-
-from slotlab.framework.atomic import write_atomically, write_json
-from slotlab.framework.checkpoint import Checkpoints
-from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.atomic import read_json, write_atomically, write_json
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:  # run folders are also read by commands that need no torch
+    from torch import Tensor
+
+    from slotlab.framework.checkpoint import Checkpoints
+    from slotlab.framework.spec.schema import ExperimentSpec
 
 WRITTEN = (
     "spec.yaml",
@@ -42,10 +47,19 @@ WRITTEN = (
     "wandb",
     "failure.json",
     "checkpoints",
+    "compositions",
+    "cache",
     "evaluation",
     "figures",
 )
 """Everything in a run's folder that is slotlab's own."""
+
+
+SUMMARY, IMAGES = "summary.json", "images.csv"
+"""In the folder of an evaluation: statistics over the images, and one row a method and image."""
+
+SAMPLES = "samples"
+"""In the folder of an evaluation: pictures of single images, and their `index.json`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class Weights:
     """The weights of a model, and the step they are of."""
 
     step: int
-    model: Mapping[str, Tensor]
+    model: "Mapping[str, Tensor]"
     complaints: tuple[str, ...] = ()
     """Newer checkpoints that are damaged, in words."""
 
@@ -75,8 +89,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def checkpoints(self) -> Checkpoints:
+    def checkpoints(self) -> "Checkpoints":
         """What a training goes on from, and its weights."""
+        from slotlab.framework.checkpoint import Checkpoints
+
         return Checkpoints(self.path / "checkpoints")
 
     @property
@@ -99,12 +115,38 @@ class RunFolder:
         """The folder of figures."""
         return self.path / "figures"
 
+    @property
+    def set_features(self) -> Path:
+        """The folder of features of real images, kept between measurements."""
+        return self.path / "cache" / "set_features"
+
+    def composition(self, name: str) -> Path:
+        """The folder of one set of composed pictures, such as `sample-val-seed0`."""
+        return self.path / "compositions" / name
+
+    def evaluations(self) -> list[Path]:
+        """Return the folders of all evaluations that have a summary, by name."""
+        return sorted(path.parent for path in self.path.glob(f"evaluation/*/{SUMMARY}"))
+
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
 
+    def read_summaries(self) -> dict[str, dict[str, Any]]:
+        """Return the summary of each evaluation by its folder's name; damaged ones are left out."""
+        found = {}
+        for folder in self.evaluations():
+            with suppress(OSError, ValueError):
+                found[folder.name] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        return found
+
+    def records(self) -> list[Path]:
+        """Return the small files that say how the run is, there or not."""
+        names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+        return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
+
     @classmethod
-    def create(cls, path: Path, spec: ExperimentSpec, *, overwrite: bool = False) -> "RunFolder":
+    def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
         """Make the folder and write the resolved spec.
 
         Raises:
@@ -126,7 +168,7 @@ class RunFolder:
         run.write_spec(spec, plugins)
         return run
 
-    def write_spec(self, spec: ExperimentSpec, plugins: Mapping[str, bytes] | None = None) -> None:
+    def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
         """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
         files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
         for name, content in files.items():
@@ -175,8 +217,7 @@ class RunFolder:
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""
-        path = self.path / "provenance.json"
-        facts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        facts: dict[str, Any] = read_json(self.path / "provenance.json")
         return facts
 
     def write_status(self, state: str, reason: str = "") -> None:
@@ -185,13 +226,12 @@ class RunFolder:
 
     def read_status(self) -> dict[str, str]:
         """Return the state of the run, or nothing if it was never written."""
-        path = self.path / "status.json"
-        status: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        status: dict[str, str] = read_json(self.path / "status.json")
         return status
 
     def read_cost(self) -> dict[str, Any]:
         """Return what the training took so far, or nothing if it was never written."""
-        facts: dict[str, Any] = json.loads(self.cost.read_text()) if self.cost.is_file() else {}
+        facts: dict[str, Any] = read_json(self.cost)
         return facts
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -203,7 +243,8 @@ class RunFolder:
         """Return all lines of the metrics."""
         if not self.metrics.is_file():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""

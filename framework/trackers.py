@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,18 +25,8 @@ from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.trainee import random_state, set_random_state
-from slotlab.registry import ComponentError, SlotlabError
+from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
-
-
-def require(library: str, install: str) -> None:
-    """Refuse to build a tracker whose library is not there. Does not import it.
-
-    Raises:
-        ComponentError: with the command that installs it.
-    """
-    if find_spec(library) is None:
-        raise ComponentError(f"needs the package {library}, which is not installed: pip install '{install}'")
 
 
 def check_trackers(spec: ExperimentSpec) -> list[PathProblem]:

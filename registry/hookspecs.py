@@ -46,9 +46,11 @@ KINDS: dict[str, Kind] = {
         ("decoder", "decoders"),
         ("objective", "objectives"),
         ("metric", "metrics"),
+        ("set_metric", "set_metrics"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
         ("tracker", "trackers"),
+        ("launcher", "launchers"),
     )
 }
 
@@ -146,7 +148,20 @@ def slotlab_metrics() -> Iterable[Component[Any]]:
     """Yield metrics.
 
     `build(config, MetricContext)` returns a `Metric`: called with an `Outcome` of B images
-    it gives B float64 values, one an image; NaN where the metric is not defined.
+    it gives B float64 values, one an image; NaN where the metric is not defined. The total is the
+    mean over images. A metric averaged over objects instead also has `weights(outcome)`: how many
+    objects each image's value is the mean of; the total is then `sum(weights * values) / sum(weights)`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_set_metrics() -> Iterable[Component[Any]]:
+    """Yield set metrics: two sets of images to one number, such as FID.
+
+    `build(config, SetMetricContext)` returns a `SetMetric`. It opens and reads nothing: what is
+    lacking (a file of weights) is said by its `lacking()`, so that a spec stays valid where a file
+    is not there. It never puts anything else in the place of what is lacking, and downloads nothing.
     """
     raise NotImplementedError
 
@@ -170,5 +185,17 @@ def slotlab_trackers() -> Iterable[Component[Any]]:
     `build(config, TrackerContext)` returns a `Tracker`, which passes on what a training
     logs. Nothing is opened, written or connected to before the first call; `build` is also
     called to validate a spec, and raises a `ComponentError` if a library is not installed.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_launchers() -> Iterable[Component[Any]]:
+    """Yield launchers.
+
+    `build(config, LauncherContext)` returns a `Launcher`, which starts the commands that
+    train the runs of a study, and says how they ended. Nothing is started or connected to
+    before the first `start`; `build` is also called to validate an ablation, and raises a
+    `ComponentError` if a library is not installed.
     """
     raise NotImplementedError

@@ -87,6 +87,21 @@ def test_every_component_is_in_the_changelog(registry):
         assert f"`{item.component.name}`" in text, item
 
 
+def test_every_metric_is_in_the_tables_of_its_page(registry):
+    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    metrics = [item.component.name for item in registry.all() if item.kind == "metric"]
+    assert sorted(named) == sorted(metrics)
+
+
+def test_the_metric_of_the_metrics_page_works(tmp_path):
+    ((_, _, text),) = (block for block in blocks("metrics.md") if block[0] == "python")
+    (tmp_path / "best_object.py").write_text(text)
+    plugin = str(tmp_path / "best_object.py")
+    result = run(f"slotlab show metric best_object --plugin {plugin}", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "IoU of the object that is found best" in result.stdout
+
+
 def test_every_section_of_a_spec_is_in_the_docs():
     from slotlab.framework.spec import schema
 

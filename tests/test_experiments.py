@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
 from slotlab.framework.discovery import builtin_modules
-from slotlab.framework.experiment import prepare, run_evaluation, run_training
+from slotlab.framework.evaluations import run_evaluation
+from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.json_schema import spec_schema
-from slotlab.framework.spec.merge import SHIPPED, shipped_specs
+from slotlab.framework.spec.merge import SHIPPED, find_spec, shipped_ablations, shipped_specs
+from slotlab.framework.spec.tree import parse
+from slotlab.framework.study.json_schema import ablation_schema
+from slotlab.framework.study.load import load_ablation
 from slotlab.plugins.datasets.scenes import ScenesConfig, ScenesDataset
 from slotlab.registry import Registry
 
@@ -69,15 +74,47 @@ def test_shipped_spec_is_valid_and_without_warnings(name):
 
 
 def test_shipped_specs_are_different_runs():
-    ids = {name: run_id(prepare(f"{SHIPPED}{name}").loaded.spec) for name in shipped_specs()}
-    same = ids.pop("ablations/clevrtex6_resnet18_style_learnable")
-    assert same == ids["clevrtex6"], "this arm of the ablation is the seed's own run"
-    assert len(set(ids.values())) == len(ids)
+    ids = [run_id(prepare(f"{SHIPPED}{name}").loaded.spec) for name in shipped_specs()]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", shipped_ablations())
+def test_every_arm_of_a_shipped_ablation_is_valid_and_without_warnings(name):
+    ablation = load_ablation(f"{SHIPPED}{name}")
+    assert list(ablation.warnings) == []
+    seeds = ablation.spec.seeds
+    ids = {arm.run_id(seed) for arm in ablation.arms for seed in seeds}
+    assert len(ids) == len(ablation.arms) * len(seeds)
+
+
+def test_the_report_s_own_arm_is_the_shipped_spec_and_is_shared():
+    own = run_id(prepare(f"{SHIPPED}clevrtex6").loaded.spec)
+    arms = {
+        name: [arm.name for arm in load_ablation(f"{SHIPPED}ablations/{name}").arms if arm.run_id(0) == own]
+        for name in ("encoder_x_init", "iterations", "slots", "resolution")
+    }
+    assert arms == {
+        "encoder_x_init": ["encoder=resnet18_style, initializer=learnable"],
+        "iterations": ["iterations=3"],
+        "slots": ["slots=7"],
+        "resolution": ["size=128"],
+    }
+
+
+@pytest.mark.parametrize("arm", range(3))  # the fourth is clevrtex6 itself
+def test_arms_of_the_report_s_ablation_train_a_step_and_evaluate(arm, tmp_path, small_clevrtex):
+    small = [*REDUCED, f"data.dataset.root={small_clevrtex}", "model.decoder.broadcast_size=2"]
+    sets = [f"settings.{assignment}" for assignment in small]
+    loaded = load_ablation(f"{SHIPPED}ablations/encoder_x_init", sets=sets).arms[arm].loaded
+    train_and_evaluate(loaded, tmp_path)
 
 
 @pytest.mark.parametrize("name", shipped_specs())
 def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex):
-    loaded = reduced(name, small_clevrtex)
+    train_and_evaluate(reduced(name, small_clevrtex), tmp_path)
+
+
+def train_and_evaluate(loaded, tmp_path):
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
     summary = run_evaluation(run, loaded, device=torch.device("cpu"))
     assert run.read_status()["state"] == "done"
@@ -115,12 +152,22 @@ def test_schema_that_specs_name_is_up_to_date():
     registry = Registry()
     for module in builtin_modules():
         registry.add(module, source="slotlab")
-    stored = json.loads(resources.files("slotlab.experiments").joinpath("schema.json").read_text())
-    assert stored == json.loads(json.dumps(spec_schema(registry))), "run 'make schema' and commit it"
+    for file, schema in (("schema.json", spec_schema), ("ablation_schema.json", ablation_schema)):
+        stored = json.loads(resources.files("slotlab.experiments").joinpath(file).read_text())
+        assert stored == json.loads(json.dumps(schema(registry))), "run 'make schema' and commit it"
 
 
-@pytest.mark.parametrize("name", shipped_specs())
+@pytest.mark.parametrize("name", [*shipped_specs(), *shipped_ablations()])
 def test_shipped_spec_names_the_schema(name):
     text = resources.files("slotlab.experiments").joinpath(f"{name}.yaml").read_text()
-    steps = "../" * name.count("/")
-    assert text.startswith(f"# yaml-language-server: $schema={steps}schema.json\n")
+    schema = "../ablation_schema.json" if name in shipped_ablations() else "schema.json"
+    assert text.startswith(f"# yaml-language-server: $schema={schema}\n")
+
+
+@pytest.mark.parametrize("name", shipped_ablations())
+def test_shipped_ablation_is_accepted_by_its_schema(name):
+    stored = json.loads(resources.files("slotlab.experiments").joinpath("ablation_schema.json").read_text())
+    path = find_spec(f"{SHIPPED}{name}", Path())
+    data = parse(path.read_text(), origin=str(path), folder=path.parent).plain()
+    assert list(Draft202012Validator(stored).iter_errors(data)) == []
+    assert list(Draft202012Validator(stored).iter_errors({**data, "seeds": []})) != []

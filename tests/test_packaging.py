@@ -45,6 +45,14 @@ def test_specs_are_installed():
     }
 
 
+def test_the_page_of_the_studio_is_installed():
+    installed = resources.files("slotlab.framework.studio").joinpath("static")
+    sources = ROOT / "framework" / "studio" / "static"
+    assert {item.name: item.read_bytes() for item in installed.iterdir()} == {
+        path.name: path.read_bytes() for path in sources.iterdir()
+    }
+
+
 def test_the_package_is_typed_and_licensed():
     for layer in LAYERS:
         assert resources.files(f"slotlab.{layer}").joinpath("py.typed").is_file()

@@ -6,9 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from slotlab.framework.cli.output import console
+from slotlab.framework.cli.output import console, warn
 from slotlab.framework.cli.quantities import duration, flops, maybe, size
-from slotlab.framework.cli.work import warn
 from slotlab.framework.engine import Engine
 from slotlab.framework.estimate import count_images, estimate
 from slotlab.framework.experiment import choose_device, prepare

@@ -7,7 +7,12 @@ from typing import Annotated
 import typer
 
 from slotlab.framework import processes
+from slotlab.framework.cli.ablating import ablate
+from slotlab.framework.cli.comparing import compare
+from slotlab.framework.cli.composing import compose
 from slotlab.framework.cli.data import app as data_app
+from slotlab.framework.cli.evaluating import evaluate as evaluate_command
+from slotlab.framework.cli.evaluating import print_result
 from slotlab.framework.cli.options import (
     DeviceOption,
     DevicesOption,
@@ -18,6 +23,11 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.publishing import published
+from slotlab.framework.cli.reporting import report
+from slotlab.framework.cli.scoring import score
+from slotlab.framework.cli.serving import studio
+from slotlab.framework.cli.watching import runs, watch
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -28,6 +38,9 @@ app = typer.Typer(
     help="Slot attention and object-centric learning, put together from plugins by typed specs.",
 )
 app.add_typer(data_app, name="data")
+app.command()(compare)
+app.command()(report)
+app.command()(studio)
 
 
 @app.command(name="list")
@@ -87,14 +100,17 @@ def validate(
 
 @app.command()
 def schema(
+    ablation: Annotated[bool, typer.Option("--ablation", help="Of ablation files.")] = False,
     plugin: PluginOption = [],  # noqa: B006
     json: JsonOption = "-",
 ) -> None:
     """Write the JSON Schema of specs, for completion in editors."""
     from slotlab.framework.cli import describe
     from slotlab.framework.spec.json_schema import spec_schema
+    from slotlab.framework.study.json_schema import ablation_schema
 
-    emit(spec_schema(describe.open_registry(plugin, strict=False)), json, print)
+    registry = describe.open_registry(plugin, strict=False)
+    emit(ablation_schema(registry) if ablation else spec_schema(registry), json, print)
 
 
 @app.command()
@@ -135,7 +151,7 @@ def train(
         then_evaluate=evaluate,
     )
     if processes.is_first():
-        emit(result, json, work.print_result)
+        emit(result, json, print_result)
 
 
 @app.command()
@@ -157,17 +173,17 @@ def estimate(
     emit(result, json, estimating.print_estimate)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
-    set_: SetOption = [],  # noqa: B006
-    device: DeviceOption = "auto",
-    json: JsonOption = None,
-) -> None:
-    """Evaluate a run: one row an image, a summary, and panels of the best and worst images."""
-    from slotlab.framework.cli import work
+app.command()(evaluate_command)
+app.command()(score)
+app.command()(published)
 
-    emit(work.evaluate_run(run, sets=set_, device=device), json, work.print_result)
+
+app.command()(compose)
+
+
+app.command()(ablate)
+app.command()(watch)
+app.command()(runs)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from slotlab.framework.processes import is_first
 
 PIPED_WIDTH = 140
 """Columns of tables that go to a file or another program, which have no width of their own."""
@@ -31,3 +33,9 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
     path.write_text(text, encoding="utf-8")
     if show is not print:
         show(result)
+
+
+def warn(warnings: Iterable[object]) -> None:
+    """Print warnings on stderr, in the first of several processes."""
+    for warning in warnings if is_first() else ():
+        print(f"warning: {warning}", file=sys.stderr)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.cli.output import console
+from slotlab.framework.cli.output import console, warn
 from slotlab.framework.cli.progress import open_bar
-from slotlab.framework.cli.work import warn
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target, find_target
 from slotlab.framework.pack import PackProgress, in_words, pack

@@ -14,34 +14,9 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from slotlab.framework.spec.errors import Path
+from slotlab.framework.spec.plain import PATH, WITHOUT_EFFECT
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Ref
-
-WITHOUT_EFFECT = {
-    "name",
-    "plugins",
-    "evaluation",
-    "data.workers",
-    "data.store",
-    "data.stores",
-    "data.resident",
-    "training.checkpoint",
-    "training.speed",
-    "training.explosion",
-    "training.log_every",
-    "training.trackers",
-    "training.validate_every",
-}
-"""Settings that do not change the trained weights."""
-
-
-PATH = "(a path)"
-"""Stands for every path: that a file is given counts, not where it lies."""
-
-
-def has_effect(path: str) -> bool:
-    """Return whether the setting at a dotted path can change the trained weights."""
-    return not any(path == one or path.startswith(f"{one}.") for one in WITHOUT_EFFECT)
 
 
 def canonical(value: Any, path: str = "") -> Any:

@@ -14,7 +14,7 @@ from slotlab.framework.spec.merge import apply_set, find_spec, read_tree
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
-from slotlab.registry import PluginError, Registry
+from slotlab.registry import PluginError, Registry, SlotlabError
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,25 @@ def load_spec(
     tree = read_tree(path)
     for assignment in sets:
         tree = apply_set(tree, assignment)
+    if tree.child("axes") is not None and tree.child("base") is not None:
+        raise SlotlabError(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
     registry = load_registry(strict=strict_plugins)
     for plugin in plugins:
         registry.add_file(plugin)
+    return load_tree(tree, registry, path)
+
+
+def load_tree(tree: Tree, registry: Registry, path: FilePath) -> LoadedSpec:
+    """Load the plugins that a merged spec names, and validate it; `path` is the file it came from.
+
+    Raises:
+        SpecError: with every mistake of the spec.
+    """
     _load_named_plugins(tree, registry)
     try:
         spec = ExperimentSpec.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:
-        raise SpecError(_problems(error, tree)) from None
+        raise SpecError(validation_problems(error, tree)) from None
     return LoadedSpec(spec, tree, registry, path)
 
 
@@ -80,7 +91,8 @@ def _load_named_plugins(tree: Tree, registry: Registry) -> None:
         raise SpecError(problems)
 
 
-def _problems(error: ValidationError, tree: Tree) -> list[Problem]:
+def validation_problems(error: ValidationError, tree: Tree) -> list[Problem]:
+    """Locate pydantic's findings in the tree that was validated."""
     details = error.errors()
     paths: list[tuple[Any, ...]] = [tuple(detail["loc"]) for detail in details]
     found = []

@@ -14,6 +14,8 @@ from slotlab.framework.spec.tree import Tree, parse
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
+ABLATIONS = "ablations/"
+"""The folder of shipped ablations, which are no specs of one experiment."""
 SHIPPED = "slotlab:"
 """`extends: slotlab:demo` names a spec that comes with slotlab."""
 
@@ -23,10 +25,20 @@ def shipped_folder() -> FilePath:
     return FilePath(str(resources.files("slotlab.experiments")))
 
 
-def shipped_specs() -> list[str]:
-    """The names of the specs that come with slotlab, such as `demo` or `ablations/slots`."""
+def shipped_files() -> list[str]:
+    """The names of all spec files that come with slotlab, such as `demo` or `ablations/slots`."""
     folder = shipped_folder()
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def shipped_specs() -> list[str]:
+    """The names of the experiments that come with slotlab, such as `demo`."""
+    return [name for name in shipped_files() if not name.startswith(ABLATIONS)]
+
+
+def shipped_ablations() -> list[str]:
+    """The names of the ablations that come with slotlab, such as `ablations/slots`."""
+    return [name for name in shipped_files() if name.startswith(ABLATIONS)]
 
 
 def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
@@ -37,7 +49,7 @@ def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
     """
     text = str(name)
     if text.startswith(SHIPPED):
-        wanted, names = text.removeprefix(SHIPPED), shipped_specs()
+        wanted, names = text.removeprefix(SHIPPED), shipped_files()
         if wanted not in names:
             hint = f"{suggest(wanted, names)} (available: {', '.join(names)})"
             raise SlotlabError(f"no shipped spec is called '{wanted}'{hint}")
@@ -130,6 +142,19 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
     except SpecError as error:
         raise SpecError(Problem(mark, (*parts, *p.path), p.text) for p in error.problems) from None
     return _assign(tree, parts, _remark(value, mark), mark, ())
+
+
+def assign(tree: Tree, key: str, value: Tree) -> Tree:
+    """Lay a value over a spec at a dotted path, as `--set` does; the value keeps its own marks.
+
+    Raises:
+        SpecError: if the path names an item that is not there, or is none.
+    """
+    parts = [part.strip() for part in key.split(".")]
+    if not all(parts) or parts == ["extends"]:
+        text = "write a path of the spec, such as training.batch_size"
+        raise SpecError([Problem(value.mark, (key,), text)])
+    return _assign(tree, parts, value, value.mark, ())
 
 
 def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Path) -> Tree:

@@ -17,11 +17,13 @@ from pydantic import (
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.paths import SpecPath
 from slotlab.framework.preparation import Counting
-from slotlab.framework.protocol import ProtocolConfig, describe_protocol
+from slotlab.framework.protocol import RANGES, ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+HALVES = "halves"
+"""The floor of a set metric without a split of its own."""
 MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
 
 
@@ -70,6 +72,8 @@ class DataSpec(ClosedModel):
     """How pictures are split, cropped, resized and scaled. Numbers are reported under its name."""
     filter: FilterSpec | None = None
     """Which pictures are kept, by their number of objects; null keeps all."""
+    value_range: Literal["signed", "unit"] | None = None
+    """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
     augmentation: AugmentationSpec = Field(default={}, validate_default=True)
     """Random changes of training images; none by default."""
     train_split: str = "train"
@@ -108,7 +112,12 @@ class DataSpec(ClosedModel):
     @property
     def bounds(self) -> tuple[float, float]:
         """The value range of the images the model sees."""
-        return self.settings.bounds
+        return RANGES[self.range_name]
+
+    @property
+    def range_name(self) -> Literal["signed", "unit"]:
+        """That range by name."""
+        return self.value_range or self.settings.value_range
 
     @property
     def protocol_name(self) -> str:
@@ -274,6 +283,26 @@ class TrainingSpec(ClosedModel):
         return self
 
 
+class CompositionSpec(ClosedModel):
+    """New pictures from the slots of a split, and how they are measured against real ones."""
+
+    library: str = "val"
+    """The split whose slots are grouped by k-means."""
+    library_images: PositiveInt | None = None
+    """Take the slots of so many of its images, evenly spaced; None for all."""
+    clusters: PositiveInt | None = None
+    """How many groups, and so how many slots a picture has; None for the number of slots."""
+    count: PositiveInt | None = None
+    """How many pictures; None for as many as there are images in `evaluation.split`."""
+    seed: Annotated[NonNegativeInt, Lt(2**63)] | None = None
+    """Seeds k-means and the drawing of slots; None for the spec's seed."""
+    set_metrics: tuple[Annotated[Ref, RefTo("set_metric")], ...] = ()
+    """What the pictures are measured by, against the images of `evaluation.split`."""
+    floor: str = HALVES
+    """The two sets of real images that show how low a value can be: `halves` of `evaluation.split`
+    against each other, or that split against as many images of another one, named here."""
+
+
 class EvaluationSpec(ClosedModel):
     """What is measured after training, and on what."""
 
@@ -291,6 +320,8 @@ class EvaluationSpec(ClosedModel):
     """Images at a time. Does not change results."""
     max_images: PositiveInt | None = None
     """Evaluate the first so many images only; None for all."""
+    composition: CompositionSpec | None = None
+    """New pictures from slots, made and measured after the images; None for none."""
 
 
 class ExperimentSpec(ClosedModel):

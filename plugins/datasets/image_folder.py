@@ -19,12 +19,10 @@ from torch import Tensor
 
 from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
 from slotlab.framework.files import decode, fingerprint_paths, labels, natural_key, rgb
+from slotlab.framework.folders import ENDINGS, by_stem, not_png, repeated
 from slotlab.framework.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
-
-ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Files that are taken for pictures, in small or capital letters."""
 
 
 class Folders(ClosedModel):
@@ -127,14 +125,14 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
     """
     folders = config.folders(context.split)
     images = _by_stem(folders.images, config.recursive, "images" if config.splits is None else "splits")
-    problems = _repeated(images)
+    problems = repeated(images)
     alone = {stem: paths[0] for stem, paths in images.items() if len(paths) == 1}
     if folders.masks is None:
         return ImageFolderDataset(
             folders.images, [Files(stem, path) for stem, path in alone.items()], problems
         )
     masks = _by_stem(folders.masks, config.recursive, "masks" if config.splits is None else "splits")
-    problems += _repeated(masks) + _unmatched(images, masks, folders)
+    problems += repeated(masks) + _unmatched(images, masks, folders)
     files = [
         Files(stem, path, masks[stem][0])
         for stem, path in alone.items()
@@ -147,26 +145,12 @@ def _by_stem(folder: Path, recursive: bool, field: str) -> dict[str, list[Path]]
     """Return the pictures in a folder by their path in it without the ending."""
     if not folder.is_dir():
         raise ComponentError(f"there is no folder {folder}; give one with pictures in it", field=field)
-    found: dict[str, list[Path]] = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        for name in sorted(names):
-            path = Path(place, name)
-            if path.suffix.lower() in ENDINGS and not name.startswith("."):
-                found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
+    found = by_stem(folder, recursive=recursive)
     if not found:
         deeper = "" if recursive else "; 'recursive: true' looks into the folders inside it too"
         text = f"no pictures ({', '.join(sorted(ENDINGS))}) in {folder}{deeper}"
         raise ComponentError(text, field=field)
     return found
-
-
-def _repeated(found: Mapping[str, Sequence[Path]]) -> list[DataProblem]:
-    return [
-        DataProblem(str(path), f"it has the name of {paths[0]} but for the ending; which is meant?")
-        for paths in found.values()
-        for path in paths[1:]
-    ]
 
 
 def _unmatched(
@@ -180,13 +164,7 @@ def _unmatched(
         DataProblem(str(masks[stem][0]), f"there is no picture {stem} in {folders.images}")
         for stem in masks.keys() - images.keys()
     ]
-    problems += [
-        DataProblem(str(path), "a mask must be a PNG: other kinds may change its labels")
-        for paths in masks.values()
-        for path in paths
-        if len(paths) == 1 and path.suffix.lower() != ".png"
-    ]
-    return problems
+    return problems + not_png(masks)
 
 
 @hookimpl

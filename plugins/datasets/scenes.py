@@ -86,6 +86,17 @@ class ScenesConfig(ComponentConfig):
         """Most objects in a picture."""
         return self.max_objects
 
+    def cautions(self) -> list[str]:
+        """Warn of settings that keep a variant from being what its name says."""
+        chosen = [
+            name
+            for name in ("shapes", "sizes", "textures", "ground_textures")
+            if getattr(self, name) is not None
+        ]
+        if self.variant == "full" or not chosen:
+            return []
+        return [f"the variant '{self.variant}' has no say in {', '.join(chosen)}, which these settings name"]
+
     @property
     def recipe(self) -> Recipe:
         """What the scenes are made of."""

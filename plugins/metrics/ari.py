@@ -1,41 +1,35 @@
 """Adjusted Rand index over all pixels, background included.
 
-Source: Hubert and Arabie 1985; equal to scikit-learn's `adjusted_rand_score`, image by
-image. 1 for a perfect segmentation, about 0 for a random one; the names of segments do
-not matter. 1 where both sides have one and the same single segment.
+    ARI = 2 (both neither - only_true only_predicted) /
+          ((both + only_true)(only_true + neither) + (both + only_predicted)(only_predicted + neither))
+
+over ordered pairs of pixels that lie together in both segmentations, in neither, or in one only.
+
+* Source: Hubert and Arabie 1985; equal to scikit-learn's `adjusted_rand_score` image by image,
+  and to `ARI` of the CLEVRTex evaluator (Karazija et al. 2021).
+* Pixels ignored: none.
+* Range: [-0.5, 1], higher is better; about 0 for a random segmentation. Names of segments do not
+  matter.
+* Empty and single segments: empty ones change nothing; 1 where each side is one and the same
+  single segment; 0 where just one side is a single segment.
 """
 
 from collections.abc import Iterable
 
 from torch import Tensor
 
-from slotlab.framework.contingency import adjusted_rand_index, contingency
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.registry import Component, ComponentConfig, hookimpl
+from slotlab.framework.contracts import Outcome
+from slotlab.framework.metric import NoSettings, mask_metric
+from slotlab.framework.scoring.contingency import adjusted_rand_index
+from slotlab.registry import Component, hookimpl
 
 
-class ARIConfig(ComponentConfig):
-    """No settings."""
-
-
-class ARI:
-    """Adjusted Rand index of true and predicted labels over all pixels."""
-
-    higher_is_better = True
-    bounds = (-0.5, 1.0)
-    needs = frozenset({"true_BHW", "predicted_BHW"})
-
-    def __init__(self, config: ARIConfig, context: MetricContext):
-        pass
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
-        assert outcome.true_BHW is not None
-        assert outcome.predicted_BHW is not None
-        return adjusted_rand_index(contingency(outcome.true_BHW, outcome.predicted_BHW))
+def ari(outcome: Outcome) -> Tensor:
+    """Return float64 of shape (B,)."""
+    return adjusted_rand_index(outcome.counts_BTP)
 
 
 @hookimpl
-def slotlab_metrics() -> Iterable[Component[ARIConfig]]:
+def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `ari`."""
-    yield Component(name="ari", config=ARIConfig, build=ARI, summary="adjusted Rand index over all pixels")
+    yield mask_metric("ari", ari, summary="adjusted Rand index over all pixels", bounds=(-0.5, 1.0))

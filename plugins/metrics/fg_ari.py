@@ -1,47 +1,34 @@
 """Foreground ARI: the adjusted Rand index over pixels whose true label is not background.
 
-Source: Greff et al. 2019 (IODINE), section 4; Karazija et al. 2021 (CLEVRTex). Pixels of
-true label 0 are left out; the prediction keeps all its labels. NaN without foreground, 1
-for a single object that lies in one predicted segment.
+The formula of `ari`, over the pixels with true label > 0. The prediction keeps all its labels
+there, also those of slots that are mostly background.
+
+* Source: Greff et al. 2019 (IODINE), section 4; `ARI_FG` of the CLEVRTex evaluator (Karazija et
+  al. 2021).
+* Pixels ignored: those of true label 0.
+* Range: [-0.5, 1], higher is better.
+* Empty and single segments: NaN for images without foreground (scikit-learn says 1 of no pixels
+  at all); 1 for a single object that lies in one predicted segment, 0 if it lies in several.
 """
 
 from collections.abc import Iterable
 
 from torch import Tensor
 
-from slotlab.framework.contingency import adjusted_rand_index, contingency
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.registry import Component, ComponentConfig, hookimpl
+from slotlab.framework.contracts import Outcome
+from slotlab.framework.metric import NoSettings, mask_metric
+from slotlab.framework.scoring.contingency import adjusted_rand_index
+from slotlab.registry import Component, hookimpl
 
 
-class ForegroundARIConfig(ComponentConfig):
-    """No settings."""
-
-
-class ForegroundARI:
-    """Adjusted Rand index over the true foreground."""
-
-    higher_is_better = True
-    bounds = (-0.5, 1.0)
-    needs = frozenset({"true_BHW", "predicted_BHW"})
-
-    def __init__(self, config: ForegroundARIConfig, context: MetricContext):
-        pass
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,); NaN for images without foreground."""
-        assert outcome.true_BHW is not None
-        assert outcome.predicted_BHW is not None
-        counts_BTP = contingency(outcome.true_BHW, outcome.predicted_BHW, outcome.true_BHW > 0)
-        return adjusted_rand_index(counts_BTP)
+def fg_ari(outcome: Outcome) -> Tensor:
+    """Return float64 of shape (B,); NaN for images without foreground."""
+    return adjusted_rand_index(outcome.counts_BTP[:, 1:])
 
 
 @hookimpl
-def slotlab_metrics() -> Iterable[Component[ForegroundARIConfig]]:
+def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `fg_ari`."""
-    yield Component(
-        name="fg_ari",
-        config=ForegroundARIConfig,
-        build=ForegroundARI,
-        summary="adjusted Rand index over pixels of true objects",
+    yield mask_metric(
+        "fg_ari", fg_ari, summary="adjusted Rand index over pixels of true objects", bounds=(-0.5, 1.0)
     )

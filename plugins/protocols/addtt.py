@@ -17,6 +17,11 @@ PROTOCOL = protocol(
     value_range="unit",
     splits={"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0), "all": (0.0, 1.0)},
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "masks": "decoder",
+        "metrics": ("fg_ari", "fg_sc", "fg_msc", "mse_unit"),
+    },
 )
 
 

@@ -14,6 +14,12 @@ PROTOCOL = protocol(
     "boqsa-nocrop",
     "BO-QSA: no crop, squashed to 128 pixels, PIL, [-1, 1], split by index",
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "masks": "decoder",
+        "metrics": ("fg_ari", "ari", "fg_msc", "mse_boqsa"),
+        "notes": "Its checkpoints were chosen by fg_ari on the validation images, with labels.",
+    },
 )
 
 

@@ -18,6 +18,12 @@ PROTOCOL = protocol(
     resize="torch",
     splits={"train": (0, 70_000), "val": (70_000, 70_320), "test": (70_000, 70_320), "all": (0.0, 1.0)},
     filter_first=True,
+    evaluation={
+        "split": "test",
+        "masks": "decoder",
+        "metrics": ("fg_ari",),
+        "notes": "320 images after those trained on.",
+    },
 )
 
 

@@ -17,6 +17,23 @@ PROTOCOL = protocol(
     crop=192,
     value_range="unit",
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "metrics": (
+            "miou_official",
+            "fg_ari",
+            "mse_official",
+            "ari",
+            "miou_pairs",
+            "miou_gt",
+            "msc_official",
+            "dice_official",
+            "fg_dice_official",
+            "object_count_accuracy",
+        ),
+        "notes": "The benchmark prints miou_official as mIoU. outd is one test set; of other variants the "
+        "test split is the first tenth. Masks are those of the decoder in the models it compares.",
+    },
 )
 
 

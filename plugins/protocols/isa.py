@@ -18,6 +18,12 @@ PROTOCOL = protocol(
     crop=192,
     resize="torch",
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "masks": "decoder",
+        "metrics": ("fg_ari",),
+        "notes": "Variants other than the full set are used whole: --split all.",
+    },
 )
 
 

@@ -18,6 +18,13 @@ PROTOCOL = protocol(
     crop="square",
     splits=dict.fromkeys(("train", "val", "test", "all"), (0.0, 1.0)),
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "variant": "outd",
+        "metrics": ("ari", "fg_ari", "mbo_with_background", "miou_gt"),
+        "notes": "Trained on all of the full variant, scored on all of outd. Masks are the decoder's "
+        "attention or alpha masks.",
+    },
 )
 
 

@@ -17,6 +17,12 @@ PROTOCOL = protocol(
     "the reference report: 192 crop, 128 pixels, PIL, [-1, 1]",
     crop=192,
     max_labels=11,
+    evaluation={
+        "split": "val",
+        "masks": "decoder",
+        "metrics": ("ari", "mse_seed"),
+        "notes": "The report gives the mean of ari over the validation images, and its maximum.",
+    },
 )
 
 

@@ -21,6 +21,12 @@ PROTOCOL = protocol(
     resize="torch",
     filter_first=True,
     max_labels=11,
+    evaluation={
+        "split": "test",
+        "metrics": ("fg_ari", "miou_gt", "fg_miou_gt", "mbo", "ari", "mse_official"),
+        "notes": "Masks are the attention of the slots, for slot attention with a mixture decoder those of "
+        "the decoder. Its mIoU is miou_gt, with the background; fmIoU is fg_miou_gt.",
+    },
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.trackers import require
+from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 TAG = "slotlab.run_id"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.trackers import require
+from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.trackers import require
+from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

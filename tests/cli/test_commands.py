@@ -174,9 +174,11 @@ def test_evaluate_gives_the_same_numbers_again(trained, slotlab, monkeypatch):
     first = json.loads(Path("train.json").read_text())["methods"]
     code, out, _ = slotlab("evaluate", "run", "--json", "-")
     assert code == 0
-    assert json.loads(out)["methods"] == first
+    [again] = json.loads(out)["evaluations"]
+    assert again["methods"] == first
     _, out, _ = slotlab("evaluate", "run", "--set", "evaluation.batch_size=1", "--json", "-")
-    for method, metrics in json.loads(out)["methods"].items():
+    [again] = json.loads(out)["evaluations"]
+    for method, metrics in again["methods"].items():
         for name, values in metrics.items():
             assert values["mean"] == pytest.approx(first[method][name]["mean"], abs=1e-6)
 

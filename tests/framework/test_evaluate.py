@@ -14,9 +14,18 @@ from torch import Tensor
 
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.baselines import BASELINES
-from slotlab.framework.contracts import Outcome
+from slotlab.framework.contracts import Batch, Outcome
 from slotlab.framework.data import Loader
-from slotlab.framework.evaluate import MODEL, Evaluation, count_objects, evaluate, ranked, reasons, summarize
+from slotlab.framework.evaluate import (
+    MODEL,
+    Evaluation,
+    count_objects,
+    evaluate,
+    ranked,
+    reasons,
+    rows_of,
+    summarize,
+)
 from slotlab.framework.model import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -155,6 +164,26 @@ def test_summary_by_hand() -> None:
     assert summarize([math.nan] * 2) == {**none, "count": 0, "undefined": 2}
 
 
+def test_the_mean_of_a_pooled_metric_is_over_objects() -> None:
+    class Pooled:
+        higher_is_better, bounds, needs = True, (0.0, 1.0), frozenset({"true_BHW"})
+
+        def __call__(self, outcome: Outcome) -> Tensor:
+            return torch.tensor([0.5, math.nan, 1.0], dtype=torch.float64)
+
+        def weights(self, outcome: Outcome) -> Tensor:
+            return torch.tensor([6.0, 0.0, 2.0], dtype=torch.float64)
+
+    labels = torch.zeros(3, 2, 2, dtype=torch.int64)
+    outcome = Outcome(images_BCHW=torch.zeros(3, 3, 2, 2), true_BHW=labels, predicted_BHW=labels)
+    batch = Batch(images_BCHW=outcome.images_BCHW, masks_BHW=labels, ids=("a", "b", "c"))
+    rows = rows_of(outcome, batch.ids, {"pooled": Pooled()})
+    assert [row["pooled_weight"] for row in rows] == [6, 0, 2]
+    (summary,) = Evaluation({MODEL: rows}, {}).summary({"pooled": Pooled()}).values()
+    assert summary["pooled"]["mean"] == (6 * 0.5 + 2 * 1.0) / 8
+    assert (summary["pooled"]["median"], summary["pooled"]["undefined"]) == (0.75, 1)
+
+
 def test_ranking() -> None:
     rows = [{"m": value} for value in (0.5, math.nan, 0.9, 0.1, 0.5)]
     assert ranked(rows, "m", higher_is_better=True) == [2, 0, 4, 3]
@@ -172,9 +201,11 @@ def test_csv_holds_every_row() -> None:
 
 
 def test_objects_are_counted_without_the_background() -> None:
-    assert count_objects(torch.tensor([[0, 3], [3, 9]])) == 2
-    assert count_objects(torch.zeros(2, 2, dtype=torch.int64)) == 0
-    assert count_objects(torch.ones(2, 2, dtype=torch.int64)) == 1
+    true = torch.tensor([[[0, 3], [3, 9]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]])
+    images = torch.zeros(3, 3, 2, 2)
+    for predicted in (None, torch.zeros_like(true), true):
+        found = Outcome(images_BCHW=images, true_BHW=true, predicted_BHW=predicted)
+        assert count_objects(found) == [2, 0, 1]
 
 
 # --- baselines ---------------------------------------------------------------------------

@@ -45,6 +45,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
         {"train": (0, 40_000), "val": (40_000, 45_000), "test": (45_000, 50_000), "all": (0, 50_000)},
     ),
     "ocb-ood": ({"crop": "square", "image_size": 256, "max_labels": 11}, WHOLE),
+    "lsd-per-object": ({"crop": "square", "image_size": 256, "max_labels": 11}, OFFICIAL),
     "clevr6": ({"crop": (29, 64, 192, 192), "resize": "torch", "filter_first": True}, {}),
     "whole": ({}, OFFICIAL),
 }

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from slotlab.framework import libraries
 from slotlab.framework import trackers as module
 from slotlab.framework.assemble import build_model
 from slotlab.framework.contracts import TrackerContext
@@ -352,7 +353,7 @@ def test_a_plugin_file_has_one(base: str, write: Callable[[str, str], Path], tmp
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_library_that_is_missing(tiny: Specs, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda library: None)
+    monkeypatch.setattr(libraries, "find_spec", lambda library: None)
     install = name if name == "tensorboard" else f"slotlab[{name}]"
     assert [problem.text for problem in check_trackers(tiny(training={"trackers": [name]}))] == [
         f"{name}: needs the package {name}, which is not installed: pip install '{install}'"

@@ -8,7 +8,8 @@ import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from slotlab.framework.contracts import (
     ObjectiveContext,
     OptimizerContext,
     Outcome,
+    PooledMetric,
     PositionContext,
     ScheduleContext,
     Slots,
@@ -53,6 +55,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
     ("encoder", "timm"): {"model": "test_resnet"},
+    ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
+    ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
@@ -368,18 +372,62 @@ def test_objective_is_zero_only_for_its_target(item: Registered) -> None:
 # --- metrics -----------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="module")
+def perceptual_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give `lpips` weights of no meaning."""
+    folder, widths = tmp_path_factory.mktemp("lpips"), (3, 64, 192, 384, 256, 256)
+    kernels = {0: 11, 3: 5, 6: 3, 8: 3, 10: 3}
+    backbone = {}
+    for (layer, size), inputs, outputs in zip(kernels.items(), widths, widths[1:], strict=False):
+        backbone[f"features.{layer}.weight"] = noise(outputs, inputs, size, size) / (inputs * size**2) ** 0.5
+        backbone[f"features.{layer}.bias"] = noise(outputs)
+    linear = {f"lin{i}.model.1.weight": noise(1, w, 1, 1).abs() for i, w in enumerate(widths[1:])}
+    torch.save(backbone, folder / "backbone.pth")
+    torch.save(linear, folder / "linear.pth")
+    SETTINGS["metric", "lpips"] = {
+        "backbone": str(folder / "backbone.pth"),
+        "linear": str(folder / "linear.pth"),
+    }
+    yield
+    del SETTINGS["metric", "lpips"]
+
+
+DIAGNOSES = {"slot_usage"}
+"""Metrics of which neither more nor less is better."""
+
+
 def outcome(batch: int = 4) -> Outcome:
+    """Images whose labels go up to different numbers, with gaps; the first has no foreground."""
     stream = Generator().manual_seed(0)
-    true = torch.randint(0, 4, (batch, 6, 8), generator=stream)
-    true[0] = 0  # no foreground
-    images, masks = noise(batch, 3, 6, 8).clamp(-1, 1), noise(batch, 5, 6, 8, seed=7).softmax(dim=1)
+    true = torch.randint(0, 4, (batch, 33, 35), generator=stream)
+    true[0] = 0
+    true[3][true[3] == 3] = 9
+    images, masks = noise(batch, 3, 33, 35).clamp(-1, 1), noise(batch, 5, 33, 35, seed=7).softmax(dim=1)
+    masks[2, 3:] = 0
+    masks[2] /= masks[2].sum(dim=0)
     return Outcome(
         images_BCHW=images,
         true_BHW=true,
         predicted_BHW=masks.argmax(dim=1),
-        reconstructions_BCHW=images + 3 * noise(batch, 3, 6, 8, seed=8),
+        reconstructions_BCHW=images + 3 * noise(batch, 3, 33, 35, seed=8),
         masks_BKHW=masks,
     )
+
+
+def one_of(every: Outcome, index: int) -> Outcome:
+    """Return one image of a batch, as an outcome of its own."""
+    tensors = ((field.name, getattr(every, field.name)) for field in fields(every))
+    return Outcome(**{name: t if t is None else t[index : index + 1] for name, t in tensors})
+
+
+def only_needed(metric: Any, found: Outcome) -> Outcome:
+    """Return the outcome without what the metric does not ask for."""
+    others = {field.name for field in fields(found)} - metric.needs - {"images_BCHW", "attributes"}
+    return replace(found, **dict.fromkeys(others))
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a.nan_to_num(-9), b.nan_to_num(-9))
 
 
 @every("metric")
@@ -392,13 +440,35 @@ def test_metric_is_one_number_an_image(item: Registered) -> None:
     defined = values[~values.isnan()]
     assert len(defined) >= 3
     assert ((defined >= low) & (defined <= high)).all()
+
+
+@every("metric")
+@pytest.mark.parametrize("alone", [False, True], ids=["whole", "needed"])
+def test_no_bit_of_a_metric_depends_on_the_batch(item: Registered, alone: bool) -> None:
+    metric, found = make(item), outcome()
+    found = only_needed(metric, found) if alone else found
+    values = metric(found)
     for i in range(4):
-        fields = {name: tensor[i : i + 1] for name, tensor in vars(every_image).items()}
-        torch.testing.assert_close(metric(Outcome(**fields)), values[i : i + 1], equal_nan=True)
+        assert same_bits(metric(one_of(found, i)), values[i : i + 1])
+    turned = replace(
+        found, **{f.name: t.flip(0) for f in fields(found) if isinstance(t := getattr(found, f.name), Tensor)}
+    )
+    assert same_bits(metric(turned), values.flip(0))
+
+
+@every("metric")
+def test_a_metric_reads_only_what_it_needs(item: Registered) -> None:
+    metric, found = make(item), outcome()
+    values = metric(only_needed(metric, found))
+    assert same_bits(
+        values, metric(replace(found, masks_BKHW=None) if "masks_BKHW" not in metric.needs else found)
+    )
 
 
 @every("metric")
 def test_truth_is_the_best_bound(item: Registered) -> None:
+    if item.component.name in DIAGNOSES:
+        pytest.skip("a diagnosis: no value is the best")
     metric, found = make(item), outcome()
     assert found.true_BHW is not None
     masks = nn.functional.one_hot(found.true_BHW).permute(0, 3, 1, 2).double()
@@ -419,6 +489,64 @@ def test_names_of_segments_do_not_matter(item: Registered) -> None:
         found, predicted_BHW=names[found.predicted_BHW], masks_BKHW=found.masks_BKHW[:, names.argsort()]
     )
     torch.testing.assert_close(metric(renamed), metric(found), equal_nan=True)
+
+
+def degenerate() -> Outcome:
+    """Return every pair of: all background, all one object, one pixel of an object, a pixel a segment."""
+    none, one = torch.zeros(33, 35, dtype=torch.int64), torch.full((33, 35), 2)
+    dot, many = none.clone(), torch.arange(33 * 35).reshape(33, 35) % 7
+    dot[5, 6] = 4
+    true, predicted = (
+        torch.stack(side) for side in zip(*product((none, one, dot, many), repeat=2), strict=True)
+    )
+    masks = nn.functional.one_hot(predicted, 8).permute(0, 3, 1, 2).float()
+    images = noise(16, 3, 33, 35)
+    images[:8] = 0
+    return Outcome(
+        images_BCHW=images,
+        true_BHW=true,
+        predicted_BHW=predicted,
+        reconstructions_BCHW=torch.zeros_like(images),
+        masks_BKHW=masks,
+    )
+
+
+@every("metric")
+def test_bounds_hold_for_degenerate_masks_and_no_infinity_comes_of_them(item: Registered) -> None:
+    metric, found = make(item), degenerate()
+    values = metric(found)
+    low, high = metric.bounds
+    defined = values[~values.isnan()]
+    assert len(defined) >= 6
+    assert ((defined >= low) & (defined <= high)).all()
+    if "predicted_BHW" in metric.needs:
+        assert defined.isfinite().all()
+
+
+@every("metric")
+def test_masks_of_any_integer_type_and_images_of_any_memory_format(item: Registered) -> None:
+    metric, found = make(item), outcome()
+    assert found.true_BHW is not None
+    assert found.predicted_BHW is not None
+    other = replace(
+        found,
+        images_BCHW=found.images_BCHW.contiguous(memory_format=torch.channels_last),
+        true_BHW=found.true_BHW.to(torch.uint8),
+        predicted_BHW=found.predicted_BHW.to(torch.int32),
+    )
+    assert same_bits(metric(other), metric(found))
+
+
+@every("metric")
+def test_weights_of_a_pooled_metric_are_zero_just_where_it_is_undefined(item: Registered) -> None:
+    metric, found = make(item), outcome()
+    if not isinstance(metric, PooledMetric):
+        assert not hasattr(metric, "weights")
+        return
+    weights = metric.weights(found)
+    assert weights.dtype == torch.float64
+    assert weights.tolist() == [0, 3, 3, 3]
+    assert torch.equal(weights == 0, metric(found).isnan())
 
 
 # --- optimizers, schedules, datasets -----------------------------------------------------

@@ -17,6 +17,7 @@ from slotlab.framework.discovery import load_registry
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.study.load import load_ablation
 
 TOLERANCE = 1e-9
 
@@ -231,15 +232,19 @@ def test_larger_images(side: int) -> None:
 
 
 def shipped(name: str) -> ExperimentSpec:
+    if name in ARMS:
+        ablation = load_ablation("slotlab:ablations/encoder_x_init")
+        return next(arm.loaded.spec for arm in ablation.arms if arm.name == name)
     path = resources.files("slotlab.experiments").joinpath(*f"{name}.yaml".split("/"))
     return load_spec(str(path)).spec
 
 
 ABLATIONS = [(e, i) for e in ("cnn", "resnet18_style") for i in ("learnable", "gaussian")]
+ARMS = {f"encoder={e}, initializer={i}": (e, i, 7) for e, i in ABLATIONS}
 SHIPPED = {
     "clevrtex6": ("resnet18_style", "learnable", 7),
     "clevrtex11": ("resnet18_style", "learnable", 11),
-    **{f"ablations/clevrtex6_{e}_{i}": (e, i, 7) for e, i in ABLATIONS},
+    **ARMS,
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotlab.framework.spec.errors import Mark, SpecError
-from slotlab.framework.spec.merge import apply_set, find_spec, merge, read_tree, shipped_specs
+from slotlab.framework.spec.merge import apply_set, find_spec, merge, read_tree, shipped_files, shipped_specs
 from slotlab.framework.spec.tree import Tree, parse
 from slotlab.registry import SlotlabError
 
@@ -155,7 +155,7 @@ def test_a_parent_given_twice_is_no_cycle(write: Write) -> None:
 
 
 def test_shipped_names(write: Write) -> None:
-    available = ", ".join(shipped_specs())
+    available = ", ".join(shipped_files())
     assert "demo" in shipped_specs()
     assert refusal(find_spec, "slotlab:dmo", Path()) == (
         f"no shipped spec is called 'dmo'; did you mean 'demo'? (available: {available})"

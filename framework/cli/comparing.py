@@ -1,0 +1,148 @@
+"""`slotlab compare`: runs, folders of runs or a study as tables, numbers and figures."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slotlab.framework.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from slotlab.framework.compare.comparison import Comparison
+    from slotlab.framework.compare.results import Metric
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+
+
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Run folders, folders of runs, or a study.")
+]
+
+
+def compare(
+    paths: Paths,
+    metric: Annotated[
+        list[str], typer.Option("--metric", metavar="M", help="A metric to compare; all without it.")
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    primary: Annotated[
+        str | None, typer.Option(metavar="M", help="The metric that decides; the first without it.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="D", help="Evaluations on this dataset.")] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="P", help="Evaluations by this protocol.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="S", help="Evaluations on this split.")] = None,
+    masks: Annotated[
+        str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
+    ] = None,
+    failed_below: Annotated[
+        float | None,
+        typer.Option(
+            "--failed-below", metavar="X", help="Runs with a worse primary metric count as unbound."
+        ),
+    ] = None,
+    across: Annotated[
+        list[str],
+        typer.Option("--across", metavar="FACT", help="Let arms differ in protocol, dataset, versions ..."),
+    ] = [],  # noqa: B006
+    allow_unfinished: Annotated[
+        bool, typer.Option("--allow-unfinished", help="Count runs that were evaluated before they were done.")
+    ] = False,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Compare checkpoints over images too, by bootstrap.")
+    ] = False,
+    format_: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.table,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write all formats and the figures here.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Compare runs: grouped by all but the seed, with intervals, paired tests and what they can show."""
+    from slotlab.framework.cli.output import emit
+    from slotlab.framework.compare.comparison import Choice, compare_paths
+    from slotlab.framework.compare.exports import as_json
+
+    choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
+    comparison = compare_paths(
+        paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
+    )
+    shown = [one for one in comparison.metrics if one.name in metric] or [comparison.primary]
+    emit(as_json(comparison), json, lambda _: show(comparison, format_, shown))
+    if out is not None:
+        write(comparison, out)
+
+
+def show(comparison: "Comparison", format_: Format, details: "Sequence[Metric]") -> None:
+    """Print a comparison; the terminal's tables show `details` in full, other formats all metrics."""
+    if format_ is Format.table:
+        print_tables(comparison, details)
+    else:
+        sys.stdout.write(written(comparison, format_))
+
+
+def written(comparison: "Comparison", format_: Format) -> str:
+    """Return a comparison as the text of a file."""
+    from json import dumps
+
+    from slotlab.framework.compare.exports import as_csv, as_json
+    from slotlab.framework.compare.markup import latex, markdown
+    from slotlab.framework.compare.tables import facts, tables
+
+    if format_ is Format.csv:
+        return as_csv(comparison)
+    if format_ is Format.json:
+        return dumps(as_json(comparison), indent=2, allow_nan=False) + "\n"
+    render = latex if format_ is Format.latex else markdown
+    return render(tables(comparison), facts(comparison))
+
+
+def print_tables(comparison: "Comparison", details: "Sequence[Metric]") -> None:
+    """Print the tables, and under them how to read them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from slotlab.framework.cli.output import console
+    from slotlab.framework.compare.tables import facts, tables
+
+    out = console()
+    for table in tables(comparison, details=details):
+        out.print(Text(table.title, style="bold"), soft_wrap=True)
+        grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for i, head in enumerate(table.columns):
+            grid.add_column(Text(head), justify="left" if i < table.texts else "right")
+        for row in table.rows:
+            grid.add_row(*map(Text, row))
+        out.print(grid)
+        out.print()
+    for line in facts(comparison):
+        out.print(Text(line, style="dim"), soft_wrap=True)
+
+
+ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format.json: "json"}
+
+
+def write(comparison: "Comparison", folder: Path) -> None:
+    """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
+    from slotlab.framework.atomic import write_atomically
+    from slotlab.framework.compare.drawing import draw
+
+    for format_, ending in ENDINGS.items():
+        write_atomically(folder / f"comparison.{ending}", written(comparison, format_).encode())
+    drawn = draw(comparison, folder)
+    note = f"; {drawn.note}" if drawn.note else ""
+    text = (
+        f"written: {folder}/comparison.{{{','.join(ENDINGS.values())}}} and {len(drawn.stems)} figures{note}"
+    )
+    print(text, file=sys.stderr)

@@ -1,0 +1,197 @@
+"""What the command `compose` does."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import TaskID
+from torch import Tensor
+
+from slotlab.framework.assemble import build_set_metrics
+from slotlab.framework.cli.progress import open_bar
+from slotlab.framework.cli.work import warn
+from slotlab.framework.composition.album import Tile, writing
+from slotlab.framework.composition.composer import Composer
+from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling
+from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
+from slotlab.framework.experiment import choose_device
+from slotlab.framework.run import RunFolder
+from slotlab.framework.set_metrics.measure import Lacking, usable
+from slotlab.framework.spec.identity import run_id
+from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.schema import CompositionSpec
+from slotlab.registry import SlotlabError
+from slotlab.registry.component import suggest
+
+SAMPLE = "sample"
+SECTION = "evaluation.composition"
+ROWS = 8
+"""Rows of the modes that take images, unless told otherwise."""
+COLUMNS = 10
+"""Sampled pictures in a row of the sheet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of the command."""
+
+    mode: str
+    split: str | None
+    images: Sequence[int]
+    slots: Sequence[int]
+    slots_b: Sequence[int]
+    steps: int
+    count: int | None
+    seed: int | None
+    library: str | None
+    clusters: int | None
+    metrics: Sequence[str]
+    out: Path | None
+    sets: Sequence[str]
+    device: str
+
+
+def compose_run(path: Path, request: Request) -> dict[str, Any]:
+    """Compose pictures of a run, write them, and return the record with the folder.
+
+    Raises:
+        SlotlabError: for options that do not go together, and for all that cannot be composed.
+    """
+    check_request(request)
+    run = RunFolder.open(path)
+    state = run.read_status().get("state", "of unknown state")
+    if state != "done":
+        warn([f"{path}: the run is {state}; its weights are those of its last checkpoint"])
+    composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))
+    spec = composer.spec
+    wanted = spec.evaluation.composition or CompositionSpec()
+    facts = {
+        "mode": request.mode,
+        "run": str(run.path),
+        "run_id": run_id(spec),
+        "step": composer.step,
+        "protocol": spec.data.protocol_name,
+        "image_size": spec.data.image_size,
+    }
+    make = sample if request.mode == SAMPLE else show
+    with reporting() as report:
+        return make(composer, wanted, request, facts, report)
+
+
+def show(
+    composer: Composer, wanted: CompositionSpec, request: Request, facts: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Write the rows of a mode that takes images."""
+    spec = composer.spec
+    choice = Choice(
+        split=request.split or spec.evaluation.split,
+        count=request.count or ROWS,
+        seed=spec.seed if wanted.seed is None else wanted.seed,
+        images=tuple(request.images),
+        slots=tuple(request.slots),
+        slots_b=tuple(request.slots_b),
+        steps=request.steps,
+    )
+    mode = next(mode for mode in MODES if mode == request.mode)
+    which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
+    folder = request.out or composer.folder(f"{mode}-{choice.split}-{which}")
+    bench = Bench(composer, choice)
+    with writing(folder) as album:
+        for row in rows_of(mode, bench):
+            album.add(row)
+        notes = list(bench.notes)
+        record = album.close({**facts, "split": choice.split, "seed": choice.seed, "notes": notes})
+    warn(notes)
+    return {"folder": str(folder), **record}
+
+
+def sample(
+    composer: Composer, wanted: CompositionSpec, request: Request, facts: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Sample pictures, write and measure them; metrics that were asked for must lack nothing."""
+    metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
+    if request.metrics and left_out:
+        raise Lacking(left_out)
+    sampling = prepare_sampling(composer, wanted, report)
+    folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}")
+    with writing(folder, columns=COLUMNS) as album:
+
+        def written() -> Iterator[Tensor]:
+            for start, composed in sampling.batches():
+                numbered = enumerate(composed.images_BCHW, start)
+                album.add([Tile(f"{number:06d}", image_CHW) for number, image_CHW in numbered])
+                yield composed.images_BCHW
+
+        found = measure_sampling(sampling, metrics, written(), floor=wanted.floor, report=report)
+        measured = {"set_metrics": found, "left_out": left_out}
+        record = album.close({**facts, **sampling.facts, **measured})
+    return {"folder": str(folder), **record}
+
+
+def check_request(request: Request) -> None:
+    """Refuse modes that there are not, and options of another mode.
+
+    Raises:
+        SlotlabError: that says what would be right.
+    """
+    known = [*MODES, SAMPLE]
+    if request.mode not in known:
+        hint = suggest(request.mode, known)
+        raise SlotlabError(f"there is no mode '{request.mode}'{hint} (modes: {', '.join(known)})")
+    of_images = ("image", "slot", "slot-b", "split")
+    of_sample = ("library", "clusters", "metric")
+    given = {
+        "image": request.images,
+        "slot": request.slots,
+        "slot-b": request.slots_b,
+        "split": request.split,
+        "library": request.library,
+        "clusters": request.clusters,
+        "metric": request.metrics,
+    }
+    wrong = of_images if request.mode == SAMPLE else of_sample
+    for name in wrong:
+        if given[name]:
+            fit = "modes that take images" if request.mode == SAMPLE else f"--mode {SAMPLE}"
+            raise SlotlabError(f"--{name} goes with {fit}, not with --mode {request.mode}")
+
+
+def assignments(run: RunFolder, request: Request) -> list[str]:
+    """Return the options as assignments over the run's spec, those of `--set` last."""
+    for assignment in request.sets:
+        if not assignment.lstrip().startswith(("evaluation.", "data.")):
+            hint = "a trained run takes new settings under evaluation and data only"
+            raise SlotlabError(f"--set {assignment}: {hint}")
+    values = {
+        "library": request.library,
+        "clusters": request.clusters,
+        "count": request.count if request.mode == SAMPLE else None,
+        "seed": request.seed,
+        "set_metrics": f"[{', '.join(request.metrics)}]" if request.metrics else None,
+    }
+    given = [f"{SECTION}.{key}={value}" for key, value in values.items() if value is not None]
+    declared = load_spec(run.spec).spec.evaluation.composition
+    return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *request.sets]
+
+
+@contextmanager
+def reporting() -> Iterator[Report]:
+    """Show on stderr how far the work is, once there is something to wait for."""
+    bar = open_bar("compose", Console(file=sys.stderr))
+    tasks: dict[str, TaskID] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bar.start()
+            tasks[what] = bar.add_task(what, total=total, facts=what)
+        bar.update(tasks[what], completed=done)
+
+    try:
+        yield report
+    finally:
+        if tasks:
+            bar.stop()

@@ -1,0 +1,258 @@
+"""What `slotlab evaluate` does, with a progress bar, and how results are printed."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slotlab.framework import processes
+from slotlab.framework.cli.composing import print_set_metrics
+from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, SetOption
+from slotlab.framework.cli.output import console, emit, warn
+from slotlab.framework.cli.quantities import cost_line
+from slotlab.registry.errors import SlotlabError
+
+MASKS = ("decoder", "attention", "both")
+MOST_ACROSS = 5
+"""Metrics side by side in a table."""
+Result = dict[str, Any]
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of trained runs.")],
+    protocol: Annotated[
+        list[str],
+        typer.Option(
+            "--protocol", metavar="NAME", help="Evaluate under this protocol; give it again for more."
+        ),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    variant: Annotated[
+        list[str],
+        typer.Option(
+            "--variant", metavar="NAME", help="Evaluate on this variant of the data; give it again."
+        ),
+    ] = [],  # noqa: B006
+    split: Annotated[
+        str | None, typer.Option(help="The split; the protocol's or the spec's without it.")
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(metavar="decoder|attention|both", help="Which masks are scored; likewise without it."),
+    ] = None,
+    set_: SetOption = [],  # noqa: B006
+    device: DeviceOption = "auto",
+    devices: DevicesOption = None,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures and samples.")] = True,
+    save_masks: Annotated[
+        bool, typer.Option("--save-masks", help="Write true and predicted masks as gray PNGs of labels.")
+    ] = False,
+    by_group: Annotated[
+        bool,
+        typer.Option("--breakdowns", help="Print the numbers by objects, material, shape, size, occlusion."),
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Evaluate runs under protocols, on variants of the data: rows, summaries, breakdowns, figures."""
+    if masks is not None and masks not in MASKS:
+        raise SlotlabError(f"--masks {masks}: write {', '.join(MASKS[:-1])} or {MASKS[-1]}")
+    if processes.wanted(devices):
+        raise typer.Exit(processes.launch(devices or 1))
+    from slotlab.framework.conditions import Wanted
+
+    wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
+    result = evaluate_runs(runs, wanted, sets=set_, device=device, figures=figures, masks=save_masks)
+    if processes.is_first():
+        emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
+
+
+def evaluate_runs(
+    paths: Sequence[Path], wanted: Any, *, sets: Sequence[str], device: str, figures: bool, masks: bool
+) -> Result:
+    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured."""
+    from slotlab.framework.conditions import conditions
+    from slotlab.framework.experiment import prepare
+    from slotlab.framework.run import RunFolder
+
+    for assignment in sets:
+        if not assignment.lstrip().startswith(("evaluation.", "data.")):
+            hint = "a trained run takes new settings under evaluation and data only"
+            raise SlotlabError(f"--set {assignment}: {hint}")
+    checked = []
+    for path in dict.fromkeys(paths):
+        run = RunFolder.open(path)
+        prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
+        warn(prepared.warnings)
+        state = run.read_status().get("state", "of unknown state")
+        if state != "done":
+            warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
+        found = conditions(prepared.loaded, wanted)
+        known = [str(warning) for warning in prepared.warnings]
+        every = dict.fromkeys(text for condition in found for text in condition.warnings)
+        warn([text for text in every if text not in known])
+        checked.append((run, prepared.loaded, found))
+    summaries: list[Result] = []
+    for run, loaded, found in checked:
+        summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks)
+    return {"format": 2, "evaluations": summaries}
+
+
+def evaluate_folder(
+    run: Any, loaded: Any, wanted: Any, device: str, *, figures: bool = True, masks: bool = False
+) -> list[Result]:
+    """Evaluate with a progress bar, on stderr so that stdout is free for JSON."""
+    from rich.console import Console
+
+    from slotlab.framework.cli.progress import open_bar
+    from slotlab.framework.evaluations import run_evaluations
+    from slotlab.framework.experiment import choose_device
+
+    bar = open_bar("evaluate", Console(file=sys.stderr, quiet=not processes.is_first()))
+    task = bar.add_task("evaluate", total=None, facts="")
+
+    def report(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        return run_evaluations(
+            run, loaded, wanted, device=choose_device(device), figures=figures, masks=masks, report=report
+        )
+    finally:
+        bar.stop()
+
+
+def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:
+    """Print a table for each evaluation, then the runs."""
+    out = console()
+    for result in results:
+        print_evaluation(result, groups=groups)
+        out.print("")
+    for run in dict.fromkeys(result["run"] for result in results):
+        print_run(next(result for result in results if result["run"] == run))
+
+
+def print_result(result: Result) -> None:
+    """Print what came of a training: its evaluation, if it was evaluated, and where everything lies."""
+    if "methods" in result:
+        print_evaluation(result)
+    print_run(result)
+
+
+def print_evaluation(result: Result, *, groups: bool = False) -> None:
+    """Print methods by metrics, published numbers of the same protocol below them."""
+    out = console()
+    variant = f" {result['variant']}" if result["variant"] else ""
+    title = "{dataset}{variant} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
+    out.print(title.format(**result | {"variant": variant}), style="bold", soft_wrap=True)
+    out.print(f"protocol {result['protocol']}; {result['filter'] or 'any number of objects'}", soft_wrap=True)
+    out.print(numbers_table(result))
+    out.print("mean over images ± standard deviation over images", style="dim")
+    pooled = [name for name, facts in result["metrics"].items() if facts["aggregation"] == "objects"]
+    if pooled:
+        out.print(f"mean over objects: {', '.join(pooled)}", style="dim")
+    print_set_metrics(result["set_metrics"])
+    for name, reason in result["left_out"].items():
+        out.print(f"{name}: left out, {reason}", soft_wrap=True)
+    if result["published"]:
+        out.print(published_table(result))
+        out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")
+    if groups:
+        print_breakdowns(result["breakdowns"])
+
+
+def numbers_table(result: Result) -> Any:
+    """Return the table of an evaluation, with the protocol in every row: methods down, many metrics down."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    methods, protocol = result["methods"], escape(result["protocol"])
+    names = list(dict.fromkeys(name for one in methods.values() for name in one))
+    flat = len(names) <= MOST_ACROSS
+    head = ("method", *names) if flat else ("metric", *methods)
+    table = Table("protocol", *head, box=None, pad_edge=False, header_style="bold")
+    for row in methods if flat else names:
+        cells = (methods[row].get(one) if flat else methods[one].get(row) for one in head[1:])
+        table.add_row(protocol, row, *map(cell, cells))
+    return table
+
+
+def published_table(result: Result) -> Any:
+    """Return the table of published numbers of the same protocol and data."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    rows = published_rows(result["published"])
+    names = list(dict.fromkeys(name for _, cells in rows for name in cells))
+    table = Table("protocol", "published", *names, box=None, pad_edge=False, header_style="bold dim")
+    for method, cells in rows:
+        shown = (cells.get(name, "-") for name in names)
+        table.add_row(escape(result["protocol"]), escape(method), *shown, style="dim")
+    return table
+
+
+def published_rows(references: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+    """Return published numbers by method and what it was trained on, a text for each metric."""
+    rows: dict[str, dict[str, str]] = {}
+    for one in references:
+        rows.setdefault(f"{one['method']} (trained on {one['train']})", {})[one["metric"]] = number(one)
+    return list(rows.items())
+
+
+def number(reference: Mapping[str, Any]) -> str:
+    """Write a published number with its deviation."""
+    deviation = "" if reference["std"] is None else f" ± {reference['std']:.3f}"
+    return f"{reference['value']:.3f}{deviation}"
+
+
+def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print a table for each way of grouping, means with 95 % intervals and counts."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console()
+    for kind, groups in breakdowns.items():
+        names = [name for name in groups[0] if name != "group"][:MOST_ACROSS]
+        table = Table(f"by {kind}", "count", *names, box=None, pad_edge=False, header_style="bold")
+        for group in groups:
+            count = max(group[name]["count"] for name in names)
+            table.add_row(escape(group["group"]), str(count), *(span(group[name]) for name in names))
+        out.print(table)
+    text = (
+        f"mean \\[95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
+    )
+    out.print(text, style="dim")
+
+
+def span(statistics: Mapping[str, Any]) -> str:
+    """Write a mean with its interval; a dash where there is none."""
+    if statistics["mean"] is None:
+        return "-"
+    if statistics["low"] is None:
+        return f"{statistics['mean']:.3f}"
+    return f"{statistics['mean']:.3f} \\[{statistics['low']:.3f}, {statistics['high']:.3f}]"
+
+
+def print_run(result: Result) -> None:
+    """Print what a run cost and where its files are."""
+    out = console()
+    if result.get("cost"):
+        out.print(f"cost: {cost_line(result['cost'])}", soft_wrap=True)
+    out.print(f"run: {result['run']}", soft_wrap=True)
+    if "step" in result:
+        out.print(f"weights of step {result['step']}")
+    for name, reason in result.get("figures_left_out", {}).items():
+        out.print(f"figure {name}: left out, {reason}", soft_wrap=True)
+    figures = Path(result["run"]) / "figures"
+    for figure in sorted(figures.glob("*.png")):
+        out.print(f"figure: {figure}", soft_wrap=True)
+
+
+def cell(statistics: Mapping[str, Any] | None) -> str:
+    """Write one mean with its deviation; a dash where there is none."""
+    if statistics is None or statistics["mean"] is None:
+        return "-"
+    deviation = "" if statistics["std"] is None else f" ± {statistics['std']:.3f}"
+    undefined = f" ({statistics['undefined']} undefined)" if statistics["undefined"] else ""
+    return f"{statistics['mean']:.3f}{deviation}{undefined}"

@@ -1,0 +1,112 @@
+"""`slotlab report`: a comparison as one HTML file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slotlab.framework.cli.comparing import Paths
+from slotlab.framework.cli.options import JsonOption
+from slotlab.framework.cli.output import emit
+from slotlab.registry.errors import SlotlabError
+
+if TYPE_CHECKING:
+    from slotlab.framework.compare.results import Comparison
+
+REPORT = "report.html"
+
+
+def report(
+    paths: Paths,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Where to; PATH/report.html without it.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Instead of the study's name.")] = None,
+    metric: Annotated[
+        list[str], typer.Option("--metric", metavar="M", help="A metric to show; all without it.")
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    primary: Annotated[
+        str | None, typer.Option(metavar="M", help="The metric that decides; the first without it.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="D", help="Evaluations on this dataset.")] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="P", help="Evaluations by this protocol.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="S", help="Evaluations on this split.")] = None,
+    masks: Annotated[
+        str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
+    ] = None,
+    failed_below: Annotated[
+        float | None,
+        typer.Option("--failed-below", metavar="X", help="Runs with a worse primary metric are unbound."),
+    ] = None,
+    across: Annotated[
+        list[str],
+        typer.Option("--across", metavar="FACT", help="Let arms differ in protocol, dataset, versions ..."),
+    ] = [],  # noqa: B006
+    allow_unfinished: Annotated[
+        bool, typer.Option("--allow-unfinished", help="Count runs that were evaluated before they were done.")
+    ] = False,
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Compare checkpoints over images too, by bootstrap.")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Write a comparison as one HTML file that needs no network: tables, plots, pictures, provenance."""
+    from slotlab.framework.compare.comparison import Choice, compare_paths
+
+    place = out or default_place(paths)
+    if place.is_dir():
+        raise SlotlabError(f"{place} is a folder; name a file in it with --out")
+    choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
+    comparison = compare_paths(
+        paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
+    )
+    emit(write_report(comparison, place, title=title), json, print_report)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(place.resolve().as_uri())
+
+
+def default_place(paths: Sequence[Path]) -> Path:
+    """Return where a report goes: into the one folder that was given, else into the current one."""
+    return paths[0] / REPORT if len(paths) == 1 else Path(REPORT)
+
+
+def write_report(comparison: "Comparison", place: Path, *, title: str | None = None) -> dict[str, Any]:
+    """Write the page whole or not at all, and return what was written, as JSON-ready data."""
+    from slotlab.framework.atomic import write_atomically
+    from slotlab.framework.report.build import build_page
+    from slotlab.framework.report.render import render
+
+    page = build_page(comparison, title=title, seen_from=place.resolve().parent)
+    html = render(page).encode()
+    write_atomically(place, html)
+    return {
+        "report": str(place),
+        "bytes": len(html),
+        "title": page.title,
+        "arms": [arm.name for arm in comparison.arms],
+        "baseline": comparison.baseline,
+        "metrics": [item.name for item in comparison.metrics],
+        "primary": comparison.primary.name,
+        "runs": sum(len(arm.members) for arm in comparison.arms),
+        "failed": sum(len(arm.failed) for arm in comparison.arms),
+        "left_out": len(comparison.left_out),
+        "findings": [finding.text for finding in page.findings],
+    }
+
+
+def print_report(result: dict[str, Any]) -> None:
+    """Print the sentences of the summary, and where the report is."""
+    from slotlab.framework.cli.output import console
+
+    out = console()
+    for text in result["findings"]:
+        out.print(f"- {text}", markup=False, soft_wrap=True)
+    size = f"{result['bytes'] / 1e6:.1f} MB"
+    out.print(f"{result['report']} ({size})", style="bold", markup=False, soft_wrap=True)

@@ -1,0 +1,126 @@
+"""What `slotlab score` does: masks of any code base, scored under a protocol's definitions."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slotlab.framework.cli.evaluating import cell, print_breakdowns
+from slotlab.framework.cli.options import JsonOption, PluginOption
+from slotlab.framework.cli.output import console, emit
+from slotlab.registry.errors import SlotlabError
+
+Result = dict[str, Any]
+FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
+
+
+def score(
+    true: Annotated[
+        Path, typer.Option(metavar="DIR", help="True masks: PNGs, 0 (or black) is the background.")
+    ],
+    pred: Annotated[Path, typer.Option(metavar="DIR", help="Predicted masks: PNGs of the same names.")],
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, to score --recon.")] = None,
+    recon: Annotated[Path | None, typer.Option(metavar="DIR", help="Reconstructions of --images.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Score by this protocol's definitions.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The metrics, in place of the protocol's.")
+    ] = None,
+    prepare: Annotated[
+        bool,
+        typer.Option("--prepare", help="First crop and resize --true and --images as the protocol does."),
+    ] = False,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many masks the model had, empty ones included."),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row an image.")
+    ] = None,
+    by_group: Annotated[
+        bool, typer.Option("--breakdowns", help="Print the numbers by number of objects and by occlusion.")
+    ] = False,
+    plugin: PluginOption = [],  # noqa: B006 - typer reads the default and never changes it
+    json: JsonOption = None,
+) -> None:
+    """Score label masks that any program wrote. Needs no spec, no run and no model."""
+    if (images is None) != (recon is None):
+        given, lacking = ("--images", "--recon") if recon is None else ("--recon", "--images")
+        raise SlotlabError(f"{given} is given without {lacking}; give both, or none to score masks alone")
+    if prepare and protocol is None:
+        raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
+    from slotlab.framework.score import Folders
+
+    folders = Folders(true=true, pred=pred, images=images, recon=recon)
+    result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
+    if rows is not None:
+        from slotlab.framework.atomic import write_atomically
+
+        write_atomically(rows, csv.encode())
+    emit(result, json, lambda found: print_score(found, groups=by_group))
+
+
+def score_folders(
+    folders: Any,
+    protocol: str | None,
+    metrics: str | None,
+    *,
+    prepare: bool,
+    slots: int | None,
+    plugins: list[Path],
+) -> tuple[Result, str]:
+    """Return the result, and one row an image as CSV."""
+    from slotlab.framework.cli.describe import open_registry
+    from slotlab.framework.conditions import chosen_metrics, find_protocol
+    from slotlab.framework.contracts import MetricContext
+    from slotlab.framework.evaluations import FORMAT, results
+    from slotlab.framework.protocol import describe_protocol
+    from slotlab.framework.score import BOUNDS, Reader
+    from slotlab.framework.score import score as score_files
+
+    registry = open_registry(plugins, strict=False)
+    ref = None if protocol is None else find_protocol(protocol, registry)
+    settings: Any = None if ref is None else ref.config
+    chosen = chosen_metrics(ref, metrics, registry)
+    built = {one.name: one.build(MetricContext(value_range=BOUNDS)) for one in chosen}
+    reader = Reader(folders, settings.preparation if prepare else None, slots)
+    evaluation, sizes = score_files(reader, built)
+    given = {option.removeprefix("--"): str(folder) for option, folder in folders.named().items()}
+    result = {
+        "format": FORMAT,
+        "folders": given,
+        "protocol": None if ref is None else describe_protocol(ref.name, settings),
+        "prepared": prepare,
+        "images": sum(sizes.values()),
+        "sizes": sizes,
+        "value_range": "unit",
+        "slots": slots,
+        **results(evaluation, built, settings),
+    }
+    return result, evaluation.to_csv()
+
+
+def print_score(result: Result, *, groups: bool) -> None:
+    """Print one line a metric."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    out = console()
+    sizes = ", ".join(f"{number} of {size}" for size, number in result["sizes"].items())
+    out.print(f"{result['images']} images ({sizes} pixels)", style="bold", soft_wrap=True)
+    out.print(f"protocol {result['protocol'] or 'none'}", soft_wrap=True, markup=False)
+    table = Table(
+        "protocol", "metric", "mean", "images", "mean over", box=None, pad_edge=False, header_style="bold"
+    )
+    for name, statistics in result["methods"]["model"].items():
+        over = result["metrics"][name]["aggregation"]
+        table.add_row(
+            escape(result["protocol"] or "-"), name, cell(statistics), str(statistics["count"]), over
+        )
+    out.print(table)
+    out.print("mean ± standard deviation over images", style="dim")
+    for name, reason in result["left_out"].items():
+        out.print(f"{name}: left out, {reason}")
+    if groups:
+        print_breakdowns(result["breakdowns"])

@@ -1,0 +1,45 @@
+"""The command `slotlab studio`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slotlab.framework.cli.options import DeviceOption, SetOption
+
+
+def studio(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8765,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen at. Others than this machine's own open the page to others."),
+    ] = "127.0.0.1",
+    library: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images whose slots k-means is run over.")
+    ] = 512,
+    set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    device: DeviceOption = "auto",
+) -> None:
+    """Serve a local page on which slots of two images are mixed by hand and decoded at once."""
+    from slotlab.framework.studio.serve import is_loopback, require_libraries, serve
+
+    require_libraries()
+    from slotlab.framework.composition import Composer
+    from slotlab.framework.experiment import choose_device
+    from slotlab.framework.studio.studio import Studio
+
+    composer = Composer.open(run, device=choose_device(device), sets=[*set_, "training.trackers=[]"])
+    page = Studio(composer, library)
+    what = (
+        f"studio of '{composer.spec.name}' with {page.images} images"  # found now, not by the first request
+    )
+    if not is_loopback(host):
+        text = f"the studio has no password: whoever reaches {host}:{port} can use it and see the data"
+        print(f"warning: {text}", file=sys.stderr)
+
+    def tell(address: str) -> None:
+        print(f"{what} at {address} (Ctrl-C ends it)", flush=True)
+
+    serve(page, host=host, port=port, tell=tell)

@@ -1,0 +1,142 @@
+"""What `watch` and `runs` do: how runs are, from their folders, without torch."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from slotlab.framework.cli.options import JsonOption
+from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.quantities import duration, maybe
+from slotlab.framework.study.folder import Plan, StudyFolder
+from slotlab.framework.study.glance import Wanted, glance
+
+STYLES = {"done": "green", "failed": "red", "interrupted": "red", "running": "cyan", "waiting": "dim"}
+
+
+def watch(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The folder of a study.")],
+    once: Annotated[bool, typer.Option("--once", help="Print one table and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 2.0,
+    json: JsonOption = None,
+) -> None:
+    """Show how the runs of a study are, until all have ended: state, progress, loss, metric, time left."""
+    folder = StudyFolder.open(study)
+    if once or json is not None:
+        emit(look(folder), json, print_look)
+        return
+    out = Console(highlight=False)
+    try:
+        with Live(console=out, auto_refresh=False, screen=False) as live:
+            while True:
+                result = look(folder)
+                live.update(picture(result), refresh=True)
+                if not any(row["state"] in ("waiting", "running", "trained") for row in result["runs"]):
+                    return
+                time.sleep(every)
+    except KeyboardInterrupt:
+        return
+
+
+def look(folder: StudyFolder) -> dict[str, Any]:
+    """Return how each run of a study is, as JSON data."""
+    plan = folder.read_plan()
+    rows = []
+    for arm in plan.arms:
+        wanted = wanted_of(plan, arm.evaluation)
+        for run in arm.runs:
+            now = glance(folder.run(run), wanted).to_json(plan.compare.metrics)
+            rows.append({"arm": arm.name, "seed": run.seed, "run_id": run.run_id, **now})
+    states = [row["state"] for row in rows]
+    return {
+        "study": str(folder.path),
+        "name": plan.name,
+        "primary": plan.compare.primary,
+        "states": {state: states.count(state) for state in dict.fromkeys(states)},
+        "runs": rows,
+    }
+
+
+def wanted_of(plan: Plan, evaluation: Mapping[str, Any]) -> Wanted | None:
+    """Return the evaluation that an arm's runs need; None for a plan that does not say."""
+    if not evaluation:
+        return None
+    return Wanted(**{key: tuple(v) if isinstance(v, list) else v for key, v in evaluation.items()})
+
+
+def print_look(result: dict[str, Any]) -> None:
+    """Print the table once."""
+    console().print(picture(result))
+
+
+def picture(result: dict[str, Any]) -> Table:
+    """Return the table of runs."""
+    primary = result["primary"]
+    title = ", ".join(f"{number} {state}" for state, number in result["states"].items())
+    table = Table(
+        *("arm", "seed", "state", "", "step", "loss", primary, "images/s", "time left"),
+        title=escape(f"{result['name']}: {title}"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for row in result["runs"]:
+        total = row["total_steps"]
+        table.add_row(
+            escape(row["arm"]),
+            str(row["seed"]),
+            f"[{STYLES.get(row['state'], 'yellow')}]{row['state']}[/]",
+            ProgressBar(total=total or 1, completed=row["step"], width=16),
+            f"{row['step']}/{total or '?'}",
+            maybe(row["loss"], lambda value: f"{value:.4f}"),
+            maybe(row["metrics"][primary], lambda value: f"{value:.3f}"),
+            maybe(row["images_per_second"], lambda value: f"{value:.3g}"),
+            maybe(row["seconds_left"], duration),
+        )
+    return table
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Of runs.")] = Path("runs"),
+    where: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=VALUE", help="state=failed, model.slots>5, ari<0.2, ...; all must hold."),
+    ] = [],  # noqa: B006 - typer reads the default and never changes it
+    show: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A column more: a setting or a metric.")
+    ] = [],  # noqa: B006
+    json: JsonOption = None,
+) -> None:
+    """List the runs in a folder that have certain settings, states or results, by an index of them."""
+    from slotlab.framework.study.index import Condition, Index, facts
+
+    conditions = [Condition.read(text) for text in where]
+    index = Index(folder)
+    index.refresh()
+    found = index.find(conditions)
+    columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
+    shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
+    emit(found, json, lambda records: print_runs(records, shown))
+
+
+def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:
+    """Print a line for each run: what it is, its means, and what was asked for."""
+    out = console()
+    metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
+    base = ("run", "name", "seed", "state", "step")
+    more = [name for name in (shown[0] if shown else ()) if name not in (*base, *metrics)]
+    table = Table(*base, *metrics, *more, box=None, pad_edge=False, header_style="bold")
+    for record, facts in zip(records, shown, strict=True):
+        values = (maybe(record["metrics"].get(name), lambda value: f"{value:.3f}") for name in metrics)
+        row = [record["run"], *("" if record[key] is None else str(record[key]) for key in base[1:])]
+        table.add_row(*map(escape, row), *values, *(escape(str(facts[name])) for name in more))
+    out.print(table)
+    out.print(f"{len(records)} run{'' if len(records) == 1 else 's'}")

@@ -1,0 +1,1 @@
+"""Comparing runs: reading their folders, grouping them into arms, statistics, tables, figures."""

@@ -1,0 +1,30 @@
+"""What the runs of an arm took, from their cost.json."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.results import Cost
+
+
+def cost_of(runs: Sequence[RunRecord]) -> Cost:
+    """Return the mean cost of a run; each quantity over the runs that tell it."""
+
+    def mean(name: str) -> float | None:
+        values = [run.cost[name] for run in runs if run.cost.get(name) is not None]
+        return fmean(values) if values else None
+
+    hours = [
+        run.cost["seconds"] * run.cost.get("processes", 1) / 3600
+        for run in runs
+        if run.cost.get("seconds") is not None
+    ]
+    return Cost(
+        seconds=mean("seconds"),
+        device_hours=fmean(hours) if hours else None,
+        images_per_second=mean("images_per_second"),
+        memory=mean("memory"),
+        flops=mean("flops"),
+        energy_kwh=mean("energy_kwh"),
+        devices=tuple(sorted({str(run.cost["device"]) for run in runs if "device" in run.cost})),
+    )

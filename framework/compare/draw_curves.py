@@ -1,0 +1,137 @@
+"""Curves with bands over seeds: what the logs hold over steps, and metrics by number of objects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.compare.looks import Looked, legend, plain
+from slotlab.framework.compare.results import Metric
+from slotlab.framework.compare.tables import head
+from slotlab.framework.figures.style import save, styled
+
+BAND = "mean over seeds; the band goes from the lowest to the highest seed"
+_SIZE = (6.4, 3.8)
+"""Inches."""
+_NOT_CURVES = {"kind", "step", "epoch", "phase", "lr", "images_per_second"}
+"""What a log line holds besides losses and metrics."""
+
+Series = Mapping[float, float]
+"""From step (or number of objects) to value."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """One arm's curve: mean, least and greatest of its seeds where all of them have a value."""
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def band(seeds: Sequence[Series]) -> Band:
+    """Bring the series of several seeds together."""
+    common = sorted(set.intersection(*(set(series) for series in seeds))) if seeds else []
+    columns = [[series[x] for series in seeds] for x in common]
+    return Band(
+        tuple(common),
+        tuple(sum(column) / len(column) for column in columns),
+        tuple(min(column) for column in columns),
+        tuple(max(column) for column in columns),
+    )
+
+
+def log_series(log: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[float, float]]:
+    """Return what a log holds, by kind (train, validation) and name, over steps."""
+    found: dict[tuple[str, str], dict[float, float]] = {}
+    for line in log:
+        for name, value in line.items():
+            if name not in _NOT_CURVES and isinstance(value, int | float):
+                found.setdefault((line["kind"], name), {})[line["step"]] = value
+    return found
+
+
+def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> list[Path]:
+    """Draw each loss and metric of the logs over steps; return the stems of what was drawn."""
+    logs = {look.arm.name: [log_series(member.run.log) for member in look.arm.members] for look in arms}
+    keys = sorted({key for seeds in logs.values() for series in seeds for key in series})
+    stems = []
+    for kind, name in keys:
+        bands = []
+        for look in arms:
+            one = band([series[kind, name] for series in logs[look.arm.name] if (kind, name) in series])
+            if one.x:
+                bands.append((look, one))
+        stem = folder / f"curve-{kind}-{name.replace('/', '-')}"
+        stems += _draw(bands, stem, x_label="step", y_label=f"{kind} {name}", logarithmic="loss" in name)
+    return stems
+
+
+def draw_by_objects(arms: Sequence[Looked], metric: Metric, stem: Path) -> list[Path]:
+    """Draw a metric by the number of objects in the image; nothing where no evaluation tells it."""
+    bands = []
+    counts: dict[float, int] = {}
+    for look in arms:
+        seeds = []
+        for member in look.arm.members:
+            series, images = by_objects(member.evaluation.breakdowns.get("objects", ()), metric.name)
+            counts |= images
+            seeds += [series] if series else []
+        one = band(seeds)
+        if one.x:
+            bands.append((look, one))
+    label = head(metric)
+    return _draw(bands, stem, x_label="objects in the image (images)", y_label=label, counts=counts)
+
+
+def by_objects(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[dict[float, float], dict[float, int]]:
+    """Return the metric, and the number of images, by number of objects."""
+    found = {float(row["group"]): row[metric] for row in rows if metric in row}
+    defined = {group: one for group, one in found.items() if one["mean"] is not None}
+    means = {group: float(one["mean"]) for group, one in defined.items()}
+    return means, {group: int(one["count"]) for group, one in defined.items()}
+
+
+def _draw(
+    bands: Sequence[tuple[Looked, Band]],
+    stem: Path,
+    *,
+    x_label: str,
+    y_label: str,
+    logarithmic: bool = False,
+    counts: Mapping[float, int] | None = None,
+) -> list[Path]:
+    """Draw one curve an arm. `counts` are written under the ticks, which then are the groups."""
+    if not bands:
+        return []
+    from matplotlib.figure import Figure
+
+    with styled():
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axis = figure.add_subplot()
+        for look, one in bands:
+            # Markers where there are few points: a line through one point shows nothing.
+            every = 1 if len(one.x) <= 12 else max(1, len(one.x) // 8)
+            axis.plot(
+                one.x,
+                one.mean,
+                look.line,
+                color=look.color,
+                marker=look.marker,
+                markevery=every,
+                markersize=4,
+                label=plain(look.arm.name),
+            )
+            axis.fill_between(one.x, one.low, one.high, color=look.color, alpha=0.15, linewidth=0)
+        if logarithmic and min(min(one.low) for _, one in bands) > 0:
+            axis.set_yscale("log")
+        if counts:
+            axis.set_xticks(sorted(counts), [f"{group:g}\n({counts[group]})" for group in sorted(counts)])
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(plain(y_label))
+        axis.set_title(BAND, loc="left")
+        axis.grid()
+        legend(figure, [look.arm.name for look, _ in bands])
+        save(figure, stem)
+    return [stem]

@@ -1,0 +1,112 @@
+"""Every seed as a dot, the mean and its t interval, one row an arm; and the same for paired differences."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.compare.looks import Looked, plain
+from slotlab.framework.compare.results import Comparison, Interval, Metric
+from slotlab.framework.compare.tables import head
+from slotlab.framework.figures.style import FAINT, save, styled
+
+_WIDTH, _ROW, _LINE = 6.4, 0.3, 0.14
+"""Inches."""
+_ROOM = 1.5
+"""An interval is cut where it goes further than so many ranges of all dots beyond them."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    look: Looked
+    values: Mapping[int, float]
+    mean: float | None
+    interval: Interval | None
+
+
+def draw_intervals(comparison: Comparison, arms: Sequence[Looked], metric: Metric, stem: Path) -> list[Path]:
+    """Draw the seeds of each arm with mean and 95 % interval; return the stems of what was drawn."""
+    rows = []
+    for look in arms:
+        one = look.arm.statistics[metric.name]
+        rows.append(_Row(label(comparison, look), look, one.by_seed, one.mean, one.interval))
+    return _draw(rows, stem, f"{head(metric)}: each seed, mean and 95 % t interval", zero=False)
+
+
+def label(comparison: Comparison, look: Looked) -> str:
+    """Return an arm's name, and how many of its runs have failed or are unbound."""
+    counts = [f"{len(look.arm.failed)} failed"] if look.arm.failed else []
+    counts += [f"{len(look.arm.unbound)} unbound"] if look.arm.unbound else []
+    return f"{look.arm.name} ({', '.join(counts)})" if counts else look.arm.name
+
+
+def draw_differences(
+    comparison: Comparison, arms: Sequence[Looked], metric: Metric, stem: Path
+) -> list[Path]:
+    """Draw the paired differences to the baseline; nothing if there are none."""
+    rows = []
+    for look in arms:
+        if (one := look.arm.differences.get(metric.name)) and one.count:
+            rows.append(_Row(look.arm.name, look, one.by_seed, one.mean, one.interval))
+    title = f"{head(metric)}: less '{comparison.baseline}', paired by seed, with 95 % t interval"
+    return _draw(rows, stem, title, zero=True) if rows else []
+
+
+def _draw(rows: Sequence[_Row], stem: Path, title: str, *, zero: bool) -> list[Path]:
+    """Draw one row after another, from top to bottom."""
+    every = [value for row in rows for value in row.values.values()] + ([0.0] if zero else [])
+    if not any(row.values for row in rows):
+        return []
+    from matplotlib.figure import Figure
+
+    with styled():
+        labels = [plain(row.label, width=44) for row in rows]
+        height = _ROW + _LINE * max(label.count("\n") for label in labels)
+        figure = Figure(figsize=(_WIDTH, 0.9 + height * len(rows)), layout="constrained")
+        axis = figure.add_subplot()
+        limits = _limits(every)
+        if zero:
+            axis.axvline(0, color=FAINT, linewidth=1)
+        for y, row in enumerate(rows):
+            _draw_row(axis, y, row, limits)
+        axis.set_yticks(range(len(rows)), labels)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_xlim(_fitting(rows, every, limits))
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x")
+        figure.suptitle(plain(title, width=80))
+        save(figure, stem)
+    return [stem]
+
+
+def _draw_row(axis: Any, y: int, row: _Row, limits: tuple[float, float]) -> None:
+    for i, value in enumerate(row.values.values()):
+        shift = 0.12 * (1 if i % 2 else -1)  # so that equal seeds are seen as two
+        axis.plot(value, y + shift, row.look.marker, color=row.look.color, alpha=0.45, markersize=3.5)
+    if row.interval is not None:
+        low, high = max(row.interval.low, limits[0]), min(row.interval.high, limits[1])
+        axis.plot([low, high], [y, y], color=row.look.color, linewidth=1.4)
+        if low > row.interval.low:
+            axis.plot(low, y, "<", color=row.look.color, markersize=5, clip_on=False)
+        if high < row.interval.high:
+            axis.plot(high, y, ">", color=row.look.color, markersize=5, clip_on=False)
+    if row.mean is not None:
+        axis.plot(row.mean, y, "|", color=row.look.color, markersize=12, markeredgewidth=2)
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return where intervals are cut, so that one of two seeds does not press all others flat."""
+    low, high = min(values), max(values)
+    room = _ROOM * ((high - low) or abs(high) or 1.0)
+    return low - room, high + room
+
+
+def _fitting(
+    rows: Sequence[_Row], values: Sequence[float], limits: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the ends of the axis: all dots, and the intervals as far as they are drawn."""
+    ends = [end for row in rows if row.interval for end in (row.interval.low, row.interval.high)]
+    shown = [*values, *(min(max(end, limits[0]), limits[1]) for end in ends)]
+    margin = 0.03 * ((max(shown) - min(shown)) or 1.0)
+    return min(shown) - margin, max(shown) + margin

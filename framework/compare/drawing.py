@@ -1,0 +1,65 @@
+"""All figures of a comparison, as PNG and PDF: intervals, differences, curves, costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slotlab.framework.compare.draw_cost import draw_costs
+from slotlab.framework.compare.draw_curves import draw_by_objects, draw_learning_curves
+from slotlab.framework.compare.draw_intervals import draw_differences, draw_intervals
+from slotlab.framework.compare.looks import OTHER, Looked, look
+from slotlab.framework.compare.results import Arm, Comparison
+
+MOST = 12
+"""Arms in one figure: more cannot be told apart."""
+MOST_ROWS = 40
+"""Arms in a figure that has one row for each."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn, and of which arms."""
+
+    stems: tuple[Path, ...]
+    """Without .png and .pdf."""
+    note: str
+    """Which arms are not in the figures; empty if all are."""
+
+
+def draw(comparison: Comparison, folder: Path) -> Drawn:
+    """Draw all figures for which there is data into a folder.
+
+    Raises:
+        SlotlabError: for a log or summary that cannot be read.
+    """
+    looks = look(shortlist(comparison, MOST), comparison.baseline)
+    few = list(looks.values())
+    many = [looks.get(arm.name, Looked(arm, OTHER, ".", "-")) for arm in shortlist(comparison, MOST_ROWS)]
+    stems: list[Path] = []
+    for metric in comparison.metrics:
+        stems += draw_intervals(comparison, many, metric, folder / f"intervals-{metric.name}")
+        stems += draw_differences(comparison, many, metric, folder / f"differences-{metric.name}")
+        stems += draw_by_objects(few, metric, folder / f"objects-{metric.name}")
+    stems += draw_learning_curves(few, folder)
+    stems += draw_costs(comparison, few, folder)
+    return Drawn(tuple(stems), _note(comparison))
+
+
+def _note(comparison: Comparison) -> str:
+    count = len(comparison.arms)
+    if count <= MOST:
+        return ""
+    rows = f" ({MOST_ROWS} in those with a row for each)" if count > MOST_ROWS else ""
+    best = f"the best {MOST} of {count} arms by {comparison.primary.name}"
+    return f"curves show {best}, the baseline among them{rows}"
+
+
+def shortlist(comparison: Comparison, most: int) -> list[Arm]:
+    """Return at most so many arms in their order: the baseline, and the best by the primary metric."""
+    sign = -1 if comparison.primary.higher_is_better else 1
+
+    def rank(arm: Arm) -> tuple[bool, float]:
+        mean = arm.statistics[comparison.primary.name].mean
+        return arm.name != comparison.baseline, float("inf") if mean is None else sign * mean
+
+    kept = {arm.name for arm in sorted(comparison.arms, key=rank)[:most]}
+    return [arm for arm in comparison.arms if arm.name in kept]

@@ -1,0 +1,127 @@
+"""A comparison as numbers for programs: flat rows (CSV), and everything (JSON)."""
+
+import csv
+import io
+from typing import Any
+
+from slotlab.framework.compare.naming import show
+from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric, Statistics
+
+
+def as_csv(comparison: Comparison) -> str:
+    """Return one row for each arm and metric, numbers in full; empty where there is no value."""
+    rows = [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
+    one = arm.statistics[metric.name]
+    difference = arm.differences.get(metric.name)
+    return {
+        "arm": arm.name,
+        "metric": metric.name,
+        "higher_is_better": str(metric.higher_is_better).lower(),
+        "seeds": one.count,
+        "failed": len(arm.failed),
+        "unbound": "" if comparison.failed_below is None else len(arm.unbound),
+        **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
+        **_ends("", one.interval),
+        "baseline": comparison.baseline,
+        "pairs": None if difference is None else difference.count,
+        "difference": None if difference is None else difference.mean,
+        "difference_std": None if difference is None else difference.std,
+        **_ends("difference_", None if difference is None else difference.interval),
+        **{
+            name: None if difference is None else getattr(difference, name)
+            for name in ("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
+        },
+        **{name: getattr(arm.cost, name) for name in _COSTS},
+        **{path: show(arm.settings[path]) if path in arm.settings else "" for path in comparison.differing},
+    }
+
+
+_COSTS = ("seconds", "device_hours", "images_per_second", "memory", "flops", "energy_kwh")
+
+
+def _ends(prefix: str, interval: Interval | None) -> dict[str, float | None]:
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {f"{prefix}low": low, f"{prefix}high": high}
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Return everything as JSON-ready data; None where there is no value."""
+    return {
+        "format": 1,
+        "title": comparison.title,
+        "question": comparison.question,
+        "measured": dict(comparison.measured),
+        "metrics": {
+            metric.name: {"higher_is_better": metric.higher_is_better, "bounds": list(metric.bounds)}
+            for metric in comparison.metrics
+        },
+        "primary": comparison.primary.name,
+        "baseline": comparison.baseline,
+        "failed_below": comparison.failed_below,
+        "differing": list(comparison.differing),
+        "arms": [_arm(arm) for arm in comparison.arms],
+        "left_out": {str(item.path): item.reason for item in comparison.left_out},
+        "notes": list(comparison.notes),
+        "published": [dict(row) for row in comparison.published],
+    }
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        "settings": dict(arm.settings),
+        "runs": [
+            {
+                "run": str(member.run.path),
+                "run_id": member.run.run_id,
+                "seed": member.run.seed,
+                "evaluation": member.evaluation.name,
+                "values": {name: member.evaluation.values.get(name) for name in arm.statistics},
+            }
+            for member in arm.members
+        ],
+        "failed": {str(run.path): run.reason for run in arm.failed},
+        "unbound": [str(member.run.path) for member in arm.unbound],
+        "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
+        "differences": {name: _difference(one) for name, one in arm.differences.items()},
+        "image_differences": {
+            name: [
+                {"seed": one.seed, "images": one.images, "mean": one.mean, "interval": _pair(one.interval)}
+                for one in items
+            ]
+            for name, items in arm.image_differences.items()
+        },
+        "cost": {**{name: getattr(arm.cost, name) for name in _COSTS}, "devices": list(arm.cost.devices)},
+    }
+
+
+def _statistics(one: Statistics) -> dict[str, Any]:
+    return {
+        "seeds": one.count,
+        **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
+        "interval": _pair(one.interval),
+        "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    names = ("mean", "std", "t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
+    return {
+        "pairs": one.count,
+        **{name: getattr(one, name) for name in names},
+        "interval": _pair(one.interval),
+        "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
+        "note": one.note,
+    }
+
+
+def _pair(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -1,0 +1,141 @@
+"""Runs that differ in nothing but the seed, brought together, and what must not be brought together."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.refusals import Refusal, gather
+from slotlab.framework.compare.results import Member
+from slotlab.framework.compare.selecting import KEYS, facts_of, key_of
+
+VERSIONS = "versions"
+ACROSS = (*KEYS, "filter", "data", "images", VERSIONS)
+"""What arms may differ in if one says so; never the runs of one arm."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of the same settings."""
+
+    settings: Mapping[str, Any]
+    """All of them, and the facts that arms may differ in."""
+    members: tuple[Member, ...]
+    """By seed."""
+    failed: tuple[RunRecord, ...]
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """All runs, failed ones included."""
+        return (*(member.run for member in self.members), *self.failed)
+
+
+def group(members: Sequence[Member], failed: Sequence[RunRecord], across: frozenset[str]) -> list[Group]:
+    """Group runs by everything but the seed.
+
+    A failed run was not measured: it belongs to a group of the same settings, if there is one.
+    """
+    settings: dict[frozenset[Any], dict[str, Any]] = {}
+    measured: dict[frozenset[Any], list[Member]] = {}
+    lost: dict[frozenset[Any], list[RunRecord]] = {}
+    homes: dict[frozenset[Any], frozenset[Any]] = {}
+    for member in members:
+        own = {**member.run.settings, **facts_across(member, across)}
+        key = frozenset(own.items())
+        settings.setdefault(key, own)
+        homes.setdefault(frozenset(member.run.settings.items()), key)
+        measured.setdefault(key, []).append(member)
+    for record in failed:
+        key = frozenset(record.settings.items())
+        key = homes.get(key, key)
+        settings.setdefault(key, dict(record.settings))
+        lost.setdefault(key, []).append(record)
+    return [
+        Group(
+            own,
+            tuple(sorted(measured.get(key, ()), key=lambda member: (member.run.seed, member.run.path))),
+            tuple(sorted(lost.get(key, ()), key=lambda record: (record.seed, record.path))),
+        )
+        for key, own in settings.items()
+    ]
+
+
+def facts_across(member: Member, across: frozenset[str]) -> dict[str, str]:
+    """Return the facts of a run in which arms may differ."""
+    facts = {**key_of(member.evaluation), **facts_of(member.evaluation)}
+    found = {name: value for name, value in facts.items() if name in across}
+    if VERSIONS in across:
+        found |= {f"components.{name}": version for name, version in member.run.versions.items()}
+    return found
+
+
+def refusals(groups: Sequence[Group], across: frozenset[str]) -> list[Refusal]:
+    """Return everything for which runs must not be averaged or compared."""
+    members = [member for group in groups for member in group.members]
+    found = list(_mixed_facts(members, across))
+    if VERSIONS not in across:
+        found += _mixed_versions([record for group in groups for record in group.records])
+    for one in groups:
+        found += _duplicates(one)
+        found += _mixed_inside(one)
+    return found
+
+
+def _mixed_facts(members: Sequence[Member], across: frozenset[str]) -> Iterable[Refusal]:
+    texts = {
+        "filter": ("mixed filters of images", "evaluate all runs on the same images"),
+        "data": ("the data changed between evaluations", "evaluate all runs on the same files"),
+        "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
+    }
+    for name, (what, hint) in texts.items():
+        if name in across:
+            continue
+        groups = gather((facts_of(member.evaluation)[name], member.run.path) for member in members)
+        if len(groups) > 1:
+            yield Refusal(f"{what}:", groups, f"{hint}, or allow it between arms with --across {name}")
+
+
+def _mixed_versions(records: Sequence[RunRecord]) -> Iterable[Refusal]:
+    components = sorted({name for record in records for name in record.versions})
+    for name in components:
+        held = ((record.versions[name], record.path) for record in records if name in record.versions)
+        groups = gather(held)
+        if len(groups) > 1:
+            hint = "train them all with one version, or allow it between arms with --across versions"
+            yield Refusal(f"mixed versions of {name.replace('.', ' ', 1)}:", groups, hint)
+
+
+def _duplicates(one: Group) -> Iterable[Refusal]:
+    seeds = gather((f"seed {record.seed}", record.path) for record in one.records)
+    twice = {seed: paths for seed, paths in seeds.items() if len(paths) > 1}
+    if twice:
+        yield Refusal("the same run twice (same settings, same seed):", twice, "leave one of them out")
+
+
+def _mixed_inside(one: Group) -> Iterable[Refusal]:
+    """Refuse seeds of one arm that were trained on other data or measured otherwise."""
+    facts: tuple[tuple[str, Callable[[Member], str], str], ...] = (
+        ("mixed training data in one arm:", _trained_on, "train all seeds on the same data"),
+        (
+            "mixed numbers of slots at evaluation in one arm:",
+            lambda member: f"{member.evaluation.facts.get('slots')} slots",
+            "evaluate all seeds with the same evaluation.slots",
+        ),
+        (
+            "seeds of one arm were measured at different steps:",
+            lambda member: f"step {member.evaluation.facts.get('step')}",
+            "evaluate the finished runs again with 'slotlab evaluate'",
+        ),
+    )
+    for what, value, hint in facts:
+        groups = gather((value(member), member.run.path) for member in one.members)
+        if len(groups) > 1:
+            yield Refusal(what, groups, hint)
+
+
+def _trained_on(member: Member) -> str:
+    data = member.run.provenance.get("data", {}).get("train", {})
+    skipped = len(data.get("skipped", ()))
+    without = f", {skipped} broken ones left out" if skipped else ""
+    source = f"{data.get('dataset')} {data.get('split')}, fingerprint {data.get('fingerprint')}"
+    return f"{source}, {data.get('images')} images{without}"

@@ -1,0 +1,99 @@
+"""Tables as Markdown and LaTeX; whatever users wrote comes out as text."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from slotlab.framework.compare.tables import NONE, Table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is; line breaks become spaces."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, also in the cell of a table; line breaks become spaces."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(text.split()))
+
+
+def markdown(tables: Sequence[Table], lines: Sequence[str]) -> str:
+    """Return GitHub's Markdown: the tables, then the lines as a list."""
+    parts = [f"### {escape_markdown(table.title)}\n\n{markdown_table(table)}" for table in tables]
+    notes = "\n".join(f"* {escape_markdown(line)}" for line in lines)
+    return "\n\n".join([*parts, notes]) + "\n"
+
+
+def markdown_table(table: Table) -> str:
+    """Return one table, its columns aligned in the source too."""
+    rows = [[escape_markdown(cell) for cell in row] for row in (table.columns, *table.rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def align(row: Sequence[str]) -> list[str]:
+        sides: list[Callable[[str, int], str]] = [
+            str.ljust if i < table.texts else str.rjust for i in range(len(row))
+        ]
+        return [side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)]
+
+    rule = ["-" * width if i < table.texts else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(align(rows[0])), line(rule), *(line(align(row)) for row in rows[1:])])
+
+
+def latex(tables: Sequence[Table], lines: Sequence[str]) -> str:
+    """Return LaTeX with booktabs' rules: one table environment each, the lines as comments."""
+    parts = [r"% needs \usepackage{booktabs}", *(latex_table(table) for table in tables)]
+    return "\n\n".join([*parts, "\n".join(f"% {' '.join(line.split())}" for line in lines)]) + "\n"
+
+
+def latex_table(table: Table) -> str:
+    """Return one table environment."""
+    sides = "l" * table.texts + "r" * (len(table.columns) - table.texts)
+
+    rows = [[_latex_cell(cell) for cell in row] for row in (table.columns, *table.rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        return f"  {' & '.join(cells)} \\\\"
+
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{escape_latex(table.title)}}}",
+            f"  \\begin{{tabular}}{{{sides}}}",
+            r"  \toprule",
+            line(rows[0]),
+            r"  \midrule",
+            *(line(row) for row in rows[1:]),
+            r"  \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def _latex_cell(cell: str) -> str:
+    text = "--" if cell == NONE else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape_latex(cell))
+    # A cell that begins with [ would be read as the argument of the line break before it.
+    return f"{{}}{text}" if text.startswith("[") else text

@@ -1,0 +1,159 @@
+"""Statistics over few seeds: Student's t throughout, since a bootstrap of three values covers too little."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from slotlab.framework.compare.results import Difference, Interval, Statistics
+
+LEVEL = 0.95
+"""Of every interval."""
+ALPHA = 0.05
+POWER = 0.8
+"""Of the smallest effect that can be found."""
+
+
+def describe(by_seed: Mapping[int, float]) -> Statistics:
+    """Return what seeds say about one metric; the order in which they are given changes nothing."""
+    ordered = dict(sorted(by_seed.items()))
+    values = list(ordered.values())
+    if not values:
+        return Statistics(ordered, None, None, None, None, None)
+    return Statistics(
+        by_seed=ordered,
+        mean=math.fsum(values) / len(values),
+        std=deviation(values),
+        median=float(np.median(values)),
+        iqm=float(stats.trim_mean(values, 0.25)),
+        interval=t_interval(values),
+    )
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation (n - 1), or None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """Return the 95 % interval of the mean by Student's t; None for fewer than two values."""
+    spread = deviation(values)
+    if spread is None:
+        return None
+    mean = math.fsum(values) / len(values)
+    half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
+    return Interval(mean - half, mean + half)
+
+
+@cache
+def t_quantile(df: int) -> float:
+    """Return the 97.5 % quantile of Student's t with `df` degrees of freedom."""
+    return float(stats.t.ppf(0.5 + LEVEL / 2, df))
+
+
+def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
+    """Compare two arms by the seeds that both have. `p_holm` is left to `correct`."""
+    shared = sorted(arm.keys() & baseline.keys())
+    by_seed = {seed: arm[seed] - baseline[seed] for seed in shared}
+    values = list(by_seed.values())
+    count, spread = len(values), deviation(values)
+    mean = math.fsum(values) / count if values else None
+    note = _note(arm, baseline, shared)
+    if spread is None or mean is None:
+        return Difference(by_seed, mean, None, None, None, None, None, None, None, None, note)
+    t = p = effect = None
+    if spread > 0:
+        t = mean / (spread / math.sqrt(count))
+        p = float(2 * special.stdtr(count - 1, -abs(t)))
+        effect = mean / spread * hedges_correction(count - 1) if count > 2 else None
+    else:
+        note = "; ".join(filter(None, (note, "all pairs differ by the same amount: no test")))
+    return Difference(
+        by_seed=by_seed,
+        mean=mean,
+        std=spread,
+        interval=t_interval(values),
+        t=t,
+        p=p,
+        p_holm=None,
+        effect=effect,
+        detectable=detectable(count),
+        least_p=least_p(count),
+        note=note,
+    )
+
+
+def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Sequence[int]) -> str:
+    """Say which seeds are not used, and what cannot be said."""
+    lone = sorted(arm.keys() ^ baseline.keys())
+    if not shared:
+        return "no seed in common: no paired difference"
+    texts = []
+    if lone:
+        texts.append(f"not the same seeds; left aside: {_join(lone)}")
+    if len(shared) == 1:
+        texts.append("one pair: no interval and no test")
+    return "; ".join(texts)
+
+
+def _join(seeds: Sequence[int]) -> str:
+    shown = ", ".join(map(str, seeds[:8]))
+    return shown if len(seeds) <= 8 else f"{shown} and {len(seeds) - 8} more"
+
+
+def correct(ps: Sequence[float | None]) -> list[float | None]:
+    """Correct p values for their number by Holm's method (Holm 1979). None is not counted."""
+    known = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    reached = 0.0
+    for rank, (p, i) in enumerate(known):
+        reached = max(reached, min(1.0, (len(known) - rank) * p))
+        corrected[i] = reached
+    return corrected
+
+
+@cache
+def hedges_correction(df: int) -> float:
+    """Return the factor that takes the bias from a standardized mean difference (Hedges 1981, equation 6e).
+
+    It is 0 for one degree of freedom: two values say nothing of their spread.
+    """
+    if df < 2:
+        return 0.0
+    return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
+
+
+@cache
+def detectable(count: int, *, paired: bool = True) -> float:
+    """Return the smallest true effect, in standard deviations, that a t test finds with 80 % power.
+
+    Two-sided, at 5 %, by the noncentral distribution of t.
+
+    Args:
+        count: pairs, or seeds in each of two arms; at least 2.
+        paired: whether seeds are paired; then the unit is the deviation of the differences,
+            otherwise that of the seeds of an arm.
+    """
+    df = count - 1 if paired else 2 * count - 2
+    scale = math.sqrt(count if paired else count / 2)
+    limit = stats.t.ppf(1 - ALPHA / 2, df)
+
+    def lacking(effect: float) -> float:
+        # The square of a noncentral t is a noncentral F; scipy's lower tail of the t itself can be NaN.
+        return float(stats.ncf.sf(limit**2, 1, df, (effect * scale) ** 2)) - POWER
+
+    return float(optimize.brentq(lacking, 1e-6, (2 * limit + 2) / scale))
+
+
+def least_p(count: int, *, paired: bool = True) -> float:
+    """Return the smallest two-sided p that a rank or permutation test can give.
+
+    Paired: Wilcoxon's signed ranks, and the permutation of signs. Unpaired: Mann-Whitney, and the
+    permutation of arms of `count` seeds each.
+    """
+    return float(min(1.0, 2 / 2**count if paired else 2 / math.comb(2 * count, count)))

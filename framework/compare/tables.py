@@ -1,0 +1,217 @@
+"""A comparison as tables of text, which terminal, Markdown and LaTeX print alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from slotlab.framework.compare.naming import short_names, show
+from slotlab.framework.compare.per_image import LABEL
+from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric
+
+NONE = "-"
+"""Where there is no value."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column heads and rows of cells, all unescaped text; numbers stand right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    texts: int = 1
+    """Columns from the left that hold text."""
+
+
+def tables(comparison: Comparison, *, details: Sequence[Metric] | None = None) -> list[Table]:
+    """Return the tables, each of them if it has something to say.
+
+    Args:
+        comparison: what to show.
+        details: the metrics that are shown in full; None for all.
+    """
+    found = [overview(comparison)]
+    if comparison.differing:
+        found.append(settings(comparison))
+    for metric in comparison.metrics if details is None else details:
+        found.append(seeds(comparison, metric))
+        if comparison.baseline is not None and len(comparison.arms) > 1:
+            found.append(differences(comparison, metric))
+        if any(arm.image_differences.get(metric.name) for arm in comparison.arms):
+            found.append(image_differences(comparison, metric))
+    found.append(costs(comparison))
+    if comparison.published:
+        found.append(published(comparison))
+    return found
+
+
+def overview(comparison: Comparison) -> Table:
+    """Return the table of a paper: mean and standard deviation over seeds of every metric."""
+    rows = []
+    for arm in comparison.arms:
+        cells = [arm.name, str(len(arm.members)), str(len(arm.failed))]
+        cells += [str(len(arm.unbound))] if comparison.failed_below is not None else []
+        for metric in comparison.metrics:
+            found, places = arm.statistics[metric.name], decimals(comparison, metric)
+            spread = "" if found.std is None else f" ± {found.std:.{places}f}"
+            cells.append(number(found.mean, places) + spread)
+        rows.append(tuple(cells))
+    unbound = ("unbound",) if comparison.failed_below is not None else ()
+    heads = ("arm", "seeds", "failed", *unbound, *(head(metric) for metric in comparison.metrics))
+    return Table(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
+
+
+def head(metric: Metric) -> str:
+    """Return a metric's name with the better direction."""
+    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
+
+
+def settings(comparison: Comparison) -> Table:
+    """Return the settings that differ."""
+    short, paths = short_names(comparison.differing), comparison.differing
+    rows = (
+        (arm.name, *(show(arm.settings[path]) if path in arm.settings else NONE for path in paths))
+        for arm in comparison.arms
+    )
+    heads = ("arm", *(short[path] for path in comparison.differing))
+    return Table("settings that differ", heads, tuple(rows), texts=len(heads))
+
+
+def seeds(comparison: Comparison, metric: Metric) -> Table:
+    """Return all statistics of one metric."""
+    places = decimals(comparison, metric)
+    rows = []
+    for arm in comparison.arms:
+        one = arm.statistics[metric.name]
+        numbers = (one.mean, one.std, one.median, one.iqm)
+        cells = (number(value, places) for value in numbers)
+        rows.append((arm.name, str(one.count), *cells, interval(one.interval, places)))
+    heads = ("arm", "seeds", "mean", "std", "median", "IQM", "95 % interval")
+    return Table(f"{head(metric)} over seeds", heads, tuple(rows))
+
+
+def differences(comparison: Comparison, metric: Metric) -> Table:
+    """Return the paired differences to the baseline in one metric."""
+    places = decimals(comparison, metric)
+    rows = [
+        _difference(arm.name, arm.differences[metric.name], places)
+        for arm in comparison.arms
+        if metric.name in arm.differences
+    ]
+    heads = (
+        "arm",
+        "pairs",
+        "difference",
+        "95 % interval",
+        "p",
+        "p (Holm)",
+        "d_z",
+        "detectable d_z",
+        "detectable",
+    )
+    return Table(f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows))
+
+
+def _difference(name: str, one: Difference, places: int) -> tuple[str, ...]:
+    return (
+        name,
+        str(one.count),
+        number(one.mean, places, signed=True),
+        interval(one.interval, places, signed=True),
+        chance(one.p),
+        chance(one.p_holm),
+        number(one.effect, 2, signed=True),
+        number(one.detectable, 2),
+        number(one.detectable_difference, places),
+    )
+
+
+def image_differences(comparison: Comparison, metric: Metric) -> Table:
+    """Return differences between checkpoints over images."""
+    places = decimals(comparison, metric)
+    rows = [
+        (
+            arm.name,
+            str(one.seed),
+            str(one.images),
+            number(one.mean, places, signed=True),
+            interval(one.interval, places, signed=True),
+        )
+        for arm in comparison.arms
+        for one in arm.image_differences.get(metric.name, ())
+    ]
+    title = f"{head(metric)}: difference to '{comparison.baseline}' over images ({LABEL})"
+    return Table(title, ("arm", "seed", "images", "difference", "95 % bootstrap interval"), tuple(rows))
+
+
+def costs(comparison: Comparison) -> Table:
+    """Return what a run of each arm takes."""
+    rows = tuple(_cost(arm) for arm in comparison.arms)
+    heads = ("arm", "hours", "device hours", "images/s", "memory, GiB", "operations, TFLOP", "energy, kWh")
+    return Table("cost of a training, mean over runs", heads, rows)
+
+
+def _cost(arm: Arm) -> tuple[str, ...]:
+    cost = arm.cost
+    quantities = (
+        (cost.seconds, 3600),
+        (cost.device_hours, 1),
+        (cost.images_per_second, 1),
+        (cost.memory, 2**30),
+        (cost.flops, 1e12),
+        (cost.energy_kwh, 1),
+    )
+    return (arm.name, *(NONE if value is None else f"{value / unit:.3g}" for value, unit in quantities))
+
+
+def published(comparison: Comparison) -> Table:
+    """Return published numbers under the same protocol."""
+    names = ("method", "metric", "value", "std", "seeds", "train", "source")
+    rows = (tuple(_text(row.get(name)) for name in names) for row in comparison.published)
+    heads = ("method", "metric", "mean", "std", "seeds", "trained on", "source")
+    return Table("published, under the same protocol", heads, tuple(rows), texts=2)
+
+
+def _text(value: object) -> str:
+    return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def decimals(comparison: Comparison, metric: Metric) -> int:
+    """Return how many decimals show two digits of the usual standard deviation."""
+    every = [arm.statistics[metric.name] for arm in comparison.arms]
+    spreads = [one.std for one in every if one.std] or [abs(one.mean) / 100 for one in every if one.mean]
+    if not spreads:
+        return 3
+    return min(8, max(0, 1 - math.floor(math.log10(median(spreads)))))
+
+
+def number(value: float | None, places: int, *, signed: bool = False) -> str:
+    """Write a number, or a dash for none."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:{'+' if signed else ''}.{places}f}"
+
+
+def interval(value: Interval | None, places: int, *, signed: bool = False) -> str:
+    """Write an interval, or a dash for none."""
+    if value is None:
+        return NONE
+    low, high = (number(end, places, signed=signed) for end in (value.low, value.high))
+    return f"[{low}, {high}]"
+
+
+def chance(p: float | None) -> str:
+    """Write a p value with two digits."""
+    if p is None:
+        return NONE
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def facts(comparison: Comparison) -> list[str]:
+    """Return what stands under the tables: how it was measured, what was left out, what to bear in mind."""
+    measured = ", ".join(f"{name} {value}" for name, value in comparison.measured.items())
+    lines = [f"measured on: {measured}"]
+    lines += [f"note: {text}" for text in comparison.notes]
+    lines += [f"left out: {item.path}: {item.reason}" for item in comparison.left_out]
+    return lines

@@ -1,0 +1,147 @@
+"""Composed pictures as files: each as PNG, all on one sheet, and a JSON of how they were made.
+
+A folder is written beside its place and then put there whole.
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from slotlab.framework.atomic import write_json
+from slotlab.registry import SlotlabError
+
+RECORD = "composition.json"
+SHEET = "grid.png"
+ON_SHEET = 100
+"""Pictures on the sheet, at most about."""
+_SIDE, _GAP, _LINE = 96, 6, 13
+_PAPER, _INK = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture, written as NAME.png."""
+
+    name: str
+    image_CHW: Tensor
+    """uint8, of three channels or one (a mask)."""
+    caption: str = ""
+    made_of: Mapping[str, Any] = field(default_factory=dict)
+    """How it was made: JSON data."""
+    on_sheet: bool = True
+
+
+Row = Sequence[Tile]
+"""Pictures that stand side by side on the sheet."""
+
+
+@dataclass
+class Album:
+    """A folder of pictures that is being written."""
+
+    place: Path
+    columns: int | None = None
+    """Pictures in a row of the sheet; None for the rows as they were added."""
+    shown: list[Row] = field(default_factory=list)
+    listed: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Write the pictures of a row."""
+        for tile in row:
+            picture(tile.image_CHW).save(self.place / f"{tile.name}.png")
+            self.listed.append({"file": f"{tile.name}.png", **tile.made_of})
+        if sum(map(len, self.shown)) < ON_SHEET:
+            self.shown.append([tile for tile in row if tile.on_sheet])
+
+    def close(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the sheet and the record, which is returned."""
+        rows = self.shown
+        if self.columns is not None:
+            tiles = [tile for row in rows for tile in row][:ON_SHEET]
+            rows = [tiles[start : start + self.columns] for start in range(0, len(tiles), self.columns)]
+        (self.place / SHEET).write_bytes(sheet(rows))
+        record = {"format": 1, **facts, "sheet": SHEET, "pictures": self.listed}
+        write_json(self.place / RECORD, record)
+        return record
+
+
+@contextmanager
+def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
+    """Give an album that takes the place of `folder` when the block ends well.
+
+    Args:
+        folder: made if it is not there.
+        columns: pictures in a row of the sheet; None for the rows as they are added.
+
+    Raises:
+        SlotlabError: if the folder holds anything but an earlier album.
+    """
+    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SlotlabError(f"{folder} exists and holds no composed pictures; choose another with --out DIR")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    new.mkdir()
+    try:
+        yield Album(new, columns)
+        if folder.exists():
+            folder.replace(old)
+        new.replace(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def picture(image_CHW: Tensor) -> Image.Image:
+    """Return a uint8 image of three channels, or of one, as PIL's."""
+    pixels_HWC: NDArray[np.uint8] = np.ascontiguousarray(image_CHW.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
+
+
+def sheet(rows: Sequence[Row]) -> bytes:
+    """Return a PNG with rows of pictures over their captions; small pictures are enlarged."""
+    strips = [strip(row) for row in rows if row]
+    width = max((one.width for one in strips), default=1)
+    paper = Image.new("RGB", (width + _GAP, sum(one.height for one in strips) + _GAP), _PAPER)
+    top = _GAP
+    for one in strips:
+        paper.paste(one, (_GAP, top))
+        top += one.height
+    buffer = io.BytesIO()
+    paper.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def strip(row: Row) -> Image.Image:
+    """Return one row of pictures over their captions."""
+    lines = max(tile.caption.count("\n") + 1 if tile.caption else 0 for tile in row)
+    font: Any = ImageFont.load_default(10)
+    tiles = []
+    for tile in row:
+        image = picture(tile.image_CHW).convert("RGB")
+        factor = max(1, round(_SIDE / image.height))
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        text = tile.caption.splitlines()
+        wide = max([image.width, *(int(font.getlength(line)) + 2 for line in text)])
+        paper = Image.new("RGB", (wide + _GAP, image.height + lines * _LINE + _GAP), _PAPER)
+        paper.paste(image, (0, 0))
+        draw = ImageDraw.Draw(paper)
+        for number, line in enumerate(text):
+            draw.text((0, image.height + number * _LINE), line, _INK, font)
+        tiles.append(paper)
+    whole = Image.new("RGB", (sum(one.width for one in tiles), max(one.height for one in tiles)), _PAPER)
+    left = 0
+    for one in tiles:
+        whole.paste(one, (left, 0))
+        left += one.width
+    return whole

@@ -1,0 +1,257 @@
+"""What `slotlab compose` shows: rows of pictures of one mode, from given images and slots or random ones.
+
+Row n is drawn from a random stream of its own, so that it is the same however many there are.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from slotlab.framework.composition.album import Row, Tile
+from slotlab.framework.composition.composer import Composed, Composer, missing_parts
+from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
+from slotlab.framework.contracts import Slots
+from slotlab.framework.data import to_uint8
+from slotlab.framework.streams import mix as mix_seed
+from slotlab.framework.streams import permutation, streams
+from slotlab.registry import SlotlabError
+
+Mode = Literal["slots", "mix", "interpolate", "remove", "duplicate"]
+CHOICE = 2
+"""Number of the stream that images and slots are chosen by, beside those of noise and of drawn slots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which images and slots to use; what is left open is drawn from the seed."""
+
+    split: str
+    count: int
+    """Rows, where no images are given."""
+    seed: int
+    images: tuple[int, ...] = ()
+    """Positions in the split: A, and B where a mode takes two; any number where it takes one."""
+    slots: tuple[int, ...] = ()
+    """Of image A."""
+    slots_b: tuple[int, ...] = ()
+    """Of image B."""
+    steps: int = 7
+    """Pictures from start to goal of an interpolation."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One image of the split, and its slots."""
+
+    position: int
+    slots: Slots
+    """Of one image."""
+    image_CHW: Tensor
+    """uint8."""
+    attention_KHW: Tensor
+    """float32 at the image's size."""
+
+    @property
+    def count(self) -> int:
+        """How many slots it has."""
+        return self.slots.vectors_BKD.shape[1]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A composer, a choice, and what every mode needs of them."""
+
+    composer: Composer
+    choice: Choice
+    notes: dict[str, None] = field(default_factory=dict)
+    """What cannot be shown, and why, in the order in which it was found."""
+
+    def views(self, images: Sequence[int]) -> list[View]:
+        """Return images of the split with their slots."""
+        seen = self.composer.look(self.choice.split, images)
+        pictures_BCHW = to_uint8(seen.batch.images_BCHW, self.composer.spec.data.bounds)
+        return [
+            View(position, at(seen.slots, [i]), pictures_BCHW[i], seen.attention_BKHW[i])
+            for i, position in enumerate(images)
+        ]
+
+    def paint(self, slots: Slots) -> Composed:
+        """Paint the slots of one picture, and note what the decoder does not give."""
+        composed = self.composer.decode(slots, seed=self.choice.seed)
+        reason = missing_parts(self.composer, composed)
+        if reason is not None:
+            self.notes[reason] = None
+        return composed
+
+    def tile(self, name: str, slots: Slots, caption: str, made_of: Mapping[str, Any]) -> Tile:
+        """Return the picture of some slots."""
+        return Tile(name, self.paint(slots).images_BCHW[0], caption, {"split": self.choice.split, **made_of})
+
+    def image(self, name: str, view: View) -> Tile:
+        """Return an image of the split as it is."""
+        made_of = {"split": self.choice.split, "image": view.position}
+        return Tile(name, view.image_CHW, f"{self.choice.split} {view.position}", made_of)
+
+
+def rows_of(mode: Mode, bench: Bench) -> Iterator[Row]:
+    """Yield the rows of a mode.
+
+    Raises:
+        SlotlabError: for images or slots that are not there, or of another number than the mode takes.
+    """
+    choice = bench.choice
+    check_choice(mode, choice)
+    make = MODES[mode]
+    groups = choose_images(mode, choice, len(bench.composer.loader(choice.split).dataset))
+    chance = streams(mix_seed(choice.seed, CHOICE), range(len(groups)), torch.device("cpu"))
+    for number, (images, stream) in enumerate(zip(groups, chance, strict=True)):
+        yield make(bench, bench.views(images), stream, f"{number:03d}")
+
+
+def choose_images(mode: Mode, choice: Choice, total: int) -> list[Sequence[int]]:
+    """Return the images of each row: those that are given, or the first of a random order of the split."""
+    each = 1 if mode in ("slots", "remove") else 2
+    if choice.images:
+        if each == 1:
+            return [[image] for image in choice.images]
+        return [[choice.images[0], choice.images[-1]]]
+    order = permutation(total, seed=mix_seed(choice.seed, CHOICE), epoch=0)
+    if total == 1:
+        order = order * each
+    groups = len(order) // each
+    return [order[each * row : each * (row + 1)] for row in range(min(choice.count, groups))]
+
+
+def check_choice(mode: Mode, choice: Choice) -> None:
+    """Refuse other numbers of images or slots than a mode takes.
+
+    Raises:
+        SlotlabError: that says what would be right.
+    """
+    most = {"slots": None, "remove": None, "mix": 2, "interpolate": 2, "duplicate": 2}[mode]
+    least = 2 if mode in ("mix", "interpolate") else 1
+    given = len(choice.images)
+    if given and (given < least or (most is not None and given > most)):
+        wanted = "two images" if least == 2 else "one or two images"
+        raise SlotlabError(f"--mode {mode} takes {wanted}, not {given}")
+    if (choice.slots or choice.slots_b) and (not given or (mode == "remove" and given > 1)):
+        raise SlotlabError("--slot numbers the slots of one image; say which with --image")
+    if choice.slots and mode == "slots":
+        raise SlotlabError("--mode slots shows every slot; leave --slot out")
+    if choice.slots_b and mode not in ("mix", "interpolate"):
+        raise SlotlabError(f"--mode {mode} takes no slots of a second image; leave --slot-b out")
+    if mode in ("interpolate", "duplicate") and max(len(choice.slots), len(choice.slots_b)) > 1:
+        raise SlotlabError(f"--mode {mode} takes one slot of an image; --slot is given more than once")
+
+
+def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+    """Return an image, its reconstruction, and each slot cut out by its mask; masks and parts as files."""
+    (view,) = views
+    composed = bench.paint(view.slots)
+    masks_BKHW, parts_BKCHW, cut_BKCHW = composed.masks_BKHW, composed.parts_BKCHW, composed.cutouts()
+    masks_KHW = view.attention_KHW if masks_BKHW is None else masks_BKHW[0]
+    what = "attention" if masks_BKHW is None else "mask"
+    row = [bench.image(f"{name}-image", view)]
+    facts = {"split": bench.choice.split, "image": view.position}
+    row.append(Tile(f"{name}-reconstruction", composed.images_BCHW[0], "reconstruction", facts))
+    for k in range(view.count):
+        made_of = {**facts, "slot": k}
+        gray_1HW = (masks_KHW[k][None] * 255).round().to(torch.uint8)
+        row.append(Tile(f"{name}-{what}{k}", gray_1HW, f"{what} {k}", made_of, on_sheet=cut_BKCHW is None))
+        if parts_BKCHW is not None:
+            row.append(Tile(f"{name}-part{k}", parts_BKCHW[0, k], f"part {k}", made_of, on_sheet=False))
+        if cut_BKCHW is not None:
+            row.append(Tile(f"{name}-slot{k}", cut_BKCHW[0, k], f"slot {k}", made_of))
+    return row
+
+
+def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+    """Return images A and B, and the picture of some slots of each.
+
+    By chance: half of A's slots, and of B those with the other numbers, so that learned slots, which
+    have a task each (the background is one), come once.
+    """
+    a, b = views
+    choice = bench.choice
+    kept_a, kept_b = list(choice.slots), list(choice.slots_b)
+    if not kept_a and not kept_b:
+        order = torch.randperm(a.count, generator=stream).tolist()
+        half = (a.count + 1) // 2
+        kept_a, kept_b = sorted(order[:half]), sorted(order[half:])
+    caption = f"A {numbers(kept_a)}\nB {numbers(kept_b)}"
+    made_of = {"images": [a.position, b.position], "slots": [kept_a, kept_b]}
+    mixed = mix(a.slots, kept_a, b.slots, kept_b)
+    return [
+        bench.image(f"{name}-a", a),
+        bench.image(f"{name}-b", b),
+        bench.tile(f"{name}-mix", mixed, caption, made_of),
+    ]
+
+
+def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+    """Return image A as one of its slots becomes a slot of image B, step by step: the one of the same
+    number unless another is given.
+    """
+    a, b = views
+    choice = bench.choice
+    slot = one(choice.slots, a, stream)
+    goal = one(choice.slots_b or (slot,), b, stream)
+    row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
+    for step in range(choice.steps):
+        weight = step / max(choice.steps - 1, 1)
+        made_of = {"images": [a.position, b.position], "slots": [[slot], [goal]], "weight": weight}
+        moved = interpolate(a.slots, slot, b.slots, goal, weight)
+        row.append(bench.tile(f"{name}-step{step}", moved, f"{slot} to B {goal}\n{weight:.2f}", made_of))
+    return row
+
+
+def remove_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+    """Return an image, its reconstruction, and the picture without some slots: the given, or each in turn."""
+    (view,) = views
+    groups = [list(bench.choice.slots)] if bench.choice.slots else [[k] for k in range(view.count)]
+    row = [
+        bench.image(f"{name}-image", view),
+        bench.tile(f"{name}-reconstruction", view.slots, "reconstruction", {"image": view.position}),
+    ]
+    for gone in groups:
+        label = "_".join(map(str, gone))
+        left = remove(view.slots, gone)
+        made_of = {"image": view.position, "removed": gone}
+        row.append(bench.tile(f"{name}-without{label}", left, f"without {numbers(gone)}", made_of))
+    return row
+
+
+def duplicate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+    """Return images A and B, and the picture of B's slots with one slot of A added."""
+    a, b = views
+    slot = one(bench.choice.slots, a, stream)
+    made_of = {"images": [a.position, b.position], "slot": slot}
+    row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
+    row.append(bench.tile(f"{name}-reconstruction", b.slots, "reconstruction of B", {"image": b.position}))
+    added = duplicate(a.slots, slot, b.slots)
+    row.append(bench.tile(f"{name}-added", added, f"with slot {slot} of A", made_of))
+    return row
+
+
+def one(given: Sequence[int], view: View, stream: Generator) -> int:
+    """Return the slot that is given, or a random one of the image's."""
+    drawn = int(torch.randint(view.count, (), generator=stream))  # always, so that the next draw is the same
+    check_slots(view.slots, given)
+    return given[0] if given else drawn
+
+
+def numbers(slots: Sequence[int]) -> str:
+    """Write numbers of slots."""
+    return ", ".join(map(str, slots)) or "none"
+
+
+MODES: dict[Mode, Callable[[Bench, Sequence[View], Generator, str], Row]] = {
+    "slots": slots_row,
+    "mix": mix_row,
+    "interpolate": interpolate_row,
+    "remove": remove_row,
+    "duplicate": duplicate_row,
+}

@@ -1,0 +1,311 @@
+"""A run's weights evaluated under conditions: rows, summaries and figures in the run's folder.
+
+RUN/evaluation/NAME/summary.json, images.csv, objects.csv and samples/, NAME being
+DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from slotlab.framework.assemble import build_metrics, build_model
+from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.breakdown import breakdowns
+from slotlab.framework.composition.composer import Composer
+from slotlab.framework.composition.measuring import NOTHING, CompositionResult, evaluate_composition
+from slotlab.framework.conditions import Condition, own_condition
+from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
+from slotlab.framework.data import Loader, evaluation_loader
+from slotlab.framework.engine import Engine
+from slotlab.framework.evaluate import MODEL, Evaluation, as_csv, evaluate_masks
+from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
+from slotlab.framework.figures.png import to_png
+from slotlab.framework.model import SlotModel
+from slotlab.framework.protocol import ProtocolConfig
+from slotlab.framework.published import comparable
+from slotlab.framework.run import RunFolder, Weights
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.identity import run_id
+from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+FORMAT = 2
+"""Of summary.json."""
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A condition whose data, model and metrics are there."""
+
+    condition: Condition
+    engine: Engine
+    model: SlotModel
+    loader: Loader
+    metrics: Mapping[str, Metric]
+
+
+@dataclass
+class Subject:
+    """A trained run: weights that are read once, and the models that hold them."""
+
+    run: RunFolder
+    loaded: LoadedSpec
+    """The run's own spec."""
+    engine: Engine
+    weights: Weights
+    models: dict[int, SlotModel] = field(default_factory=dict)
+    """By image size: a model is built for one."""
+
+    @classmethod
+    def open(cls, run: RunFolder, loaded: LoadedSpec, device: torch.device) -> "Subject":
+        """Read the run's weights.
+
+        Raises:
+            SlotlabError: if there are none.
+        """
+        engine = Engine.open(loaded.spec, device, warn=lambda text: None)
+        return cls(run, loaded, engine, run.load_weights())
+
+    def model(self, spec: ExperimentSpec) -> SlotModel:
+        """Return the model for images of a spec's size.
+
+        Raises:
+            SlotlabError: if the weights do not fit it.
+        """
+        size = spec.data.image_size
+        if size not in self.models:
+            model = self.engine.place(build_model(spec))
+            try:
+                model.load_state_dict(self.weights.model)
+            except RuntimeError as error:
+                trained = self.loaded.spec.data.image_size
+                other = "" if size == trained else f" for images of {size} pixels, trained on {trained}"
+                where = f"the weights in {self.run.checkpoints.folder} do not fit {self.run.spec}{other}"
+                raise SlotlabError(f"{where}: {error}") from None
+            self.models[size] = model
+        return self.models[size]
+
+    def ready(self, condition: Condition) -> Ready:
+        """Open what a condition needs.
+
+        Raises:
+            SlotlabError: if the data is not there, the weights do not fit, or the protocol's way of averaging
+                is not that of its metrics.
+        """
+        spec = condition.spec
+        metrics = build_metrics(spec)
+        check_aggregation(spec, metrics)
+        engine = replace(self.engine, spec=spec)
+        try:
+            loader = evaluation_loader(engine)
+        except PathProblem as problem:
+            raise condition.loaded.error([problem]) from None
+        return Ready(condition, engine, self.model(spec), loader, metrics)
+
+
+def check_aggregation(spec: ExperimentSpec, metrics: Mapping[str, Metric]) -> None:
+    """Compare what a protocol says of means with what its metrics are means of.
+
+    Raises:
+        SlotlabError: if a metric that it names is pooled over objects and it says images, or none is and
+            it says objects.
+    """
+    name, scoring = spec.data.protocol.name, spec.data.settings.evaluation
+    named = {one if isinstance(one, str) else one.get("name") for one in scoring.metrics}
+    if not named or not named <= set(metrics):  # the spec's own choice
+        return
+    pooled = [key for key, metric in metrics.items() if key in named and isinstance(metric, PooledMetric)]
+    if scoring.aggregation == "images" and pooled:
+        text = f"means are over images, and its metric '{pooled[0]}' is a mean over objects"
+        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: objects'")
+    if scoring.aggregation == "objects" and not pooled:
+        text = "means are over objects, and none of its metrics is pooled over objects"
+        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: images'")
+
+
+def run_evaluation(
+    run: RunFolder,
+    loaded: LoadedSpec,
+    *,
+    device: torch.device,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Evaluate a run's weights as its spec says; see `run_evaluations`."""
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=device, report=report)
+    return summary
+
+
+def run_evaluations(
+    run: RunFolder,
+    loaded: LoadedSpec,
+    wanted: Sequence[Condition],
+    *,
+    device: torch.device,
+    figures: bool = True,
+    masks: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Summary]:
+    """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
+
+    Everything is opened before anything is measured. In several processes each measures its share of the
+    images; the first one writes. `masks` says whether to write the masks too, as gray PNGs of labels into
+    `masks/true` and `masks/predicted`, which `slotlab score` and other programs read.
+
+    Returns:
+        The summaries as written, one for each condition and source of masks, with `figures_left_out`.
+
+    Raises:
+        SlotlabError: if there are no weights, they do not fit, or data is not there.
+    """
+    subject = Subject.open(run, loaded, device)
+    ready = [subject.ready(condition) for condition in wanted]
+    totals = [one.loader.count(one.condition.spec.evaluation.max_images) for one in ready]
+    summaries: list[Summary] = []
+    for place, one in enumerate(ready):
+
+        def reached(done: int, total: int, before: int = sum(totals[:place])) -> None:
+            # This process has a share of the images.
+            report(before + min(done * subject.engine.processes, total), sum(totals))
+
+        spec, condition, engine = one.condition.spec, one.condition, one.engine
+        found = evaluate_masks(
+            spec,
+            one.model,
+            one.loader,
+            one.metrics,
+            condition.sources,
+            gather=engine.gather,
+            report=reached,
+            keep=partial(write_masks, run, condition) if masks else nothing,
+        )
+        composed = compose(subject, one) if engine.is_first else NOTHING
+        for source, evaluation in found.items():
+            summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
+            if engine.is_first:
+                left_out = write(subject, one, source, evaluation, summary, figures=figures)
+                summary = {**summary, "figures_left_out": left_out}
+            summaries.append(summary)
+    return summaries
+
+
+def nothing(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> None:
+    """Keep no masks."""
+
+
+def write_masks(
+    run: RunFolder, condition: Condition, source: MaskSource, ids: Sequence[str], outcome: Outcome
+) -> None:
+    """Write true and predicted labels, a gray PNG for each image."""
+    folder = run.evaluation(condition.name(source)) / "masks"
+    for kind, labels_BHW in (("true", outcome.true_BHW), ("predicted", outcome.predicted_BHW)):
+        if labels_BHW is None:
+            continue
+        for name, labels_HW in zip(ids, labels_BHW, strict=True):
+            values_HW = labels_HW.cpu().numpy()
+            picture_HW = values_HW.astype(np.uint8 if values_HW.max() < 256 else np.uint16)
+            write_atomically(folder / kind / f"{name}.png", to_png(picture_HW))
+
+
+def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation: Evaluation) -> Summary:
+    """Return what summary.json holds."""
+    spec = ready.condition.spec
+    return {
+        "format": FORMAT,
+        "run": str(subject.run.path),
+        "run_id": run_id(subject.loaded.spec),
+        **conditions_of(spec),
+        "data": dict(ready.loader.selection.facts),
+        "images": len(evaluation.rows[MODEL]),
+        "image_size": spec.data.image_size,
+        "value_range": spec.data.range_name,
+        "mask_source": source,
+        "slots": spec.evaluation.slots or spec.model.slots,
+        "step": subject.weights.step,
+        **results(evaluation, ready.metrics, spec.data.settings),
+        "set_metrics": {},
+        "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
+    }
+
+
+def compose(subject: Subject, ready: Ready) -> CompositionResult:
+    """Make and measure the pictures that a condition's spec declares; one process does it for all."""
+    composer = Composer(
+        ready.condition.loaded, ready.engine, ready.model, subject.weights.step, run=subject.run
+    )
+    return evaluate_composition(composer)
+
+
+def with_composition(summary: Summary, composed: CompositionResult) -> Summary:
+    """Return a summary with set metrics, and with the reasons for those that are left out."""
+    left_out = {**summary["left_out"], **composed.left_out}
+    return {**summary, "left_out": left_out, "set_metrics": dict(composed.set_metrics)}
+
+
+def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
+    """Return what was evaluated: data, split, protocol and filter."""
+    return {
+        "dataset": spec.data.dataset.name,
+        "variant": getattr(spec.data.dataset.config, "variant", None),
+        "split": spec.evaluation.split,
+        "protocol": spec.data.protocol_name,
+        "filter": None if spec.data.filter is None else str(spec.data.filter),
+    }
+
+
+def results(
+    evaluation: Evaluation, metrics: Mapping[str, Metric], protocol: ProtocolConfig | None
+) -> dict[str, Any]:
+    """Return the numbers of an evaluation, and what is needed to read them."""
+    return {
+        "aggregation": "images" if protocol is None else protocol.evaluation.aggregation,
+        "metrics": {name: definition(metric) for name, metric in metrics.items()},
+        "left_out": dict(evaluation.left_out),
+        "methods": evaluation.summary(metrics),
+        "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
+    }
+
+
+def definition(metric: Metric) -> dict[str, Any]:
+    """Return how to read a metric; a bound that is not finite is None."""
+    return {
+        "higher_is_better": metric.higher_is_better,
+        "bounds": [None if abs(bound) == float("inf") else bound for bound in metric.bounds],
+        "aggregation": "objects" if isinstance(metric, PooledMetric) else "images",
+    }
+
+
+def write(
+    subject: Subject,
+    ready: Ready,
+    source: MaskSource,
+    evaluation: Evaluation,
+    summary: Summary,
+    *,
+    figures: bool,
+) -> dict[str, str]:
+    """Write an evaluation's files; return the figures that were left out, and why."""
+    name = ready.condition.name(source)
+    folder = subject.run.evaluation(name)
+    write_atomically(folder / "images.csv", evaluation.to_csv().encode())
+    if evaluation.objects:
+        write_atomically(folder / "objects.csv", as_csv(evaluation.objects).encode())
+    write_json(folder / "summary.json", summary)
+    if not figures:
+        return {}
+    shown = Evaluated(
+        name=name,
+        loaded=ready.condition.of(source),
+        engine=ready.engine,
+        model=ready.model,
+        step=subject.weights.step,
+        loader=ready.loader,
+        rows=evaluation.rows[MODEL],
+        metrics=ready.metrics,
+    )
+    return draw_evaluation(shown, figures=subject.run.figures, samples=folder / "samples")

@@ -1,0 +1,55 @@
+"""Figures of composed pictures, from a model in memory: mixes of two images, and k-means composition."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slotlab.framework.composition import Clusters, Composer, at, build_library, generate, mix
+from slotlab.framework.figures.generated import draw_generated
+from slotlab.framework.figures.mixes import Mix, draw_mixes, halves
+from slotlab.framework.figures.view import View
+from slotlab.registry import SlotlabError
+
+LIBRARY = 512
+"""Images whose slots k-means is run over: enough for a picture, quick enough for every evaluation."""
+GENERATED = 24
+"""Pictures in the grid."""
+
+
+def draw_mixed(composer: Composer, views: Sequence[View], stem: Path, *, title: str) -> None:
+    """Mix images in pairs, as they come, and draw a row a pair.
+
+    Raises:
+        SlotlabError: if there are no two images, or the model has no masks or paints no images.
+    """
+    if len(views) < 2:
+        raise SlotlabError("there are no two images with a value to mix")
+    mixes = [_mixed(composer, a, b) for a, b in zip(views[::2], views[1::2], strict=False)]
+    draw_mixes(mixes, stem, title=title)
+
+
+def _mixed(composer: Composer, a: View, b: View) -> Mix:
+    if a.masks_KHW is None:
+        raise SlotlabError(f"the decoder '{composer.spec.model.decoder.name}' gives no masks")
+    kept_a, kept_b = halves(a, b)
+    slots = composer.look(composer.spec.evaluation.split, [a.position, b.position]).slots
+    composed = composer.decode(mix(at(slots, [0]), kept_a, at(slots, [1]), kept_b))
+    return Mix(a, kept_a, b, kept_b, composed.images_BCHW[0].permute(1, 2, 0).cpu().numpy())
+
+
+def draw_composition(composer: Composer, stem: Path, *, title: str) -> None:
+    """Draw a grid of pictures of one random slot from each cluster, as many clusters as slots.
+
+    Raises:
+        SlotlabError: if there are fewer different slots than clusters, or the model paints no images.
+    """
+    spec = composer.spec
+    library = build_library(composer, spec.evaluation.split, images=LIBRARY)
+    count = library.slots.vectors_BKD.shape[1]
+    clusters = Clusters.fit(library, count=count, seed=spec.seed)
+    pictures = [
+        image_CHW.permute(1, 2, 0).cpu().numpy()
+        for composed in generate(composer, clusters, count=GENERATED, seed=spec.seed)
+        for image_CHW in composed.images_BCHW
+    ]
+    source = f"{count} clusters of the slots of {len(library.positions)} images, seed {spec.seed}"
+    draw_generated(pictures, stem, title=f"{title}, {source}")

@@ -1,0 +1,112 @@
+"""All figures of one evaluation, and its samples: what the model has the pictures for is drawn."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from slotlab.framework.composition import Composer
+from slotlab.framework.contracts import Metric
+from slotlab.framework.data import Loader
+from slotlab.framework.engine import Engine
+from slotlab.framework.figures.chosen import Ranking, Row
+from slotlab.framework.figures.composed import draw_composition, draw_mixed
+from slotlab.framework.figures.panels import Panel, draw_panels
+from slotlab.framework.figures.samples import sample_roles, write_samples
+from slotlab.framework.figures.slots import draw_slots
+from slotlab.framework.figures.view import View, look
+from slotlab.framework.model import SlotModel
+from slotlab.framework.spec.load import LoadedSpec
+from slotlab.registry import SlotlabError
+
+BEST = 5
+"""Images in the figure of the best."""
+MIXED = 6
+"""Images that are mixed, two by two."""
+SLOT_WISE = 2
+"""Images in the figure of slots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One evaluation, as far as its figures need it."""
+
+    name: str
+    """Of its folder; figures have it in their names."""
+    loaded: LoadedSpec
+    engine: Engine
+    model: SlotModel
+    step: int
+    """Of the weights."""
+    loader: Loader
+    """Of the evaluated split, on the model's device."""
+    rows: Sequence[Row]
+    """The model's, one for each of the first images of the split."""
+    metrics: Mapping[str, Metric]
+
+    @property
+    def title(self) -> str:
+        """Say which numbers the pictures stand beside."""
+        spec = self.loaded.spec
+        data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
+        return f"{spec.name}: {data}, masks from the {spec.evaluation.mask_source}"
+
+    @property
+    def composer(self) -> Composer:
+        """Paints slots with this model; one process alone asks it."""
+        loader = replace(self.loader, rank=0, processes=1)
+        loaders = {self.loaded.spec.evaluation.split: loader}
+        return Composer(self.loaded, self.engine, self.model, self.step, _loaders=loaders)
+
+
+def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> dict[str, str]:
+    """Draw an evaluation's figures into one folder, and write its samples into another.
+
+    Returns:
+        The figures that were left out, and why.
+    """
+    rows, metrics = evaluated.rows, evaluated.metrics
+    first, ari = Ranking.by(rows, metrics), Ranking.by(rows, metrics, prefer="ari")
+    roles = sample_roles(len(rows), first)
+    best = [] if ari is None else ari.best(max(BEST, MIXED))
+    views = look(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
+    write_samples(samples, roles, views, rows, list(metrics))
+    shown = [views[position] for position in best]
+    composer, title = evaluated.composer, evaluated.title
+    drawings: dict[str, Callable[[Path], None]] = {
+        "panels": partial(_draw_ends, title, first, views),
+        "best": partial(_draw_best, title, ari, views),
+        "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
+        "mixes": partial(draw_mixed, composer, shown[:MIXED], title=f"{title}: mixes of two images"),
+        "composition": partial(draw_composition, composer, title=f"{title}: composition"),
+    }
+    left_out: dict[str, str] = {}
+    for kind, draw in drawings.items():
+        try:
+            draw(figures / f"{kind}-{evaluated.name}")
+        except SlotlabError as error:
+            left_out[kind] = str(error)
+    return left_out
+
+
+def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, View], stem: Path) -> None:
+    """Draw the best, the median and the worst images."""
+    by = _known(ranking)
+    panels: dict[int, Panel] = {}
+    for role, positions in by.ends_and_middle().items():
+        for position in positions:  # of few images one may be among the best and the worst: shown once
+            panels.setdefault(position, Panel(f"{role}\n{by.words(position)}", views[position]))
+    draw_panels(list(panels.values()), stem, title=f"{title}, by {by.metric}")
+
+
+def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, View], stem: Path) -> None:
+    """Draw the best images."""
+    by = _known(ranking)
+    panels = [Panel(by.words(position), views[position]) for position in by.best(BEST)]
+    draw_panels(panels, stem, title=f"{title}: best images by {by.metric}")
+
+
+def _known(ranking: Ranking | None) -> Ranking:
+    if ranking is None:
+        raise SlotlabError("no metric has a value for any image")
+    return ranking

@@ -1,0 +1,60 @@
+"""Masks as pictures: a slot has its color everywhere, and the truth has those of the slots that found it."""
+
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.figures.style import BACKGROUND, UNUSED, rgb, slot_colors
+
+Labels = NDArray[np.integer]
+Picture = NDArray[np.uint8]
+
+
+def paint_slots(slots_HW: Labels, kept: frozenset[int] | None = None) -> Picture:
+    """Return slot numbers (H, W) as an RGB picture (H, W, 3); slots that are not kept are light gray."""
+    colors = slot_colors(int(slots_HW.max()) + 1)
+    if kept is not None:
+        colors[[slot not in kept for slot in range(len(colors))]] = rgb(UNUSED)
+    painted: Picture = colors[slots_HW]
+    return painted
+
+
+def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
+    """Return true labels (H, W), 0 for the background, as an RGB picture; the background is black.
+
+    Args:
+        true_HW: labels of any size.
+        slots_HW: a segmentation by slots. An object takes the color of the slot that it is
+            paired with (see `pair`), one that no slot is left for a color after the slots'.
+            Without it object i has color i - 1, whatever a model made of the image.
+    """
+    names, inverse = np.unique(true_HW, return_inverse=True)
+    if slots_HW is None:
+        color_of = {int(name): int(name) - 1 for name in names if name > 0}
+    else:
+        color_of = pair(true_HW, slots_HW)
+    table = slot_colors(max(color_of.values(), default=0) + 1)
+    colors = np.array([table[color_of[name]] if name > 0 else rgb(BACKGROUND) for name in names.tolist()])
+    painted: Picture = colors.astype(np.uint8)[inverse.reshape(true_HW.shape)]
+    return painted
+
+
+def pair(true_HW: Labels, slots_HW: Labels) -> dict[int, int]:
+    """Return a slot for each true object, no slot twice, so that they share the most pixels in all.
+
+    The background takes part, so that no object is paired with the slot of the ground. An object that
+    shares no pixel with a slot that is left gets a number after the last slot.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    names, inverse = np.unique(true_HW, return_inverse=True)
+    slots = int(slots_HW.max()) + 1
+    shared = np.zeros((len(names), slots), dtype=np.int64)
+    np.add.at(shared, (inverse.ravel(), slots_HW.ravel()), 1)
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    found = {
+        int(names[row]): int(column) for row, column in zip(rows, columns, strict=True) if shared[row, column]
+    }
+    after = count(slots)
+    return {name: found[name] if name in found else next(after) for name in names.tolist() if name > 0}

@@ -1,0 +1,87 @@
+"""Samples of an evaluation: pictures of single images as files, for pages that compare runs.
+
+EVALUATION/samples/index.json
+    a list: `id`, `position` in the split, `roles`, `metrics` (name to value, or null), and
+    `files` (name to file, relative to the folder; a name is left out where there is nothing to show)
+EVALUATION/samples/000012-NAME.png
+    at the model's image size: `image`, `reconstruction`, `true` and `predicted` masks;
+    `slots` holds the parts times their masks side by side, slot 0 at the left
+
+The first 8 images of the split have the role `shared`: they are the same for every run on the same
+data. Up to 2 each have the roles `best`, `median` and `worst`, by the first metric. In a predicted
+mask slot k has color k of `framework.figures.style`; in a true mask the background is black
+and object i has color i - 1, for every run alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.figures.chosen import Ranking, Row, finite
+from slotlab.framework.figures.masks import paint_slots, paint_truth
+from slotlab.framework.figures.png import to_png
+from slotlab.framework.figures.view import View, by_mask
+
+SHARED = 8
+"""How many images from the start of the split are shown for every run."""
+
+
+def sample_roles(images: int, ranking: Ranking | None) -> dict[int, list[str]]:
+    """Return the roles of each image that is shown, by position, in the order of the index."""
+    roles: dict[int, list[str]] = {position: ["shared"] for position in range(min(SHARED, images))}
+    for role, positions in ({} if ranking is None else ranking.ends_and_middle()).items():
+        for position in positions:
+            roles.setdefault(position, []).append(role)
+    return roles
+
+
+def write_samples(
+    folder: Path,
+    roles: Mapping[int, Sequence[str]],
+    views: Mapping[int, View],
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+) -> None:
+    """Write the pictures, then the index, then remove the pictures of an earlier evaluation.
+
+    Args:
+        folder: where to.
+        roles: of each image to write, by position.
+        views: at least those of `roles`.
+        rows: one an image of the split.
+        metrics: the columns of `rows` that are metrics.
+    """
+    index: list[dict[str, Any]] = []
+    for position, names in roles.items():
+        view, row = views[position], rows[position]
+        files: dict[str, str] = {}
+        for name, picture in sample_pictures(view).items():
+            files[name] = f"{position:06d}-{name}.png"
+            write_atomically(folder / files[name], to_png(picture))
+        values = finite({name: row[name] for name in metrics if name in row})
+        index.append(
+            {"id": view.id, "position": position, "roles": list(names), "metrics": values, "files": files}
+        )
+    write_json(folder / "index.json", index)
+    written = {file for entry in index for file in entry["files"].values()}
+    for path in folder.glob("*.png"):
+        if path.name not in written:
+            path.unlink()
+
+
+def sample_pictures(view: View) -> dict[str, NDArray[np.uint8]]:
+    """Return the pictures of one image, uint8 (H, W, 3); `slots` is K times as wide."""
+    found: dict[str, NDArray[np.uint8]] = {"image": view.image_HWC}
+    if view.reconstruction_HWC is not None:
+        found["reconstruction"] = view.reconstruction_HWC
+    if view.true_HW is not None:
+        found["true"] = paint_truth(view.true_HW)
+    if view.predicted_HW is not None:
+        found["predicted"] = paint_slots(view.predicted_HW)
+    if view.parts_KHWC is not None and view.masks_KHW is not None:
+        found["slots"] = np.concatenate(by_mask(view.parts_KHWC, view.masks_KHW), axis=1)
+    return found

@@ -1,0 +1,143 @@
+"""The look of all figures and pages: colors, fonts, sizes, and how figures are written.
+
+Slot k has color k in every figure, sample and page. The first seven are those of Okabe and Ito
+("Color Universal Design", 2008), made for color-blind readers, without their black, which is
+the background's. The others were chosen one after another among the RGB colors in steps of
+17, each as far as possible from all before it: the distance is OKLab's, the least of those
+that people of normal vision, protanopes, deuteranopes and tritanopes see.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.atomic import write_atomically
+
+SLOT_COLORS = (
+    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+    *("#552200", "#99FFFF", "#0000AA", "#884444", "#9966FF", "#AACCAA", "#7700EE", "#553366"),
+    *("#DDFFBB", "#BB2288", "#66DDEE", "#BBAA77", "#EEBB66", "#0044BB", "#772233", "#BB0000"),
+)
+"""One a slot; from slot 23 on they come again."""
+BACKGROUND = "#000000"
+"""Of true masks: no slot's color."""
+UNUSED = "#C4C4C4"
+"""Pixels of slots that are not shown: no slot's color."""
+
+TRAIN, VALIDATION = "#0072B2", "#D55E00"
+INK, FAINT = "#222222", "#8A8A8A"
+CURVE_SIZE = (6.0, 3.6)
+"""Inches."""
+TILE = 1.35
+"""Inches of one picture in a grid."""
+DPI = 200
+"""Dots an inch of the PNG, and of pictures in the PDF."""
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.titlesize": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # fonts as text, which can be searched and edited
+}
+
+
+def rgb(code: str) -> tuple[int, int, int]:
+    """Return the color `#RRGGBB` as three numbers from 0 to 255."""
+    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
+
+
+def slot_color(slot: int) -> str:
+    """Return the color of a slot, `#RRGGBB`."""
+    return SLOT_COLORS[slot % len(SLOT_COLORS)]
+
+
+def slot_colors(count: int) -> NDArray[np.uint8]:
+    """Return the colors of slots 0 to `count` - 1, RGB, of shape (count, 3)."""
+    return np.array([rgb(slot_color(slot)) for slot in range(count)], dtype=np.uint8).reshape(count, 3)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in this style while the block runs; matplotlib's settings are left as they were."""
+    import matplotlib
+
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def new_curve(x_label: str, y_label: str) -> tuple[Any, Any]:
+    """Return a figure and its axis, for curves over steps; call it in `styled`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=CURVE_SIZE, layout="constrained")
+    axis = figure.add_subplot()
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid()
+    return figure, axis
+
+
+def new_grid(rows: int, columns: int, *, title: str) -> tuple[Any, Any]:
+    """Return a figure and its axes (rows, columns) without ticks, for pictures; call it in `styled`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(TILE * columns + 0.4, TILE * 1.06 * rows + 0.65), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    # A long title is broken before it is wider than the figure (a letter is about 0.075 inches wide).
+    figure.suptitle(fold(title, width=int((TILE * columns + 0.4) / 0.077)))
+    return figure, axes
+
+
+def fold(text: str, *, width: int) -> str:
+    """Break a text into lines of `width` letters at most, where it has spaces."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, max(width, 1), break_long_words=False))
+
+
+def frame(axis: Any, color: str) -> None:
+    """Draw a frame of a slot's color around a picture."""
+    axis.spines[:].set(visible=True, color=color, linewidth=2.5)
+
+
+def show(axis: Any, picture: NDArray[Any] | None) -> None:
+    """Show a picture: uint8 (H, W, 3), or gray (H, W) from 0 to 1; the word "none" for None."""
+    if picture is None:
+        axis.text(0.5, 0.5, "none", ha="center", va="center", color=FAINT, transform=axis.transAxes)
+        axis.set_aspect("equal")
+    else:
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+
+
+def save(figure: Any, stem: Path) -> None:
+    """Write `stem` with .png and with .pdf after it; call it in `styled`."""
+    for ending, metadata in (("png", {}), ("pdf", {"CreationDate": None})):  # no time: same file again
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
+        write_atomically(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
+        figure.set_layout_engine("none")  # places are found once: it takes a third of the time

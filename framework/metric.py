@@ -1,0 +1,72 @@
+"""Making a metric of one function, for metrics that have no settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.registry import Component, ComponentConfig
+
+MASKS = frozenset({"true_BHW", "predicted_BHW"})
+"""What metrics of segmentations need."""
+
+
+class NoSettings(ComponentConfig):
+    """No settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionMetric:
+    """A metric (see `contracts.Metric`) whose value is a function of the outcome."""
+
+    function: Callable[[Outcome], Tensor]
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    needs: frozenset[str]
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,)."""
+        return self.function(outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledFunctionMetric(FunctionMetric):
+    """The same, averaged over objects (see `contracts.PooledMetric`)."""
+
+    objects: Callable[[Outcome], Tensor]
+
+    def weights(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,)."""
+        return self.objects(outcome)
+
+
+def mask_metric(
+    name: str,
+    function: Callable[[Outcome], Tensor],
+    *,
+    summary: str,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    objects: Callable[[Outcome], Tensor] | None = None,
+    version: int = 1,
+) -> Component[NoSettings]:
+    """Make a metric of true and predicted masks, the higher the better.
+
+    Args:
+        name: of the component.
+        function: outcome to float64 of shape (B,), NaN where it is not defined. It will find
+            `true_BHW` and `predicted_BHW`, and so may use `counts_BTP`.
+        summary: one line.
+        bounds: least and greatest value.
+        objects: outcome to the number of objects of each image, for a metric averaged over objects.
+        version: raised when the same component would compute something else.
+    """
+
+    def build(config: NoSettings, context: MetricContext) -> FunctionMetric:
+        if objects is None:
+            return FunctionMetric(function=function, higher_is_better=True, bounds=bounds, needs=MASKS)
+        return PooledFunctionMetric(
+            function=function, objects=objects, higher_is_better=True, bounds=bounds, needs=MASKS
+        )
+
+    return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)

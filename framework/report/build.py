@@ -1,0 +1,132 @@
+"""From a comparison to a page: everything that is read, chosen and worded is done here."""
+
+from pathlib import Path
+
+from slotlab.framework.compare.looks import COLORS
+from slotlab.framework.compare.plans import read_plan
+from slotlab.framework.compare.results import Comparison
+from slotlab.framework.report.costs import measures
+from slotlab.framework.report.curves import group_charts, learning_curves
+from slotlab.framework.report.findings import findings
+from slotlab.framework.report.formats import decimals_of
+from slotlab.framework.report.origins import counted, provenance, run_rows
+from slotlab.framework.report.page import Look, Page
+from slotlab.framework.report.pictures import gallery
+
+SHAPES = 5
+MOST_LABELS = 8
+"""Values of an axis that are named."""
+
+
+def build_page(comparison: Comparison, *, title: str | None = None, seen_from: Path | None = None) -> Page:
+    """Read what the page shows beside the comparison, and put it together.
+
+    The same runs give the same page: it holds no time but those that the runs tell.
+
+    Args:
+        comparison: what is shown.
+        title: instead of the study's name.
+        seen_from: the folder that paths of runs are given relative to; None gives them as they are.
+
+    Raises:
+        SlotlabError: for a log or summary that cannot be read.
+    """
+    return Page(
+        title=title or comparison.title,
+        comparison=comparison,
+        looks=looks(comparison),
+        axes=axes(comparison),
+        facts=facts(comparison),
+        findings=findings(comparison),
+        protocol=protocol(comparison),
+        best=best(comparison),
+        decimals={metric.name: decimals_of(comparison, metric.name) for metric in comparison.metrics},
+        published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
+        curves=learning_curves(comparison),
+        groups=group_charts(comparison),
+        costs=measures(comparison),
+        gallery=gallery(comparison),
+        runs=run_rows(comparison, seen_from),
+        provenance=provenance(comparison),
+    )
+
+
+def looks(comparison: Comparison) -> list[Look]:
+    """Give the baseline color 0 and the others 1 to 6 again and again, with another shape each time."""
+    found, others = [], 0
+    for arm in comparison.arms:
+        if arm.name == comparison.baseline:
+            found.append(Look(0, 0))
+        else:
+            found.append(Look(1 + others % len(COLORS), others // len(COLORS) % SHAPES))
+            others += 1
+    return found
+
+
+def best(comparison: Comparison) -> dict[str, str]:
+    """Return the arm with the best mean of each metric; none where there is nothing to choose from."""
+    found = {}
+    for metric in comparison.metrics:
+        means = {
+            arm.name: statistics.mean
+            for arm in comparison.arms
+            if (statistics := arm.statistics.get(metric.name)) and statistics.mean is not None
+        }
+        if len(means) > 1:
+            choose = max if metric.higher_is_better else min
+            found[metric.name] = choose(means, key=means.__getitem__)
+    return found
+
+
+def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Return what differs, with its values: the study's axes, or the settings that differ."""
+    plan = read_plan(comparison.studies[0]) if len(comparison.studies) == 1 else None
+    if plan and plan.axes:
+        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in plan.axes]
+    else:
+        found = [
+            (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            for path in comparison.differing
+        ]
+    return [(name, shortened(values)) for name, values in found]
+
+
+def shortened(values: list[str]) -> list[str]:
+    """Return the first values, and how many there are beyond them."""
+    more = len(values) - MOST_LABELS
+    return values if more <= 0 else [*values[:MOST_LABELS], f"{more} more"]
+
+
+def facts(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Return the numbers at the head of the page."""
+    arms = comparison.arms
+    done, failed = sum(len(arm.members) for arm in arms), sum(len(arm.failed) for arm in arms)
+    seeds = sorted({member.run.seed for arm in arms for member in arm.members})
+    each = sorted({len(arm.members) for arm in arms})
+    per_arm = (
+        f"{each[0]} in each arm" if len(each) == 1 else f"{each[0]} to {each[-1]} in an arm" if each else ""
+    )
+    found = [
+        ("arms", f"{len(arms)}", f"baseline {comparison.baseline}" if comparison.baseline else "no baseline"),
+        ("runs", f"{done}", f"{failed} failed" if failed else "none failed"),
+        ("seeds", f"{len(seeds)}", per_arm),
+        ("primary metric", comparison.primary.name, better(comparison)),
+    ]
+    dates = (str(run.provenance.get("started") or "")[:10] for run in counted(comparison))
+    started = sorted(date for date in dates if date)
+    if started:
+        until = "" if started[0] == started[-1] else f"until {started[-1]}"
+        found.append(("trained", started[0], until))
+    return found + [(label, text, "") for label, text in comparison.measured.items() if text]
+
+
+def better(comparison: Comparison) -> str:
+    """Return which way the primary metric is to go."""
+    return "higher is better" if comparison.primary.higher_is_better else "lower is better"
+
+
+def protocol(comparison: Comparison) -> str:
+    """Return under what the numbers were measured."""
+    known = [(label, text) for label, text in comparison.measured.items() if text]
+    parts = ", ".join(text if label in text else f"{label} {text}" for label, text in known)
+    return f"Every number was measured in the same way: {parts}." if parts else ""

@@ -1,0 +1,198 @@
+"""Pictures of evaluations, inside the page: the same images for every arm, and each arm's best and worst.
+
+They are the samples that each evaluation leaves in its folder. An arm is shown by the run whose
+primary metric is the median of its seeds. What all pictures may take is bounded.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.compare.results import Arm, Comparison, Member
+from slotlab.framework.report.formats import decimals, number, plural
+from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
+from slotlab.framework.run import SAMPLES
+
+TRUTH = {"image": "image", "true": "true masks"}
+MADE = {"reconstruction": "reconstruction", "predicted": "predicted masks"}
+ROLES = ("best", "median", "worst")
+MOST_ARMS = 24
+"""Arms that are shown; the baseline and the first others."""
+MOST_BYTES = 12_000_000
+"""What all pictures together may take in the page."""
+MOST_PIXELS = 192
+"""Rows of a picture; larger ones are made smaller."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of the run that stands for an arm."""
+
+    arm: int
+    name: str
+    run: str
+    folder: Path
+    entries: Sequence[Mapping[str, Any]]
+
+    def with_role(self, role: str) -> list[Mapping[str, Any]]:
+        """Return the images of a role, by their place in the split."""
+        return [entry for entry in self.entries if role in entry["roles"]]
+
+
+@dataclass
+class Album:
+    """Reads pictures until they take as much as they may."""
+
+    left: int = MOST_BYTES
+    refused: int = 0
+    known: dict[Path, str | None] = field(default_factory=dict)
+
+    def picture(self, samples: Samples, entry: Mapping[str, Any], kind: str, words: str) -> Picture | None:
+        """Return one picture, or None if it is not there or there is no room."""
+        name = str(entry["files"].get(kind, ""))
+        path = samples.folder / name
+        if not name or Path(name).name != name or not path.is_file():
+            return None
+        if path not in self.known:
+            self.known[path] = self.read(path)
+        uri = self.known[path]
+        return None if uri is None else Picture(uri, words, wide=kind == "slots")
+
+    def read(self, path: Path) -> str | None:
+        """Return a PNG file as a URI, and count it."""
+        uri = f"data:image/png;base64,{base64.b64encode(smaller(path)).decode()}"
+        if len(uri) > self.left:
+            self.refused += 1
+            return None
+        self.left -= len(uri)
+        return uri
+
+
+def smaller(path: Path) -> bytes:
+    """Return a PNG with at most `MOST_PIXELS` rows, as it is if it has no more."""
+    from PIL import Image
+
+    with Image.open(path, formats=["PNG"]) as picture:
+        if picture.height <= MOST_PIXELS:
+            return path.read_bytes()
+        size = (max(1, round(picture.width * MOST_PIXELS / picture.height)), MOST_PIXELS)
+        few = picture.convert("RGB").getcolors(256)  # masks, whose colors must not be mixed
+        method = Image.Resampling.NEAREST if few else Image.Resampling.LANCZOS
+        buffer = io.BytesIO()
+        picture.convert("RGB").resize(size, method).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+
+def gallery(comparison: Comparison) -> Gallery:
+    """Return the pictures of a comparison."""
+    found, problems = [], []
+    for position, arm in enumerate(comparison.arms):
+        try:
+            samples = samples_of(position, arm, comparison.primary.name)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"The samples of {arm.name} cannot be read: {error}.")
+            continue
+        found += [] if samples is None else [samples]
+    first = sorted(found, key=lambda samples: samples.name != comparison.baseline)[:MOST_ARMS]
+    shown = sorted(first, key=lambda samples: samples.arm)
+    if len(found) > len(shown):
+        problems.append(f"Pictures are shown of {len(shown)} of {plural(len(found), 'arm')} that have some.")
+    metric, album = comparison.primary.name, Album()
+    try:
+        frames = shared_frames(shown, album, metric)
+        extremes = [item for samples in shown if (item := extremes_of(samples, album, metric))]
+        frames = [with_slots(frame, shown, album) for frame in frames]
+    except OSError as error:
+        return Gallery(left_out=f"Pictures cannot be read: {error}.")
+    if album.refused:
+        refused, limit = plural(album.refused, "picture"), MOST_BYTES // 1_000_000
+        problems.append(f"{refused} left out: all together may take {limit} MB in this file.")
+    return Gallery(frames, extremes, " ".join(problems))
+
+
+def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
+    """Return the samples of the run that stands for an arm, or None if no run has any."""
+    with_samples = [member for member in arm.members if index_of(member).is_file()]
+    if not with_samples:
+        return None
+    member = middle(with_samples, metric)
+    index = json.loads(index_of(member).read_text("utf-8"))
+    keys = ("id", "position", "roles", "metrics", "files")
+    entries = [{key: entry[key] for key in keys} for entry in index]
+    return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries)
+
+
+def index_of(member: Member) -> Path:
+    """Return the file that lists an evaluation's samples."""
+    return member.evaluation.folder / SAMPLES / "index.json"
+
+
+def middle(members: Sequence[Member], metric: str) -> Member:
+    """Return the run whose metric is the median; the lower one of two, and the first without values."""
+    known = [member for member in members if member.evaluation.values.get(metric) is not None]
+    ordered = sorted(known, key=lambda member: (member.evaluation.values[metric], member.run.seed))
+    return ordered[(len(ordered) - 1) // 2] if ordered else members[0]
+
+
+def shared_frames(shown: Sequence[Samples], album: Album, metric: str) -> list[Frame]:
+    """Return the images that all runs have, each with what every arm made of it."""
+    frames = []
+    keys = dict.fromkeys(key(entry) for samples in shown for entry in samples.with_role("shared"))
+    for wanted in sorted(keys):
+        have = [(s, entry) for s in shown for entry in s.with_role("shared") if key(entry) == wanted]
+        truth = pictures(album, *have[0], TRUTH)
+        tiles = [Tile(s.arm, score(entry, metric), pictures(album, s, entry, MADE)) for s, entry in have]
+        frames.append(Frame(wanted[1], truth, [tile for tile in tiles if tile.pictures]))
+    return [frame for frame in frames if frame.truth or frame.tiles]
+
+
+def with_slots(frame: Frame, shown: Sequence[Samples], album: Album) -> Frame:
+    """Return the frame with what each slot holds, as far as there is room."""
+    slots = []
+    for samples in shown:
+        for entry in samples.with_role("shared"):
+            if str(entry["id"]) == frame.id:
+                found = pictures(album, samples, entry, {"slots": "slots"})
+                slots += [Tile(samples.arm, "", found)] if found else []
+    return Frame(frame.id, frame.truth, frame.tiles, slots)
+
+
+def key(entry: Mapping[str, Any]) -> tuple[int, str]:
+    """Return what tells one image of the data from another."""
+    return int(entry["position"]), str(entry["id"])
+
+
+def pictures(
+    album: Album, samples: Samples, entry: Mapping[str, Any], kinds: Mapping[str, str]
+) -> list[Picture]:
+    """Return the pictures of one image that are there."""
+    whose = "" if kinds is TRUTH else f" by {samples.name}"
+    found = (album.picture(samples, entry, kind, f"{w}{whose}, {entry['id']}") for kind, w in kinds.items())
+    return [picture for picture in found if picture is not None]
+
+
+def score(entry: Mapping[str, Any], metric: str) -> str:
+    """Return the image's metric in words; the first metric if it lacks the wanted one."""
+    values = entry["metrics"]
+    name = metric if metric in values else next(iter(values), "")
+    value = values.get(name)
+    return f"{name} {number(value, decimals([value]))}" if value is not None else ""
+
+
+def extremes_of(samples: Samples, album: Album, metric: str) -> Extreme | None:
+    """Return the best, median and worst images of one run, or None if it has none."""
+    kinds = {"image": "image", "reconstruction": "reconstruction", "true": "true masks"} | MADE
+    groups = {}
+    for role in ROLES:
+        tiles = [
+            Tile(samples.arm, f"{entry['id']} · {score(entry, metric)}", found)
+            for entry in samples.with_role(role)
+            if (found := pictures(album, samples, entry, kinds))
+        ]
+        if tiles:
+            groups[role] = tiles
+    return Extreme(samples.arm, samples.run, groups) if groups else None

@@ -1,0 +1,81 @@
+"""HTML of a page: templates with every text escaped, and all that they need inside the one file."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from slotlab.framework.report import formats
+from slotlab.framework.report.chart_data import chart_data
+from slotlab.framework.report.page import Page
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SCRIPTS = ("charts.js", "report.js")
+HERE = "slotlab.framework.report"
+
+
+def render(page: Page) -> str:
+    """Return the page as one HTML document that asks for no other file."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    scripts = [get_plotlyjs(), *(asset(name) for name in SCRIPTS)]
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            page=page,
+            comparison=page.comparison,
+            arms=list(zip(page.comparison.arms, page.looks, strict=True)),
+            style=Markup(asset("report.css")),
+            scripts=[Markup(script) for script in scripts],
+            policy=policy(scripts),
+            data=Markup(embedded(chart_data(page))),
+        )
+    )
+
+
+def templates() -> "Environment":
+    """Return the templates; every value is escaped in them unless it is marked as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(HERE, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for filter_ in (
+        *(formats.number, formats.signed, formats.interval, formats.probability),
+        *(formats.three_digits, formats.plural, formats.limit, formats.setting),
+    ):
+        environment.filters[filter_.__name__] = filter_
+    return environment
+
+
+def asset(name: str) -> str:
+    """Return a style or script of the page."""
+    return resources.files(HERE).joinpath("assets", name).read_text("utf-8")
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """Return a content policy under which these scripts run, no other does, and nothing is loaded."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def embedded(data: Any) -> str:
+    """Return JSON that may stand in a script element: nothing in it ends the element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,65 @@
+"""A resolved spec as plain data: read fast, flattened to settings, without schema or plugins."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slotlab.registry import SlotlabError
+
+WITHOUT_EFFECT = {
+    "name",
+    "plugins",
+    "evaluation",
+    "data.protocol.evaluation",
+    "data.workers",
+    "data.store",
+    "data.stores",
+    "data.resident",
+    "training.checkpoint",
+    "training.speed",
+    "training.explosion",
+    "training.log_every",
+    "training.trackers",
+    "training.validate_every",
+}
+"""Settings that do not change the trained weights."""
+
+_UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
+
+PATH = "(a path)"
+"""Stands for every path: that a file is given counts, not where it lies."""
+
+
+def has_effect(path: str) -> bool:
+    """Return whether the setting at a dotted path can change the trained weights."""
+    return path not in WITHOUT_EFFECT and not path.startswith(_UNDER)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, value
+    for key, item in items:
+        yield from leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def load_dumped(path: Path) -> Any:
+    """Read what `spec.tree.dump` wrote, five times faster than `parse` does, without lines.
+
+    What is dumped is quoted so that YAML 1.1, which libyaml reads, and 1.2 agree on it.
+
+    Raises:
+        SlotlabError: if the file is not YAML.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(path.read_bytes(), Loader=loader)
+    except yaml.YAMLError as error:
+        raise SlotlabError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None

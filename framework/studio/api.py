@@ -1,0 +1,157 @@
+"""The page's server: JSON and PNG, and the files of the page itself. Errors are answered in words."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.figures.png import to_png
+from slotlab.framework.figures.style import slot_color
+from slotlab.framework.studio.requests import Composition, Index
+from slotlab.framework.studio.studio import Studio
+from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Response
+
+HEADERS = {
+    # Another run may be served at the same address next time.
+    "Cache-Control": "no-store",
+    # Nothing is loaded from elsewhere, and no other page may show this one.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
+    """Return the application.
+
+    Args:
+        studio: what answers.
+        hosts: the names that the page may be asked for under, `*` for any; another page cannot
+            reach it under a name of its own (DNS rebinding).
+    """
+    from fastapi import FastAPI, Request, Response
+    from fastapi.staticfiles import StaticFiles
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # the docs would come from a CDN
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+
+    @app.middleware("http")
+    async def add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await go_on(request)
+        response.headers.update(HEADERS)
+        return response
+
+    answer_errors(app)
+    add_images(app, studio)
+    add_compositions(app, studio)
+    page = resources.files("slotlab.framework.studio") / "static"
+    app.mount("/", StaticFiles(directory=str(page), html=True))
+    return app
+
+
+def answer_errors(app: "FastAPI") -> None:
+    """Answer mistakes with status 422 and `detail` in words."""
+    from fastapi import Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+
+    @app.exception_handler(SlotlabError)
+    async def refuse(request: Request, error: SlotlabError) -> JSONResponse:
+        return JSONResponse({"detail": "; ".join(error.lines())}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        words = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
+        return JSONResponse({"detail": "; ".join(words)}, 422)
+
+
+def add_images(app: "FastAPI", studio: Studio) -> None:
+    """Add the run and its images, whole and slot by slot."""
+    from fastapi import Response
+
+    @app.get("/api/run")
+    def run() -> dict[str, Any]:
+        return facts(studio)
+
+    @app.get("/api/images/{position}")
+    def image(position: Index) -> dict[str, Any]:
+        taken = studio.take_apart(position)
+        slots = [{"slot": k, "color": slot_color(k), "area": area} for k, area in enumerate(taken.areas)]
+        return {"position": position, "id": taken.id, "slots": slots}
+
+    @app.get("/api/images/{position}/image.png")
+    def original(position: Index) -> Response:
+        return png(studio.image(position))
+
+    @app.get("/api/images/{position}/reconstruction.png")
+    def reconstruction(position: Index) -> Response:
+        return png(studio.take_apart(position).reconstruction_HWC)
+
+    @app.get("/api/images/{position}/segments.png")
+    def segments(position: Index) -> Response:
+        return png(studio.take_apart(position).segments_HWC)
+
+    @app.get("/api/images/{position}/slots/{slot}/cutout.png")
+    def cutout(position: Index, slot: Index) -> Response:
+        return png(one_of(studio.take_apart(position).cutouts_KHWC, slot))
+
+    @app.get("/api/images/{position}/slots/{slot}/mask.png")
+    def mask(position: Index, slot: Index) -> Response:
+        return png(one_of(studio.take_apart(position).masks_KHW, slot))
+
+
+def add_compositions(app: "FastAPI", studio: Studio) -> None:
+    """Add new pictures, of chosen slots and of random ones."""
+    from fastapi import Response
+
+    @app.post("/api/compose")
+    def compose(wanted: Composition) -> Response:
+        make = studio.compose if wanted.show == "picture" else studio.compose_segments
+        return png(make(wanted.slots))
+
+    @app.get("/api/samples/{seed}/{number}.png")
+    def sample(seed: Index, number: Index) -> Response:
+        return png(studio.sample(seed, number))
+
+
+def facts(studio: Studio) -> dict[str, Any]:
+    """Return what the page says of the run."""
+    spec = studio.composer.spec
+    slots = spec.evaluation.slots or spec.model.slots
+    return {
+        "name": spec.name,
+        "step": studio.composer.step,
+        "dataset": spec.data.dataset.name,
+        "split": studio.split,
+        "protocol": spec.data.protocol_name,
+        "images": studio.images,
+        "image_size": spec.data.image_size,
+        "slots": slots,
+        "seed": spec.seed,
+        "device": str(studio.composer.engine.device),
+    }
+
+
+def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
+    """Return one slot's picture.
+
+    Raises:
+        SlotlabError: if there is no such slot.
+    """
+    if slot >= len(pictures):
+        raise SlotlabError(f"there is no slot {slot}: the slots are 0 to {len(pictures) - 1}")
+    picture: NDArray[np.uint8] = pictures[slot]
+    return picture
+
+
+def png(picture: NDArray[np.uint8]) -> "Response":
+    """Return a response with a PNG file."""
+    from fastapi import Response
+
+    return Response(to_png(picture), media_type="image/png")

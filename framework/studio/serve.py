@@ -1,0 +1,71 @@
+"""Serving the page: the address, the warning, and the end by Ctrl-C."""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import closing, suppress
+from importlib.util import find_spec
+
+from slotlab.framework.studio.studio import Studio
+from slotlab.registry import SlotlabError
+
+
+def require_libraries() -> None:
+    """Refuse to go on without the libraries of the extra.
+
+    Raises:
+        SlotlabError: with the command that installs them.
+    """
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise SlotlabError(f"the studio needs {' and '.join(missing)}: pip install 'slotlab[studio]'")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket at the address; port 0 takes a free one.
+
+    Raises:
+        SlotlabError: if the port is taken, or the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        reason = error.strerror or str(error)
+        raise SlotlabError(
+            f"cannot listen at {host}:{port} ({reason}); try another --port or --host"
+        ) from None
+    return found
+
+
+def serve(studio: Studio, *, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C or SIGTERM; `tell` is given its address.
+
+    Raises:
+        SlotlabError: if it cannot listen there.
+    """
+    import uvicorn
+
+    from slotlab.framework.studio.api import create_app
+
+    with closing(listen(host, port)) as listener:
+        number = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        hosts = [host, "localhost", "127.0.0.1", "[::1]"] if is_loopback(host) else ["*"]
+        config = uvicorn.Config(create_app(studio, hosts=hosts), log_level="warning", lifespan="off")
+        tell(f"http://{shown}:{number}")
+        with suppress(KeyboardInterrupt):  # uvicorn gives it on when it has closed its connections
+            uvicorn.Server(config).run(sockets=[listener])

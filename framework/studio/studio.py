@@ -1,0 +1,192 @@
+"""What the page asks of a model: images taken apart, slots put together, pictures drawn from clusters.
+
+Axes: K slots, H rows, W columns, C channels. Pictures are uint8. One request runs at a time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slotlab.framework.composition import Clusters, Composed, Composer, build_library, interpolate
+from slotlab.framework.composition.edits import chosen, each, together
+from slotlab.framework.contracts import Slots
+from slotlab.framework.data import to_uint8
+from slotlab.framework.figures.style import rgb, slot_color
+from slotlab.framework.studio.requests import Pick
+from slotlab.registry import SlotlabError
+
+Picture = NDArray[np.uint8]
+KEPT_IN_MEMORY = 64
+"""Images whose slots are remembered."""
+LIBRARY = 512
+"""Images whose slots k-means is run over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenApart:
+    """One image, and what the model made of it."""
+
+    id: str
+    image_HWC: Picture
+    reconstruction_HWC: Picture
+    segments_HWC: Picture
+    """Each pixel in the color of the slot with the largest mask."""
+    masks_KHW: Picture
+    """0 to 255. The decoder's, or the attention where it has none."""
+    cutouts_KHWC: Picture
+    """RGBA: each slot's own picture (the image, for decoders without), its mask as opacity."""
+    slots: Slots
+    """Of this image alone: leading axes (1, K)."""
+
+    @property
+    def areas(self) -> list[float]:
+        """The part of the image that each slot covers, softly; they sum to one."""
+        sums: NDArray[np.float64] = self.masks_KHW.sum(axis=(1, 2), dtype=np.float64)
+        return [float(area) for area in sums / sums.sum()]
+
+
+@dataclass(eq=False)
+class Studio:
+    """A composer that remembers what it has seen, for requests that come from several threads."""
+
+    composer: Composer
+    library_images: int = LIBRARY
+    _lock: RLock = field(default_factory=RLock)
+    _seen: OrderedDict[int, TakenApart] = field(default_factory=OrderedDict)
+    _clusters: Clusters | None = None
+
+    @property
+    def split(self) -> str:
+        """The split whose images are shown."""
+        return self.composer.spec.evaluation.split
+
+    @property
+    def images(self) -> int:
+        """How many images the split has."""
+        return len(self.composer.loader(self.split).dataset)
+
+    def image(self, position: int) -> Picture:
+        """Return an image of the split, without running the model.
+
+        Raises:
+            SlotlabError: if there is no such image, or its file is broken.
+        """
+        with self._lock:
+            if position in self._seen:
+                return self._seen[position].image_HWC
+            self._check(position)
+            loader = self.composer.loader(self.split)
+            batch = next(loader.epoch([position]))
+            return picture(to_uint8(batch.images_BCHW[0], loader.bounds))
+
+    def take_apart(self, position: int) -> TakenApart:
+        """Return an image of the split with its slots.
+
+        Raises:
+            SlotlabError: if there is no such image, or the model paints no images.
+        """
+        with self._lock:
+            if position not in self._seen:
+                self._seen[position] = self._take_apart(position)
+                if len(self._seen) > KEPT_IN_MEMORY:
+                    self._seen.popitem(last=False)
+            self._seen.move_to_end(position)
+            return self._seen[position]
+
+    def _take_apart(self, position: int) -> TakenApart:
+        self._check(position)
+        seen = self.composer.look(self.split, [position])
+        composed = self.composer.decode(seen.slots)
+        image_CHW = to_uint8(seen.batch.images_BCHW[0], self.composer.spec.data.bounds)
+        masks_KHW = (seen.attention_BKHW if composed.masks_BKHW is None else composed.masks_BKHW)[0]
+        parts_KCHW = None if composed.parts_BKCHW is None else composed.parts_BKCHW[0]
+        if parts_KCHW is None:
+            parts_KCHW = image_CHW.expand(len(masks_KHW), -1, -1, -1)
+        opacity_KHW = np.rint(masks_KHW.clamp(0, 1).cpu().numpy() * 255).astype(np.uint8)
+        parts_KHWC = np.stack([picture(part_CHW) for part_CHW in parts_KCHW])
+        return TakenApart(
+            id=seen.batch.ids[0],
+            image_HWC=picture(image_CHW),
+            reconstruction_HWC=picture(composed.images_BCHW[0]),
+            segments_HWC=segments(masks_KHW, range(len(masks_KHW))),
+            masks_KHW=opacity_KHW,
+            cutouts_KHWC=np.concatenate([parts_KHWC, opacity_KHW[..., None]], axis=-1),
+            slots=seen.slots,
+        )
+
+    def compose(self, picks: Sequence[Pick]) -> Picture:
+        """Return the picture that some slots are decoded to.
+
+        Raises:
+            SlotlabError: for an image or a slot that is not there, or if the decoder takes no such number.
+        """
+        with self._lock:
+            return picture(self._decode(picks).images_BCHW[0])
+
+    def compose_segments(self, picks: Sequence[Pick]) -> Picture:
+        """Return the segments of the picture that some slots are decoded to, in the slots' colors.
+
+        Raises:
+            SlotlabError: as `compose` does, and if the decoder gives no masks.
+        """
+        with self._lock:
+            masks_BKHW = self._decode(picks).masks_BKHW
+        if masks_BKHW is None:
+            raise SlotlabError(f"the decoder '{self.composer.spec.model.decoder.name}' gives no masks")
+        return segments(masks_BKHW[0], [pick.slot for pick in picks])
+
+    def _decode(self, picks: Sequence[Pick]) -> Composed:
+        return self.composer.decode(together([self._pick(pick) for pick in picks], 1))
+
+    def _pick(self, pick: Pick) -> Slots:
+        slots = self.take_apart(pick.image).slots
+        if pick.toward is not None:
+            goal = self.take_apart(pick.toward.image).slots
+            slots = interpolate(slots, pick.slot, goal, pick.toward.slot, pick.amount)
+        return chosen(slots, [pick.slot])
+
+    def sample(self, seed: int, number: int) -> Picture:
+        """Return picture `number` of a seed: one random slot from each cluster of the split's slots.
+
+        Raises:
+            SlotlabError: if there are too few different slots for as many clusters as the model has slots.
+        """
+        with self._lock:
+            numbers = range(number, number + 1)
+            slots = self.clusters().draw(numbers, seed=seed)
+            device = self.composer.engine.device
+            slots = each(lambda tensor: tensor.to(device), slots)
+            return picture(self.composer.decode(slots, seed=seed, positions=numbers).images_BCHW[0])
+
+    def clusters(self) -> Clusters:
+        """Return the clusters, which are found when they are first asked for."""
+        with self._lock:
+            if self._clusters is None:
+                library = build_library(self.composer, self.split, images=self.library_images)
+                count = library.slots.vectors_BKD.shape[1]
+                self._clusters = Clusters.fit(library, count=count, seed=self.composer.spec.seed)
+            return self._clusters
+
+    def _check(self, position: int) -> None:
+        if not 0 <= position < self.images:
+            raise SlotlabError(
+                f"split '{self.split}' has no image {position}: they are 0 to {self.images - 1}"
+            )
+
+
+def picture(image_CHW: Tensor) -> Picture:
+    """Return a uint8 image (C, H, W) as (H, W, C)."""
+    pixels: Picture = image_CHW.permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def segments(masks_KHW: Tensor, slots: Sequence[int]) -> Picture:
+    """Paint each pixel in the color of the slot with the largest mask; `slots` are their numbers."""
+    colors = np.array([rgb(slot_color(slot)) for slot in slots], dtype=np.uint8)
+    painted: Picture = colors[masks_KHW.argmax(dim=0).cpu().numpy()]
+    return painted

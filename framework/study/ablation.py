@@ -1,0 +1,125 @@
+"""The typed sections of an ablation file. Data only: nothing is expanded or built here."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len, Lt
+from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
+
+from slotlab.framework.spec.schema import Name
+from slotlab.framework.study.labels import label, labelled
+from slotlab.registry import ClosedModel, Ref, RefTo
+from slotlab.registry.component import custom_error
+
+AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Labels = Mapping[str, Any]
+"""Axis to label: a part of the grid."""
+
+
+class AxisSpec(ClosedModel):
+    """One thing that is varied."""
+
+    name: AxisName
+    """Names the axis in arms: `slots` in `slots=5`."""
+    path: str | None = None
+    """The spec path that each value is laid over, such as `model.encoder`; None for values that are
+    blocks of several settings."""
+    values: Annotated[Mapping[str, Any], Len(1)]
+    """Label to value; a list has labels of its own: a component's name, or the value as text. Without
+    `path` a value is a block of settings by their spec path: `{model.slots: 5, training.batch_size: 8}`."""
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _labels(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        found = labelled(value)
+        if isinstance(found, str):
+            raise custom_error("axis_labels", found)
+        return found
+
+    @model_validator(mode="after")
+    def _blocks_without_path(self) -> "AxisSpec":
+        if self.path is None and not all(isinstance(item, Mapping) and item for item in self.values.values()):
+            text = "give the axis a 'path', or values that are blocks of settings: {small: {model.slots: 5}}"
+            raise custom_error("axis_path", text)
+        return self
+
+
+class CompareSpec(ClosedModel):
+    """What is compared, and with what. Arms are paired by seed."""
+
+    metrics: tuple[str, ...] = ()
+    """Names of metrics; empty for all of the spec's `evaluation.metrics`."""
+    primary: str | None = None
+    """The metric that decides; None for the first of `metrics`."""
+    baseline: Labels = Field(default={}, validate_default=True)
+    """The arm that the others are compared with, by a label for each axis; empty for the first arm."""
+    failed_below: float | None = None
+    """A run whose primary metric is worse than this counts as failed to bind; None judges none."""
+
+
+class AblationSpec(ClosedModel):
+    """A base spec, what is varied, the seeds, and what is compared."""
+
+    format: Literal[1]
+    """Version of the ablation's shape."""
+    name: Name
+    """Names the study's folder."""
+    question: str
+    """What the study is to answer, in a sentence."""
+    base: str
+    """The spec of every arm: a file relative to this one, or slotlab:NAME."""
+    settings: Mapping[str, Any] = {}
+    """Laid over the base, for all arms: a part of a spec."""
+    axes: Annotated[tuple[AxisSpec, ...], Len(1)]
+    """What is varied."""
+    sampling: Literal["grid", "list", "random"] = "grid"
+    """All combinations of the axes' values; those under `arms`; or `count` of them by chance."""
+    arms: tuple[Labels, ...] = ()
+    """For `sampling: list`: a label for each axis, such as `{encoder: cnn, slots: 5}`."""
+    count: PositiveInt | None = None
+    """For `sampling: random`: how many. A larger number keeps those chosen by a smaller one."""
+    sampling_seed: NonNegativeInt = 0
+    """For `sampling: random`: chooses which."""
+    exclude: tuple[Annotated[Labels, Len(1)], ...] = ()
+    """Combinations that are left out: labels, or lists of labels, that must all match."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0), Lt(2**63)], ...], Len(1)]
+    """Each arm is trained once for each."""
+    compare: CompareSpec = Field(default={}, validate_default=True)
+    """What is compared."""
+    launcher: Annotated[Ref, RefTo("launcher")] = Field(default="local", validate_default=True)
+    """Where the runs are started. Does not change results."""
+    retries: NonNegativeInt = 1
+    """How often a run that failed is started again, from its last checkpoint, before it counts as failed."""
+
+    @model_validator(mode="after")
+    def _sampling_is_whole(self) -> "AblationSpec":
+        for way, key, given in (
+            ("list", "arms", bool(self.arms)),
+            ("random", "count", self.count is not None),
+        ):
+            if given != (self.sampling == way):
+                text = f"'sampling: {way}' and '{key}' go together; "
+                raise custom_error(
+                    "sampling", text + (f"write 'sampling: {way}'" if given else f"give '{key}'")
+                )
+        return self
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        twice = sorted({seed for seed in value if value.count(seed) > 1})
+        if twice:
+            raise custom_error("seeds_twice", f"seed {label(twice[0])} is given twice; keep one")
+        return value
+
+    @field_validator("axes")
+    @classmethod
+    def _axes_once(cls, value: tuple[AxisSpec, ...]) -> tuple[AxisSpec, ...]:
+        for attribute in ("name", "path"):
+            found = [getattr(axis, attribute) for axis in value if getattr(axis, attribute) is not None]
+            twice = next((item for item in found if found.count(item) > 1), None)
+            if twice is not None:
+                raise custom_error("axes_twice", f"two axes have the {attribute} '{twice}'; keep one")
+        return value

@@ -1,0 +1,198 @@
+"""A study's folder: what was planned. What came of it lies in the run folders alone.
+
+STUDY/study.yaml   the ablation, with all its settings: a valid ablation by itself
+STUDY/plan.json    arms, seeds and runs, for those who compare them
+STUDY/specs/       RUN_ID.yaml, the resolved spec of each run
+STUDY/logs/        RUN_ID.log, what each run printed
+
+Runs lie in a pool, one folder a run id, that studies share. Imports no torch.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.atomic import write_json
+from slotlab.registry import SlotlabError
+
+FORMAT = 1
+"""Version of the plan's shape."""
+
+
+@dataclass(frozen=True)
+class PlannedAxis:
+    """One thing that is varied."""
+
+    name: str
+    path: str | None
+    """The spec path that it sets; None if it sets several."""
+    values: tuple[str, ...]
+    """Labels."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of an arm."""
+
+    seed: int
+    run_id: str
+    run: str
+    """The run's folder, relative to the study's; absolute if it lies on another drive."""
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """One setting of all axes, trained once for each seed."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """Spec path to value, of what the axes set."""
+    runs: tuple[PlannedRun, ...]
+    labels: Mapping[str, str]
+    """Axis to label."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """What its runs are measured by: `split`, `protocol`, `mask_source`, `slots`, `metrics`, ..."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared."""
+
+    metrics: tuple[str, ...]
+    primary: str
+    baseline: str
+    """An arm's name."""
+    protocol: str | None
+    """As reports name it; None if the arms differ in it, such as by the size of images."""
+    split: str
+    mask_source: str
+    failed_below: float | None = None
+    """A run whose primary metric is worse than this has not bound its slots; None judges none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a study is made of, as data that JSON can hold."""
+
+    name: str
+    question: str
+    base: str
+    axes: tuple[PlannedAxis, ...]
+    compare: Comparison
+    arms: tuple[PlannedArm, ...]
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs, each once: arms that differ in nothing but the measuring share theirs."""
+        return tuple(dict.fromkeys(run.run_id for arm in self.arms for run in arm.runs))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of plan.json."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
+        """Read the content of plan.json; keys that are not known are left out."""
+        return cls(
+            name=data["name"],
+            question=data["question"],
+            base=data["base"],
+            axes=tuple(PlannedAxis(a["name"], a["path"], tuple(a["values"])) for a in data["axes"]),
+            compare=Comparison(**{**_known(data["compare"]), "metrics": tuple(data["compare"]["metrics"])}),
+            arms=tuple(_arm(item) for item in data["arms"]),
+        )
+
+
+def _known(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in Comparison.__dataclass_fields__ if key in data}
+
+
+def _arm(data: Mapping[str, Any]) -> PlannedArm:
+    runs = tuple(PlannedRun(run["seed"], run["run_id"], run["run"]) for run in data["runs"])
+    return PlannedArm(
+        data["name"], data["settings"], runs, data.get("labels", {}), data.get("evaluation", {})
+    )
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def study(self) -> Path:
+        """The resolved ablation."""
+        return self.path / "study.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """The plan, JSON."""
+        return self.path / "plan.json"
+
+    def spec(self, run_id: str) -> Path:
+        """The resolved spec of a run."""
+        return self.path / "specs" / f"{run_id}.yaml"
+
+    def log(self, run_id: str) -> Path:
+        """What a run printed."""
+        return self.path / "logs" / f"{run_id}.log"
+
+    def run(self, planned: PlannedRun) -> Path:
+        """The folder of a run."""
+        return Path(os.path.normpath(self.path / planned.run))
+
+    @classmethod
+    def open(cls, path: Path) -> "StudyFolder":
+        """Return the folder of an existing study.
+
+        Raises:
+            SlotlabError: if there is none.
+        """
+        study = cls(path)
+        if not study.plan.is_file():
+            reason = "is no study: it has no plan.json" if path.exists() else "does not exist"
+            found = sorted(str(p.parent) for p in Path("studies").glob("*/plan.json"))
+            known = f" (studies here: {', '.join(found)})" if found else ""
+            raise SlotlabError(f"{path} {reason}{known}; 'slotlab ablate FILE' makes one")
+        return study
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write the plan, atomically."""
+        write_json(self.plan, plan.to_json())
+
+    def read_plan(self) -> Plan:
+        """Return the plan.
+
+        Raises:
+            SlotlabError: if it is damaged, or of another format.
+        """
+        try:
+            data = json.loads(self.plan.read_text(encoding="utf-8"))
+            found = data["format"]
+            if found == FORMAT:
+                return Plan.from_json(data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SlotlabError(
+                f"{self.plan} is damaged ({type(error).__name__}: {error}); plan it again"
+            ) from error
+        raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
+
+
+def sharing(study: StudyFolder, run_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return, for each run, the names of other studies beside this one that have it too."""
+    found: dict[str, list[str]] = {run_id: [] for run_id in run_ids}
+    for path in sorted(study.path.parent.glob("*/plan.json")):
+        if path.parent.resolve() == study.path.resolve():
+            continue
+        try:
+            other = StudyFolder(path.parent).read_plan()
+        except SlotlabError:  # of another version: it shares nothing that we could know of
+            continue
+        for run_id in other.run_ids:
+            if run_id in found:
+                found[run_id].append(other.name)
+    return found

@@ -1,0 +1,130 @@
+"""How a run is, by its folder alone. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+from slotlab.framework.atomic import is_held
+from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.tree import parse
+from slotlab.registry import SlotlabError
+
+State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done"]
+"""`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The evaluation that a run needs, by what its summary says."""
+
+    split: str
+    protocol: str
+    mask_source: str
+    slots: int
+    metrics: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
+    max_images: int | None = None
+
+    def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
+        """Return whether a summary is of this evaluation, and of the weights of a step."""
+        facts = {"split": self.split, "protocol": self.protocol, "mask_source": self.mask_source}
+        facts |= {"slots": self.slots}
+        methods = summary.get("methods", {})
+        measured = {*methods.get("model", {}), *summary.get("left_out", {})}
+        listed = summary.get("data", {}).get("images")
+        images = listed if self.max_images is None else min(self.max_images, listed or self.max_images)
+        return (
+            all(summary.get(key) == value for key, value in facts.items())
+            and measured.issuperset(self.metrics)
+            and set(methods).issuperset(self.baselines)
+            and (images is None or summary.get("images") == images)
+            and (step is None or summary.get("step") == step)
+        )
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a run's folder says."""
+
+    state: State
+    reason: str = ""
+    step: int = 0
+    total_steps: int | None = None
+    """None while the number of training images is not known."""
+    loss: float | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    summary: Mapping[str, Any] | None = None
+    """Of the wanted evaluation."""
+
+    def value(self, metric: str) -> float | None:
+        """Return the model's mean of a metric, if it was evaluated."""
+        if self.summary is None:
+            return None
+        found: float | None = self.summary["methods"]["model"].get(metric, {}).get("mean")
+        return found
+
+    def to_json(self, metrics: Sequence[str]) -> dict[str, Any]:
+        """Return the facts, with the means of some metrics."""
+        facts = {key: value for key, value in vars(self).items() if key != "summary"}
+        return {**facts, "metrics": {name: self.value(name) for name in metrics}}
+
+
+def glance(folder: Path, wanted: Wanted | None) -> Glance:
+    """Look at a run. Without `wanted` a trained run is done."""
+    run = RunFolder(folder)
+    if not run.spec.is_file():
+        return Glance("waiting")
+    status = run.read_status()
+    lines = [line for line in run.read_log() if line["kind"] == "train"]
+    last = lines[-1] if lines else {}
+    step, speed = last.get("step", 0), last.get("images_per_second")
+    total, batch = plan_of(run)
+    left = (total - step) * batch / speed if total is not None and speed else None
+    trained = status.get("state") == "done"
+    summary = None
+    if trained and wanted is not None:
+        summary = next(
+            (one for one in run.read_summaries().values() if wanted.is_met(one, last.get("step"))), None
+        )
+    state = state_of(run, status.get("state"), evaluated=wanted is None or summary is not None)
+    return Glance(
+        state,
+        status.get("reason", ""),
+        step,
+        step if trained else total,
+        last.get("loss"),
+        speed,
+        left if state == "running" else None,
+        summary,
+    )
+
+
+def state_of(run: RunFolder, noted: str | None, *, evaluated: bool) -> State:
+    """Return the state of a run whose status file says `noted`."""
+    if noted == "done":
+        return "done" if evaluated else "trained"
+    if noted == "running":
+        return "running" if is_held(run.path) else "interrupted"
+    if noted == "failed":
+        return "failed"
+    return "stopped" if noted == "stopped" else "waiting"
+
+
+def plan_of(run: RunFolder) -> tuple[int | None, int]:
+    """Return all steps of a training (None if the data was not counted yet), and images in each."""
+    try:
+        spec: Any = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=run.path).plain()
+        training = spec["training"]
+        images = run.read_provenance().get("data", {}).get("train", {}).get("images")
+    except (OSError, ValueError, KeyError, SlotlabError):  # being written by another version, or damaged
+        return None, 0
+    batch: int = training["batch_size"]
+    steps = 0
+    for phase in training["phases"]:
+        if phase.get("steps") is None and images is None:
+            return None, batch
+        steps += phase.get("steps") or phase["epochs"] * ceil(images / batch)
+    return steps, batch

@@ -1,0 +1,215 @@
+"""An index of run folders, in SQLite: which runs have which settings, states and values.
+
+The folders are the truth. The index is brought up to date before each question, by the names,
+sizes and times of a run's small files; it can be deleted at any time. Imports no torch.
+
+    runs(path, signature, record)   record: what `slotlab runs --json` prints of a run
+    facts(path, name, value)        one row for each thing that can be asked for:
+        run_id name seed state reason step loss images_per_second seconds
+        SPEC.PATH                   each setting, such as model.encoder.name
+        METRIC, EVALUATION/METRIC   the model's mean, of the newest evaluation and of each
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.tree import parse, scalar
+from slotlab.framework.study.glance import glance
+from slotlab.registry import SlotlabError
+from slotlab.registry.component import suggest
+
+NAME = "index.sqlite"
+VERSION = 1
+"""Of the tables; an index of another version is made anew."""
+_TABLES = """
+CREATE TABLE runs (path TEXT PRIMARY KEY, signature TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE facts (path TEXT NOT NULL, name TEXT NOT NULL, value);
+CREATE INDEX facts_of_a_run ON facts (path);
+CREATE INDEX facts_by_value ON facts (name, value);
+"""
+_CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that is asked of runs: `model.encoder.name=cnn`, `ari>0.5`."""
+
+    name: str
+    operator: str
+    value: Any
+
+    @classmethod
+    def read(cls, text: str) -> "Condition":
+        """Read a condition as it is typed.
+
+        Raises:
+            SlotlabError: if it is none.
+        """
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise SlotlabError(f"--where {text}: write NAME=VALUE, or !=, <, <=, >, >= in place of =")
+        value = scalar(match[3], quoted=False, folder=Path())
+        return cls(match[1], match[2], str(value) if isinstance(value, str) else value)
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of one folder of runs."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The database."""
+        return self.folder / NAME
+
+    def refresh(self) -> int:
+        """Bring the index up to date, and return how many runs were read. Safe beside others.
+
+        Raises:
+            SlotlabError: if there is no such folder.
+        """
+        if not self.folder.is_dir():
+            raise SlotlabError(f"there is no folder of runs {self.folder}")
+        now = {path.name: signature(path) for path in run_folders(self.folder)}
+        with self._open() as database:
+            known = dict(database.execute("SELECT path, signature FROM runs"))
+            changed = [name for name, mark in now.items() if known.get(name) != mark]
+            records = [(name, now[name], read_record(self.folder / name)) for name in changed]
+            with database:  # one transaction: others see all of it or nothing
+                database.execute("BEGIN IMMEDIATE")
+                for name in (*changed, *(known.keys() - now.keys())):
+                    database.execute("DELETE FROM runs WHERE path = ?", (name,))
+                    database.execute("DELETE FROM facts WHERE path = ?", (name,))
+                for name, mark, record in records:
+                    database.execute("INSERT INTO runs VALUES (?, ?, ?)", (name, mark, json.dumps(record)))
+                    rows = ((name, key, value) for key, value in facts(record))
+                    database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
+        return len(changed)
+
+    def find(self, conditions: Sequence[Condition] = ()) -> list[dict[str, Any]]:
+        """Return the records of the runs that meet all conditions, by path.
+
+        Raises:
+            SlotlabError: for a name that no run has.
+        """
+        with self._open() as database:
+            names = {name for (name,) in database.execute("SELECT DISTINCT name FROM facts")}
+            for one in conditions:
+                if names and one.name not in names:
+                    raise SlotlabError(f"no run has '{one.name}'{suggest(one.name, names)}")
+            wheres = " AND ".join(["1", *(_where(one) for one in conditions)])
+            words = [word for one in conditions for word in (one.name, one.value)]
+            query = f"SELECT record FROM runs WHERE {wheres} ORDER BY path"
+            return [json.loads(record) for (record,) in database.execute(query, words)]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as database:
+            try:
+                version = database.execute("PRAGMA user_version").fetchone()[0]
+            except sqlite3.DatabaseError:  # damaged: the folders are the truth
+                self.path.unlink(missing_ok=True)
+                version = 0
+            if version == VERSION:
+                yield database
+                return
+        with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as database:
+            _create(database)
+            yield database
+
+
+def _create(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN EXCLUSIVE")
+    if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:  # another process was first
+        for table in ("runs", "facts"):
+            database.execute(f"DROP TABLE IF EXISTS {table}")
+        for statement in filter(str.strip, _TABLES.split(";")):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
+
+
+def _where(one: Condition) -> str:
+    # The operator is one of six; name and value are bound.
+    operator = {"=": "IS", "!=": "IS NOT"}.get(one.operator, one.operator)
+    return f"EXISTS (SELECT 1 FROM facts WHERE path = runs.path AND name = ? AND value {operator} ?)"
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the run folders in a folder."""
+    return sorted(path.parent for path in folder.glob("*/spec.yaml"))
+
+
+def signature(path: Path) -> str:
+    """Return what changes when a run's small files do: their names, sizes and times."""
+    run = RunFolder(path)
+    marks = []
+    for file in run.records():
+        try:
+            found = file.stat()
+        except OSError:
+            continue
+        marks.append([file.relative_to(path).as_posix(), found.st_size, found.st_mtime_ns])
+    return json.dumps(marks)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what the index holds of a run: JSON data."""
+    run, now = RunFolder(path), glance(path, None)
+    try:
+        spec = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=path).plain()
+    except (OSError, SlotlabError):
+        spec = {}
+    newest: dict[str, Any] = {}
+    evaluations = {}
+    for name, summary in run.read_summaries().items():
+        means = {key: one.get("mean") for key, one in summary.get("methods", {}).get("model", {}).items()}
+        evaluations[name] = means
+        newest |= means
+    return {
+        "run": path.name,
+        "run_id": run.read_provenance().get("run_id"),
+        "name": spec.get("name"),
+        "seed": spec.get("seed", 0),
+        **{key: value for key, value in now.to_json(()).items() if key not in ("metrics", "seconds_left")},
+        "seconds": run.read_cost().get("seconds"),
+        "metrics": newest,
+        "evaluations": evaluations,
+        "settings": dict(leaves(spec)),
+    }
+
+
+def facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (name, value) of all that can be asked of a run."""
+    nested = ("metrics", "evaluations", "settings")
+    settings = {name: value for name, value in record["settings"].items() if name not in record}
+    yield from ((name, value) for name, value in record.items() if name not in nested)
+    yield from ((name, _plain(value)) for name, value in settings.items())
+    yield from record["metrics"].items()
+    for evaluation, means in record["evaluations"].items():
+        yield from ((f"{evaluation}/{name}", value) for name, value in means.items())
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else json.dumps(value)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
+    if isinstance(value, Mapping):
+        items: Any = value.items()
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, value
+        return
+    for key, item in items:
+        yield from leaves(item, f"{path}.{key}" if path else str(key))

@@ -1,0 +1,114 @@
+"""From a validated ablation to its study's folder: the plan, and a spec file for each run."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.atomic import write_atomically
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.tree import dump
+from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
+from slotlab.framework.study.glance import Wanted
+from slotlab.framework.study.load import Ablation, Arm, metrics_of, plain
+from slotlab.registry import SlotlabError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study, and all that is needed to start it."""
+
+    arm: Arm
+    seed: int
+    run_id: str
+    folder: Path
+    spec: ExperimentSpec
+    wanted: Wanted
+
+    @property
+    def name(self) -> str:
+        """Names it for people."""
+        return f"{self.arm.name}, seed {self.seed}"
+
+
+def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
+    """Return every run, seed by seed, so that a study that is broken off has whole pairs."""
+    found = []
+    for seed in ablation.spec.seeds:
+        for arm in ablation.arms:
+            spec, run_id = arm.spec(seed), arm.run_id(seed)
+            found.append(Run(arm, seed, run_id, (pool / run_id).absolute(), spec, wanted_of(spec)))
+    return found
+
+
+def wanted_of(spec: ExperimentSpec) -> Wanted:
+    """Return the evaluation that a spec asks for."""
+    return Wanted(
+        split=spec.evaluation.split,
+        protocol=spec.data.protocol_name,
+        mask_source=spec.evaluation.mask_source,
+        slots=spec.evaluation.slots or spec.model.slots,
+        metrics=metrics_of(spec),
+        baselines=tuple(spec.evaluation.baselines),
+        max_images=spec.evaluation.max_images,
+    )
+
+
+def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
+    """Return the plan of a study whose runs lie in a pool."""
+    spec, settings = ablation.spec, ablation.spec.compare
+    here = Path(os.path.normpath(study.path.absolute()))
+    arms = []
+    for arm in ablation.arms:
+        planned = [
+            PlannedRun(run.seed, run.run_id, Path(os.path.relpath(run.folder, here)).as_posix())
+            for run in runs
+            if run.arm is arm
+        ]
+        arms.append(PlannedArm(arm.name, arm.settings, tuple(planned), dict(arm.labels), wanted(arm)))
+    metrics = settings.metrics or metrics_of(ablation.arms[0].loaded.spec)
+    protocols = {arm.loaded.spec.data.protocol_name for arm in ablation.arms}
+    compare = Comparison(
+        metrics=metrics,
+        primary=settings.primary or metrics[0],
+        baseline=ablation.baseline.name,
+        protocol=protocols.pop() if len(protocols) == 1 else None,
+        split=ablation.arms[0].loaded.spec.evaluation.split,
+        mask_source=ablation.arms[0].loaded.spec.evaluation.mask_source,
+        failed_below=settings.failed_below,
+    )
+    axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
+    return Plan(spec.name, spec.question, spec.base, axes, compare, tuple(arms))
+
+
+def wanted(arm: Arm) -> dict[str, Any]:
+    """Return what an arm's runs are measured by, for the plan."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in vars(wanted_of(arm.loaded.spec)).items()
+    }
+
+
+def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None:
+    """Write or extend a study's folder.
+
+    Raises:
+        SlotlabError: if the folder holds something else, or a study of another question.
+    """
+    if study.path.exists() and (
+        not study.path.is_dir() or (any(study.path.iterdir()) and not study.plan.is_file())
+    ):
+        raise SlotlabError(
+            f"{study.path} exists and is no study; give the ablation another name, or --studies DIR"
+        )
+    study.path.mkdir(parents=True, exist_ok=True)
+    data = plain(ablation.spec.model_dump(mode="json"))
+    data["base"] = str(ablation.base.absolute())
+    write_atomically(study.study, dump(data).encode())
+    for run in runs:
+        content = dump(run.spec.model_dump(mode="json")).encode()
+        path = study.spec(run.run_id)
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+    (study.path / "logs").mkdir(exist_ok=True)
+    study.write_plan(make_plan(ablation, runs, study))

@@ -1,0 +1,41 @@
+"""Mean best overlap over the objects of all images together.
+
+    mBO = sum over objects i of all images of max over segments j of IoU(i, j) / number of objects
+
+An image's value is that of `mbo`, its weight the number of its objects.
+
+* Source: the evaluation of Latent Slot Diffusion (Jiang et al. 2023), "average over objects".
+* Pixels ignored: none; the background is no target.
+* Range: [0, 1], higher is better.
+* Empty masks: take no part. NaN, of weight 0, for images without objects.
+"""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from slotlab.framework.contracts import Outcome
+from slotlab.framework.metric import NoSettings, mask_metric
+from slotlab.framework.scoring.overlap import mean_best_iou, objects_there
+from slotlab.registry import Component, hookimpl
+
+
+def mbo_per_object(outcome: Outcome) -> Tensor:
+    """Return the mean over each image's objects, float64 of shape (B,); NaN where it has none."""
+    return mean_best_iou(outcome.counts_BTP, first=1)
+
+
+def objects(outcome: Outcome) -> Tensor:
+    """Return the number of objects of each image, float64 of shape (B,)."""
+    return objects_there(outcome.counts_BTP)
+
+
+@hookimpl
+def slotlab_metrics() -> Iterable[Component[NoSettings]]:
+    """Provide `mbo_per_object`."""
+    yield mask_metric(
+        "mbo_per_object",
+        mbo_per_object,
+        summary="mean best overlap over the objects of all images",
+        objects=objects,
+    )

@@ -1,0 +1,36 @@
+"""Mean IoU over true segments, background included.
+
+    mIoU_gt = sum of iou_i over true segments / number of true segments
+
+True and predicted segments are matched one to one so that the sum of IoU is the largest; true
+segments without partner count as 0. Spare slots cost nothing.
+
+* Source: `mIoU_gt` of `clevrtex_eval.py` (Karazija et al. 2021); `miou` of SlotDiffusion (Wu et
+  al. 2023); mIoU of ObjectCentricBench. SlotDiffusion counts labels up to the largest, so that
+  objects that the crop removed count as 0 there; here they do not count.
+* Pixels ignored: none.
+* Range: [0, 1], higher is better.
+* Empty masks: take no part.
+"""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from slotlab.framework.contracts import Outcome
+from slotlab.framework.metric import NoSettings, mask_metric
+from slotlab.framework.scoring.matching import matched_iou
+from slotlab.framework.scoring.overlap import mean_over, true_sizes
+from slotlab.registry import Component, hookimpl
+
+
+def miou_gt(outcome: Outcome) -> Tensor:
+    """Return float64 of shape (B,)."""
+    there_BT = true_sizes(outcome.counts_BTP)[:, 0:] > 0
+    return mean_over(matched_iou(outcome.counts_BTP, first=0), there_BT.double())
+
+
+@hookimpl
+def slotlab_metrics() -> Iterable[Component[NoSettings]]:
+    """Provide `miou_gt`."""
+    yield mask_metric("miou_gt", miou_gt, summary="mean IoU with background, over true segments")

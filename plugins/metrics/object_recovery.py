@@ -1,0 +1,60 @@
+"""Object recovery: the part of the image's true objects that are found.
+
+    recovery = number of true objects i with max over predicted segments j of IoU(i, j) >= threshold
+               / number of true objects
+
+At thresholds above 0.5 no segment can find two objects, so no matching is needed; at exactly 0.5
+one could find two of which it is made in equal parts.
+
+* Source: detection rate of unsupervised object discovery (Vo et al. 2020), on masks instead of
+  boxes; `threshold` 0.5 by custom.
+* Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
+  them.
+* Range: [0, 1], higher is better.
+* Empty masks: take no part. NaN for images without objects.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.metric import MASKS
+from slotlab.framework.scoring.overlap import best_iou, objects_there
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class ObjectRecoveryConfig(ComponentConfig):
+    """Settings of object recovery."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The least IoU at which an object counts as found."""
+
+
+class ObjectRecovery:
+    """The part of true objects that are found."""
+
+    higher_is_better = True
+    bounds = (0.0, 1.0)
+    needs = MASKS
+
+    def __init__(self, config: ObjectRecoveryConfig, context: MetricContext):
+        self.threshold = config.threshold
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,); NaN for images without objects."""
+        found_BT = best_iou(outcome.counts_BTP)[:, 1:] >= self.threshold
+        return found_BT.sum(dim=1).double() / objects_there(outcome.counts_BTP)
+
+
+@hookimpl
+def slotlab_metrics() -> Iterable[Component[ObjectRecoveryConfig]]:
+    """Provide `object_recovery`."""
+    yield Component(
+        name="object_recovery",
+        config=ObjectRecoveryConfig,
+        build=ObjectRecovery,
+        summary="part of the true objects that are found",
+    )

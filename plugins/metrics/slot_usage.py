@@ -1,0 +1,60 @@
+"""How many slots hold part of the image: a diagnosis, not a score.
+
+    usage = number of slots that have the largest mask on at least `least_share` of the pixels
+
+1 says that one slot takes everything; more than there are objects and background says that
+objects or the background are cut up; a value that never changes over images with different
+numbers of objects, that slots tile the picture.
+
+* Source: slotlab's own. No truth is needed.
+* Pixels ignored: none.
+* Range: from 0; no direction is better. Where one has to be named, for sorting, more is taken as
+  better.
+* Empty masks: do not count. With `least_share` 0 (the default) a single pixel is enough.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.scoring.contingency import contingency
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class SlotUsageConfig(ComponentConfig):
+    """Settings of slot usage."""
+
+    least_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The part of the image's pixels that a slot must hold to count; 0 asks for one pixel."""
+
+
+class SlotUsage:
+    """The number of slots that hold pixels."""
+
+    higher_is_better = True
+    bounds = (0.0, inf)
+    needs = frozenset({"predicted_BHW"})
+
+    def __init__(self, config: SlotUsageConfig, context: MetricContext):
+        self.least_share = config.least_share
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,)."""
+        predicted_BHW = outcome.predicted_BHW
+        assert predicted_BHW is not None
+        held_BK = contingency(torch.zeros_like(predicted_BHW), predicted_BHW)[:, 0]
+        least = max(1.0, self.least_share * predicted_BHW[0].numel())
+        return (held_BK >= least).sum(dim=1).double()
+
+
+@hookimpl
+def slotlab_metrics() -> Iterable[Component[SlotUsageConfig]]:
+    """Provide `slot_usage`."""
+    yield Component(
+        name="slot_usage", config=SlotUsageConfig, build=SlotUsage, summary="number of slots that hold pixels"
+    )

@@ -1,0 +1,1 @@
+"""Set metrics: two sets of images to one number."""

@@ -1,0 +1,34 @@
+"""FID as clean-fid computes it: Frechet distance of Inception's features.
+
+Source: Heusel et al. 2017; Parmar et al. 2022 (clean-fid, mode `clean`). Lower is better, 0 for equal
+statistics. Biased: too high for few images, by an amount that depends on the model; compare only at
+the same numbers of images on both sides, and see what the real images have among themselves (the floor).
+"""
+
+from collections.abc import Iterable
+
+from slotlab.framework.contracts import SetMetricContext
+from slotlab.framework.paths import SpecPath
+from slotlab.framework.set_metrics.extractors import CleanInception
+from slotlab.framework.set_metrics.metrics import FrechetMetric
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class FIDConfig(ComponentConfig):
+    """Settings of FID."""
+
+    weights: SpecPath | None = None
+    """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
+
+
+def build_fid(config: FIDConfig, context: SetMetricContext) -> FrechetMetric:
+    """Return FID; the weights are read at its first use."""
+    return FrechetMetric(CleanInception(config.weights, context.device))
+
+
+@hookimpl
+def slotlab_set_metrics() -> Iterable[Component[FIDConfig]]:
+    """Provide `fid`."""
+    yield Component(
+        name="fid", config=FIDConfig, build=build_fid, summary="Frechet Inception distance, by clean-fid"
+    )

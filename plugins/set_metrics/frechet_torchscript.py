@@ -1,0 +1,45 @@
+"""Frechet distance of the features of any network in a local TorchScript file. This is not FID.
+
+The distance of Heusel et al. 2017 in another space: compare only values of one file.
+"""
+
+from collections.abc import Iterable
+
+from pydantic import PositiveFloat, PositiveInt
+
+from slotlab.framework.contracts import SetMetricContext
+from slotlab.framework.paths import SpecPath
+from slotlab.framework.set_metrics.extractors import ScriptExtractor
+from slotlab.framework.set_metrics.metrics import FrechetMetric
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class FrechetTorchScriptConfig(ComponentConfig):
+    """Settings of the Frechet distance by a TorchScript network."""
+
+    weights: SpecPath
+    """The file; the network takes float32 (B, 3, size, size) and gives one row of features an image."""
+    size: PositiveInt = 224
+    """Side in pixels that images are brought to, bicubic with antialiasing."""
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Taken from each channel, after 0 to 255 has become 0 to 1."""
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    """What each channel is then divided by."""
+
+
+def build_frechet(config: FrechetTorchScriptConfig, context: SetMetricContext) -> FrechetMetric:
+    """Return the metric; the file is read at its first use."""
+    return FrechetMetric(
+        ScriptExtractor(config.weights, config.size, config.mean, config.std, context.device)
+    )
+
+
+@hookimpl
+def slotlab_set_metrics() -> Iterable[Component[FrechetTorchScriptConfig]]:
+    """Provide `frechet_torchscript`."""
+    yield Component(
+        name="frechet_torchscript",
+        config=FrechetTorchScriptConfig,
+        build=build_frechet,
+        summary="Frechet distance of the features of a local TorchScript file; not FID",
+    )

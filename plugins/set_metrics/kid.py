@@ -1,0 +1,47 @@
+"""KID as clean-fid computes it: kernel distance of Inception's features.
+
+Source: Binkowski et al. 2018; Parmar et al. 2022 (clean-fid, mode `clean`). Lower is better; its
+expectation is 0 for sets of one distribution, and it does not depend on the number of images, so it
+may be negative. Often printed times 1000; here it is not.
+"""
+
+from collections.abc import Iterable
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from slotlab.framework.contracts import SetMetricContext
+from slotlab.framework.paths import SpecPath
+from slotlab.framework.set_metrics.extractors import CleanInception
+from slotlab.framework.set_metrics.metrics import KernelMetric
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class KIDConfig(ComponentConfig):
+    """Settings of KID."""
+
+    weights: SpecPath | None = None
+    """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
+    subsets: PositiveInt = 100
+    """How many random subsets are compared; the value is their mean."""
+    subset_size: PositiveInt = 1000
+    """Images in a subset, at most as many as there are."""
+    seed: NonNegativeInt = 0
+    """Draws the subsets."""
+
+
+def build_kid(config: KIDConfig, context: SetMetricContext) -> KernelMetric:
+    """Return KID; the weights are read at its first use."""
+    return KernelMetric(
+        CleanInception(config.weights, context.device),
+        subsets=config.subsets,
+        subset_size=config.subset_size,
+        seed=config.seed % 2**32,  # as much as numpy takes
+    )
+
+
+@hookimpl
+def slotlab_set_metrics() -> Iterable[Component[KIDConfig]]:
+    """Provide `kid`."""
+    yield Component(
+        name="kid", config=KIDConfig, build=build_kid, summary="kernel Inception distance, by clean-fid"
+    )

@@ -1,0 +1,255 @@
+"""Runs become arms: what is brought together, what it is called, and what is left out."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from slotlab.framework.compare.comparison import Choice, compare, compare_paths
+from slotlab.framework.compare.exports import as_csv, as_json
+from slotlab.framework.compare.markup import markdown
+from slotlab.framework.compare.records import load_all
+from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.tables import facts, tables
+from slotlab.registry import SlotlabError
+
+from .conftest import Record
+
+PAIR = Choice(baseline="slots=7")
+
+
+def test_runs_are_grouped_by_everything_but_the_seed(record: Record) -> None:
+    more = {"model.slots": 11}
+    runs = [
+        record("a", 0, 0.5),
+        record("b", 1, 0.6),
+        record("c", 0, 0.7, settings=more),
+        record("d", 1, 0.9, settings=more),
+    ]
+    found = compare(runs, PAIR)
+    assert [arm.name for arm in found.arms] == ["slots=7", "slots=11"]
+    assert found.differing == ("model.slots",)
+    assert found.arms[1].settings == {"model.slots": 11}
+    assert found.arms[1].statistics["ari"].by_seed == {0: 0.7, 1: 0.9}
+    assert found.arms[1].differences["ari"].by_seed == pytest.approx({0: 0.2, 1: 0.3})
+    assert found.arms[0].differences == {}
+    assert found.measured["protocol"] == "whole"
+
+
+def test_the_order_of_runs_changes_nothing(study: Path) -> None:
+    loaded = load_all([study])
+    texts = set()
+    for seed in range(4):
+        shuffled = list(loaded.records)
+        random.Random(seed).shuffle(shuffled)
+        for studies in (loaded.studies, ()):
+            found = compare(shuffled, Choice(failed_below=0.4), studies=studies, title="t")
+            texts.add(
+                (bool(studies), as_csv(found), markdown(tables(found), facts(found)), str(as_json(found)))
+            )
+    assert len(texts) == 2
+
+
+def test_a_setting_of_another_component_is_not_told(record: Record) -> None:
+    other = {"model.encoder.name": "timm", "model.encoder.channels": (64,), "model.encoder.depth": 3}
+    one = compare([record("a"), record("b", settings=other)])
+    assert one.differing == ("model.encoder.name",)
+    assert [arm.name for arm in one.arms] == ["encoder=cnn", "encoder=timm"]
+    two = compare(
+        [record("a"), record("b", settings=other), record("c", settings={"model.encoder.channels": (8,)})]
+    )
+    assert two.differing == ("model.encoder.name", "model.encoder.channels")
+    assert [arm.name for arm in two.arms] == [
+        "encoder=cnn channels=[8]",
+        "encoder=cnn channels=[32, 32]",
+        "encoder=timm channels=[64]",
+    ]
+
+
+def test_arms_are_called_as_their_specs_where_that_tells_them_apart(record: Record) -> None:
+    more = {"model.slots": 11}
+    runs = [record("a", name="few"), record("b", 1, name="few"), record("c", settings=more, name="many")]
+    assert [arm.name for arm in compare(runs).arms] == ["few", "many"]
+    runs[1] = replace(runs[1], name="another")
+    assert [arm.name for arm in compare(runs).arms] == ["slots=7", "slots=11"]
+    assert [arm.name for arm in compare(runs[:1]).arms] == ["few"]
+
+
+def test_failed_unbound_and_unfinished_runs_are_told(record: Record) -> None:
+    runs = [
+        record("a", 0, 0.1),
+        record("b", 1, 0.6),
+        record("c", 2, state="failed", evaluations=0),
+        record("d", 3, state="stopped"),
+        record("e", 4, evaluations=0),
+        record("f", 5, split="test"),
+    ]
+    found = compare(runs, Choice(split="val", failed_below=0.3))
+    (arm,) = found.arms
+    assert [member.run.seed for member in arm.members] == [0, 1]
+    assert [member.run.seed for member in arm.unbound] == [0]
+    assert [run.seed for run in arm.failed] == [2]
+    assert {str(item.path): item.reason for item in found.left_out} == {
+        "d": "not finished: stopped",
+        "e": "not evaluated; run 'slotlab evaluate' on it",
+        "f": "not evaluated under val; it has scenes-test-whole-decoder",
+    }
+    assert found.notes == (
+        "failed runs: 1; without a value, and not in the means: small",
+        "unbound: runs with ari below 0.3; they are in the means",
+    )
+    with_stopped = compare(runs, Choice(split="val"), allow_unfinished=True)
+    assert [member.run.seed for member in with_stopped.arms[0].members] == [0, 1, 3]
+    assert "not finished, and counted all the same: d" in with_stopped.notes
+
+
+def test_a_threshold_of_an_error_is_an_upper_one(record: Record) -> None:
+    runs = [record("a", 0, values={"mse": 0.5}), record("b", 1, values={"mse": 0.1})]
+    found = compare(runs, Choice(failed_below=0.3))
+    assert [member.run.seed for member in found.arms[0].unbound] == [0]
+    assert found.notes == ("unbound: runs with mse above 0.3; they are in the means",)
+
+
+def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None:
+    more = {"model.slots": 11}
+    runs = [record("a"), record("b", state="failed", evaluations=0, settings=more)]
+    found = compare(runs)
+    assert [(len(arm.members), len(arm.failed)) for arm in found.arms] == [(1, 0), (0, 1)]
+    assert found.arms[1].statistics["ari"].mean is None
+    assert "no run with a value of ari: slots=11" in found.notes
+
+
+def test_one_seed_and_unequal_seeds_are_said(record: Record) -> None:
+    more, most = {"model.slots": 11}, {"model.slots": 12}
+    runs = [record("a", 0), record("b", 1), record("c", 1, 0.6, settings=more), record("d", 5, settings=most)]
+    found = compare(runs, PAIR)
+    assert found.notes == (
+        "one seed only, so no interval and no test: slots=11, slots=12",
+        "not the same seeds as 'slots=7', so only the shared ones are paired: slots=11",
+        "no seed in common with 'slots=7', so no difference: slots=12",
+    )
+    assert found.arms[1].statistics["ari"].interval is None
+    assert found.arms[1].differences["ari"].by_seed == pytest.approx({1: 0.1})
+    assert found.arms[1].differences["ari"].interval is None
+
+
+def test_what_the_number_of_pairs_can_show_is_said(record: Record) -> None:
+    runs = [
+        record(f"{slots}-{seed}", seed, 0.5 + 0.01 * seed * slots, settings={"model.slots": slots})
+        for slots in (7, 8, 9)
+        for seed in range(3)
+    ]
+    assert compare(runs, PAIR).notes == (
+        (
+            "3 pairs: a paired t test finds a true effect of 3.26 standard deviations of the differences in 80 of "
+            "100 studies; the smallest p of a Wilcoxon or sign-flip test is 0.25, that of a Mann-Whitney test of 3 "
+            "and 3 seeds 0.1"
+        ),
+        "p (Holm) is corrected for the 2 arms tested against 'slots=7', in each metric by itself",
+    )
+    assert compare(runs).notes == (
+        "no baseline arm: give --baseline for paired differences (slots=7, slots=8, slots=9)",
+    )
+
+
+def test_mixed_devices_and_versions_of_slotlab_are_noted(record: Record) -> None:
+    runs = [
+        replace(run, provenance={**run.provenance, "device": device, "slotlab": "0.1.0"})
+        for run, device in ((record("a", 0), "H100"), (record("b", 1), "A100"))
+    ]
+    assert compare(runs).notes == ("runs of several devices: A100, H100",)
+
+
+def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Record) -> None:
+    runs = [record("a", values={"ari": 0.5, "mse": 0.1, "fid": None})]
+    every = compare(runs)
+    assert ([one.name for one in every.metrics], every.primary.name) == (["ari", "mse", "fid"], "ari")
+    assert every.arms[0].statistics["fid"].mean is None
+    two = compare(runs, Choice(metrics=("mse",), primary="ari"))
+    assert ([one.name for one in two.metrics], two.primary.name) == (["ari", "mse"], "ari")
+    assert not two.metrics[1].higher_is_better
+
+
+@pytest.mark.parametrize(
+    ("choice", "across", "message"),
+    [
+        (Choice(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
+        (Choice(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
+        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, filter, data, images, versions"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said(
+    record: Record, choice: Choice, across: tuple[str, ...], message: str
+) -> None:
+    runs = [record("a"), record("b", settings={"model.slots": 11})]
+    with pytest.raises(SlotlabError) as error:
+        compare(runs, choice, across=across)
+    assert str(error.value) == message
+
+
+def test_nothing_to_compare(record: Record) -> None:
+    failed = replace(record("b", 1, state="failed", evaluations=0), reason="loss is nan at step 7")
+    with pytest.raises(SlotlabError) as error:
+        compare([record("a", state="running"), failed])
+    assert str(error.value) == (
+        "there is no measured run to compare:\n  a: not finished: running\n  b: failed (loss is nan at step 7)"
+    )
+
+
+def test_a_study_names_its_arms_and_says_what_is_compared(study: Path) -> None:
+    found = compare_paths([study])
+    assert [arm.name for arm in found.arms] == [f"encoder=cnn slots=4 iterations={i}" for i in range(1, 5)]
+    assert (found.title, found.baseline, found.failed_below) == ("synthetic", found.arms[0].name, 0.3)
+    assert found.question == "Which encoder, how many slots, how many iterations?"
+    again = compare_paths([study, study.parents[1] / "runs"])  # the same folders, found twice
+    assert again.arms == found.arms
+    other = compare_paths([study], Choice(primary="mse", baseline=found.arms[1].name))
+    assert (other.primary.name, other.baseline, other.failed_below) == ("mse", found.arms[1].name, 0.3)
+
+
+def test_planned_runs_that_are_not_there_are_listed(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    runs = sorted((tmp_path / "runs").iterdir())
+    (runs[0] / "spec.yaml").unlink()
+    (runs[1] / "status.json").write_text("{")
+    found = compare_paths([study])
+    assert [item.reason for item in found.left_out] == [
+        "not begun",
+        f"{runs[1]}/status.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+    ]
+    assert [len(arm.members) for arm in found.arms] == [2]
+    assert found.baseline is None
+    assert found.notes == (
+        "no run of the baseline arm 'encoder=cnn slots=4 iterations=1' was measured yet, so no differences",
+        "unbound: runs with ari below 0.3; they are in the means",
+    )
+
+
+def test_arms_of_a_study_may_differ_in_the_protocol_that_it_varies(
+    synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    plan = json.loads((study / "plan.json").read_text())
+    plan["compare"]["protocol"] = None
+    for arm, size in zip(plan["arms"], (32, 64), strict=True):
+        for run in (study / run["run"] for run in arm["runs"]):
+            file = run / "evaluation" / "scenes-val-whole-decoder" / "summary.json"
+            file.write_text(file.read_text().replace("image_size 32", f"image_size {size}"))
+    (study / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RefusedError):
+        compare_paths([study])
+    for arm, size in zip(plan["arms"], (32, 64), strict=True):
+        arm["settings"] = {"data.protocol.image_size": size}
+    (study / "plan.json").write_text(json.dumps(plan))
+    found = compare_paths([study])
+    assert [arm.settings["protocol"] for arm in found.arms] == [
+        "whole (image_size 32)",
+        "whole (image_size 64)",
+    ]
+    assert "protocol" not in found.measured
+    assert found.arms[1].differences["ari"].count == 2
+    note = "arms were measured differently (protocol): differences are of method and measurement together"
+    assert note in found.notes

@@ -1,0 +1,162 @@
+"""Run folders are read from their files alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slotlab.framework.compare.records import load_all, load_run, load_study
+from slotlab.framework.spec.plain import has_effect, load_dumped
+from slotlab.framework.spec.tree import dump, parse
+from slotlab.registry import SlotlabError
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+WORDS = st.sampled_from(
+    ["on", "1e5", "12:30:00", "0o17", "null", "~", ".inf", "2020-01-01", "yes", "1_000", "=", "<<"]
+)
+PLAIN = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3)
+    ),
+)
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), PLAIN, max_size=4))
+def test_what_was_dumped_is_read_as_the_spec_parser_reads_it(data: dict[str, object]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spec.yaml"
+        path.write_text(dump(data), encoding="utf-8")
+        expected = parse(path.read_text(encoding="utf-8"), origin="spec.yaml", folder=path.parent).plain()
+        assert (load_dumped(path) or {}) == expected == data
+
+
+def test_a_run_is_what_its_folder_says(study: Path) -> None:
+    run = load_run(load_study(study).plan.arms[1].runs[2].path)
+    assert (run.seed, run.state, run.run_id, run.name) == (2, "done", "000001000002", "synthetic")
+    assert run.settings["model.grouping.iterations"] == 2
+    assert run.settings["model.encoder.channels"] == (32, 32, 32)
+    assert not {"seed", "name", "data.workers"} & run.settings.keys()
+    assert run.versions["grouping.slot_attention"] == "version 1"
+    (one,) = run.evaluations.values()
+    assert (one.name, one.dataset, one.split) == ("scenes-val-whole-decoder", "scenes", "val")
+    assert (one.protocol, one.mask_source) == ("whole (image_size 32)", "decoder")
+    assert one.bounds == {"ari": (-1, 1), "fg_ari": (-1, 1), "mse": (0, None)}
+    assert one.higher_is_better == {"ari": True, "fg_ari": True, "mse": False}
+    rows = one.rows()
+    assert len(rows) == 40
+    mean = sum(float(row["ari"]) for row in rows) / 40
+    assert one.values["ari"] == pytest.approx(mean)
+    assert {line["kind"] for line in run.log} == {"train", "validation"}
+
+
+def test_paths_do_not_make_arms(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
+    spec = next((tmp_path / "runs").iterdir()) / "spec.yaml"
+    spec.write_text(spec.read_text().replace("variant: full", "root: /data/here\n    plain: here"))
+    (run,) = load_study(study).records
+    assert run.settings["data.dataset.root"] == "(a path)"
+    assert run.settings["data.dataset.plain"] == "here"
+
+
+def test_a_files_content_is_part_of_its_version(synthetic: ModuleType, tmp_path: Path) -> None:
+    synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
+    run = next((tmp_path / "runs").iterdir())
+    facts = json.loads((run / "provenance.json").read_text())
+    facts["components"].append({"kind": "metric", "name": "mine", "version": 3, "source": "mine.py@1234"})
+    (run / "provenance.json").write_text(json.dumps(facts))
+    assert load_run(run).versions["metric.mine"] == "version 3 (mine.py@1234)"
+
+
+def test_settings_without_effect_are_told_by_their_paths() -> None:
+    assert not has_effect("training.speed.compile")
+    assert not has_effect("name")
+    assert has_effect("training.speedy")
+    assert has_effect("model.slots")
+
+
+def test_a_folder_of_runs_is_searched_and_each_run_taken_once(study: Path) -> None:
+    runs = study.parents[1] / "runs"
+    found = load_all([runs, study, runs / "000000000000"])
+    assert len(found.records) == 12
+    assert [one.plan.name for one in found.studies] == ["synthetic"]
+    assert found.problems == {}
+
+
+def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    link = tmp_path / "deep" / "link"
+    link.symlink_to(study)
+    assert len(load_study(link).records) == 12
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("spec.yaml", "a: [", "{run}/spec.yaml: not valid YAML: while parsing a flow node"),
+        ("spec.yaml", "7", "{run}/spec.yaml: a spec is a mapping, and this is none"),
+        ("status.json", "{", "{run}/status.json: not valid JSON: Expecting property name"),
+        (
+            "evaluation/scenes-val-whole-decoder/summary.json",
+            "{}",
+            (
+                "{run}/evaluation/scenes-val-whole-decoder/summary.json: summary of format 1, and 2 is needed; "
+                "evaluate the run again with 'slotlab evaluate'"
+            ),
+        ),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(
+    synthetic: ModuleType, tmp_path: Path, file: str, text: str, message: str
+) -> None:
+    synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
+    run = next((tmp_path / "runs").iterdir())
+    (run / file).write_text(text)
+    with pytest.raises(SlotlabError) as error:
+        load_run(run)
+    assert str(error.value).startswith(message.format(run=run))
+
+
+def test_a_log_that_cannot_be_read_is_named(synthetic: ModuleType, tmp_path: Path) -> None:
+    synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
+    run = load_run(next((tmp_path / "runs").iterdir()))
+    (run.path / "metrics.jsonl").write_text('{"kind": "tr')
+    with pytest.raises(SlotlabError) as error:
+        _ = run.log
+    assert str(error.value).startswith(f"{run.path}/metrics.jsonl: not valid JSON lines: Unterminated string")
+
+
+def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "plan.json").write_text('{"arms": [{}]}')
+    messages = {
+        "empty": "{}: there is no run in it (no spec.yaml); give run folders, folders of runs or a study",
+        "nowhere": "{}: it does not exist; give run folders, folders of runs or a study",
+        "broken": "{}/plan.json: not a plan as 'slotlab ablate' writes it: KeyError('runs')",
+    }
+    for name, message in messages.items():
+        with pytest.raises(SlotlabError) as error:
+            load_all([tmp_path / name])
+        assert str(error.value) == message.format(tmp_path / name)
+    with pytest.raises(SlotlabError) as error:
+        load_study(tmp_path / "empty")
+    assert str(error.value) == f"{tmp_path / 'empty'} is no study: it has no plan.json"
+
+
+def test_comparing_imports_neither_torch_nor_plugins(study: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path;"
+        "from slotlab.framework.compare.comparison import compare_paths;"
+        f"compare_paths([Path({str(study)!r})]);"
+        "print([name for name in sys.modules if name == 'torch' or name.startswith('slotlab.plugins')])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"

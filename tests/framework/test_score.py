@@ -1,0 +1,256 @@
+"""Masks of any program: what is read, what is refused, and that nothing but the pixels counts."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.metrics import adjusted_rand_score
+
+from slotlab.framework.contracts import DataError, Metric, MetricContext
+from slotlab.framework.discovery import load_registry
+from slotlab.framework.evaluate import MODEL
+from slotlab.framework.preparation import Preparation
+from slotlab.framework.score import Folders, Reader, score
+from slotlab.registry import SlotlabError
+
+REGISTRY = load_registry()
+COLORS = np.array([(0, 0, 0), (0, 0, 200), (10, 0, 0), (255, 255, 0), (255, 255, 255)], np.uint8)
+"""In the order of their (red, green, blue), as labels are numbered."""
+Pixels = NDArray[np.uint8]
+
+
+def metrics(*names: str) -> dict[str, Metric]:
+    found = {}
+    for name in names:
+        item = REGISTRY.find("metric", name)
+        assert item is not None
+        found[name] = item.component.build(item.component.config(), MetricContext(value_range=(0.0, 1.0)))
+    return found
+
+
+def mask(seed: int, labels: int = 5, size: tuple[int, int] = (10, 14)) -> Pixels:
+    values: Pixels = np.random.default_rng(seed).integers(0, labels, size, dtype=np.uint8)
+    return values
+
+
+def save(path: Path, values: Pixels, kind: str = "gray") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "gray":
+        image = Image.fromarray(values)
+    elif kind == "palette":
+        image = Image.fromarray(values).convert("P")
+        image.putdata(values.ravel().tolist())
+        image.putpalette(COLORS.ravel().tolist())
+    elif kind == "gray16":
+        image = Image.fromarray(values.astype(np.uint16))
+    else:
+        image = Image.fromarray(COLORS[values])
+    image.save(path)
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Folders:
+    for i in range(4):
+        save(tmp_path / "true" / f"m{i}.png", mask(i))
+        save(tmp_path / "pred" / f"m{i}.png", mask(100 + i))
+    return Folders(true=tmp_path / "true", pred=tmp_path / "pred")
+
+
+def test_values_by_scikit_learn(masks: Folders) -> None:
+    evaluation, sizes = score(Reader(masks), metrics("ari", "fg_ari"))
+    rows = evaluation.rows[MODEL]
+    assert sizes == {"14x10": 4}
+    assert [row["id"] for row in rows] == ["m0", "m1", "m2", "m3"]
+    for i, row in enumerate(rows):
+        true, predicted = mask(i).ravel(), mask(100 + i).ravel()
+        assert row["ari"] == pytest.approx(adjusted_rand_score(true, predicted), abs=1e-12)
+        inside = true > 0
+        assert row["fg_ari"] == pytest.approx(adjusted_rand_score(true[inside], predicted[inside]), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["palette", "rgb", "gray16"])
+def test_every_kind_of_mask_tells_the_same(masks: Folders, tmp_path: Path, kind: str) -> None:
+    names = ("ari", "fg_ari", "miou_official", "mbo", "dice_official")
+    expected, _ = score(Reader(masks), metrics(*names))
+    for i in range(4):
+        save(tmp_path / "true2" / f"m{i}.png", mask(i), kind)
+        save(tmp_path / "pred2" / f"m{i}.png", mask(100 + i), kind)
+    found, _ = score(Reader(Folders(true=tmp_path / "true2", pred=tmp_path / "pred2")), metrics(*names))
+    assert found.rows == expected.rows
+
+
+def test_names_of_segments_do_not_matter_nor_do_great_ones(masks: Folders, tmp_path: Path) -> None:
+    expected, _ = score(Reader(masks), metrics("ari", "mbo"))
+    for i in range(4):
+        values = mask(100 + i).astype(np.uint16) * 10_000 + 3
+        Image.fromarray(values).save(tmp_path / "pred" / f"m{i}.png")
+    found, _ = score(Reader(masks), metrics("ari", "mbo"))
+    for row, other in zip(found.rows[MODEL], expected.rows[MODEL], strict=True):
+        assert row == pytest.approx(other, abs=1e-12) or row["id"] == other["id"]
+        assert (row["ari"], row["mbo"]) == pytest.approx((other["ari"], other["mbo"]), abs=1e-12)
+
+
+def test_images_of_several_sizes_and_folders_in_folders(masks: Folders, tmp_path: Path) -> None:
+    for name, size in (("a/x", (6, 6)), ("a/y", (10, 14)), ("b/x", (6, 6))):
+        save(tmp_path / "true" / f"{name}.png", mask(7, size=size))
+        save(tmp_path / "pred" / f"{name}.png", mask(8, size=size))
+    evaluation, sizes = score(Reader(masks), metrics("ari"))
+    assert sizes == {"6x6": 2, "14x10": 5}
+    ids = [row["id"] for row in evaluation.rows[MODEL]]
+    assert ids == ["a/x", "a/y", "b/x", "m0", "m1", "m2", "m3"]
+    values = [row["ari"] for row in evaluation.rows[MODEL]]
+    assert values[0] == values[2]
+
+
+def test_reconstructions(masks: Folders, tmp_path: Path) -> None:
+    pictures = {}
+    for i in range(4):
+        for kind in ("images", "recon"):
+            pictures[kind, i] = np.random.default_rng(hash((kind == "images", i)) % 99).integers(
+                0, 256, (10, 14, 3)
+            )
+            save_picture(tmp_path / kind / f"m{i}.png", pictures[kind, i])
+    folders = Folders(true=masks.true, pred=masks.pred, images=tmp_path / "images", recon=tmp_path / "recon")
+    rows = score(Reader(folders), metrics("mse_official"))[0].rows[MODEL]
+    for i, row in enumerate(rows):
+        expected = (((pictures["images", i] - pictures["recon", i]) / 255) ** 2).sum()
+        assert row["mse_official"] == pytest.approx(expected, rel=1e-6)
+
+
+def save_picture(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def test_what_masks_alone_do_not_tell_is_left_out(masks: Folders) -> None:
+    evaluation, _ = score(Reader(masks), metrics("ari", "mse_unit", "mask_entropy"))
+    assert evaluation.left_out == {
+        "mse_unit": "no reconstructions are given; add --images and --recon",
+        "mask_entropy": "label masks do not tell how soft the masks were",
+    }
+    assert list(evaluation.rows[MODEL][0]) == ["id", "objects", "ari"]
+
+
+def test_true_masks_are_prepared_as_the_protocol_says(masks: Folders, tmp_path: Path) -> None:
+    """Crop, then nearest neighbor, in plain NumPy."""
+    for i in range(4):
+        large = mask(i, size=(24, 32))
+        save(tmp_path / "true" / f"m{i}.png", large)
+        cut = large[4:20, 8:24]
+        save(tmp_path / "small" / f"m{i}.png", np.ascontiguousarray(cut[1::2, 1::2]))
+        save(tmp_path / "pred" / f"m{i}.png", mask(50 + i, size=(8, 8)))
+    preparation = Preparation(size=(8, 8), crop=16)
+    found, sizes = score(Reader(masks, preparation), metrics("ari", "mbo"))
+    expected, _ = score(Reader(Folders(true=tmp_path / "small", pred=masks.pred)), metrics("ari", "mbo"))
+    assert sizes == {"8x8": 4}
+    assert found.rows == expected.rows
+
+
+def test_progress_is_reported(masks: Folders) -> None:
+    calls: list[tuple[int, int]] = []
+    score(Reader(masks), metrics("ari"), report=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# --- what is refused ---------------------------------------------------------------------
+
+
+def refused(reader: Reader) -> list[str]:
+    with pytest.raises(SlotlabError) as error:
+        score(reader, metrics("ari"))
+    return error.value.lines()
+
+
+def test_everything_wrong_is_said_at_once(masks: Folders, tmp_path: Path) -> None:
+    true, pred = masks.true, masks.pred
+    (pred / "m0.png").unlink()
+    (pred / "m1.png").write_bytes(b"no picture")
+    save(pred / "m2.png", mask(1, size=(10, 13)))
+    save(pred / "extra.png", mask(1))
+    save(true / "m4.png", mask(1))
+    Image.fromarray(mask(1)).save(pred / "m4.jpg")
+    Image.fromarray(np.zeros((10, 14), np.float32)).save(true / "m5.tiff")
+    save(pred / "m5.png", mask(1))
+    assert refused(Reader(masks)) == [
+        f"{pred}/extra.png: there is no extra in --true {true}",
+        f"{pred}/m1.png: cannot be read: it is no picture of a known kind",
+        f"{pred}/m2.png: it has 13x10 pixels, its true mask 14x10",
+        f"{pred}/m4.jpg: a mask must be a PNG: other kinds may change its labels",
+        f"{true}/m0.png: there is no m0 in --pred {pred}",
+        f"{true}/m5.tiff: a mask is a palette, gray or RGB picture, this one is F",
+        f"{true}/m5.tiff: a mask must be a PNG: other kinds may change its labels",
+    ]
+
+
+def test_two_files_of_one_name(masks: Folders) -> None:
+    Image.fromarray(mask(1)).save(masks.pred / "m0.bmp")
+    [line] = refused(Reader(masks))
+    text = f"it has the name of {masks.pred}/m0.bmp but for the ending; which is meant?"
+    assert line == f"{masks.pred}/m0.png: {text}"
+
+
+def test_labels_beyond_the_slots(masks: Folders) -> None:
+    lines = refused(Reader(masks, slots=4))
+    assert lines[0] == f"{masks.pred}/m0.png: it has the label 4, 4 slots have 0 to 3"
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pred": "nowhere"}, "--pred nowhere: there is no such folder"),
+        ({"pred": "empty"}, "--pred empty: there are no pictures in it"),
+        (
+            {"true": "nowhere", "pred": "nothing"},
+            "--true nowhere: there is no such folder; --pred nothing: there is no such folder",
+        ),
+        (
+            {"pred": "other"},
+            "no name is in all of --true true, --pred other; files are matched by name without ending, "
+            "such as 'm0' and 'm0_pred'",
+        ),
+    ],
+)
+def test_folders_that_cannot_be_scored(
+    masks: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    save(Path("other/m0_pred.png"), mask(1))
+    folders = {"true": "true", "pred": "pred"} | change
+    assert refused(Reader(Folders(**{key: Path(value) for key, value in folders.items()}))) == [text]
+
+
+def test_pictures_too_small_for_the_protocol(masks: Folders) -> None:
+    lines = refused(Reader(masks, Preparation(size=(8, 8), crop=12)))
+    assert lines[0] == f"{masks.true}/m0.png: it has 14x10 pixels, too few for a crop of 12"
+
+
+def test_other_sizes_after_preparation(masks: Folders) -> None:
+    lines = refused(Reader(masks, Preparation(size=(8, 8), crop=8)))
+    assert lines[0] == f"{masks.pred}/m0.png: it has 14x10 pixels, its true mask 8x8 once it is prepared"
+
+
+def test_a_broken_file_is_a_data_error(masks: Folders) -> None:
+    (masks.pred / "m1.png").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        score(Reader(masks), metrics("ari"))
+    assert [problem.path for problem in error.value.problems] == [str(masks.pred / "m1.png")]
+
+
+def test_the_order_of_files_is_no_matter(masks: Folders, tmp_path: Path) -> None:
+    expected, _ = score(Reader(masks), metrics("ari", "mbo_per_object"))
+    names = [f"z{i}" for i in range(4)]
+    random.Random(3).shuffle(names)
+    for i, name in enumerate(names):
+        save(tmp_path / "t" / f"{name}.png", mask(i))
+        save(tmp_path / "p" / f"{name}.png", mask(100 + i))
+    found, _ = score(
+        Reader(Folders(true=tmp_path / "t", pred=tmp_path / "p")), metrics("ari", "mbo_per_object")
+    )
+    both = metrics("ari", "mbo_per_object")
+    assert found.summary(both) == expected.summary(both)

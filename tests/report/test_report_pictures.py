@@ -1,0 +1,128 @@
+"""Pictures in the page: which run stands for an arm, what is read, and how much it may take."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slotlab.framework.compare.comparison import compare_paths
+from slotlab.framework.report import pictures
+from slotlab.framework.report.pictures import gallery, middle
+
+
+@pytest.fixture
+def made(study):
+    folder = study(arms=2, seeds=3, images=8, pictures=True)
+    return compare_paths([folder])
+
+
+def decoded(picture):
+    head, _, data = picture.uri.partition(",")
+    assert head == "data:image/png;base64"
+    return base64.b64decode(data)
+
+
+def test_every_arm_shows_the_same_images_by_its_median_run(made):
+    found = gallery(made)
+    assert [frame.id for frame in found.frames] == [f"{i:06d}" for i in range(8)]
+    for frame in found.frames:
+        assert [tile.arm for tile in frame.tiles] == [0, 1]
+        for tile in frame.tiles:
+            members = sorted(made.arms[tile.arm].members, key=lambda one: one.evaluation.values["ari"])
+            samples = members[1].evaluation.folder / "samples"
+            wanted = [
+                (samples / f"{frame.id}-{name}.png").read_bytes() for name in ("reconstruction", "predicted")
+            ]
+            assert [decoded(picture) for picture in tile.pictures] == wanted
+    assert not found.left_out
+
+
+def test_each_role_has_its_own_images(made):
+    extremes = gallery(made).extremes
+    assert [extreme.arm for extreme in extremes] == [0, 1]
+    for extreme in extremes:
+        ids = {role: [tile.score.split(" ")[0] for tile in tiles] for role, tiles in extreme.groups.items()}
+        assert ids == {
+            "best": ["000008", "000009"],
+            "median": ["000010", "000011"],
+            "worst": ["000012", "000013"],
+        }
+
+
+def test_the_median_run_is_the_lower_one_of_two_and_any_without_values(made):
+    members = made.arms[0].members
+    ordered = sorted(members, key=lambda one: one.evaluation.values["ari"])
+    assert middle(members, "ari") is ordered[1]
+    assert middle(ordered[:2], "ari") is ordered[0]
+    assert middle(members, "no such metric") is members[0]
+
+
+def samples_of_median(made, arm=0):
+    return middle(made.arms[arm].members, "ari").evaluation.folder / "samples"
+
+
+def change_index(folder, change):
+    index = json.loads((folder / "index.json").read_text())
+    for entry in index:
+        change(entry)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("name", ["../../../spec.yaml", "/etc/hostname", "..", "gone.png"])
+def test_files_outside_of_the_samples_are_never_read(made, name):
+    change_index(samples_of_median(made), lambda entry: entry["files"].update(reconstruction=name))
+    tiles = [tile for frame in gallery(made).frames for tile in frame.tiles if tile.arm == 0]
+    assert all(
+        [picture.alt.split(" by ")[0] for picture in tile.pictures] == ["predicted masks"] for tile in tiles
+    )
+
+
+def test_what_is_no_picture_is_not_passed_on(made):
+    folder = samples_of_median(made)
+    (folder / "000000-image.png").write_text("<svg onload='alert(1)'/>")
+    found = gallery(made)
+    assert not found.frames
+    assert found.left_out.startswith("Pictures cannot be read: cannot identify image file")
+
+
+def test_a_broken_index_is_told_and_leaves_the_other_arm(made):
+    (samples_of_median(made) / "index.json").write_text("[{}]")
+    found = gallery(made)
+    assert {tile.arm for frame in found.frames for tile in frame.tiles} == {1}
+    assert found.left_out == f"The samples of {made.arms[0].name} cannot be read: 'id'."
+
+
+def test_all_together_take_no_more_than_they_may(made, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(pictures.Album, "__init__", lambda self: album(self, 20_000))
+    found = gallery(made)
+    shown = [picture for frame in found.frames for tile in frame.tiles for picture in tile.pictures]
+    shown += [picture for frame in found.frames for picture in frame.truth]
+    assert 0 < sum(len(picture.uri) for picture in shown) <= 20_000
+    assert "left out: all together may take" in found.left_out
+
+
+def album(self, left):
+    self.left, self.refused, self.known = left, 0, {}
+
+
+def test_large_pictures_are_made_smaller_and_masks_keep_their_colors(made):
+    folder = samples_of_median(made)
+    colors = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233]], np.uint8)
+    labels = np.random.default_rng(0).integers(0, 3, (500, 500))
+    Image.fromarray(colors[labels]).save(folder / "000000-predicted.png")
+    tile = gallery(made).frames[0].tiles[0]
+    with Image.open(io.BytesIO(decoded(tile.pictures[1]))) as picture:
+        assert picture.size == (pictures.MOST_PIXELS, pictures.MOST_PIXELS)
+        assert {color for _, color in picture.getcolors()} <= {tuple(map(int, color)) for color in colors}
+
+
+def test_arms_beyond_the_most_that_are_shown_are_counted(made, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_ARMS", 1)
+    found = gallery(made)
+    baseline = [arm.name for arm in made.arms].index(made.baseline)
+    assert {tile.arm for frame in found.frames for tile in frame.tiles} == {baseline}
+    assert found.left_out == "Pictures are shown of 1 of 2 arms that have some."

@@ -1,0 +1,243 @@
+"""The file: safe whatever the texts are, the same for the same runs, and written with whatever is there."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from typer.testing import CliRunner
+
+from slotlab.framework.cli.main import app
+from slotlab.framework.cli.reporting import write_report
+from slotlab.framework.compare.comparison import compare_paths
+from slotlab.registry import SlotlabError
+
+EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"
+
+
+class Reader(HTMLParser):
+    """Collects elements, attributes that run code or load something, and text."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.scripts, self.handlers, self.sources, self.text, self.inside = 0, [], [], [], None
+
+    def handle_starttag(self, tag, attributes):
+        self.inside = tag
+        self.scripts += tag == "script"
+        self.handlers += [name for name, _ in attributes if name.startswith("on")]
+        self.sources += [value for name, value in attributes if name in ("src", "href", "srcset", "action")]
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text())
+    return reader
+
+
+def write(folder, place, **options):
+    return write_report(compare_paths([folder], **options), place)
+
+
+def change(path, **values):
+    data = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**data, **values}))
+
+
+def with_evil_texts(folder):
+    """Put a text that would run into each field that a user or a run can set."""
+    plan = json.loads((folder / "plan.json").read_text())
+    plan.update(name=f"name {EVIL}", question=f"question {EVIL}")
+    for number, arm in enumerate(plan["arms"]):
+        arm["name"] = f"arm {number} {EVIL}"
+    plan["compare"]["baseline"] = plan["arms"][0]["name"]
+    for axis in plan["axes"]:
+        axis.update(name=f"axis {EVIL}", values=[f"value {EVIL}"])
+    (folder / "plan.json").write_text(json.dumps(plan))
+    runs = sorted((folder.parents[1] / "runs").iterdir())
+    for run in runs:
+        facts = {"commit": f"commit {EVIL}", "device": f"device {EVIL}", "command": [f"command {EVIL}"]}
+        change(
+            run / "provenance.json",
+            **facts,
+            platform=EVIL,
+            slotlab=EVIL,
+            python=EVIL,
+            packages={"torch": EVIL},
+        )
+        change(run / "cost.json", device=f"cost {EVIL}")
+        for summary in run.glob("evaluation/*/summary.json"):
+            data = json.loads(summary.read_text())
+            for row in data["breakdowns"]["objects"]:
+                row["group"] = f"group {row['group']} {EVIL}"
+            change(summary, published=[{"method": f"published {EVIL}"}], breakdowns=data["breakdowns"])
+        for index in run.glob("evaluation/*/samples/index.json"):
+            entries = json.loads(index.read_text())
+            for entry in entries:
+                entry["id"] = f"image {EVIL}"
+            index.write_text(json.dumps(entries))
+    failed = runs[-1]
+    change(failed / "status.json", state="failed", reason=f"reason {EVIL}")
+    shutil.rmtree(failed / "evaluation")
+
+
+@pytest.fixture
+def evil(study, tmp_path):
+    folder = study(arms=2, seeds=3, images=6, pictures=True)
+    with_evil_texts(folder)
+    write_report(compare_paths([folder]), tmp_path / "report.html", title=f"title {EVIL}")
+    return tmp_path / "report.html"
+
+
+def test_no_text_becomes_markup(evil):
+    reader = read(evil)
+    assert reader.scripts == 4  # data, plots' library, plots, page
+    assert not reader.handlers
+    assert all(source.startswith(("data:", "#")) for source in reader.sources)
+    text = "".join(reader.text)
+    for field in (
+        "title",
+        "question",
+        "arm 0",
+        "axis",
+        "value",
+        "commit",
+        "device",
+        "reason",
+        "published",
+        "image",
+    ):
+        assert f"{field} {EVIL}" in text, field
+
+
+def test_no_text_runs_in_a_browser(evil, show):
+    window = show(evil)
+    window.visit_all()
+    for tab in window.page.locator("[role=tab]").all():
+        tab.click()
+    assert window.page.evaluate("window.hit") is None
+    assert window.page.locator("[data-plot] a, [data-plot] img, [data-plot] script").count() == 0
+
+
+def test_the_same_runs_give_the_same_file_wherever_they_lie(study, tmp_path):
+    folder = study(arms=2, seeds=2, images=6, pictures=True, failed=0.2)
+    write(folder, folder / "report.html")
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(folder.parents[1], moved, ignore=shutil.ignore_patterns("report.html"))
+    there = moved / folder.relative_to(folder.parents[1])
+    write(there, there / "report.html")
+    first, second = (path / "report.html" for path in (folder, there))
+    assert first.read_bytes() == second.read_bytes()
+    assert str(tmp_path) not in first.read_text()
+
+
+def test_the_policy_lets_nothing_be_loaded(study, tmp_path):
+    write(study(arms=1, seeds=1), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+    rules = dict(rule.strip().partition(" ")[::2] for rule in html.unescape(policy).split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data: blob:"
+    assert re.fullmatch(r"('sha256-[\w+/=]+' ?){3}", rules["script-src"])
+
+
+LESS = {
+    "no cost": lambda run: (run / "cost.json").unlink(),
+    "no log": lambda run: (run / "metrics.jsonl").unlink(),
+    "no provenance but the id": lambda run: (run / "provenance.json").write_text('{"run_id": "a"}'),
+    "no breakdowns": lambda run: change(next(run.glob("evaluation/*/summary.json")), breakdowns={}),
+    "an empty log": lambda run: (run / "metrics.jsonl").write_text(""),
+}
+
+
+@pytest.mark.parametrize("less", LESS)
+def test_what_a_run_lacks_is_left_out(study, tmp_path, less):
+    folder = study(arms=1, seeds=1)
+    for run in (folder.parents[1] / "runs").iterdir():
+        LESS[less](run)
+    result = write(folder, tmp_path / "report.html")
+    assert result["runs"] == 1
+    sections = set(re.findall(r'<section[^>]* id="(\w+)"', (tmp_path / "report.html").read_text()))
+    every = {"summary", "results", "settings", "runs", "provenance", "curves", "cost"}
+    assert sections == every - ({"cost"} if less == "no cost" else set())
+
+
+def test_one_run_without_anything_else_is_shown_in_the_browser(study, show, tmp_path):
+    folder = study(arms=1, seeds=1)
+    for run in (folder.parents[1] / "runs").iterdir():
+        (run / "cost.json").unlink()
+        (run / "metrics.jsonl").unlink()
+    write(folder, tmp_path / "report.html")
+    window = show(tmp_path / "report.html")
+    window.visit_all()
+    assert window.page.locator("#overview tbody tr").count() == 1
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, ["report", *map(str, words)])
+
+
+def test_the_command_writes_into_the_study_and_says_what(study):
+    folder = study(arms=2, seeds=2)
+    result = invoke(folder, "--json", "-")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    place = folder / "report.html"
+    assert told["report"] == str(place)
+    assert told["bytes"] == place.stat().st_size
+    assert (told["runs"], told["failed"], told["metrics"]) == (4, 0, ["ari", "fg_ari", "mse"])
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_title_metric_and_place_can_be_chosen(study, tmp_path):
+    folder = study(arms=2, seeds=2)
+    place = tmp_path / "pages" / "mine.html"
+    result = invoke(folder, "--out", place, "--title", "My <title>", "--metric", "mse", "--primary", "mse")
+    assert result.exit_code == 0, result.output
+    assert f"{place} (" in result.stdout
+    text = place.read_text()
+    assert "<title>My &lt;title&gt;</title>" in text
+    assert 'id="metric-0"' in text
+    assert 'id="metric-1"' not in text
+
+
+def test_a_folder_is_no_file(study):
+    folder = study(arms=1, seeds=1)
+    result = invoke(folder, "--out", folder)
+    assert isinstance(result.exception, SlotlabError)
+    assert str(result.exception) == f"{folder} is a folder; name a file in it with --out"
+
+
+def test_what_compare_refuses_is_refused_and_the_old_file_stays(study):
+    folder = study(arms=2, seeds=2)
+    place = folder / "report.html"
+    place.write_text("old")
+    summary = min((folder.parents[1] / "runs").glob("*/evaluation/*/summary.json"))
+    change(summary, data={**json.loads(summary.read_text())["data"], "fingerprint": "of other files"})
+    result = invoke(folder)
+    assert isinstance(result.exception, SlotlabError)
+    assert "of other files" in str(result.exception)
+    assert place.read_text() == "old"
+
+
+def test_no_torch_is_imported(study):
+    folder = study(arms=1, seeds=1)
+    code = (
+        "import sys\n"
+        "from slotlab.framework.cli.main import app\n"
+        "app(['report', sys.argv[1]], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
+    assert (folder / "report.html").is_file()

@@ -1,0 +1,103 @@
+"""The index says what the folders say, whatever happened to it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slotlab.framework.run import RunFolder
+from slotlab.framework.study.folder import StudyFolder
+from slotlab.framework.study.index import Condition, Index
+from slotlab.framework.study.plan import Run
+from slotlab.registry import SlotlabError
+
+Planned = Callable[..., tuple[StudyFolder, list[Run]]]
+
+
+@pytest.fixture
+def trained(planned: Planned, pretend: Any) -> list[Run]:
+    """Eight runs, the first failed, the others evaluated with rising values."""
+    _, runs = planned()
+    for number, run in enumerate(runs):
+        pretend.training(run, state="done" if number else "failed", reason="" if number else "NaN")
+        if number:
+            pretend.evaluation(run, value=number / 10)
+    return runs
+
+
+def ask(*conditions: str) -> list[str]:
+    index = Index(Path("runs"))
+    index.refresh()
+    return sorted(record["run"] for record in index.find([Condition.read(text) for text in conditions]))
+
+
+def test_questions_are_answered_as_the_folders_would(trained: list[Run]) -> None:
+    ids = [run.run_id for run in trained]
+    assert ask() == sorted(ids)
+    assert ask("state=failed") == ids[:1]
+    assert ask("state!=failed") == sorted(ids[1:])
+    assert ask("seed=1") == sorted(ids[4:])
+    assert ask("model.slots>7") == sorted(run.run_id for run in trained if run.spec.model.slots == 8)
+    assert ask("model.initializer.name = gaussian", "seed<1", "state=done") == ids[2:3]
+    assert ask("ari>=0.3", "ari<0.55") == sorted(ids[3:6])
+    assert ask("scenes-val-whole-decoder/mse<=0.1") == ids[1:2]
+    assert ask("model.encoder.channels=[4, 4]") == sorted(ids)
+    assert ask("evaluation.max_images=null") == sorted(ids)
+
+
+def test_only_what_changed_is_read_again(trained: list[Run], pretend: Any) -> None:
+    index = Index(Path("runs"))
+    assert [index.refresh() for _ in range(2)] == [8, 0]
+    RunFolder(trained[0].folder).write_status("stopped", "by Ctrl-C")
+    pretend.evaluation(trained[1], value=0.99)
+    assert index.refresh() == 2
+    assert ask("state=stopped") == [trained[0].run_id]
+    assert ask("ari>0.9") == [trained[1].run_id]
+    RunFolder(trained[2].folder).spec.unlink()
+    assert trained[2].run_id not in ask()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * 5000)])
+def test_it_is_made_anew_from_the_folders(trained: list[Run], damage: Callable[[Path], Any]) -> None:
+    index = Index(Path("runs"))
+    index.refresh()
+    before = index.find()
+    damage(index.path)
+    assert index.refresh() == 8
+    assert index.find() == before
+
+
+def test_many_writers_at_once(trained: list[Run]) -> None:
+    code = (
+        "from pathlib import Path; from slotlab.framework.study.index import Index\n"
+        "for _ in range(5): Index(Path('runs')).refresh(); assert len(Index(Path('runs')).find()) == 8"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+    errors = [writer.communicate()[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 4, errors
+    assert len(ask()) == 8
+    assert ask("ari>0.55") == sorted(run.run_id for run in trained[6:])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ari", "--where ari: write NAME=VALUE, or !=, <, <=, >, >= in place of ="),
+        ("stat=done", "no run has 'stat'; did you mean 'state'?"),
+    ],
+)
+def test_questions_that_are_none(trained: list[Run], text: str, message: str) -> None:
+    with pytest.raises(SlotlabError) as caught:
+        ask(text)
+    assert str(caught.value) == message
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SlotlabError) as caught:
+        Index(Path("nowhere")).refresh()
+    assert str(caught.value) == "there is no folder of runs nowhere"
+    assert Index(tmp_path).refresh() == 0
+    assert Index(tmp_path).find([Condition.read("state=done")]) == []
