@@ -72,19 +72,23 @@ def main():
     device = choose_device(options.device)
     sizes = [size for size in BATCH_SIZES.get(device.type, BATCH_SIZES["cuda"]) if size <= options.images]
     rates = {batch_size: [] for batch_size in sizes}
+    cpu_rates = {batch_size: [] for batch_size in sizes}
     draw(options.variant, options.size, 10**6, max(sizes), device)  # makes the noise tables
     for repeat in range(options.repeats):
         for batch_size in sizes:
             batches = max(1, min(options.images // batch_size, 16))
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             for batch in range(batches):
                 start = (repeat * batches + batch) * batch_size
                 draw(options.variant, options.size, start, batch_size, device)
             rates[batch_size].append(batches * batch_size / (time.perf_counter() - started))
+            cpu_rates[batch_size].append(batches * batch_size / (time.process_time() - cpu))
     threads = torch.get_num_threads()
     print(f"scenes {options.variant}, {options.size}x{options.size}, {device}, {threads} threads")
     for batch_size, found in rates.items():
-        print(f"batches of {batch_size:5d} {statistics.median(found):8.1f} images/s")
+        text = f"batches of {batch_size:5d} {statistics.median(found):8.1f} images/s"
+        by_cpu = f", {statistics.median(cpu_rates[batch_size]):8.1f} a second of CPU time"
+        print(text + (by_cpu if device.type == "cpu" else ""))
     if device.type == "cpu":
         for workers in (1, 2):
             found = [measure_workers(workers, options) for _ in range(options.repeats)]
