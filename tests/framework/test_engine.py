@@ -121,7 +121,7 @@ def test_the_fused_optimizer_does_the_same(tiny: Specs) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"memory_format": "channels_last"},
+        {"memory_format": "contiguous"},
         {"recompute": ["encoder", "grouping", "decoder"]},
     ],
 )
