@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from seed_model import SeedModel
 
-from slotlab.framework.allocator import keeping_memory
+from slotlab.framework.allocator import give_back, keeping_memory
 from slotlab.framework.ceiling import measure_peak, peak_memory, wait
 from slotlab.framework.contracts import Slots
 from slotlab.framework.engine import Engine, precise
@@ -44,8 +44,8 @@ VARIANTS = {
     "compile, CUDA graphs": ("compile=reduce-overhead",),
     "recompute encoder and decoder": ("recompute=[encoder, decoder]",),
 }
-WARM = 2
-"""Steps before those that are timed, in every turn on a GPU, whose memory was given back."""
+WARM = {"cpu": 1, "cuda": 2}
+"""Steps before those that are timed, in every turn: between turns memory is given back."""
 DECODER = "decoder"
 
 
@@ -132,8 +132,8 @@ def turn(step, steps, device):
     gpu = device.type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(WARM):
-            step()
+    for _ in range(WARM[device.type]):
+        step()
     wait(device)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(steps):
@@ -141,8 +141,10 @@ def turn(step, steps, device):
     wait(device)
     taken = {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
     taken["memory"] = peak_memory(device)
-    if gpu:
-        torch.cuda.empty_cache()  # for the other processes
+    if gpu:  # for the other processes
+        torch.cuda.empty_cache()
+    else:
+        give_back()
     return taken
 
 

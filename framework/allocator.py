@@ -33,7 +33,14 @@ def keeping_memory(device: torch.device, *, enabled: bool, libc: Any = None) -> 
     finally:
         if able:
             _set(found, _GIVE_BACK)
-            found.malloc_trim(0)
+            give_back(found)
+
+
+def give_back(libc: Any = None) -> None:
+    """Give what is free back to the system, where the C library is glibc; it is kept again afterwards."""
+    found = ctypes.CDLL(None) if libc is None else libc
+    if hasattr(found, "malloc_trim"):
+        found.malloc_trim(0)
 
 
 def _set(libc: Any, values: dict[int, int]) -> None:
