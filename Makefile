@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/slotlab train experiments/demo.yaml --run $(RUN) --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -13,6 +13,5 @@ setup(
         "slotlab.framework.published": ["*.yaml"],
         "slotlab.framework.report": ["templates/*.html", "assets/*"],
         "slotlab.framework.studio": ["static/*"],
-        "slotlab.framework.published": ["*.yaml"],
     },
 )

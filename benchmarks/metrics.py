@@ -57,12 +57,12 @@ def one_by_one(true_BHW, predicted_BHW, slots):
     return np.array(rows)
 
 
-def batched(true_BHW, predicted_BHW, slots, metrics, batch):
+def batched(true_BHW, predicted_BHW, metrics, batch):
     rows = []
     for start in range(0, len(true_BHW), batch):
         true, predicted = true_BHW[start : start + batch], predicted_BHW[start : start + batch]
-        nothing = torch.empty(len(true), slots, 0, 0)  # tells the number of slots
-        outcome = Outcome(images_BCHW=nothing, true_BHW=true, predicted_BHW=predicted, masks_BKHW=nothing)
+        nothing = torch.empty(len(true), 3, 0, 0)
+        outcome = Outcome(images_BCHW=nothing, true_BHW=true, predicted_BHW=predicted)
         rows.append(torch.stack([metric(outcome) for metric in metrics], dim=1))
     return torch.cat(rows).numpy()
 
@@ -95,10 +95,10 @@ def main():
     true_BHW, predicted_BHW = scenes(options.images, options.size, options.slots)
     sides = {
         "image by image": lambda: one_by_one(true_BHW, predicted_BHW, options.slots),
-        "batched": lambda: batched(true_BHW, predicted_BHW, options.slots, metrics, options.batch),
+        "batched": lambda: batched(true_BHW, predicted_BHW, metrics, options.batch),
     }
     seconds, values = dict.fromkeys(sides, np.inf), {}
-    batched(true_BHW[:50], predicted_BHW[:50], options.slots, metrics, options.batch)  # imports SciPy
+    batched(true_BHW[:50], predicted_BHW[:50], metrics, options.batch)  # imports SciPy
     for _ in range(options.turns):
         for side, function in sides.items():
             before = forget_peak()

@@ -365,8 +365,6 @@ class Outcome:
     """The soft masks behind `predicted_BHW`, from the source that the spec names."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
-    num_masks: int | None = None
-    """How many masks stand behind `predicted_BHW`, empty ones included, where `masks_BKHW` is not known."""
 
     @cached_property
     def counts_BTP(self) -> Tensor:
@@ -377,11 +375,6 @@ class Outcome:
         assert self.true_BHW is not None
         assert self.predicted_BHW is not None
         return contingency(self.true_BHW, self.predicted_BHW)
-
-    @property
-    def slots(self) -> int | None:
-        """The number of masks, empty ones included; None where only labels are known."""
-        return self.num_masks if self.masks_BKHW is None else self.masks_BKHW.shape[1]
 
 
 class Metric(Protocol):

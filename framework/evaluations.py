@@ -16,7 +16,13 @@ from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.breakdown import breakdowns
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.composition.measuring import NOTHING, CompositionResult, evaluate_composition
+from slotlab.framework.composition.measuring import (
+    NOTHING,
+    CompositionResult,
+    Report,
+    evaluate_composition,
+    silent,
+)
 from slotlab.framework.conditions import Condition, own_condition
 from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
 from slotlab.framework.data import Loader, evaluation_loader
@@ -150,12 +156,14 @@ def run_evaluations(
     figures: bool = True,
     masks: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
+    composing: Report = silent,
 ) -> list[Summary]:
     """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
 
     Everything is opened before anything is measured. In several processes each measures its share of the
     images; the first one writes. `masks` says whether to write the masks too, as gray PNGs of labels into
     `masks/true` and `masks/predicted`, which `slotlab score` and other programs read.
+    `composing` is told how far composed pictures are, if the spec declares some.
 
     Returns:
         The summaries as written, one for each condition and source of masks, with `figures_left_out`.
@@ -184,7 +192,7 @@ def run_evaluations(
             report=reached,
             keep=partial(write_masks, run, condition) if masks else nothing,
         )
-        composed = compose(subject, one) if engine.is_first else NOTHING
+        composed = compose(subject, one, composing) if engine.is_first else NOTHING
         for source, evaluation in found.items():
             summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
             if engine.is_first:
@@ -233,12 +241,12 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
     }
 
 
-def compose(subject: Subject, ready: Ready) -> CompositionResult:
+def compose(subject: Subject, ready: Ready, report: Report) -> CompositionResult:
     """Make and measure the pictures that a condition's spec declares; one process does it for all."""
     composer = Composer(
         ready.condition.loaded, ready.engine, ready.model, subject.weights.step, run=subject.run
     )
-    return evaluate_composition(composer)
+    return evaluate_composition(composer, report)
 
 
 def with_composition(summary: Summary, composed: CompositionResult) -> Summary:

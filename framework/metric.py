@@ -61,12 +61,27 @@ def mask_metric(
         objects: outcome to the number of objects of each image, for a metric averaged over objects.
         version: raised when the same component would compute something else.
     """
-
-    def build(config: NoSettings, context: MetricContext) -> FunctionMetric:
-        if objects is None:
-            return FunctionMetric(function=function, higher_is_better=True, bounds=bounds, needs=MASKS)
-        return PooledFunctionMetric(
-            function=function, objects=objects, higher_is_better=True, bounds=bounds, needs=MASKS
-        )
-
+    build = _MaskMetric(function, bounds, objects)
     return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)
+
+
+@dataclass(frozen=True)
+class _MaskMetric:
+    """Builds the metric. No closure: one component is then equal to itself in another registry."""
+
+    function: Callable[[Outcome], Tensor]
+    bounds: tuple[float, float]
+    objects: Callable[[Outcome], Tensor] | None
+
+    def __call__(self, config: NoSettings, context: MetricContext) -> FunctionMetric:
+        if self.objects is None:
+            return FunctionMetric(
+                function=self.function, higher_is_better=True, bounds=self.bounds, needs=MASKS
+            )
+        return PooledFunctionMetric(
+            function=self.function,
+            objects=self.objects,
+            higher_is_better=True,
+            bounds=self.bounds,
+            needs=MASKS,
+        )

@@ -15,7 +15,18 @@ from slotlab.framework.discovery import slotlab_version
 from slotlab.framework.spec.identity import refs, run_id
 from slotlab.framework.spec.load import LoadedSpec
 
-PACKAGES = ("torch", "torchvision", "timm", "einops", "numpy", "pillow", "pydantic", "pluggy", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "einops",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "pluggy",
+    "scikit-learn",
+    "scipy",
+)
 
 
 def provenance(

@@ -196,7 +196,7 @@ def score(
                 MODEL,
                 range(done, done + len(group)),
                 [one.id for one in group],
-                outcome_of(group, reader.slots),
+                outcome_of(group),
             )
         sizes[_size(group[0].true_HW)] += len(group)
         done += len(group)
@@ -222,7 +222,7 @@ def _together(
             yield group
 
 
-def outcome_of(group: Sequence[Scored], slots: int | None) -> Outcome:
+def outcome_of(group: Sequence[Scored]) -> Outcome:
     """Return images of one size as one outcome."""
     true_BHW = torch.stack([one.true_HW for one in group]).to(torch.int64)
     images = [one.image_CHW for one in group if one.image_CHW is not None]
@@ -233,7 +233,6 @@ def outcome_of(group: Sequence[Scored], slots: int | None) -> Outcome:
         true_BHW=true_BHW,
         predicted_BHW=torch.stack([one.predicted_HW for one in group]).to(torch.int64),
         reconstructions_BCHW=torch.stack(recons).float() / 255 if recons else None,
-        num_masks=slots,
     )
 
 

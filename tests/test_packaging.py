@@ -45,6 +45,15 @@ def test_specs_are_installed():
     }
 
 
+def test_the_report_page_is_installed_with_its_templates_scripts_and_style():
+    for folder in ("templates", "assets"):
+        installed = {
+            path.name for path in resources.files("slotlab.framework.report").joinpath(folder).iterdir()
+        }
+        assert installed == {path.name for path in (ROOT / "framework" / "report" / folder).iterdir()}
+        assert installed
+
+
 def test_the_page_of_the_studio_is_installed():
     installed = resources.files("slotlab.framework.studio").joinpath("static")
     sources = ROOT / "framework" / "studio" / "static"

@@ -12,4 +12,4 @@ wheel=$(ls "$place"/dist/slotlab-*.whl)
 mkdir "$place/empty"
 cd "$place/empty"
 "$place/venv/bin/slotlab" list >list.txt
-"$place/venv/bin/python" -m pytest -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider "$repo/tests" "$@"
+"$place/venv/bin/python" -m pytest -c "$repo/pyproject.toml" --rootdir "$repo" -p no:cacheprovider -n 2 "$repo/tests" "$@"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -148,12 +149,18 @@ def remaining(look: Any, time: dict[str, Any]) -> float | None:
     return None if seconds is None or not steps else seconds * max(1 - look.step / steps, 0.0)
 
 
+def count_training_images(spec: Any) -> int:
+    """Return how many images a spec trains on."""
+    from slotlab.framework.selection import select
+
+    return len(select(spec.data, spec.data.train_split, seed=spec.seed))
+
+
 def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
     """Time a few steps of each arm; an arm that cannot be timed has a warning in place of its time."""
     from slotlab.framework.engine import Engine
     from slotlab.framework.estimate import count_images, estimate
     from slotlab.framework.experiment import choose_device
-    from slotlab.framework.selection import select
     from slotlab.registry import SlotlabError
 
     counts: dict[str, int] = {}
@@ -164,9 +171,7 @@ def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, di
             engine = Engine.open(spec, choose_device(device), warn=lambda text: None)
             key = json.dumps(spec.data.model_dump(mode="json"), sort_keys=True)
             if key not in counts:
-                counts[key] = count_images(
-                    images, lambda spec=spec: len(select(spec.data, spec.data.train_split, seed=spec.seed))
-                )  # type: ignore[misc]
+                counts[key] = count_images(images, partial(count_training_images, spec))
             found[arm.name] = estimate(engine, counts[key], budget=3.0)
         except SlotlabError as error:
             found[arm.name] = {"seconds": None, "steps": None, "warnings": [str(error)]}

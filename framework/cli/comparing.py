@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slotlab.framework.cli.options import JsonOption
+from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
     from slotlab.framework.compare.comparison import Comparison
@@ -74,6 +75,8 @@ def compare(
     from slotlab.framework.compare.comparison import Choice, compare_paths
     from slotlab.framework.compare.exports import as_json
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise SlotlabError(f"{out} is a file; choose another folder with --out DIR")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
     comparison = compare_paths(
         paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image

@@ -12,8 +12,8 @@ from rich.progress import TaskID
 from torch import Tensor
 
 from slotlab.framework.assemble import build_set_metrics
+from slotlab.framework.cli.output import warn
 from slotlab.framework.cli.progress import open_bar
-from slotlab.framework.cli.work import warn
 from slotlab.framework.composition.album import Tile, writing
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling

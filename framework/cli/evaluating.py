@@ -115,9 +115,19 @@ def evaluate_folder(
         bar.start()
         bar.update(task, completed=done, total=total)
 
+    def composing(what: str, done: int, total: int) -> None:
+        bar.update(task, facts=f"compose: {what} {done}/{total}")
+
     try:
         return run_evaluations(
-            run, loaded, wanted, device=choose_device(device), figures=figures, masks=masks, report=report
+            run,
+            loaded,
+            wanted,
+            device=choose_device(device),
+            figures=figures,
+            masks=masks,
+            report=report,
+            composing=composing,
         )
     finally:
         bar.stop()

@@ -68,7 +68,10 @@ def wanted_of(plan: Plan, evaluation: Mapping[str, Any]) -> Wanted | None:
     """Return the evaluation that an arm's runs need; None for a plan that does not say."""
     if not evaluation:
         return None
-    return Wanted(**{key: tuple(v) if isinstance(v, list) else v for key, v in evaluation.items()})
+    facts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in evaluation.items()
+    }
+    return Wanted(**facts)
 
 
 def print_look(result: dict[str, Any]) -> None:

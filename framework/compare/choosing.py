@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from slotlab.framework.compare.plans import Choice
+from slotlab.framework.compare.choice import Choice
 from slotlab.framework.compare.records import Study
 from slotlab.framework.compare.results import Arm, Member, Metric
 from slotlab.framework.compare.selecting import key_of
@@ -57,10 +57,10 @@ def published(members: Sequence[Member], metrics: Sequence[Metric]) -> tuple[dic
     """Return the published numbers that evaluations list beside theirs, of the compared metrics."""
     one_each = {tuple(key_of(member.evaluation).items()): member.evaluation for member in members}
     rows = [row for evaluation in one_each.values() for row in evaluation.summary().get("published", ())]
-    names = {metric.name for metric in metrics}
+    names = [metric.name for metric in metrics]  # a row that names none is kept
     found: list[dict[str, Any]] = []
     for row in rows:
-        if row not in found and row.get("metric") in names:
+        if row not in found and row.get("metric", names[0]) in names:
             found.append(row)
     return tuple(found)
 

@@ -9,12 +9,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from slotlab.framework.compare import grouping, naming
+from slotlab.framework.compare.choice import Choice, choice_of
 from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
 from slotlab.framework.compare.per_image import image_differences
-from slotlab.framework.compare.plans import Choice
 from slotlab.framework.compare.records import RunRecord, Study, load_all
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.results import (
@@ -72,7 +72,7 @@ def compare_paths(
     varied: set[str] = set()
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
-        chosen = completed(chosen, plan.choice)
+        chosen = completed(chosen, choice_of(plan))
         varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
         loaded.records,
@@ -138,13 +138,13 @@ def compare(
     ordered = sorted(records, key=lambda record: record.path)
     selected = select(ordered, choice, across=facts, allow_unfinished=allow_unfinished)
     left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
+    if not selected.members:
+        raise SlotlabError(_nothing(selected, left_out))
     groups = grouping.group(selected.members, selected.failed, facts)
     paths = naming.differing(groups)
     named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
     if refused := [*grouping.refusals(groups, facts), *renamed]:
         raise RefusedError(refused)
-    if not selected.members:
-        raise SlotlabError(_nothing(selected, left_out))
     metrics, primary = choose_metrics(selected.members, choice)
     arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
     base = choose_baseline(arms, choice.baseline, studies)
@@ -171,7 +171,7 @@ def compare(
 def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
     lines = [f"  {item.path}: {item.reason}" for item in left_out[:8]]
     lines += [f"  {record.path}: failed ({record.reason})" for record in selected.failed[:8]]
-    return "\n".join(["there is no measured run to compare:", *lines])
+    return "\n".join([f"there is no measured run to compare{':' if lines else ''}", *lines])
 
 
 def make_arm(

@@ -81,6 +81,8 @@ def draw_by_objects(arms: Sequence[Looked], metric: Metric, stem: Path) -> list[
         one = band(seeds)
         if one.x:
             bands.append((look, one))
+    if len(counts) < 2:  # one number of objects is no curve
+        return []
     label = head(metric)
     return _draw(bands, stem, x_label="objects in the image (images)", y_label=label, counts=counts)
 
@@ -106,6 +108,7 @@ def _draw(
     if not bands:
         return []
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with styled():
         figure = Figure(figsize=_SIZE, layout="constrained")
@@ -126,6 +129,7 @@ def _draw(
             axis.fill_between(one.x, one.low, one.high, color=look.color, alpha=0.15, linewidth=0)
         if logarithmic and min(min(one.low) for _, one in bands) > 0:
             axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if counts:
             axis.set_xticks(sorted(counts), [f"{group:g}\n({counts[group]})" for group in sorted(counts)])
         axis.set_xlabel(x_label)

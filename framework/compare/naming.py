@@ -87,7 +87,7 @@ def plan_names(studies: Sequence[Study]) -> dict[Any, tuple[int, str]]:
         prefix = f"{study.plan.name}/" if len(studies) > 1 else ""
         for arm in study.plan.arms:
             for run in arm.runs:
-                found.setdefault(run.path.resolve(), (number, prefix + arm.name))
+                found.setdefault(study.run(run).resolve(), (number, prefix + arm.name))
             number += 1
     return found
 

@@ -78,7 +78,7 @@ def on_provenance(runs: Sequence[RunRecord]) -> list[str]:
     """Say which versions and devices are mixed: not refused, but worth knowing."""
     facts: dict[str, Callable[[RunRecord], Any]] = {
         "versions of slotlab": lambda run: run.provenance.get("slotlab"),
-        "commits of slotlab": lambda run: run.provenance.get("commit"),
+        "commits of slotlab": lambda run: _short(run.provenance.get("commit")),
         "versions of torch": lambda run: run.provenance.get("packages", {}).get("torch"),
         "devices": lambda run: run.provenance.get("device"),
     }
@@ -88,6 +88,14 @@ def on_provenance(runs: Sequence[RunRecord]) -> list[str]:
         if len(values) > 1:
             found.append(f"runs of several {name}: {', '.join(values[:6])}")
     return found
+
+
+def _short(commit: str | None) -> str | None:
+    """Shorten a commit, and keep `+changes` behind it."""
+    if commit is None:
+        return None
+    digits, plus, changes = commit.partition("+")
+    return digits[:10] + plus + changes
 
 
 def names(arms: Sequence[Arm], shown: int = 6) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.compare.records import EvaluationRecord
+from slotlab.framework.compare.evaluations import EvaluationRecord
 from slotlab.framework.compare.refusals import Refusal, RefusedError
 from slotlab.framework.compare.results import ImageDifference, Interval, Member
 

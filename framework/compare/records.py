@@ -1,9 +1,5 @@
-"""Run folders as data to compare, read from their files only: no torch, no plugins.
+"""Run folders as data to compare, read from their files only: no torch, no plugins."""
 
-What is large is read when it is asked for: a run's log, an evaluation's breakdowns and rows.
-"""
-
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,84 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import read_json
-from slotlab.framework.compare.plans import PLAN, Plan, read_plan
-from slotlab.framework.run import IMAGES, SUMMARY, RunFolder
+from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
+from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.plain import PATH, has_effect, leaves, load_dumped
+from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
 from slotlab.registry import SlotlabError
-
-MODEL = "model"
-"""The method that stands for the trained model in an evaluation."""
-
-FORMAT = 2
-"""Of the summaries that can be compared."""
-
-
-@dataclass(frozen=True)
-class EvaluationRecord:
-    """One evaluation of a run: under which protocol, and what came out."""
-
-    folder: Path
-    facts: Mapping[str, Any]
-    """The summary without `methods`, `breakdowns` and `published` (see `summary` for those)."""
-    values: Mapping[str, float | None]
-    """The model's mean of each metric, and the value of each set metric; None where undefined."""
-    higher_is_better: Mapping[str, bool]
-
-    @property
-    def name(self) -> str:
-        """The folder's name, DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""
-        return self.folder.name
-
-    @property
-    def dataset(self) -> str:
-        """The dataset with its variant, such as `clevrtex-outd`."""
-        variant = self.facts.get("variant")
-        return f"{self.facts['dataset']}-{variant}" if variant else str(self.facts["dataset"])
-
-    @property
-    def split(self) -> str:
-        """The split that was measured."""
-        return str(self.facts["split"])
-
-    @property
-    def protocol(self) -> str:
-        """The protocol as reports name it, with the settings that were changed."""
-        return str(self.facts["protocol"])
-
-    @property
-    def mask_source(self) -> str:
-        """`decoder` or `attention`."""
-        return str(self.facts["mask_source"])
-
-    @property
-    def bounds(self) -> Mapping[str, tuple[float | None, float | None]]:
-        """The least and greatest value of each metric that has bounds; None where there is none."""
-        metrics = self.facts.get("metrics", {})
-        return {name: tuple(item["bounds"]) for name, item in metrics.items() if item.get("bounds")}
-
-    def summary(self) -> dict[str, Any]:
-        """Read the whole summary, with `methods`, `breakdowns` and `published`."""
-        whole: dict[str, Any] = read_json(self.folder / SUMMARY)
-        return whole
-
-    @property
-    def breakdowns(self) -> dict[str, list[dict[str, Any]]]:
-        """Read the metrics by number of objects and whatever else the summary has."""
-        found: dict[str, list[dict[str, Any]]] = self.summary().get("breakdowns", {})
-        return found
-
-    def rows(self) -> list[dict[str, str]]:
-        """Read the model's rows, one an image, in the order of the split.
-
-        Raises:
-            SlotlabError: if the file is not there.
-        """
-        path = self.folder / IMAGES
-        if not path.is_file():
-            raise SlotlabError(f"{path} is missing; evaluate the run again with 'slotlab evaluate'")
-        with path.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if row.get("method") == MODEL]
 
 
 @dataclass(frozen=True)
@@ -144,6 +67,10 @@ class Study:
     """The planned runs that can be read, each folder once."""
     problems: Mapping[Path, str] = field(default_factory=dict)
     """Planned runs that were not begun or cannot be read, and why."""
+
+    def run(self, planned: PlannedRun) -> Path:
+        """Return the folder of a planned run."""
+        return where(self.path).run(planned)
 
 
 @dataclass(frozen=True)
@@ -208,29 +135,6 @@ def versions_of(provenance: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def load_evaluation(folder: Path) -> EvaluationRecord:
-    """Read the summary of one evaluation.
-
-    Raises:
-        SlotlabError: if it is no JSON, or an older slotlab wrote it.
-    """
-    summary = read_json(folder / SUMMARY)
-    if summary.get("format") != FORMAT:
-        text = f"summary of format {summary.get('format', 1)}, and {FORMAT} is needed"
-        raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again with 'slotlab evaluate'")
-    model, sets = summary["methods"][MODEL], summary.get("set_metrics", {})
-    values = {name: item["mean"] for name, item in model.items()}
-    values |= {name: item["value"] for name, item in sets.items()}
-    directions = {**summary["metrics"], **sets}
-    dropped = {"methods", "breakdowns", "published"}
-    return EvaluationRecord(
-        folder=folder,
-        facts={name: value for name, value in summary.items() if name not in dropped},
-        values=values,
-        higher_is_better={name: bool(item["higher_is_better"]) for name, item in directions.items()},
-    )
-
-
 def find_runs(folder: Path) -> Iterator[Path]:
     """Yield the run folders in a folder, at any depth, in the order of their names."""
     for place, inner, files in os.walk(folder):
@@ -246,9 +150,15 @@ def load_study(path: Path) -> Study:
     Raises:
         SlotlabError: if there is no plan, or it cannot be read.
     """
-    plan = read_plan(path)
-    found = _load_folders(run.path for arm in plan.arms for run in arm.runs)
+    plan = StudyFolder.open(path).read_plan()
+    found = _load_folders(where(path).run(run) for arm in plan.arms for run in arm.runs)
     return Study(path=path, plan=plan, records=found.records, problems=found.problems)
+
+
+def where(study: Path) -> StudyFolder:
+    """Return a study's folder, for paths that go out of it: a link is followed first."""
+    real = study.resolve()
+    return StudyFolder(study if study.absolute() == real else real)
 
 
 def load_all(paths: Sequence[Path]) -> Loaded:
@@ -260,7 +170,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     folders: list[Path] = []
     studies: list[Study] = []
     for path in paths:
-        if (path / PLAN).is_file():
+        if StudyFolder(path).plan.is_file():
             studies.append(load_study(path))
             continue
         found = list(find_runs(path))

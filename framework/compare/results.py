@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.records import EvaluationRecord, RunRecord
+from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.records import RunRecord
 
 
 @dataclass(frozen=True)

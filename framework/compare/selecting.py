@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slotlab.framework.compare.plans import Choice
-from slotlab.framework.compare.records import EvaluationRecord, RunRecord
+from slotlab.framework.compare.choice import Choice
+from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import Refusal, RefusedError, gather
 from slotlab.framework.compare.results import LeftOut, Member
 

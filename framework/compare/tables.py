@@ -209,9 +209,11 @@ def chance(p: float | None) -> str:
 
 
 def facts(comparison: Comparison) -> list[str]:
-    """Return what stands under the tables: how it was measured, what was left out, what to bear in mind."""
-    measured = ", ".join(f"{name} {value}" for name, value in comparison.measured.items())
-    lines = [f"measured on: {measured}"]
+    """Return what stands under the tables: the question, how it was measured, what to bear in mind."""
+    plain = ("images", "data")  # they say what they are
+    measured = (text if name in plain else f"{name} {text}" for name, text in comparison.measured.items())
+    lines = [f"question: {comparison.question}"] if comparison.question else []
+    lines.append(f"measured on: {', '.join(measured)}")
     lines += [f"note: {text}" for text in comparison.notes]
     lines += [f"left out: {item.path}: {item.reason}" for item in comparison.left_out]
     return lines

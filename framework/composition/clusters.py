@@ -42,6 +42,7 @@ class Clusters:
         """
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
 
         vectors_MD = library.vectors_MD.numpy()
         if len(vectors_MD) < count:
@@ -50,7 +51,8 @@ class Clusters:
                 f"{number} slots cannot make {count} clusters; take more images or fewer clusters"
             )
         means = KMeans(count, n_init=STARTS, max_iter=ITERATIONS, random_state=seed % 2**32)
-        with warnings.catch_warnings():  # it warns of fewer clusters than wanted, which we refuse
+        # One thread: several add up in any order. Too few clusters are refused below, not warned of.
+        with threadpool_limits(1, "openmp"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             labels_M = torch.from_numpy(means.fit_predict(vectors_MD)).to(torch.int64)
         found = len(set(labels_M.tolist()))

@@ -3,17 +3,20 @@
 from pathlib import Path
 
 from slotlab.framework.compare.looks import COLORS
-from slotlab.framework.compare.plans import read_plan
+from slotlab.framework.compare.naming import show
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.findings import findings
 from slotlab.framework.report.formats import decimals_of
 from slotlab.framework.report.origins import counted, provenance, run_rows
-from slotlab.framework.report.page import Look, Page
+from slotlab.framework.report.page import Look, Page, Table
 from slotlab.framework.report.pictures import gallery
+from slotlab.framework.study.folder import StudyFolder
 
 SHAPES = 5
+PUBLISHED_FIRST = ("method", "metric", "value", "std")
+"""Columns of published rows that come first."""
 MOST_LABELS = 8
 """Values of an axis that are named."""
 
@@ -41,7 +44,7 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         protocol=protocol(comparison),
         best=best(comparison),
         decimals={metric.name: decimals_of(comparison, metric.name) for metric in comparison.metrics},
-        published_columns=list(dict.fromkeys(key for row in comparison.published for key in row)),
+        published=published(comparison),
         curves=learning_curves(comparison),
         groups=group_charts(comparison),
         costs=measures(comparison),
@@ -78,14 +81,30 @@ def best(comparison: Comparison) -> dict[str, str]:
     return found
 
 
+def published(comparison: Comparison) -> Table:
+    """Return the published rows without columns that are empty."""
+    rows = comparison.published
+    known = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
+    columns = [
+        *(name for name in PUBLISHED_FIRST if name in known),
+        *(n for n in known if n not in PUBLISHED_FIRST),
+    ]
+    return Table(columns, [[published_text(row.get(column)) for column in columns] for row in rows])
+
+
+def published_text(value: object) -> str:
+    """Return what a published row says; nothing where it says nothing."""
+    return "" if value is None else show(value)
+
+
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Return what differs, with its values: the study's axes, or the settings that differ."""
-    plan = read_plan(comparison.studies[0]) if len(comparison.studies) == 1 else None
+    plan = StudyFolder(comparison.studies[0]).read_plan() if len(comparison.studies) == 1 else None
     if plan and plan.axes:
-        found = [(str(axis["name"]), [str(value) for value in axis["values"]]) for axis in plan.axes]
+        found = [(axis.name, list(axis.values)) for axis in plan.axes]
     else:
         found = [
-            (path, list(dict.fromkeys(str(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            (path, list(dict.fromkeys(show(arm.settings.get(path, "—")) for arm in comparison.arms)))
             for path in comparison.differing
         ]
     return [(name, shortened(values)) for name, values in found]

@@ -1,31 +1,42 @@
 """What arms take, in units that people read, and which of them nothing beats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.results import Comparison, Cost
 from slotlab.framework.report.page import Measure
+
+Scales = Mapping[str, float]
+"""How much a unit is, the greatest first."""
 
 
 def measures(comparison: Comparison) -> list[Measure]:
     """Return each kind of cost that at least one arm tells."""
     costs = [arm.cost for arm in comparison.arms]
     on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
-    hours = {(True,): "CPU hours", (False,): "GPU hours"}.get(tuple(on_cpu), "device hours")
-    kinds: list[tuple[str, str, Callable[[Cost], float | None], float, bool]] = [
-        (hours, "h", lambda cost: cost.device_hours, 1.0, True),
-        ("wall time", "min", lambda cost: cost.seconds, 1 / 60, True),
-        ("speed", "images/s", lambda cost: cost.images_per_second, 1.0, False),
-        ("memory", "GiB", lambda cost: cost.memory, 2.0**-30, True),
-        ("operations", "PFLOP", lambda cost: cost.flops, 1e-15, True),
-        ("energy", "kWh", lambda cost: cost.energy_kwh, 1.0, True),
+    hours = "CPU hours" if on_cpu == {True} else "GPU hours" if on_cpu == {False} else "device hours"
+    kinds: list[tuple[str, Scales, Callable[[Cost], float | None], bool]] = [
+        (hours, {"h": 1.0}, lambda cost: cost.device_hours, True),
+        ("wall time", {"h": 3600.0, "min": 60.0}, lambda cost: cost.seconds, True),
+        ("speed", {"images/s": 1.0}, lambda cost: cost.images_per_second, False),
+        ("memory", {"GiB": 2.0**30}, lambda cost: cost.memory, True),
+        ("operations", {"PFLOP": 1e15, "TFLOP": 1e12}, lambda cost: cost.flops, True),
+        ("energy", {"kWh": 1.0}, lambda cost: cost.energy_kwh, True),
     ]
     found = []
-    for title, unit, read, scale, lower in kinds:
-        values = [None if (value := read(cost)) is None else value * scale for cost in costs]
-        if any(value is not None for value in values):
+    for title, scales, read, lower in kinds:
+        measured = [read(cost) for cost in costs]
+        known = [value for value in measured if value is not None]
+        if known:
+            unit = fitting(scales, max(known))
+            values = [None if value is None else value / scales[unit] for value in measured]
             found.append(Measure(title, unit, values, lower, fronts(comparison, values, lower)))
     return found
+
+
+def fitting(scales: Scales, largest: float) -> str:
+    """Return the first unit of which the largest value is at least one; else the last."""
+    return next((unit for unit, size in scales.items() if largest >= size), list(scales)[-1])
 
 
 def fronts(

@@ -1,22 +1,14 @@
 """Numbers as the page writes them."""
 
-import math
-from collections.abc import Iterable
-
 from slotlab.framework.compare.results import Comparison, Interval
+from slotlab.framework.compare.tables import decimals
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EM DASH}"
 
 
-def decimals(values: Iterable[float | None]) -> int:
-    """Return how many decimals give the largest of some values three digits, from 1 to 6."""
-    largest = max((abs(value) for value in values if value is not None), default=1.0)
-    return 3 if largest == 0 else min(6, max(1, 2 - math.floor(math.log10(largest))))
-
-
 def decimals_of(comparison: Comparison, metric: str) -> int:
-    """Return the decimals with which a metric is written: by the largest mean of an arm."""
-    return decimals(arm.statistics[metric].mean for arm in comparison.arms if metric in arm.statistics)
+    """Return with how many decimals a metric is written, on the page as in the tables."""
+    return decimals(comparison, next(one for one in comparison.metrics if one.name == metric))
 
 
 def limit(comparison: Comparison) -> str:
@@ -61,15 +53,6 @@ def three_digits(value: float | None) -> str:
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.2e}".replace("-", MINUS)
     return f"{float(f'{value:.3g}'):,g}"
-
-
-def setting(value: object) -> str:
-    """Return a setting's value as a spec has it."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(setting, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -114,6 +114,14 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Plain text in columns."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class RunRow:
     """One run, whatever became of it."""
 
@@ -146,7 +154,7 @@ class Page:
     """The arm with the best mean, by metric."""
     decimals: Mapping[str, int]
     """With which each metric is written."""
-    published_columns: Sequence[str]
+    published: Table
     curves: Sequence[Chart]
     groups: Sequence[Chart]
     costs: Sequence[Measure]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.results import Arm, Comparison, Member
-from slotlab.framework.report.formats import decimals, number, plural
+from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
 from slotlab.framework.run import SAMPLES
 
@@ -180,7 +180,7 @@ def score(entry: Mapping[str, Any], metric: str) -> str:
     values = entry["metrics"]
     name = metric if metric in values else next(iter(values), "")
     value = values.get(name)
-    return f"{name} {number(value, decimals([value]))}" if value is not None else ""
+    return f"{name} {number(value, 3)}" if value is not None else ""
 
 
 def extremes_of(samples: Samples, album: Album, metric: str) -> Extreme | None:

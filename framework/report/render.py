@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from slotlab.framework.compare.naming import show
 from slotlab.framework.report import formats
 from slotlab.framework.report.chart_data import chart_data
 from slotlab.framework.report.page import Page
@@ -52,7 +53,7 @@ def templates() -> "Environment":
     )
     for filter_ in (
         *(formats.number, formats.signed, formats.interval, formats.probability),
-        *(formats.three_digits, formats.plural, formats.limit, formats.setting),
+        *(formats.three_digits, formats.plural, formats.limit, show),
     ):
         environment.filters[filter_.__name__] = filter_
     return environment

@@ -67,24 +67,19 @@ class OfficialPairs:
     """bool, whether the true background has pixels."""
 
 
-def official_pairs(counts_BTP: Tensor, slots: int | None) -> OfficialPairs:
+def official_pairs(counts_BTP: Tensor) -> OfficialPairs:
     """Pair segments, empty ones and background included, as `clevrtex_eval.py` does.
 
-    Source: Karazija et al. 2021, `CLEVRTEX_Evaluator.ious_alignment`. An image has
-    `K = max(largest true label + 1, slots)` segments on each side. Where segments are left over
-    that overlap with nothing they could be paired with, SciPy's solver decides by their order which
-    of them get empty partners; the number of visible pairs depends on it. To decide alike,
-    it gets the same float32 matrix here.
-
-    Args:
-        counts_BTP: float64 of shape (B, T, P).
-        slots: the number of predicted masks, empty ones included; None where it is not known:
-            the largest predicted label of each image plus one.
+    Source: Karazija et al. 2021, `CLEVRTEX_Evaluator.ious_alignment`. An image has as many segments
+    on each side, K. Where segments are left over that overlap with nothing they could be paired
+    with, SciPy's solver decides by their order which of them get empty partners; the number of
+    visible pairs depends on it. To decide alike, it gets the same float32 matrix here, but for empty
+    segments at its end: the evaluator adds some up to the number of slots, which changes nothing.
     """
     from scipy.optimize import linear_sum_assignment
 
     true_BT, predicted_BP = true_sizes(counts_BTP) > 0, predicted_sizes(counts_BTP) > 0
-    size_B = torch.maximum(_labels(true_BT), _labels(predicted_BP)).clamp(min=slots or 0)
+    size_B = torch.maximum(_labels(true_BT), _labels(predicted_BP))
     size = int(size_B.max())
     counts_BTP = counts_BTP[:, :size, :size]
     padding = (0, size - counts_BTP.shape[2], 0, size - counts_BTP.shape[1])

@@ -1,5 +1,7 @@
 """Distances between two sets of features, in float64. Axes: N and M images, D features."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,11 +27,12 @@ def frechet_distance(features_ND: Floats, real_MD: Floats) -> float:
 
 def covariance_root(features_ND: Floats) -> Floats:
     """Return R with R' R the covariance (over n - 1), of at most D rows."""
-    centered_ND = (features_ND - features_ND.mean(axis=0)) / np.sqrt(len(features_ND) - 1)
+    centered_ND: Floats = (features_ND - features_ND.mean(axis=0)) / np.sqrt(len(features_ND) - 1)
     if len(centered_ND) <= centered_ND.shape[1]:
         return centered_ND
-    found: Floats = np.linalg.qr(centered_ND, mode="r")
-    return found
+    triangle: Any = np.linalg.qr(centered_ND, mode="r")
+    found_DD: Floats = triangle
+    return found_DD
 
 
 def kernel_distances(

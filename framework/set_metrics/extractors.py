@@ -23,10 +23,6 @@ from slotlab.registry.errors import describe
 
 INCEPTION = "inception-2015-12-05.pt"
 INCEPTION_URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{INCEPTION}"
-SIDE = 299
-"""Pixels that Inception takes."""
-WIDTH = 2048
-"""Features that it gives."""
 
 
 class Extractor(Protocol):

@@ -99,7 +99,8 @@ def measure_sets(
         seed: how the halves are drawn.
 
     Returns:
-        For each metric its value, its direction, the numbers of images, the extractor, the floor (with
+        For each metric its value, its direction, the numbers of images, the extractor and
+        its identity, the floor (with
         numbers of its own) and further facts: JSON data.
 
     Raises:
@@ -128,6 +129,7 @@ def measure_sets(
             **result,
             "higher_is_better": metric.higher_is_better,
             "extractor": metric.extractor,
+            "features_of": identity,
             "floor": None if floor is None else {"of": what, **floor},
         }
     return results

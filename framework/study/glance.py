@@ -29,8 +29,8 @@ class Wanted:
 
     def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
         """Return whether a summary is of this evaluation, and of the weights of a step."""
-        facts = {"split": self.split, "protocol": self.protocol, "mask_source": self.mask_source}
-        facts |= {"slots": self.slots}
+        facts: dict[str, str | int] = {"split": self.split, "protocol": self.protocol}
+        facts |= {"mask_source": self.mask_source, "slots": self.slots}
         methods = summary.get("methods", {})
         measured = {*methods.get("model", {}), *summary.get("left_out", {})}
         listed = summary.get("data", {}).get("images")

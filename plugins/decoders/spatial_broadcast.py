@@ -45,8 +45,8 @@ class Upsampling(nn.ConvTranspose2d):
     def forward(self, x_MCHW: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return a map `stride` times as large."""
         assert self.bias is not None
-        pads = (self.stride, self.padding, self.output_padding)
-        y_MCHW = F.conv_transpose2d(x_MCHW, self.weight, None, *pads)
+        assert not isinstance(self.padding, str)
+        y_MCHW = F.conv_transpose2d(x_MCHW, self.weight, None, self.stride, self.padding, self.output_padding)
         return y_MCHW.add_(self.bias.to(y_MCHW.dtype)[:, None, None])
 
 

@@ -4,6 +4,7 @@ Source: Ray's tasks (docs.ray.io/en/latest/ray-core/tasks.html). A task only sta
 on its machine. All machines have the same Python environment and see the same files.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -88,14 +89,15 @@ class RayLauncher:
                     namespace=self.namespace,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="warning",
+                    logging_level=logging.WARNING,
                 )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise SlotlabError(f"no Ray cluster can be used: {error}") from error
             self.ours = True
         gpus = self.config.gpus
         if gpus is None:
-            gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
         # No retry of Ray's own: the study looks into the run's folder before it starts one again.
         return ray.remote(num_cpus=self.config.cpus, num_gpus=gpus, max_retries=0)(_command())
 

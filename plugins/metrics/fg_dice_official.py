@@ -27,7 +27,7 @@ from slotlab.registry import Component, hookimpl
 
 def fg_dice_official(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,); NaN where there is nothing but background."""
-    pairs = official_pairs(outcome.counts_BTP, outcome.slots)
+    pairs = official_pairs(outcome.counts_BTP)
     values_BK = of_partner(dice(pairs.counts_BKK), pairs.partner_BK)
     return per_visible_pair(values_BK, pairs, first=1)
 

@@ -26,7 +26,7 @@ from slotlab.registry import Component, hookimpl
 
 def miou_pairs(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,)."""
-    pairs = official_pairs(outcome.counts_BTP, outcome.slots)
+    pairs = official_pairs(outcome.counts_BTP)
     values_BK = of_partner(iou(pairs.counts_BKK), pairs.partner_BK)
     return per_visible_pair(values_BK, pairs, first=0)
 

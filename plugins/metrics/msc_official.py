@@ -30,7 +30,7 @@ from slotlab.registry import Component, hookimpl
 
 def msc_official(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,); NaN where no true segment but the last has pixels."""
-    pairs = official_pairs(outcome.counts_BTP, outcome.slots)
+    pairs = official_pairs(outcome.counts_BTP)
     # Columns in the order of their partners; those of a batch's padding are empty and stay last.
     order_BK = torch.where(pairs.partner_BK < 0, pairs.partner_BK.shape[1] - 1, pairs.partner_BK)
     counts_BKK = pairs.counts_BKK.gather(2, order_BK.unsqueeze(1).expand_as(pairs.counts_BKK))

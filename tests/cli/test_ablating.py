@@ -76,7 +76,7 @@ def test_a_study_from_its_plan_to_its_end_and_once_more(slotlab: Slotlab) -> Non
     assert result["failed"] == []
     for row in result["runs"]:
         assert Path(row["run"]) == Path("runs", row["run_id"]).absolute()
-        summaries = RunFolder(Path(row["run"])).evaluations()
+        summaries = RunFolder(Path(row["run"])).read_summaries()
         assert [one["methods"]["model"]["ari"]["mean"] for one in summaries.values()] == [
             row["metrics"]["ari"]
         ]

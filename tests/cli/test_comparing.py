@@ -55,7 +55,8 @@ def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) 
         f"ari ↑: difference to '{base}', paired by seed",
         "cost of a training, mean over runs",
     ]
-    assert heads[5].startswith("measured on: dataset scenes, protocol whole (image_size 32), split val")
+    assert heads[5] == "question: Which encoder, how many slots, how many iterations?"
+    assert heads[6].startswith("measured on: dataset scenes, protocol whole (image_size 32), split val")
     assert any(line.startswith("note: 3 pairs: a paired t test finds") for line in heads)
     code, out, _ = slotlab("compare", study, "--metric", "mse", "--metric", "fg_ari")
     assert "mse ↓ over seeds" in out
@@ -100,3 +101,11 @@ def test_what_is_refused_is_an_error_with_its_lines(slotlab: Run, study: str, tm
     assert err == (
         f"error: {tmp_path}/nowhere: it does not exist; give run folders, folders of runs or a study\n"
     )
+
+
+def test_a_file_is_no_folder_for_the_outputs(slotlab: Run, study: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    code, out, err = slotlab("compare", study, "--out", str(tmp_path / "taken"))
+    assert (code, out) == (1, "")
+    assert err == f"error: {tmp_path}/taken is a file; choose another folder with --out DIR\n"
+    assert (tmp_path / "taken").read_text() == "mine"

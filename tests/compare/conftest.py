@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from slotlab.framework.compare.records import EvaluationRecord, RunRecord
+from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.records import RunRecord
 
 SETTINGS = {"model.slots": 7, "model.encoder.name": "cnn", "model.encoder.channels": (32, 32)}
 VERSIONS = {"encoder.cnn": "version 1"}

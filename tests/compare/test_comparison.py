@@ -199,6 +199,19 @@ def test_nothing_to_compare(record: Record) -> None:
     )
 
 
+def test_an_evaluation_that_no_run_has(record: Record) -> None:
+    with pytest.raises(SlotlabError) as error:
+        compare([record("a"), record("b", 1, evaluations=0)], Choice(split="test", mask_source="attention"))
+    assert str(error.value) == (
+        "there is no measured run to compare:\n"
+        "  a: not evaluated under test, attention; it has scenes-val-whole-decoder\n"
+        "  b: not evaluated; run 'slotlab evaluate' on it"
+    )
+    with pytest.raises(SlotlabError) as nothing:
+        compare([])
+    assert str(nothing.value) == "there is no measured run to compare"
+
+
 def test_a_study_names_its_arms_and_says_what_is_compared(study: Path) -> None:
     found = compare_paths([study])
     assert [arm.name for arm in found.arms] == [f"encoder=cnn slots=4 iterations={i}" for i in range(1, 5)]

@@ -39,7 +39,7 @@ def test_what_was_dumped_is_read_as_the_spec_parser_reads_it(data: dict[str, obj
 
 
 def test_a_run_is_what_its_folder_says(study: Path) -> None:
-    run = load_run(load_study(study).plan.arms[1].runs[2].path)
+    run = load_run(study.parents[1] / "runs" / "000001000002")
     assert (run.seed, run.state, run.run_id, run.name) == (2, "done", "000001000002", "synthetic")
     assert run.settings["model.grouping.iterations"] == 2
     assert run.settings["model.encoder.channels"] == (32, 32, 32)
@@ -111,6 +111,14 @@ def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
                 "evaluate the run again with 'slotlab evaluate'"
             ),
         ),
+        (
+            "evaluation/scenes-val-whole-decoder/summary.json",
+            '{"format": 2}',
+            (
+                "{run}/evaluation/scenes-val-whole-decoder/summary.json: no summary as slotlab writes it "
+                "(KeyError: 'methods'); evaluate the run again"
+            ),
+        ),
     ],
 )
 def test_files_that_cannot_be_read_are_named(
@@ -127,10 +135,12 @@ def test_files_that_cannot_be_read_are_named(
 def test_a_log_that_cannot_be_read_is_named(synthetic: ModuleType, tmp_path: Path) -> None:
     synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
     run = load_run(next((tmp_path / "runs").iterdir()))
-    (run.path / "metrics.jsonl").write_text('{"kind": "tr')
+    (run.path / "metrics.jsonl").write_text('{"kind": "tr\n')
     with pytest.raises(SlotlabError) as error:
         _ = run.log
-    assert str(error.value).startswith(f"{run.path}/metrics.jsonl: not valid JSON lines: Unterminated string")
+    assert str(error.value).startswith(
+        f"{run.path}/metrics.jsonl: not valid JSON lines: Invalid control char"
+    )
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
@@ -140,7 +150,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     messages = {
         "empty": "{}: there is no run in it (no spec.yaml); give run folders, folders of runs or a study",
         "nowhere": "{}: it does not exist; give run folders, folders of runs or a study",
-        "broken": "{}/plan.json: not a plan as 'slotlab ablate' writes it: KeyError('runs')",
+        "broken": "{}/plan.json is damaged (KeyError: 'format'); plan it again",
     }
     for name, message in messages.items():
         with pytest.raises(SlotlabError) as error:
@@ -148,7 +158,10 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         assert str(error.value) == message.format(tmp_path / name)
     with pytest.raises(SlotlabError) as error:
         load_study(tmp_path / "empty")
-    assert str(error.value) == f"{tmp_path / 'empty'} is no study: it has no plan.json"
+    assert (
+        str(error.value)
+        == f"{tmp_path / 'empty'} is no study: it has no plan.json; 'slotlab ablate FILE' makes one"
+    )
 
 
 def test_comparing_imports_neither_torch_nor_plugins(study: Path) -> None:

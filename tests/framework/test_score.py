@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import adjusted_rand_score
 
 from slotlab.framework.contracts import DataError, Metric, MetricContext
 from slotlab.framework.discovery import load_registry
@@ -20,6 +19,7 @@ from slotlab.registry import SlotlabError
 REGISTRY = load_registry()
 COLORS = np.array([(0, 0, 0), (0, 0, 200), (10, 0, 0), (255, 255, 0), (255, 255, 255)], np.uint8)
 """In the order of their (red, green, blue), as labels are numbered."""
+MATCHED = "files are matched by name without ending"
 Pixels = NDArray[np.uint8]
 
 
@@ -61,6 +61,8 @@ def masks(tmp_path: Path) -> Folders:
 
 
 def test_values_by_scikit_learn(masks: Folders) -> None:
+    from sklearn.metrics import adjusted_rand_score
+
     evaluation, sizes = score(Reader(masks), metrics("ari", "fg_ari"))
     rows = evaluation.rows[MODEL]
     assert sizes == {"14x10": 4}
@@ -90,7 +92,6 @@ def test_names_of_segments_do_not_matter_nor_do_great_ones(masks: Folders, tmp_p
         Image.fromarray(values).save(tmp_path / "pred" / f"m{i}.png")
     found, _ = score(Reader(masks), metrics("ari", "mbo"))
     for row, other in zip(found.rows[MODEL], expected.rows[MODEL], strict=True):
-        assert row == pytest.approx(other, abs=1e-12) or row["id"] == other["id"]
         assert (row["ari"], row["mbo"]) == pytest.approx((other["ari"], other["mbo"]), abs=1e-12)
 
 
@@ -107,12 +108,10 @@ def test_images_of_several_sizes_and_folders_in_folders(masks: Folders, tmp_path
 
 
 def test_reconstructions(masks: Folders, tmp_path: Path) -> None:
-    pictures = {}
+    pictures, random_numbers = {}, np.random.default_rng(5)
     for i in range(4):
         for kind in ("images", "recon"):
-            pictures[kind, i] = np.random.default_rng(hash((kind == "images", i)) % 99).integers(
-                0, 256, (10, 14, 3)
-            )
+            pictures[kind, i] = random_numbers.integers(0, 256, (10, 14, 3))
             save_picture(tmp_path / kind / f"m{i}.png", pictures[kind, i])
     folders = Folders(true=masks.true, pred=masks.pred, images=tmp_path / "images", recon=tmp_path / "recon")
     rows = score(Reader(folders), metrics("mse_official"))[0].rows[MODEL]
@@ -210,8 +209,7 @@ def test_labels_beyond_the_slots(masks: Folders) -> None:
         ),
         (
             {"pred": "other"},
-            "no name is in all of --true true, --pred other; files are matched by name without ending, "
-            "such as 'm0' and 'm0_pred'",
+            f"no name is in all of --true true, --pred other; {MATCHED}, such as 'm0' and 'm0_pred'",
         ),
     ],
 )

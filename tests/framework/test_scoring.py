@@ -107,12 +107,24 @@ def test_sums_are_right_and_alike_in_any_batch(length: int) -> None:
         assert torch.equal(mean_of_each(values), found / length)
 
 
+def test_no_bit_of_a_sum_depends_on_the_number_of_threads() -> None:
+    values = torch.randn(1, 300_001, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alone = sum_of_each(values)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(sum_of_each(values), alone)
+        assert torch.equal(sum_of_each(values.expand(3, -1)), alone.expand(3))
+    finally:
+        torch.set_num_threads(1)
+    assert not torch.equal(values.sum(dim=1), values.flip(1).sum(dim=1)), "these values show the order"
+
+
 def test_zeros_at_the_end_of_a_sum_change_no_bit() -> None:
-    values = torch.randn(50, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = torch.rand(500, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     padded = torch.nn.functional.pad(values, (0, 23))
     assert torch.equal(sum_in_order(padded), sum_in_order(values))
     torch.testing.assert_close(sum_in_order(values), values.sum(dim=1))
-    assert sum_in_order(values[:, :0]).tolist() == [0] * 50
+    assert sum_in_order(values[:, :0]).tolist() == [0] * 500
 
 
 # --- matching, boundaries ----------------------------------------------------------------

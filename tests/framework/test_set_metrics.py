@@ -1,6 +1,7 @@
 """Set metrics: distances as clean-fid has them, features by local files, the floor and the cache."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +83,15 @@ def test_kernel_distance_is_its_definition_and_clean_fids(monkeypatch: pytest.Mo
     assert ours.mean() == pytest.approx(transcribed_kernel(a, b, 4, 20, 7), rel=1e-9)
     monkeypatch.setattr(np.random, "choice", np.random.RandomState(7).choice)
     assert ours.mean() == pytest.approx(theirs(a, b, num_subsets=4, max_subset_size=20), rel=1e-9)
+
+
+def test_no_root_of_a_matrix_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise TypeError("sqrtm() got an unexpected keyword argument 'disp'")
+
+    monkeypatch.setattr("scipy.linalg.sqrtm", fail)  # as clean-fid finds it in SciPy 1.18
+    a, b = features(40, 16, 0), features(50, 16, 1, shift=0.2)
+    assert frechet_distance(a, b) == pytest.approx(transcribed_frechet(a, b), rel=1e-6)
 
 
 @pytest.mark.parametrize("number", [10, 100])
@@ -288,7 +298,8 @@ def test_metrics_of_one_extractor_share_its_features() -> None:
     metrics = {"a": FrechetMetric(colors), "b": KernelMetric(colors), "c": FrechetMetric(Colors(version="2"))}
     found = measure_sets(metrics, pictures(12), real(), cache=Cache(None))
     assert colors.calls == 12 + 20
-    assert found["a"] == found["c"]
+    assert found["a"]["value"] == found["c"]["value"]
+    assert [found[name]["features_of"] for name in metrics] == ["colors-1", "colors-1", "colors-2"]
     assert list(found) == ["a", "b", "c"]
 
 
@@ -331,17 +342,13 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def save(network: nn.Module, path: Path) -> None:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(network), str(path))
 
 
 def test_pixels_are_prepared_as_clean_fid_does(standin: Path) -> None:
-    from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
 
     images = torch.randint(
@@ -356,7 +363,6 @@ def test_pixels_are_prepared_as_clean_fid_does(standin: Path) -> None:
         assert extractor.lacking() is None
         torch.testing.assert_close(extractor(images), expected)
         torch.testing.assert_close(extractor(images[1:2]), expected[1:2])
-    assert InceptionV3W.__module__ == "cleanfid.inception_torchscript"
 
 
 def test_the_identity_follows_the_content_of_the_weights(standin: Path, tmp_path: Path) -> None:
@@ -452,3 +458,41 @@ def test_scripts_that_cannot_be_used(tmp_path: Path) -> None:
         replace(extractor)(images)
     text = f"the network in {tmp_path}/n.pt fails on images of 3x6x6: RuntimeError: "
     assert str(error.value).startswith(text)
+
+
+# --- from pictures to the number ---------------------------------------------------------
+
+
+class Few(nn.Module):
+    """Sixteen features of a prepared picture: few enough for clean-fid's root of a matrix to be quick."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.randn(16, 48, generator=torch.Generator().manual_seed(0))
+        return torch.relu(nn.functional.adaptive_avg_pool2d((x - 128) / 128, [4, 4]).flatten(1) @ weight.t())
+
+
+def test_from_files_to_the_number_as_clean_fid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cleanfid import fid
+    from PIL import Image
+
+    network = Few()
+    sets = {"made": torch.cat(pictures(24, 3)), "real": torch.cat(pictures(40, 4, high=200))}
+    for name, images in sets.items():
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number:03d}.png")
+    monkeypatch.setattr(CleanInception, "_open", lambda extractor: network)
+    extractor = CleanInception(tmp_path, CPU)
+    made, truth = (extractor(sets[name]) for name in ("made", "real"))
+    folders = [str(tmp_path / name) for name in sets]
+    options: dict[str, Any] = {"mode": "clean", "num_workers": 0, "verbose": False, "device": CPU}
+    monkeypatch.setattr(np.random, "choice", np.random.RandomState(5).choice)
+    found = [fid.get_folder_features(folder, network, **options) for folder in folders]
+    assert np.allclose(found[0], made, rtol=1e-4, atol=1e-4)
+    theirs = fid.kernel_distance(*found)
+    assert KernelMetric(extractor, seed=5).distance(made, truth).value == pytest.approx(theirs, rel=1e-3)
+    if OLD_SCIPY:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = fid.compute_fid(*folders, **options, custom_feat_extractor=network)
+        assert FrechetMetric(extractor).distance(made, truth).value == pytest.approx(theirs, rel=1e-3)

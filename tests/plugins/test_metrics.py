@@ -198,6 +198,11 @@ def test_thresholds_of_localization(threshold: float) -> None:
     assert value(build("corloc", threshold=threshold), TRUE, MODEL) == (found > 0)
 
 
+def test_an_object_at_the_threshold_is_found() -> None:
+    for name in ("corloc", "object_recovery"):
+        assert value(build(name, threshold=0.5), [0, 0, 1, 1], [0, 0, 0, 1]) == 1
+
+
 @pytest.mark.parametrize("name", ["corloc", "object_recovery"])
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.5])
 def test_thresholds_are_parts(name: str, threshold: float) -> None:

@@ -109,7 +109,7 @@ def test_many_clear_arms_are_counted():
 def test_one_seed_says_nothing_about_methods():
     found = findings(comparison({"base": seeds(0.5), "wide": seeds(0.9)}))
     assert [(finding.text, finding.caution) for finding in found] == [
-        ("The highest mean ari is that of wide: 0.900 (1 seed).", False),
+        ("The highest mean ari is that of wide: 0.9000 (1 seed).", False),
         (NOT_TESTED, True),
     ]
 

@@ -81,7 +81,11 @@ def with_evil_texts(folder):
             data = json.loads(summary.read_text())
             for row in data["breakdowns"]["objects"]:
                 row["group"] = f"group {row['group']} {EVIL}"
-            change(summary, published=[{"method": f"published {EVIL}"}], breakdowns=data["breakdowns"])
+            change(
+                summary,
+                published=[{"method": f"published {EVIL}", "metric": "ari", "value": 0.5, "std": None}],
+                breakdowns=data["breakdowns"],
+            )
         for index in run.glob("evaluation/*/samples/index.json"):
             entries = json.loads(index.read_text())
             for entry in entries:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from slotlab.framework.discovery import load_registry
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.merge import shipped_specs
@@ -14,6 +15,7 @@ from slotlab.registry import SlotlabError
 
 Write = Callable[[str, str], Path]
 KEYS = "name, channels, kernel_size, strides"
+METRICS = ", ".join(load_registry().names("metric"))
 
 
 def refusal(**options: Any) -> str:
@@ -178,7 +180,7 @@ def test_infinite_numbers_are_refused(base: str) -> None:
 def test_case_and_dashes_do_not_hide_what_was_meant(base: str) -> None:
     assert refusal(sets=["evaluation.metrics=[FG-ARI]"]) == (
         "--set evaluation.metrics=[FG-ARI]: evaluation.metrics.0: no metric is called 'FG-ARI'; "
-        "did you mean 'fg_ari'? (available: ari, fg_ari, mse)"
+        f"did you mean 'fg_ari'? (available: {METRICS})"
     )
 
 
@@ -193,7 +195,7 @@ def test_unknown_components_everywhere(base: str) -> None:
     )
     assert refusal(sets=["evaluation.metrics=[ari, {k: 1}]"]) == (
         "--set evaluation.metrics=[ari, {k: 1}]: evaluation.metrics.1: "
-        "expected the name of a metric, or a block with its 'name' (names: ari, fg_ari, mse)"
+        f"expected the name of a metric, or a block with its 'name' (names: {METRICS})"
     )
 
 

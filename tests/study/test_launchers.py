@@ -72,7 +72,9 @@ print(json.dumps({"codes": codes, "polled": polled, "logs": logs, "at_once": lau
 """
 
 
-@pytest.mark.parametrize("name", ["local", "slurm", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in LIBRARIES)]
+)
 def test_exit_codes_and_output_come_back(name: str, tmp_path: Path) -> None:
     library = LIBRARIES.get(name)
     if library is not None and find_spec(library) is None:

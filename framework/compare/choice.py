@@ -1,0 +1,35 @@
+"""What is compared: as it was asked for, and as a study's plan says."""
+
+from dataclasses import dataclass
+
+from slotlab.framework.study.folder import Plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is compared. Everything may be left open (None)."""
+
+    metrics: tuple[str, ...] = ()
+    primary: str | None = None
+    baseline: str | None = None
+    """An arm's name."""
+    dataset: str | None = None
+    protocol: str | None = None
+    split: str | None = None
+    mask_source: str | None = None
+    failed_below: float | None = None
+    """A run whose primary metric is worse than this counts as unbound."""
+
+
+def choice_of(plan: Plan) -> Choice:
+    """Return what a study compares."""
+    said = plan.compare
+    return Choice(
+        metrics=said.metrics,
+        primary=said.primary,
+        baseline=said.baseline,
+        protocol=said.protocol,
+        split=said.split,
+        mask_source=said.mask_source,
+        failed_below=said.failed_below,
+    )

@@ -1,0 +1,110 @@
+"""An evaluation in a run's folder, as data to compare. What is large is read when it is asked for."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.atomic import read_json
+from slotlab.framework.run import IMAGES, SUMMARY
+from slotlab.registry import SlotlabError
+
+MODEL = "model"
+"""The method that stands for the trained model in an evaluation."""
+
+FORMAT = 2
+"""Of the summaries that can be compared."""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One evaluation of a run: under which protocol, and what came out."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    """The summary without `methods`, `breakdowns` and `published` (see `summary` for those)."""
+    values: Mapping[str, float | None]
+    """The model's mean of each metric, and the value of each set metric; None where undefined."""
+    higher_is_better: Mapping[str, bool]
+
+    @property
+    def name(self) -> str:
+        """The folder's name, DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""
+        return self.folder.name
+
+    @property
+    def dataset(self) -> str:
+        """The dataset with its variant, such as `clevrtex-outd`."""
+        variant = self.facts.get("variant")
+        return f"{self.facts['dataset']}-{variant}" if variant else str(self.facts["dataset"])
+
+    @property
+    def split(self) -> str:
+        """The split that was measured."""
+        return str(self.facts["split"])
+
+    @property
+    def protocol(self) -> str:
+        """The protocol as reports name it, with the settings that were changed."""
+        return str(self.facts["protocol"])
+
+    @property
+    def mask_source(self) -> str:
+        """`decoder` or `attention`."""
+        return str(self.facts["mask_source"])
+
+    @property
+    def bounds(self) -> Mapping[str, tuple[float | None, float | None]]:
+        """The least and greatest value of each metric that has bounds; None where there is none."""
+        metrics = self.facts.get("metrics", {})
+        return {name: tuple(item["bounds"]) for name, item in metrics.items() if item.get("bounds")}
+
+    def summary(self) -> dict[str, Any]:
+        """Read the whole summary, with `methods`, `breakdowns` and `published`."""
+        whole: dict[str, Any] = read_json(self.folder / SUMMARY)
+        return whole
+
+    @property
+    def breakdowns(self) -> dict[str, list[dict[str, Any]]]:
+        """Read the metrics by number of objects and whatever else the summary has."""
+        found: dict[str, list[dict[str, Any]]] = self.summary().get("breakdowns", {})
+        return found
+
+    def rows(self) -> list[dict[str, str]]:
+        """Read the model's rows, one an image, in the order of the split.
+
+        Raises:
+            SlotlabError: if the file is not there.
+        """
+        path = self.folder / IMAGES
+        if not path.is_file():
+            raise SlotlabError(f"{path} is missing; evaluate the run again with 'slotlab evaluate'")
+        with path.open(encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if row.get("method") == MODEL]
+
+
+def load_evaluation(folder: Path) -> EvaluationRecord:
+    """Read the summary of one evaluation.
+
+    Raises:
+        SlotlabError: if it is no JSON, or an older slotlab wrote it.
+    """
+    summary = read_json(folder / SUMMARY)
+    if summary.get("format") != FORMAT:
+        text = f"summary of format {summary.get('format', 1)}, and {FORMAT} is needed"
+        raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again with 'slotlab evaluate'")
+    dropped = {"methods", "breakdowns", "published"}
+    try:
+        model, sets = summary["methods"][MODEL], summary["set_metrics"]
+        means = {name: item["mean"] for name, item in model.items()}
+        directions = {**summary["metrics"], **sets}
+        return EvaluationRecord(
+            folder=folder,
+            facts={name: value for name, value in summary.items() if name not in dropped},
+            values={**means, **{name: item["value"] for name, item in sets.items()}},
+            higher_is_better={name: bool(directions[name]["higher_is_better"]) for name in (*model, *sets)},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        text = f"no summary as slotlab writes it ({type(error).__name__}: {error})"
+        raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again") from None

@@ -1,0 +1,241 @@
+"""`slotlab evaluate`, `score` and `published` as a user gives them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slotlab.framework.cli import main as cli
+
+SPEC = """
+format: 1
+name: small
+data:
+  dataset: {name: scenes, max_objects: 4, num_train: 4, num_val: 3, num_test: 5, textures: [plain]}
+  protocol: {name: whole, image_size: 16}
+model:
+  slots: 5
+  slot_dim: 8
+  encoder: {name: cnn, channels: [4]}
+  initializer: learnable
+  grouping: slot_attention
+  decoder: {name: spatial_broadcast, channels: [4], strides: [2]}
+training:
+  batch_size: 2
+  phases: [{steps: 2, lr: 1e-2}]
+evaluation: {batch_size: 1}
+"""
+SMALL = "{name: clevrtex-official, image_size: 16}"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "spec.yaml").write_text(SPEC)
+    program = [sys.executable, "-m", "slotlab.framework.cli"]
+    words = ["train", "spec.yaml", "--run", "run", "--no-evaluate"]
+    result = subprocess.run([*program, *words], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def slotlab(trained, capsys, monkeypatch):
+    """Run the command in the folder of the trained run; return code, stdout and stderr."""
+    monkeypatch.chdir(trained)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["slotlab", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def evaluations(out):
+    return json.loads(out)["evaluations"]
+
+
+def test_everything_in_one_call(slotlab):
+    words = ("--protocol", SMALL, "--protocol", "whole", "--variant", "full", "--variant", "camo")
+    code, out, _ = slotlab("evaluate", "run", *words, "--masks", "both", "--no-figures", "--json", "-")
+    found = evaluations(out)
+    assert code == 0
+    assert json.loads(out)["format"] == 2
+    keys = [(one["variant"], one["protocol"].split()[0], one["split"], one["mask_source"]) for one in found]
+    assert keys == [
+        (variant, protocol, split, masks)
+        for variant in ("full", "camo")
+        for protocol, split in (("clevrtex-official", "test"), ("whole", "val"))
+        for masks in ("decoder", "attention")
+    ]
+    assert len({one["step"] for one in found}) == 1
+
+
+def test_every_line_of_numbers_names_its_protocol(slotlab):
+    code, out, _ = slotlab("evaluate", "run", "--protocol", SMALL, "--no-figures", "--breakdowns")
+    assert code == 0
+    lines = [line for line in out.splitlines() if "±" in line and "standard deviation" not in line]
+    assert len(lines) == 10
+    assert all(line.startswith("clevrtex-official (image_size 16)") for line in lines)
+    for word in ("by objects", "by material", "by shape", "by size", "by occlusion", "95 % t interval"):
+        assert word in out
+
+
+def test_several_runs_at_once(slotlab):
+    shutil.copytree("run", "again", dirs_exist_ok=True)
+    code, out, _ = slotlab("evaluate", "run", "again", "run", "--no-figures", "--json", "-")
+    assert code == 0
+    one, other = evaluations(out)
+    assert (one["run"], other["run"]) == ("run", "again")
+    assert one["methods"] == other["methods"]
+    code, _, err = slotlab("evaluate", "run", "nothing", "--no-figures")
+    assert (code, err) == (1, "error: nothing does not exist\n")
+
+
+def test_a_published_number_of_the_same_protocol_is_shown(slotlab, monkeypatch):
+    from slotlab.framework import evaluations as measured
+    from slotlab.framework.published import references
+
+    rows = [one for one in references() if one.protocol == "seed"]
+    monkeypatch.setattr(measured, "comparable", lambda data: rows)
+    code, out, _ = slotlab("evaluate", "run", "--no-figures")
+    assert code == 0
+    assert "0.554" in out
+    assert "sources: slotlab published" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--masks", "all"), "--masks all: write decoder, attention or both"),
+        (
+            ("--split", "tset"),
+            "evaluation.split: 'scenes' has no split 'tset'; did you mean 'test'? (splits: train, val, test); choose one with --split",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated(slotlab, words, message):
+    code, out, err = slotlab("evaluate", "run", *words, "--no-figures")
+    assert (code, out, err) == (1, "", f"error: {message}\n")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one_to_the_bit(slotlab, trained):
+    """One image at a time: then also the model's own rounding is the same."""
+    words = ["evaluate", "run", "--protocol", SMALL, "--masks", "both", "--no-figures", "--device", "cpu"]
+    _, out, _ = slotlab(*words, "--json", "-")
+    program = [sys.executable, "-m", "slotlab.framework.cli"]
+    result = subprocess.run(
+        [*program, *words, "--devices", "2", "--json", "two.json"],
+        cwd=trained,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads((trained / "two.json").read_text()) == json.loads(out)
+
+
+# --- score -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masks(slotlab):
+    code, out, err = slotlab(
+        "evaluate", "run", "--protocol", SMALL, "--no-figures", "--save-masks", "--json", "-"
+    )
+    assert code == 0, err
+    return Path("run/evaluation/scenes-test-clevrtex-official-decoder/masks"), evaluations(out)[0]
+
+
+def test_score_needs_two_folders_and_nothing_else(slotlab, masks):
+    folder, summary = masks
+    words = ("--true", folder / "true", "--pred", folder / "predicted", "--slots", 5)
+    code, out, _ = slotlab(
+        "score", *words, "--protocol", "clevrtex-official", "--json", "-", "--csv", "rows.csv"
+    )
+    assert code == 0
+    found = json.loads(out)
+    assert (found["format"], found["images"], found["sizes"]) == (2, 5, {"16x16": 5})
+    assert (found["protocol"], found["aggregation"]) == ("clevrtex-official", "images")
+    assert found["left_out"] == {"mse_official": "no reconstructions are given; add --images and --recon"}
+    for name, statistics in found["methods"]["model"].items():
+        assert statistics == summary["methods"]["model"][name], name
+    assert len(Path("rows.csv").read_text().splitlines()) == 6
+    code, out, _ = slotlab("score", *words, "--metrics", "ari,mbo_per_object", "--breakdowns")
+    assert code == 0
+    for word in ("5 images (5 of 16x16 pixels)", "protocol none", "ari", "objects", "by occlusion"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--images", "i"), "--images is given without --recon; give both, or none to score masks alone"),
+        (("--recon", "r"), "--recon is given without --images; give both, or none to score masks alone"),
+        (("--prepare",), "--prepare needs a protocol that says how; add --protocol NAME"),
+        ((), "--true t: there is no such folder; --pred p: there is no such folder"),
+    ],
+)
+def test_what_cannot_be_scored(slotlab, words, message):
+    code, out, err = slotlab("score", "--true", "t", "--pred", "p", *words)
+    assert (code, out, err) == (1, "", f"error: {message}\n")
+
+
+def test_all_that_is_wrong_with_files_is_listed(slotlab, masks):
+    folder, _ = masks
+    shutil.copytree(folder / "predicted", "partial", dirs_exist_ok=True)
+    for name in ("scenes_test_000001", "scenes_test_000003"):
+        Path(f"partial/{name}.png").unlink()
+    Path("partial/scenes_test_000002.png").write_text("text")
+    code, out, err = slotlab("score", "--true", folder / "true", "--pred", "partial")
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "error: partial/scenes_test_000002.png: cannot be read: it is no picture of a known kind",
+        f"error: {folder}/true/scenes_test_000001.png: there is no scenes_test_000001 in --pred partial",
+        f"error: {folder}/true/scenes_test_000003.png: there is no scenes_test_000003 in --pred partial",
+    ]
+
+
+# --- published ---------------------------------------------------------------------------
+
+
+def test_published_lists_numbers_with_their_sources(slotlab):
+    code, out, _ = slotlab("published", "--protocol", "boqsa-nocrop")
+    assert code == 0
+    for word in (
+        "protocol boqsa-nocrop: Jia et al. 2023",
+        "BO-QSA",
+        "fg_ari",
+        "0.7245",
+        "the released checkpoint",
+    ):
+        assert word in out
+    _, out, _ = slotlab("published", "--json", "-")
+    assert {
+        "method",
+        "data",
+        "train",
+        "test",
+        "protocol",
+        "metric",
+        "value",
+        "std",
+        "seeds",
+        "source",
+        "note",
+    } <= set(json.loads(out)[0])
+    code, _, err = slotlab("published", "--protocol", "whole")
+    known = "boqsa-nocrop, clevr6, clevrtex-official, ocb-ood, seed"
+    assert (code, err) == (
+        1,
+        f"error: no published numbers under protocol 'whole' (there are some under: {known})\n",
+    )
