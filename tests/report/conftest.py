@@ -16,11 +16,6 @@ from slotlab.framework.cli.reporting import write_report
 from slotlab.framework.compare.comparison import compare_paths
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
 SIDE = 24
 COLORS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
 
@@ -96,18 +91,6 @@ def disc_labels(seed: int) -> np.ndarray:
         row, column = chance.uniform(4, SIDE - 4, 2)
         labels[(rows - row) ** 2 + (columns - column) ** 2 < chance.uniform(3, 5) ** 2] = label
     return labels
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no Chromium at {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 class Shown:

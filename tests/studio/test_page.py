@@ -1,7 +1,6 @@
 """The studio's page in a real browser, served by the command as a user starts it."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,18 +10,7 @@ from typing import Any
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 pytestmark = pytest.mark.slow
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PIXELS = """picture => {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
@@ -58,24 +46,10 @@ def address(run_path: Path) -> Iterator[str]:
     assert (process.returncode, errors) == (0, "")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = next(filter(None, map(shutil.which, names)), driver.chromium.executable_path)
-        if not Path(found).is_file():
-            pytest.skip(
-                f"no Chromium: none of {', '.join(names)} is on the path, nor is Playwright's own there"
-            )
-        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
+def page(chromium: Any, address: str) -> Iterator[Any]:
     """The page with its first result; at the end the console must be empty."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = chromium.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
     heard: list[str] = []
     page.on("console", lambda message: heard.append(message.text))
@@ -231,8 +205,8 @@ def test_pictures_are_drawn_by_seed(page: Any) -> None:
     assert drawn("Draw pictures", 0) == first
 
 
-def test_everything_has_a_name_and_fits_a_phone(browser: Any, address: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+def test_everything_has_a_name_and_fits_a_phone(chromium: Any, address: str) -> None:
+    context = chromium.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(address)
     ready(page)
