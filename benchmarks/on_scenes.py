@@ -24,7 +24,8 @@ import torch
 
 from slotlab.framework.engine import Engine
 from slotlab.framework.estimate import measure
-from slotlab.framework.experiment import choose_device, prepare, run_evaluation, run_training
+from slotlab.framework.evaluations import run_evaluation
+from slotlab.framework.experiment import choose_device, prepare, run_training
 from slotlab.framework.provenance import describe_device
 
 STUDIES = {
