@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
+BACKLOG = 128
+"""How many connections wait until they are accepted."""
+
 
 def require_libraries() -> None:
     """Refuse to go on without the libraries of the extra.
@@ -32,7 +35,9 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket at the address; port 0 takes a free one.
+    """Return a socket that listens at the address; port 0 takes a free one.
+
+    Whoever connects from now on waits for the server's first moment, rather than being refused.
 
     Raises:
         SlotlabError: if the port is taken, or the host is no address of this machine.
@@ -42,6 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen(BACKLOG)
     except OSError as error:
         found.close()
         reason = error.strerror or str(error)

@@ -1,8 +1,10 @@
 """The command `slotlab studio`, up to the moment when it serves."""
 
 import shutil
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,11 @@ def test_the_page_is_for_this_machine_alone(
         "",
     )
     assert served == [{"host": "127.0.0.1", "port": 8765}]
+
+
+def test_whoever_comes_early_is_not_refused() -> None:
+    with closing(serve.listen("127.0.0.1", 0)) as listener:
+        socket.create_connection(listener.getsockname(), timeout=5).close()
 
 
 def test_others_are_let_in_with_a_warning(slotlab: Run, run_path: Path, served: list[dict[str, Any]]) -> None:
