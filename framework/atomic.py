@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process has for itself."""
+"""Files that are written whole or not at all, folders that one process has for itself, the user's cache."""
 
 import fcntl
 import json
@@ -11,6 +11,13 @@ from typing import Any
 from slotlab.registry import SlotlabError
 
 
+def user_cache() -> Path:
+    """Return the folder for what slotlab can make again: in $XDG_CACHE_HOME, or in ~/.cache."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    # Its specification: a relative path is to be ignored.
+    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "slotlab"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,6 +28,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = str(path)  # the name that the user knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

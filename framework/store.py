@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slotlab.framework.atomic import user_cache
 from slotlab.framework.contracts import DataError, DataProblem, RawBatch, Sample
 from slotlab.framework.preparation import Counting
 from slotlab.framework.sources import Source
@@ -41,9 +42,7 @@ def stores_folder(folder: Path | None = None) -> Path:
         return folder
     if os.environ.get("SLOTLAB_STORES"):
         return Path(os.environ["SLOTLAB_STORES"]).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # Its specification: a relative path is to be ignored.
-    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "slotlab" / "stores"
+    return user_cache() / "stores"
 
 
 @dataclass(frozen=True)

@@ -124,10 +124,15 @@ def runs(
     conditions = [Condition.read(text) for text in where]
     index = Index(folder)
     index.refresh()
-    found = index.find(conditions)
+    found = index.find(conditions, show)
     columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
     shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
     emit(found, json, lambda records: print_runs(records, shown))
+
+
+def written(value: Any) -> str:
+    """Write a fact for a table."""
+    return f"{value:.4g}" if isinstance(value, float) else maybe(value, str)
 
 
 def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:
@@ -140,6 +145,6 @@ def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> No
     for record, facts in zip(records, shown, strict=True):
         values = (maybe(record["metrics"].get(name), lambda value: f"{value:.3f}") for name in metrics)
         row = [record["run"], *("" if record[key] is None else str(record[key]) for key in base[1:])]
-        table.add_row(*map(escape, row), *values, *(escape(str(facts[name])) for name in more))
+        table.add_row(*map(escape, row), *values, *(escape(written(facts.get(name))) for name in more))
     out.print(table)
     out.print(f"{len(records)} run{'' if len(records) == 1 else 's'}")

@@ -76,7 +76,7 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
     if not isinstance(tree.value, dict):
         raise SpecError([Problem(tree.mark, (), "a spec is a mapping of 'key: value' lines")])
     if not tree.value:
-        hint = "start from another spec, such as 'extends: slotlab:demo'"
+        hint = "start from another spec: 'extends: slotlab:demo', in an ablation 'base: slotlab:demo'"
         raise SpecError([Problem(tree.mark, (), f"the file is empty; {hint}")])
     parent = tree.value.pop("extends", None)
     if parent is None:

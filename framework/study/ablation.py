@@ -93,19 +93,6 @@ class AblationSpec(ClosedModel):
     retries: NonNegativeInt = 1
     """How often a run that failed is started again, from its last checkpoint, before it counts as failed."""
 
-    @model_validator(mode="after")
-    def _sampling_is_whole(self) -> "AblationSpec":
-        for way, key, given in (
-            ("list", "arms", bool(self.arms)),
-            ("random", "count", self.count is not None),
-        ):
-            if given != (self.sampling == way):
-                text = f"'sampling: {way}' and '{key}' go together; "
-                raise custom_error(
-                    "sampling", text + (f"write 'sampling: {way}'" if given else f"give '{key}'")
-                )
-        return self
-
     @field_validator("seeds")
     @classmethod
     def _seeds_once(cls, value: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,18 +10,21 @@ sizes and times of a run's small files; it can be deleted at any time. Imports n
         METRIC, EVALUATION/METRIC   the model's mean, of the newest evaluation and of each
 """
 
+import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from slotlab.framework.atomic import user_cache
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.tree import parse, scalar
-from slotlab.framework.study.glance import glance
+from slotlab.framework.study.glance import State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -56,7 +59,22 @@ class Condition:
         if match is None:
             raise SlotlabError(f"--where {text}: write NAME=VALUE, or !=, <, <=, >, >= in place of =")
         value = scalar(match[3], quoted=False, folder=Path())
-        return cls(match[1], match[2], str(value) if isinstance(value, str) else value)
+        one = cls(match[1], match[2], str(value) if isinstance(value, str) else value)
+        one.check(text)
+        return one
+
+    def check(self, text: str) -> None:
+        """Refuse what no run could meet; `text` is the condition as it was typed.
+
+        Raises:
+            SlotlabError: for a state that there is not, and for words that are asked to be less or more.
+        """
+        known = get_args(State)
+        if self.name == "state" and self.value not in known:
+            hint = f"{suggest(str(self.value), known)} (states: {', '.join(known)})"
+            raise SlotlabError(f"--where {text}: there is no state '{self.value}'{hint}")
+        if self.operator not in ("=", "!=") and not isinstance(self.value, int | float):
+            raise SlotlabError(f"--where {text}: {self.operator} takes a number, got '{self.value}'")
 
 
 @dataclass(frozen=True)
@@ -67,8 +85,11 @@ class Index:
 
     @property
     def path(self) -> Path:
-        """The database."""
-        return self.folder / NAME
+        """The database; of a folder that cannot be written, in the user's cache."""
+        if os.access(self.folder, os.W_OK):
+            return self.folder / NAME
+        mark = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
+        return user_cache() / "indexes" / f"{mark}.sqlite"
 
     def refresh(self) -> int:
         """Bring the index up to date, and return how many runs were read. Safe beside others.
@@ -94,25 +115,32 @@ class Index:
                     database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
         return len(changed)
 
-    def find(self, conditions: Sequence[Condition] = ()) -> list[dict[str, Any]]:
+    def find(self, conditions: Sequence[Condition] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return the records of the runs that meet all conditions, by path.
 
         Raises:
-            SlotlabError: for a name that no run has.
+            SlotlabError: for a name that no run has, in the conditions or in `show`.
         """
         with self._open() as database:
             names = {name for (name,) in database.execute("SELECT DISTINCT name FROM facts")}
-            for one in conditions:
-                if names and one.name not in names:
-                    raise SlotlabError(f"no run has '{one.name}'{suggest(one.name, names)}")
+            for name in (*(one.name for one in conditions), *show):
+                if names and name not in names:
+                    raise SlotlabError(f"no run has '{name}'{suggest(name, names)}")
             wheres = " AND ".join(["1", *(_where(one) for one in conditions)])
             words = [word for one in conditions for word in (one.name, one.value)]
             query = f"SELECT record FROM runs WHERE {wheres} ORDER BY path"
             return [json.loads(record) for (record,) in database.execute(query, words)]
 
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise SlotlabError(f"the index {self.path} cannot be opened ({error})") from None
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as database:
+        with closing(self._connect()) as database:
             try:
                 version = database.execute("PRAGMA user_version").fetchone()[0]
             except sqlite3.DatabaseError:  # damaged: the folders are the truth
@@ -121,7 +149,7 @@ class Index:
             if version == VERSION:
                 yield database
                 return
-        with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as database:
+        with closing(self._connect()) as database:
             _create(database)
             yield database
 

@@ -21,6 +21,7 @@ from slotlab.framework.study.ablation import AblationSpec, AxisSpec
 from slotlab.framework.study.labels import Combination, Space, arm_name, label
 from slotlab.framework.trackers import check_trackers
 from slotlab.registry import ComponentError, Registry, SlotlabError
+from slotlab.registry.component import suggest
 
 _UNVARIED = {
     "name": "the study names its arms itself",
@@ -95,6 +96,9 @@ def load_ablation(
         spec = AblationSpec.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:
         raise SpecError(validation_problems(error, tree)) from None
+    refused = [*check_axes(spec, tree), *check_sampling(spec, tree)]
+    if refused:
+        raise SpecError(refused)
     chosen = combinations(spec, tree)
     base = base_file(tree, path)
     arms = load_arms(spec, tree, read_tree(base), path, chosen, registry)
@@ -185,11 +189,8 @@ def load_arm(
     """Validate the spec of one arm."""
     merged, settings = common, {}
     for number, axis in enumerate(spec.axes):
-        values = tree.child("axes").child(number).child("values").value  # type: ignore[union-attr]
-        trees = list(values.values() if isinstance(values, dict) else values)
-        value = trees[list(axis.values).index(combination[axis.name])]
+        value = values_of(tree, number)[list(axis.values).index(combination[axis.name])]
         for key, one in blocks(axis, value):
-            check_varied(key, one)
             merged = assign(merged, key, one)
             settings[key] = plain(one.plain())
     name = arm_name(combination)
@@ -217,15 +218,34 @@ def blocks(axis: AxisSpec, value: Tree) -> Iterator[tuple[str, Tree]]:
         yield from value.value.items()
 
 
-def check_varied(path: str, value: Tree) -> None:
-    """Refuse what no axis can vary.
+def values_of(tree: Tree, axis: int) -> list[Tree]:
+    """Return the values of an axis, in the order of its labels."""
+    values = tree.child("axes").child(axis).child("values").value  # type: ignore[union-attr]
+    return list(values.values() if isinstance(values, dict) else values)
 
-    Raises:
-        SpecError: with the reason.
-    """
-    reason = _UNVARIED.get(path.partition(".")[0])
-    if reason is not None:
-        raise SpecError([Problem(value.mark, ("axes",), f"'{path}' cannot be varied: {reason}")])
+
+def check_axes(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
+    """Yield what no axis can vary."""
+    seen = set()
+    for number, axis in enumerate(spec.axes):
+        for value in values_of(tree, number):
+            for path, one in blocks(axis, value):
+                reason = _UNVARIED.get(path.partition(".")[0])
+                if reason is not None and path not in seen:
+                    seen.add(path)
+                    yield Problem(one.mark, ("axes",), f"'{path}' cannot be varied: {reason}")
+
+
+def check_sampling(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
+    """Yield what `sampling` lacks, and what is given to another sampling."""
+    for way, key, given in (
+        ("list", "arms", bool(spec.arms)),
+        ("random", "count", spec.count is not None),
+    ):
+        if given != (spec.sampling == way):
+            path, what = (key, f"write 'sampling: {way}'") if given else ("sampling", f"give '{key}'")
+            text = f"'sampling: {way}' and '{key}' go together; {what}"
+            yield Problem(tree.locate((path,)), (path,), text)
 
 
 def plain(value: Any) -> Any:
@@ -252,11 +272,14 @@ def check_study(spec: AblationSpec, arms: Sequence[Arm]) -> Iterator[PathProblem
     measured = metrics_of(arms[0].loaded.spec)
     for index, name in enumerate(spec.compare.metrics):
         if name not in measured:
-            text = f"'{name}' is none of evaluation.metrics (measured: {', '.join(measured)})"
+            hint = suggest(name, measured)
+            text = f"'{name}' is none of evaluation.metrics{hint} (measured: {', '.join(measured)})"
             yield PathProblem(("compare", "metrics", index), text)
     compared = spec.compare.metrics or measured
-    if spec.compare.primary not in (None, *compared):
-        text = f"'{spec.compare.primary}' is none of the metrics that are compared: {', '.join(compared)}"
+    primary = spec.compare.primary
+    if primary is not None and primary not in compared:
+        hint = suggest(primary, compared)
+        text = f"'{primary}' is none of the metrics that are compared{hint} ({', '.join(compared)})"
         yield PathProblem(("compare", "primary"), text)
     try:
         spec.launcher.build(LauncherContext(folder=FilePath(), name=spec.name))

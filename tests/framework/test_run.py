@@ -121,6 +121,14 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_failed_write_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "there"
+    path.mkdir()
+    with pytest.raises(OSError) as caught:
+        write_atomically(path, b"new")
+    assert caught.value.filename == str(path)
+
+
 def test_json_holds_numbers_only(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, None]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, None]}

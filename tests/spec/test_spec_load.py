@@ -153,7 +153,7 @@ def test_too_few_items_are_said_only_of_lists_without_faulty_items(base: str, ph
 
 def test_an_empty_file(write: Write) -> None:
     write("spec.yaml", "# nothing but words\n")
-    hint = "start from another spec, such as 'extends: slotlab:demo'"
+    hint = "start from another spec: 'extends: slotlab:demo', in an ablation 'base: slotlab:demo'"
     assert refusal() == f"spec.yaml:1: the file is empty; {hint}"
 
 

@@ -1,5 +1,6 @@
 """The index says what the folders say, whatever happened to it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ import pytest
 
 from slotlab.framework.run import RunFolder
 from slotlab.framework.study.folder import StudyFolder
-from slotlab.framework.study.index import Condition, Index
+from slotlab.framework.study.index import NAME, Condition, Index
 from slotlab.framework.study.plan import Run
 from slotlab.registry import SlotlabError
 
+STATES = "states: waiting, running, interrupted, stopped, failed, trained, done"
 Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 
 
@@ -86,6 +88,15 @@ def test_many_writers_at_once(trained: list[Run]) -> None:
     ("text", "message"),
     [
         ("ari", "--where ari: write NAME=VALUE, or !=, <, <=, >, >= in place of ="),
+        (
+            "state=finishd",
+            f"--where state=finishd: there is no state 'finishd' ({STATES})",
+        ),
+        ("model.slots>five", "--where model.slots>five: > takes a number, got 'five'"),
+        (
+            "state=fail",
+            f"--where state=fail: there is no state 'fail'; did you mean 'failed'? ({STATES})",
+        ),
         ("stat=done", "no run has 'stat'; did you mean 'state'?"),
     ],
 )
@@ -93,6 +104,34 @@ def test_questions_that_are_none(trained: list[Run], text: str, message: str) ->
     with pytest.raises(SlotlabError) as caught:
         ask(text)
     assert str(caught.value) == message
+
+
+def test_a_column_that_no_run_has(trained: list[Run]) -> None:
+    index = Index(Path("runs"))
+    index.refresh()
+    assert len(index.find((), ["model.slots", "ari"])) == 8
+    with pytest.raises(SlotlabError) as caught:
+        index.find((), ["model.slotz"])
+    assert str(caught.value) == "no run has 'model.slotz'; did you mean 'model.slots'?"
+
+
+def test_runs_of_others_are_listed_too(
+    trained: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ask("ari>0.2")
+    Index(Path("runs")).path.unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert ask("ari>0.2") == expected
+    assert Index(Path("runs")).path.is_relative_to(tmp_path / "cache")
+    assert not (Path("runs") / NAME).exists()
+
+
+def test_an_index_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(SlotlabError) as caught:
+        Index(tmp_path).refresh()
+    assert str(caught.value) == f"the index {tmp_path / NAME} cannot be opened (unable to open database file)"
 
 
 def test_no_folder(tmp_path: Path) -> None:

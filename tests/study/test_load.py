@@ -146,9 +146,12 @@ def test_parts_that_do_not_fit_are_told_with_the_arm(ablation: str) -> None:
         (["exclude=[{slots: [7, 8]}]"], "exclude: every combination is excluded; nothing is left to run"),
         (["compare.baseline={slots: 7}"], "compare.baseline: give a label for each axis; lacking: init"),
         (["compare.metrics=[ari, miou]"], "compare.metrics.1: 'miou' is none of evaluation.metrics (measured: ari, fg_ari, mse)"),
-        (["compare={metrics: [ari], primary: mse}"], "compare.primary: 'mse' is none of the metrics that are compared: ari"),
-        (["sampling=random"], "'sampling: random' and 'count' go together; give 'count'"),
-        (["count=3"], "'sampling: random' and 'count' go together; write 'sampling: random'"),
+        (["compare={metrics: [ari], primary: mse}"], "compare.primary: 'mse' is none of the metrics that are compared (ari)"),
+        (["sampling=random"], "sampling: 'sampling: random' and 'count' go together; give 'count'"),
+        (["count=3"], "count: 'sampling: random' and 'count' go together; write 'sampling: random'"),
+        (["sampling=list"], "sampling: 'sampling: list' and 'arms' go together; give 'arms'"),
+        (["compare.metrics=[arii]"], "compare.metrics.0: 'arii' is none of evaluation.metrics; did you mean 'ari'? (measured: ari, fg_ari, mse)"),
+        (["compare.primary=fgari"], "compare.primary: 'fgari' is none of the metrics that are compared; did you mean 'fg_ari'? (ari, fg_ari, mse)"),
         (["seeds=[1, 2, 1]"], "seeds: seed 1 is given twice; keep one"),
         (["axes.1={name: slots, path: model.initializer, values: [gaussian]}"], "axes: two axes have the name 'slots'; keep one"),
         (["axes.1.path=model.slots"], "axes: two axes have the path 'model.slots'; keep one"),
@@ -170,6 +173,14 @@ def test_what_cannot_be_an_axis(ablation: str, write: Write) -> None:
         "ablation.yaml:6: axes: 'evaluation.slots' cannot be varied: all arms are measured alike; "
         "set it under 'settings'"
     )
+
+
+def test_an_axis_that_cannot_be_is_told_before_the_labels_that_it_lacks(ablation: str) -> None:
+    sets = [
+        "axes.0={name: slots, path: seed, values: [1, 2]}",
+        "compare.baseline={slots: 7, init: learnable}",
+    ]
+    assert refusal(*sets) == f"--set {sets[0]}: axes: 'seed' cannot be varied: give seeds under 'seeds'"
 
 
 def test_two_arms_that_are_one_training(ablation: str, write: Write) -> None:
