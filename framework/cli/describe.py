@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.experiment import prepare
-from slotlab.framework.spec.errors import SpecError
 from slotlab.framework.spec.identity import run_id
-from slotlab.framework.spec.merge import SHIPPED, shipped_specs
+from slotlab.framework.spec.load import OtherSort
+from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
 from slotlab.framework.spec.tree import dump
+from slotlab.framework.study.load import load_ablation
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
 
@@ -51,6 +54,7 @@ def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
     return {
         "components": components,
         "specs": [f"{SHIPPED}{name}" for name in shipped_specs()] if kind is None else [],
+        "ablations": [f"{SHIPPED}{name}" for name in shipped_ablations()] if kind is None else [],
         "not_loaded": [{"source": item.source, "reason": item.reason} for item in registry.broken],
     }
 
@@ -71,6 +75,7 @@ def print_listing(result: dict[str, Any]) -> None:
     out.print(table)
     if result["specs"]:
         out.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
+        out.print(f"shipped ablations: {', '.join(result['ablations'])}", soft_wrap=True)
     for item in result["not_loaded"]:
         out.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
 
@@ -93,9 +98,7 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         {
             "name": key,
             "type": describe_type(field.annotation),
-            "default": "required"
-            if field.is_required()
-            else plain(field.get_default(call_default_factory=True)),
+            "default": "required" if field.is_required() else plain(default_of(field)),
             "description": field.description,
         }
         for key, field in found.component.config.model_fields.items()
@@ -108,6 +111,15 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         "source": found.source,
         "settings": settings,
     }
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return a setting's default; of a section of settings, those in it."""
+    value = field.get_default(call_default_factory=True)
+    kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
+        return kind.model_validate(value).model_dump(mode="json")
+    return value
 
 
 def describe_type(annotation: Any) -> str:
@@ -126,7 +138,7 @@ def describe_type(annotation: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return a default as JSON-ready data."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -171,26 +183,29 @@ def print_spec(result: dict[str, Any]) -> None:
 
 
 def validity(name: str, **options: Any) -> dict[str, Any]:
-    """Validate one spec; mistakes are part of the result, not raised."""
+    """Validate one spec or ablation; mistakes are part of the result, not raised."""
+    try:
+        facts = checked(name, **options)
+    except SlotlabError as error:
+        return {"spec": name, "valid": False, "errors": error.lines(), "warnings": []}
+    return {"spec": name, "valid": True, "errors": [], **facts}
+
+
+def checked(name: str, **options: Any) -> dict[str, Any]:
+    """Return the warnings and the size of what a file declares.
+
+    Raises:
+        SlotlabError: for every mistake.
+    """
     try:
         prepared = prepare(name, **options)
-    except SpecError as error:
-        return {
-            "spec": name,
-            "valid": False,
-            "errors": [str(item) for item in error.problems],
-            "warnings": [],
-        }
-    except SlotlabError as error:
-        return {"spec": name, "valid": False, "errors": [str(error)], "warnings": []}
+    except OtherSort:
+        ablation = load_ablation(name, **options)
+        arms = len(ablation.arms)
+        runs = arms * len(ablation.spec.seeds)
+        return {"warnings": [str(item) for item in ablation.warnings], "arms": arms, "runs": runs}
     warnings = [str(item) for item in prepared.warnings]
-    return {
-        "spec": name,
-        "valid": True,
-        "errors": [],
-        "warnings": warnings,
-        "run_id": run_id(prepared.loaded.spec),
-    }
+    return {"warnings": warnings, "run_id": run_id(prepared.loaded.spec)}
 
 
 def print_validity(results: Sequence[dict[str, Any]]) -> None:
@@ -201,5 +216,6 @@ def print_validity(results: Sequence[dict[str, Any]]) -> None:
         for text in result["warnings"]:
             print(f"warning: {text}")
         count = len(result["errors"])
-        verdict = "valid" if result["valid"] else f"{count} error{'s' if count != 1 else ''}"
+        size = f" ({result['arms']} arms, {result['runs']} runs)" if "arms" in result else ""
+        verdict = f"valid{size}" if result["valid"] else f"{count} error{'s' if count != 1 else ''}"
         print(f"{result['spec']}: {verdict}")

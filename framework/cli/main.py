@@ -52,7 +52,7 @@ def list_components(
     strict_plugins: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
-    """List the components that specs may name, and the shipped specs."""
+    """List the components that specs may name, and the shipped specs and ablations."""
     from slotlab.framework.cli import describe
 
     registry = describe.open_registry(plugin, strict=strict_plugins)
@@ -81,13 +81,16 @@ def show(
 
 @app.command()
 def validate(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Spec files, or slotlab:NAME.")],
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="Spec and ablation files, or slotlab:NAME."),
+    ],
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Check specs: settings, component names, and that the parts fit together. Touches no data."""
+    """Check specs and ablations: settings, names, and that the parts fit together. Touches no data."""
     from slotlab.framework.cli import describe
 
     results = [

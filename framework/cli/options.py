@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from slotlab.framework.cli.output import check_target
+
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="A spec file, or slotlab:NAME for a shipped one.")
 ]
@@ -20,10 +22,15 @@ StrictOption = Annotated[
 ]
 JsonOption = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to stdout."),
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        callback=lambda target: target if target == "-" else check_target("--json", target),
+        help="Write the result as JSON to a file, or to stdout.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DevicesOption = Annotated[
     int | None,
-    typer.Option("--devices", min=1, metavar="N", help="Train on N GPUs (or in N processes on the CPU)."),
+    typer.Option("--devices", min=1, metavar="N", help="On N GPUs, or in N processes on the CPU."),
 ]

@@ -1,6 +1,7 @@
 """Results for people on the terminal, or as JSON for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from slotlab.framework.processes import is_first
+from slotlab.registry.errors import SlotlabError
 
 PIPED_WIDTH = 140
 """Columns of tables that go to a file or another program, which have no width of their own."""
@@ -28,11 +30,32 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    if show is not print:  # first: whatever becomes of the file, the result was seen
+        show(result)
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    if show is not print:
-        show(result)
+
+
+def check_target(option: str, target: str | None) -> str | None:
+    """Return the file that a result goes to; checked before the work, which would be lost.
+
+    Raises:
+        SlotlabError: if it is a folder, or cannot be written.
+    """
+    if target is None:
+        return None
+    if not target:
+        raise SlotlabError(f"{option} names no file")
+    path = Path(target)
+    if path.is_dir():
+        raise SlotlabError(f"{option} {target}: it is a folder; name a file in it")
+    known = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not (known.is_dir() or known == path):
+        raise SlotlabError(f"{option} {target}: {known} is no folder")
+    if not os.access(known, os.W_OK):
+        raise SlotlabError(f"{option} {target}: {known} cannot be written; choose another file")
+    return target
 
 
 def warn(warnings: Iterable[object]) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
-from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.output import check_target, console, emit
 from slotlab.registry.errors import SlotlabError
 
 Result = dict[str, Any]
@@ -36,7 +36,13 @@ def score(
         typer.Option(min=1, metavar="N", help="How many masks the model had, empty ones included."),
     ] = None,
     rows: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row an image.")
+        str | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            callback=lambda target: check_target("--csv", target),
+            help="Write one row an image.",
+        ),
     ] = None,
     by_group: Annotated[
         bool, typer.Option("--breakdowns", help="Print the numbers by number of objects and by occlusion.")
@@ -54,11 +60,11 @@ def score(
 
     folders = Folders(true=true, pred=pred, images=images, recon=recon)
     result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
+    emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
         from slotlab.framework.atomic import write_atomically
 
-        write_atomically(rows, csv.encode())
-    emit(result, json, lambda found: print_score(found, groups=by_group))
+        write_atomically(Path(rows), csv.encode())
 
 
 def score_folders(

@@ -31,6 +31,10 @@ class LoadedSpec:
         return SpecError(Problem(self.tree.locate(p.path), p.path, p.text) for p in problems)
 
 
+class OtherSort(SlotlabError):  # noqa: N818 - the file may well be right
+    """The file declares an ablation, not one experiment."""
+
+
 def load_spec(
     name: str | FilePath,
     *,
@@ -48,6 +52,7 @@ def load_spec(
 
     Raises:
         SpecError: with every mistake of the spec.
+        OtherSort: for an ablation.
         SlotlabError: if there is no such file.
     """
     path = find_spec(name, FilePath())
@@ -55,7 +60,7 @@ def load_spec(
     for assignment in sets:
         tree = apply_set(tree, assignment)
     if tree.child("axes") is not None and tree.child("base") is not None:
-        raise SlotlabError(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
+        raise OtherSort(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
     registry = load_registry(strict=strict_plugins)
     for plugin in plugins:
         registry.add_file(plugin)

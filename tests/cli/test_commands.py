@@ -63,6 +63,19 @@ def test_list_shows_every_component_and_json_agrees(slotlab, registry):
     assert {item["name"] for item in json.loads(text)["components"]} == names
 
 
+def test_list_names_the_specs_and_ablations_that_come_with_slotlab(slotlab):
+    _, out, _ = slotlab("list")
+    lines = out.splitlines()
+    assert "shipped specs: slotlab:clevrtex11, slotlab:clevrtex6, slotlab:demo" in lines
+    assert lines[-1].startswith("shipped ablations: slotlab:ablations/demo_ablation, ")
+    _, text, _ = slotlab("list", "--json", "-")
+    for name in json.loads(text)["ablations"]:
+        code, *_ = slotlab("validate", name)
+        assert code == 0
+    _, text, _ = slotlab("list", "metric", "--json", "-")
+    assert json.loads(text)["specs"] == json.loads(text)["ablations"] == []
+
+
 def test_list_of_a_kind_takes_singular_and_plural(slotlab):
     _, one, _ = slotlab("list", "encoder", "--json", "-")
     _, many, _ = slotlab("list", "encoders", "--json", "-")
@@ -84,6 +97,16 @@ def test_show_a_component(slotlab):
     settings = {item["name"]: item for item in json.loads(text)["settings"]}
     assert settings["channels"]["default"] == [64, 64, 64, 64]
     assert settings["kernel_size"]["description"].startswith("Side of every kernel")
+
+
+def test_show_a_protocol_tells_how_it_scores(slotlab, registry):
+    for item in registry.all("protocol"):
+        config = item.component.config()
+        _, text, _ = slotlab("show", "protocol", item.component.name, "--json", "-")
+        defaults = {setting["name"]: setting["default"] for setting in json.loads(text)["settings"]}
+        assert defaults == config.model_dump(mode="json")
+    _, out, _ = slotlab("show", "protocol", "boqsa-nocrop")
+    assert '"metrics": ["fg_ari", "ari", "fg_msc", "mse_boqsa"]' in out
 
 
 def test_show_an_unknown_component(slotlab):
@@ -119,6 +142,24 @@ def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
         "slotlab:demo: valid",
         f"error: {wrong}:3: model.slotz: unknown key; did you mean 'slots'? (keys here: {keys})",
         f"{wrong}: 1 error",
+    ]
+
+
+def test_validate_takes_an_ablation(slotlab, tmp_path):
+    text = "format: 1\nname: a\nquestion: b?\nbase: slotlab:demo\nseeds: [0, 1]\naxes:\n"
+    axis = "  - {name: slots, path: model.slots, values: [4, 5, 6]}\n"
+    good, wrong = tmp_path / "good.yaml", tmp_path / "wrong.yaml"
+    good.write_text(text + axis)
+    wrong.write_text(text + axis.replace("model.slots", "model.slotz"))
+    assert slotlab("validate", good) == (0, f"{good}: valid (3 arms, 6 runs)\n", "")
+    code, out, _ = slotlab("validate", wrong)
+    assert code == 1
+    first, last = out.splitlines()
+    assert first.startswith(f"error: {wrong}:7: model.slotz: unknown key; did you mean 'slots'? (keys here: ")
+    assert last == f"{wrong}: 1 error"
+    _, text, _ = slotlab("validate", good, "--set", "seeds=[3]", "--json", "-")
+    assert json.loads(text) == [
+        {"spec": str(good), "valid": True, "errors": [], "warnings": [], "arms": 3, "runs": 3}
     ]
 
 
@@ -274,12 +315,29 @@ def test_unknown_device(slotlab):
     assert (code, err) == (1, "error: there is no device 'tpu9x'; write auto, cpu, cuda or cuda:1\n")
 
 
-def test_file_that_cannot_be_written(slotlab, tmp_path):
-    (tmp_path / "file").write_text("")
-    code, _, err = slotlab("schema", "--json", tmp_path / "file" / "x.json")
-    assert code == 1
-    assert err.startswith(f"error: {tmp_path / 'file'}")
-    assert "Traceback" not in err
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("", "--json names no file"),
+        ("folder", "--json folder: it is a folder; name a file in it"),
+        ("file/x.json", "--json file/x.json: {here}/file is no folder"),
+    ],
+)
+def test_a_result_that_could_not_be_written_is_not_worked_for(slotlab, tmp_path, monkeypatch, target, reason):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    expected = (1, "", f"error: {reason.format(here=tmp_path)}\n")
+    assert slotlab("evaluate", "no_run", "--json", target) == expected
+    csv = expected[2].replace("--json", "--csv")
+    assert slotlab("score", "--true", "a", "--pred", "b", "--csv", target) == (1, "", csv)
+
+
+def test_a_result_may_go_into_a_new_folder_or_over_a_file(slotlab, tmp_path):
+    for _ in range(2):
+        code, _, err = slotlab("list", "tracker", "--json", tmp_path / "new" / "x.json")
+        assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "new" / "x.json").read_text())["components"]
 
 
 def test_broken_plugin_file_is_fatal_and_named(slotlab, tmp_path):
