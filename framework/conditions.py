@@ -172,7 +172,12 @@ def metric_refs(ref: Ref, registry: Registry) -> tuple[Ref, ...]:
 
 
 def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tuple[Ref, ...]:
-    """Return the metrics of a list of names (`ari,mbo`); without one the protocol's, else the usual ones.
+    """Return the metrics of a list (`ari,mbo`); without one the protocol's, else the usual ones.
+
+    Args:
+        ref: a protocol.
+        names: with commas; or in brackets, with settings: `[ari, {name: boundary_f, tolerance: 0.01}]`.
+        registry: that knows them.
 
     Raises:
         SlotlabError: if one is not known, or given twice.
@@ -181,8 +186,7 @@ def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tu
         found = metric_refs(ref, registry)
         if found:
             return found
-    usual = EvaluationSpec.model_fields["metrics"].default
-    wanted = usual if names is None else tuple(name.strip() for name in names.split(",") if name.strip())
+    wanted = EvaluationSpec.model_fields["metrics"].default if names is None else _listed(names)
     try:
         chosen = _METRICS.validate_python(wanted, context={"registry": registry})
     except ValidationError as error:
@@ -193,8 +197,22 @@ def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tu
     return chosen
 
 
+def _listed(names: str) -> Any:
+    if names.lstrip().startswith("["):
+        try:
+            return parse(names, origin=f"--metrics {names}", folder=FilePath()).plain()
+        except SpecError as error:
+            raise SlotlabError(str(error)) from None
+    found = tuple(name.strip() for name in names.split(",") if name.strip())
+    if not found:
+        raise SlotlabError("--metrics names no metric; write such as --metrics ari,fg_ari")
+    return found
+
+
 def _said(error: ValidationError) -> str:
-    parts = [(".".join(str(part) for part in detail["loc"]), say(detail)) for detail in error.errors()]
+    # A list whose items are wrong is also called too short; the number of an item says nothing here.
+    details = [detail for detail in error.errors() if detail["type"] != "too_short"] or error.errors()
+    parts = [(".".join(part for part in d["loc"] if isinstance(part, str)), say(d)) for d in details]
     return "; ".join(f"{where}: {text}" if where else text for where, text in parts)
 
 

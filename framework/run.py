@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.atomic import read_json, write_atomically, write_json
+from slotlab.framework.atomic import is_held, read_json, write_atomically, write_json
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
 
@@ -228,6 +228,11 @@ class RunFolder:
         """Return the state of the run, or nothing if it was never written."""
         status: dict[str, str] = read_json(self.path / "status.json")
         return status
+
+    def read_state(self) -> str | None:
+        """Return the state; `interrupted` for a run that says it is running while no process has it."""
+        state = self.read_status().get("state")
+        return "interrupted" if state == "running" and not is_held(self.path) else state
 
     def read_cost(self) -> dict[str, Any]:
         """Return what the training took so far, or nothing if it was never written."""

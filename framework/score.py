@@ -31,6 +31,8 @@ WORDS = {
 }
 """Why a metric is left out, by what it lacks."""
 _TOGETHER = 32
+_MOST_SEGMENTS = 2048
+"""A mask with more values is a picture that came into the wrong folder."""
 _MOST_LABELS = 256
 """Greater labels are no numbers of segments; they are renumbered in their order."""
 
@@ -251,6 +253,9 @@ def _labels(path: Path) -> Tensor:
         raise DataError(DataProblem(str(path), f"it has the label {values_HW.min()}; labels start at 0"))
     if values_HW.max() >= _MOST_LABELS:
         values, places = np.unique(values_HW, return_inverse=True)
+        if len(values) >= _MOST_SEGMENTS:
+            text = f"it has {len(values):,} labels or colors: a picture, not a mask"
+            raise DataError(DataProblem(str(path), text))
         values_HW = places.reshape(values_HW.shape) + int(values[0] != 0)
     return torch.from_numpy(np.ascontiguousarray(values_HW).astype(np.int32))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from slotlab.framework.assemble import build_set_metrics
 from slotlab.framework.cli.output import warn
 from slotlab.framework.cli.progress import open_bar
-from slotlab.framework.composition.album import Tile, writing
+from slotlab.framework.composition.album import Tile, refuse_foreign, writing
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling
 from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
@@ -63,7 +63,9 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     """
     check_request(request)
     run = RunFolder.open(path)
-    state = run.read_status().get("state", "of unknown state")
+    if request.out is not None:
+        refuse_foreign(request.out)  # before the work
+    state = run.read_state() or "of unknown state"
     if state != "done":
         warn([f"{path}: the run is {state}; its weights are those of its last checkpoint"])
     composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))

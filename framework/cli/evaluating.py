@@ -84,7 +84,7 @@ def evaluate_runs(
         run = RunFolder.open(path)
         prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
         warn(prepared.warnings)
-        state = run.read_status().get("state", "of unknown state")
+        state = run.read_state() or "of unknown state"
         if state != "done":
             warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
         found = conditions(prepared.loaded, wanted)

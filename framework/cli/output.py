@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from slotlab.framework.processes import is_first
 from slotlab.registry.errors import SlotlabError
@@ -19,6 +21,16 @@ PIPED_WIDTH = 140
 def console() -> Console:
     """Return a console on stdout."""
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+
+
+def print_whole(out: Console, table: Table) -> None:
+    """Print a table with every cell whole, its lines as long as they must be."""
+    needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
+    if needed <= out.width:
+        out.print(table)
+    else:
+        out.width = needed
+        out.print(table, soft_wrap=True)
 
 
 def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:

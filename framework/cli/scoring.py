@@ -8,7 +8,7 @@ import typer
 from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
-from slotlab.registry.errors import SlotlabError
+from slotlab.registry.errors import ComponentError, SlotlabError
 
 Result = dict[str, Any]
 FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
@@ -25,7 +25,10 @@ def score(
         str | None, typer.Option(metavar="NAME", help="Score by this protocol's definitions.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="A,B", help="The metrics, in place of the protocol's.")
+        str | None,
+        typer.Option(
+            metavar="A,B", help="The metrics, in place of the protocol's; '[{name: A, ...}]' with settings."
+        ),
     ] = None,
     prepare: Annotated[
         bool,
@@ -89,9 +92,13 @@ def score_folders(
     ref = None if protocol is None else find_protocol(protocol, registry)
     settings: Any = None if ref is None else ref.config
     chosen = chosen_metrics(ref, metrics, registry)
-    built = {one.name: one.build(MetricContext(value_range=BOUNDS)) for one in chosen}
+    built = {one.name: build_metric(one, MetricContext(value_range=BOUNDS)) for one in chosen}
     reader = Reader(folders, settings.preparation if prepare else None, slots)
     evaluation, sizes = score_files(reader, built)
+    found = results(evaluation, built, settings)
+    if not found["methods"]["model"]:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found["left_out"].items())
+        raise SlotlabError(f"nothing can be scored: {reasons}")
     given = {option.removeprefix("--"): str(folder) for option, folder in folders.named().items()}
     result = {
         "format": FORMAT,
@@ -102,9 +109,22 @@ def score_folders(
         "sizes": sizes,
         "value_range": "unit",
         "slots": slots,
-        **results(evaluation, built, settings),
+        **found,
     }
     return result, evaluation.to_csv()
+
+
+def build_metric(ref: Any, context: Any) -> Any:
+    """Build a metric.
+
+    Raises:
+        SlotlabError: if its settings are not enough.
+    """
+    try:
+        return ref.build(context)
+    except ComponentError as error:
+        hint = f"settings are given as --metrics '[{{name: {ref.name}, ...}}]'"
+        raise SlotlabError(f"metric '{ref.name}': {error}; {hint}") from None
 
 
 def print_score(result: Result, *, groups: bool) -> None:

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.quantities import duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance
@@ -146,5 +146,5 @@ def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> No
         values = (maybe(record["metrics"].get(name), lambda value: f"{value:.3f}") for name in metrics)
         row = [record["run"], *("" if record[key] is None else str(record[key]) for key in base[1:])]
         table.add_row(*map(escape, row), *values, *(escape(written(facts.get(name))) for name in more))
-    out.print(table)
+    print_whole(out, table)
     out.print(f"{len(records)} run{'' if len(records) == 1 else 's'}")

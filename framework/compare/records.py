@@ -101,7 +101,7 @@ def load_run(path: Path) -> RunRecord:
         name=str(spec.get("name", path.name)),
         run_id=str(provenance.get("run_id", "")),
         seed=spec.get("seed", 0),
-        state=status.get("state", "unknown"),
+        state=run.read_state() or "unknown",
         reason=status.get("reason", ""),
         settings=settings_of(spec),
         versions=versions_of(provenance),

@@ -75,6 +75,16 @@ class Album:
         return record
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to write over anything but an earlier album.
+
+    Raises:
+        SlotlabError: if the folder holds something else.
+    """
+    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SlotlabError(f"{folder} exists and holds no composed pictures; choose another with --out DIR")
+
+
 @contextmanager
 def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     """Give an album that takes the place of `folder` when the block ends well.
@@ -86,8 +96,7 @@ def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     Raises:
         SlotlabError: if the folder holds anything but an earlier album.
     """
-    if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SlotlabError(f"{folder} exists and holds no composed pictures; choose another with --out DIR")
+    refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")

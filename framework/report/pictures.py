@@ -183,13 +183,19 @@ def score(entry: Mapping[str, Any], metric: str) -> str:
     return f"{name} {number(value, 3)}" if value is not None else ""
 
 
+def ranked_by(entry: Mapping[str, Any], metric: str) -> str:
+    """Return the first metric, by which images are best or worst, and the one that decides, in words."""
+    first = next((name for name, value in entry["metrics"].items() if value is not None), metric)
+    return " · ".join(dict.fromkeys(filter(None, (score(entry, first), score(entry, metric)))))
+
+
 def extremes_of(samples: Samples, album: Album, metric: str) -> Extreme | None:
     """Return the best, median and worst images of one run, or None if it has none."""
     kinds = {"image": "image", "reconstruction": "reconstruction", "true": "true masks"} | MADE
     groups = {}
     for role in ROLES:
         tiles = [
-            Tile(samples.arm, f"{entry['id']} · {score(entry, metric)}", found)
+            Tile(samples.arm, f"{entry['id']} · {ranked_by(entry, metric)}", found)
             for entry in samples.with_role(role)
             if (found := pictures(album, samples, entry, kinds))
         ]

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from slotlab.framework.atomic import is_held
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
@@ -89,7 +88,7 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
         summary = next(
             (one for one in run.read_summaries().values() if wanted.is_met(one, last.get("step"))), None
         )
-    state = state_of(run, status.get("state"), evaluated=wanted is None or summary is not None)
+    state = state_of(run.read_state(), evaluated=wanted is None or summary is not None)
     return Glance(
         state,
         status.get("reason", ""),
@@ -102,15 +101,12 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
     )
 
 
-def state_of(run: RunFolder, noted: str | None, *, evaluated: bool) -> State:
-    """Return the state of a run whose status file says `noted`."""
+def state_of(noted: str | None, *, evaluated: bool) -> State:
+    """Return the state of a run whose folder says `noted`."""
     if noted == "done":
         return "done" if evaluated else "trained"
-    if noted == "running":
-        return "running" if is_held(run.path) else "interrupted"
-    if noted == "failed":
-        return "failed"
-    return "stopped" if noted == "stopped" else "waiting"
+    known: Mapping[str | None, State] = {name: name for name in get_args(State)}
+    return known.get(noted, "waiting")
 
 
 def plan_of(run: RunFolder) -> tuple[int | None, int]:

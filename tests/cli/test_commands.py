@@ -1,5 +1,6 @@
 """The slotlab command as a person uses it: results, JSON, mistakes without tracebacks."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -7,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from slotlab.framework import train
 from slotlab.framework.cli import main as cli
+from slotlab.framework.cli.output import print_whole
 from slotlab.registry import KINDS
 
 SMALL = [
@@ -61,6 +65,19 @@ def test_list_shows_every_component_and_json_agrees(slotlab, registry):
         assert name in out
     _, text, _ = slotlab("list", "--json", "-")
     assert {item["name"] for item in json.loads(text)["components"]} == names
+
+
+def test_a_wide_table_loses_nothing():
+    written = io.StringIO()
+    out = Console(file=written, width=20)
+    table = Table("run", *(f"metric_{number}" for number in range(9)))
+    table.add_row("0123456789ab", *(f"{number}.12345" for number in range(9)))
+    print_whole(out, table)
+    text = written.getvalue()
+    assert len(text.splitlines()) == 5
+    for word in ("0123456789ab", "metric_8", "8.12345"):
+        assert word in text
+    assert "…" not in text
 
 
 def test_list_names_the_specs_and_ablations_that_come_with_slotlab(slotlab):

@@ -190,6 +190,33 @@ def test_what_cannot_be_scored(slotlab, words, message):
     assert (code, out, err) == (1, "", f"error: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (",", "--metrics names no metric; write such as --metrics ari,fg_ari"),
+        (
+            "mse,psnr",
+            (
+                "nothing can be scored: mse: no reconstructions are given; add --images and --recon; "
+                "psnr: no reconstructions are given; add --images and --recon"
+            ),
+        ),
+        (
+            "lpips",
+            (
+                "metric 'lpips': needs 'backbone: FILE' with ImageNet weights; take "
+                "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth; "
+                "settings are given as --metrics '[{name: lpips, ...}]'"
+            ),
+        ),
+    ],
+)
+def test_metrics_that_cannot_be_scored(slotlab, masks, metrics, message):
+    folder, _ = masks
+    words = ("--true", folder / "true", "--pred", folder / "predicted", "--metrics", metrics)
+    assert slotlab("score", *words) == (1, "", f"error: {message}\n")
+
+
 def test_all_that_is_wrong_with_files_is_listed(slotlab, masks):
     folder, _ = masks
     shutil.copytree(folder / "predicted", "partial", dirs_exist_ok=True)

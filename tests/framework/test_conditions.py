@@ -231,12 +231,27 @@ def test_metrics_by_name() -> None:
     assert str(error.value) == "--metrics ari,mbo,ari: 'ari' is given twice; keep one"
     with pytest.raises(SlotlabError) as error:
         chosen_metrics(None, "arri", REGISTRY)
-    assert str(error.value).startswith("--metrics arri: 0: no metric is called 'arri'; did you mean 'ari'?")
+    assert str(error.value).startswith("--metrics arri: no metric is called 'arri'; did you mean 'ari'?")
+    assert "needs at least" not in str(error.value)
+    with pytest.raises(SlotlabError) as error:
+        chosen_metrics(None, " , ", REGISTRY)
+    assert str(error.value) == "--metrics names no metric; write such as --metrics ari,fg_ari"
+
+
+def test_metrics_with_settings() -> None:
+    first, second = chosen_metrics(None, "[ari, {name: boundary_f, tolerance: 0.5}]", REGISTRY)
+    assert (first.name, second.config.tolerance) == ("ari", 0.5)
+    with pytest.raises(SlotlabError) as error:
+        chosen_metrics(None, "[{name: boundary_f, tolerence: 0.5}]", REGISTRY)
+    assert str(error.value) == (
+        "--metrics [{name: boundary_f, tolerence: 0.5}]: tolerence: unknown key; "
+        "did you mean 'tolerance'? (keys here: name, tolerance)"
+    )
 
 
 def test_a_protocol_of_ones_own_with_an_unknown_metric(base: str) -> None:
     [line] = refused(protocols=["{name: seed, image_size: 16, evaluation: {metrics: [arri]}}"])
-    assert line.startswith("protocol 'seed': 0: no metric is called 'arri'; did you mean 'ari'?")
+    assert line.startswith("protocol 'seed': no metric is called 'arri'; did you mean 'ari'?")
 
 
 def test_a_decoder_without_masks_leaves_the_attention(base: str, write: Any) -> None:

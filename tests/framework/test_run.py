@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.atomic import exclusive, write_atomically, write_json
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import load_spec
@@ -127,6 +127,17 @@ def test_a_failed_write_names_the_file_that_was_meant(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         write_atomically(path, b"new")
     assert caught.value.filename == str(path)
+
+
+def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.read_state() is None
+    run.write_status("running")
+    assert run.read_state() == "interrupted"
+    with exclusive(tmp_path, "taken"):
+        assert run.read_state() == "running"
+    run.write_status("stopped")
+    assert run.read_state() == "stopped"
 
 
 def test_json_holds_numbers_only(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def save(path: Path, values: Pixels, kind: str = "gray") -> None:
     image.save(path)
 
 
+def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for folder in ("true", "pred"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(noise).save(tmp_path / folder / "a.png")
+    colors = len(np.unique(noise.reshape(-1, 3), axis=0))
+    with pytest.raises(DataError) as caught:
+        score(Reader(Folders(true=tmp_path / "true", pred=tmp_path / "pred")), metrics("ari"))
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{tmp_path / folder}/a.png: it has {colors:,} labels or colors: a picture, not a mask"
+        for folder in ("pred", "true")
+    ]
+
+
 @pytest.fixture
 def masks(tmp_path: Path) -> Folders:
     for i in range(4):

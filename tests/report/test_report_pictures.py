@@ -52,6 +52,13 @@ def test_each_role_has_its_own_images(made):
         }
 
 
+def test_images_are_captioned_by_the_metric_that_ranked_them(study):
+    entry = {"metrics": {"mask_only": None, "ari": 0.25, "fg_ari": 0.5}}
+    assert pictures.ranked_by(entry, "fg_ari") == "ari 0.250 · fg_ari 0.500"
+    assert pictures.ranked_by(entry, "ari") == "ari 0.250"
+    assert pictures.ranked_by({"metrics": {"ari": None}}, "ari") == ""
+
+
 def test_the_median_run_is_the_lower_one_of_two_and_any_without_values(made):
     members = made.arms[0].members
     ordered = sorted(members, key=lambda one: one.evaluation.values["ari"])
