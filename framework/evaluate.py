@@ -24,6 +24,7 @@ from slotlab.framework.scoring.contingency import contingency
 from slotlab.framework.scoring.overlap import objects_there
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
+from slotlab.registry import SlotlabError
 
 MODEL = "model"
 """The method that stands for the trained model, beside the names of baselines."""
@@ -287,10 +288,27 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
         columns["objects"] = count_objects(outcome)
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
-            columns[name] = metric(outcome).tolist()
+            columns[name] = numbers(name, metric(outcome), len(ids))
             if isinstance(metric, PooledMetric):
-                columns[weight_column(name)] = metric.weights(outcome).tolist()
+                columns[weight_column(name)] = numbers(name, metric.weights(outcome), len(ids))
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def numbers(name: str, found: Any, images: int) -> list[float]:
+    """Return what a metric gave, one number an image.
+
+    Raises:
+        SlotlabError: if it gave something else.
+    """
+    what = f"a {type(found).__name__}"
+    if isinstance(found, torch.Tensor):
+        if found.shape == (images,):
+            values: list[float] = found.tolist()
+            return values
+        what = f"one of shape {tuple(found.shape)}"
+    raise SlotlabError(
+        f"metric '{name}': it must give a float64 tensor of shape ({images},), and gave {what}"
+    )
 
 
 def count_objects(outcome: Outcome) -> list[int]:

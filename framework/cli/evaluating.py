@@ -130,7 +130,8 @@ def evaluate_folder(
             composing=composing,
         )
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else it would print an empty line
+            bar.stop()
 
 
 def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:

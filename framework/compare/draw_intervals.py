@@ -59,6 +59,7 @@ def _draw(rows: Sequence[_Row], stem: Path, title: str, *, zero: bool) -> list[P
     if not any(row.values for row in rows):
         return []
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with styled():
         labels = [plain(row.label, width=44) for row in rows]
@@ -74,6 +75,7 @@ def _draw(rows: Sequence[_Row], stem: Path, title: str, *, zero: bool) -> list[P
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_xlim(_fitting(rows, every, limits))
         axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))  # labels such as -0.0025 beside long names
         axis.grid(axis="x")
         figure.suptitle(plain(title, width=80))
         save(figure, stem)

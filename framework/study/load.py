@@ -101,7 +101,7 @@ def load_ablation(
         raise SpecError(refused)
     chosen = combinations(spec, tree)
     base = base_file(tree, path)
-    arms = load_arms(spec, tree, read_tree(base), path, chosen, registry)
+    arms = load_arms(spec, tree, read_base(base, tree), path, chosen, registry)
     problems = [Problem(tree.locate(p.path), p.path, p.text) for p in check_study(spec, arms)]
     if problems:
         raise SpecError(problems)
@@ -119,6 +119,19 @@ def base_file(tree: Tree, path: FilePath) -> FilePath:
         return find_spec(base.value, folder)
     except SlotlabError as error:
         raise SpecError([Problem(base.mark, ("base",), str(error))]) from None
+
+
+def read_base(base: FilePath, tree: Tree) -> Tree:
+    """Read the base spec.
+
+    Raises:
+        SpecError: for an ablation.
+    """
+    found = read_tree(base)
+    if found.child("axes") is not None and found.child("base") is not None:
+        text = f"{base} is an ablation itself; name the spec of one experiment"
+        raise SpecError([Problem(tree.locate(("base",)), ("base",), text)])
+    return found
 
 
 def combinations(spec: AblationSpec, tree: Tree) -> list[Combination]:

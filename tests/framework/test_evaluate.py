@@ -26,6 +26,7 @@ from slotlab.framework.evaluate import (
     rows_of,
     summarize,
 )
+from slotlab.framework.metric import FunctionMetric
 from slotlab.framework.model import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -182,6 +183,21 @@ def test_the_mean_of_a_pooled_metric_is_over_objects() -> None:
     (summary,) = Evaluation({MODEL: rows}, {}).summary({"pooled": Pooled()}).values()
     assert summary["pooled"]["mean"] == (6 * 0.5 + 2 * 1.0) / 8
     assert (summary["pooled"]["median"], summary["pooled"]["undefined"]) == (0.75, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [(0.5, "a float"), (torch.tensor(0.5), "one of shape ()"), (torch.zeros(3), "one of shape (3,)")],
+)
+def test_a_metric_that_gives_no_number_an_image(given: Any, what: str) -> None:
+    metric = FunctionMetric(
+        function=lambda outcome: given, higher_is_better=True, bounds=(0.0, 1.0), needs=frozenset()
+    )
+    outcome = Outcome(images_BCHW=torch.zeros(2, 3, 2, 2))
+    with pytest.raises(SlotlabError) as caught:
+        rows_of(outcome, ["a", "b"], {"mine": metric})
+    expected = f"metric 'mine': it must give a float64 tensor of shape (2,), and gave {what}"
+    assert str(caught.value) == expected
 
 
 def test_ranking() -> None:

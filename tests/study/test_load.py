@@ -183,6 +183,12 @@ def test_an_axis_that_cannot_be_is_told_before_the_labels_that_it_lacks(ablation
     assert refusal(*sets) == f"--set {sets[0]}: axes: 'seed' cannot be varied: give seeds under 'seeds'"
 
 
+def test_an_ablation_is_no_base(ablation: str) -> None:
+    assert refusal("base=ablation.yaml") == (
+        "--set base=ablation.yaml: base: ablation.yaml is an ablation itself; name the spec of one experiment"
+    )
+
+
 def test_two_arms_that_are_one_training(ablation: str, write: Write) -> None:
     write("ablation.yaml", ablation.replace("[gaussian, learnable]", "{a: gaussian, b: {name: gaussian}}"))
     assert refusal() == "\n".join(
