@@ -193,7 +193,7 @@ def test_a_metric_that_gives_no_number_an_image(given: Any, what: str) -> None:
     metric = FunctionMetric(
         function=lambda outcome: given, higher_is_better=True, bounds=(0.0, 1.0), needs=frozenset()
     )
-    outcome = Outcome(images_BCHW=torch.zeros(2, 3, 2, 2))
+    outcome = Outcome(images_BCHW=torch.zeros(2, 3, 2, 2), true_BHW=None, predicted_BHW=None)
     with pytest.raises(SlotlabError) as caught:
         rows_of(outcome, ["a", "b"], {"mine": metric})
     expected = f"metric 'mine': it must give a float64 tensor of shape (2,), and gave {what}"
