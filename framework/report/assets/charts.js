@@ -69,7 +69,8 @@ function differences(data, { index }, look) {
     .filter(({ arm, difference }) => (difference || data.arms[arm].color === 0) && look.visible(arm))
     .map(({ arm, difference }) => ({ arm, span: difference ?? [0, null, null] }));
   const better = metric.higher ? "better \u2192" : "\u2190 better";
-  return intervals(rows, data.arms, look, `${metric.name}, arm \u2212 baseline   ${better}`, true);
+  const name = look.narrow ? "" : `${metric.name}, `; // the heading has it, too
+  return intervals(rows, data.arms, look, `${name}arm \u2212 baseline   ${better}`, true);
 }
 
 function curves(data, { chart, log }, look) {
