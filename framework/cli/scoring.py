@@ -22,7 +22,10 @@ def score(
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, to score --recon.")] = None,
     recon: Annotated[Path | None, typer.Option(metavar="DIR", help="Reconstructions of --images.")] = None,
     protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Score by this protocol's definitions.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Score by this protocol's definitions; '{name: seed, ...}' with settings."
+        ),
     ] = None,
     metrics: Annotated[
         str | None,
