@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption, StrictOption
-from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.quantities import duration, maybe
 
 
@@ -100,7 +100,7 @@ def print_outcome(result: dict[str, Any]) -> None:
     for row in result["runs"]:
         values = (maybe(row["metrics"][name], lambda value: f"{value:.3f}") for name in result["metrics"])
         table.add_row(escape(row["arm"]), str(row["seed"]), row["run_id"], row["state"], *values)
-    out.print(table)
+    print_whole(out, table)
     for row in result["runs"]:
         if row["run_id"] in result["failed"]:
             text = f"failed: {row['arm']}, seed {row['seed']}: {row['reason']}"
@@ -186,7 +186,7 @@ def print_forecast(result: dict[str, Any]) -> None:
     for row in result["runs"]:
         time = "" if row["state"] in ("done", "trained") else maybe(row["seconds"], duration)
         table.add_row(escape(row["arm"]), str(row["seed"]), row["run_id"], escape(standing(row)), time)
-    out.print(table)
+    print_whole(out, table)
     for text in result["warnings"]:
         out.print(f"warning: {text}", markup=False, soft_wrap=True)
     todo = [row for row in result["runs"] if row["state"] != "done"]

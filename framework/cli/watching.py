@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit, print_whole
@@ -84,7 +84,8 @@ def picture(result: dict[str, Any]) -> Table:
     primary = result["primary"]
     title = ", ".join(f"{number} {state}" for state, number in result["states"].items())
     table = Table(
-        *("arm", "seed", "state", "", "step", "loss", primary, "images/s", "time left"),
+        Column("arm", overflow="fold", min_width=16),
+        *("seed", "state", "", "step", "loss", primary, "images/s", "time left"),
         title=escape(f"{result['name']}: {title}"),
         title_justify="left",
         box=None,

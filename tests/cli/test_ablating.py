@@ -1,5 +1,6 @@
 """ablate, watch and runs as a person uses them."""
 
+import io
 import json
 import re
 import subprocess
@@ -8,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from slotlab.framework.cli import main as cli
+from slotlab.framework.cli.watching import picture
 from slotlab.framework.run import RunFolder
 
 TINY = """
@@ -119,6 +122,21 @@ def test_watching_starts_without_torch(tmp_path: Path) -> None:
         words = [sys.executable, "-c", code, *command]
         result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
         assert result.stdout.splitlines()[-1] == "False", result.stderr
+
+
+def test_a_narrow_window_cuts_no_arm_s_name() -> None:
+    row = {"arm": "slots=3, init=learnable", "seed": 0, "state": "waiting", "total_steps": None, "step": 0}
+    row |= dict.fromkeys(("loss", "images_per_second", "seconds_left"))
+    look = {
+        "primary": "ari",
+        "name": "s",
+        "states": {"waiting": 1},
+        "runs": [row | {"metrics": {"ari": None}}],
+    }
+    written = io.StringIO()
+    Console(file=written, width=60).print(picture(look))
+    column = "".join(line[:16].strip() for line in written.getvalue().splitlines()[1:])
+    assert column.endswith("armslots=3,init=learnable")
 
 
 def test_mistakes_are_told_in_words(slotlab: Slotlab) -> None:
