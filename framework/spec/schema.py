@@ -155,6 +155,9 @@ class ModelSpec(ClosedModel):
     """From tokens and initial slots to slots."""
     decoder: Annotated[Ref, RefTo("decoder")]
     """From slots to a prediction and masks."""
+    weight_init: Literal["torch", "keras"] = "torch"
+    """How the weights of convolutions, linear maps and GRU cells are drawn: as torch does, or as Keras
+    (Glorot-uniform, orthogonal recurrent weights, zero biases), on which the Slot Attention paper relies."""
 
 
 class PhaseSpec(ClosedModel):
