@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.run import RunFolder
 
 TINY = """
@@ -30,25 +29,10 @@ Slotlab = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def slotlab(
-    base: str,
-    write: Callable[[str, str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Slotlab:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
+def slotlab(base: str, write: Callable[[str, str], Path], slotlab: Slotlab) -> Slotlab:
+    """The command in a folder with a tiny ablation."""
     write("tiny.yaml", TINY)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return slotlab
 
 
 def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -> None:
