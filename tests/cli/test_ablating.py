@@ -97,9 +97,9 @@ def test_a_run_that_fails_is_told_and_ends_the_command_with_1(slotlab: Slotlab) 
     assert out.splitlines()[0].strip() == "tiny: 1 failed"
 
 
-def test_watching_starts_without_torch() -> None:
+def test_watching_starts_without_torch(tmp_path: Path) -> None:
     code = "import sys; from slotlab.framework.cli.main import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
-    for command in (["watch", "nowhere", "--once"], ["runs", "."]):
+    for command in (["watch", "nowhere", "--once"], ["runs", str(tmp_path)]):
         result = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
         assert result.stdout.splitlines()[-1] == "False", result.stderr
 
