@@ -203,7 +203,8 @@ def write(
     figures: bool,
 ) -> dict[str, str]:
     """Write an evaluation's files; return the figures that were left out, and why."""
-    name = ready.condition.name(source)
+    condition = ready.condition
+    name = condition.name(source)
     folder = subject.run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     if evaluation.objects:
@@ -213,7 +214,8 @@ def write(
         return {}
     shown = Evaluated(
         name=name,
-        loaded=ready.condition.of(source),
+        composed_name=condition.base if source == condition.sources[0] else None,
+        loaded=condition.of(source),
         engine=ready.engine,
         model=ready.model,
         step=subject.weights.step,
