@@ -4,7 +4,7 @@ RUN/evaluation/NAME/summary.json, images.csv, objects.csv and samples/, NAME bei
 DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
+from slotlab.registry import Ref
 
 FORMAT = 2
 """Of summary.json."""
@@ -140,7 +141,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
         "mask_source": source,
         "slots": spec.evaluation.slots or spec.model.slots,
         "step": subject.weights.step,
-        **results(evaluation, ready.metrics, spec.data.settings),
+        **results(evaluation, ready.metrics, versions_of(spec.evaluation.metrics), spec.data.settings),
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
@@ -171,22 +172,31 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
+def versions_of(metrics: Iterable[Ref]) -> dict[str, str]:
+    """Return the version of each metric, by name."""
+    return {ref.name: ref.registered.version for ref in metrics}
+
+
 def results(
-    evaluation: Evaluation, metrics: Mapping[str, Metric], protocol: ProtocolConfig | None
+    evaluation: Evaluation,
+    metrics: Mapping[str, Metric],
+    versions: Mapping[str, str],
+    protocol: ProtocolConfig | None,
 ) -> dict[str, Any]:
     """Return the numbers of an evaluation, and what is needed to read them."""
     return {
         "aggregation": "images" if protocol is None else protocol.evaluation.aggregation,
-        "metrics": {name: definition(metric) for name, metric in metrics.items()},
+        "metrics": {name: definition(metric, versions[name]) for name, metric in metrics.items()},
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
         "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
     }
 
 
-def definition(metric: Metric) -> dict[str, Any]:
+def definition(metric: Metric, version: str) -> dict[str, Any]:
     """Return how to read a metric; a bound that is not finite is None."""
     return {
+        "version": version,
         "higher_is_better": metric.higher_is_better,
         "bounds": [None if abs(bound) == float("inf") else bound for bound in metric.bounds],
         "aggregation": "objects" if isinstance(metric, PooledMetric) else "images",

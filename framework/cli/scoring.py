@@ -74,7 +74,7 @@ def score_folders(
     from slotlab.framework.cli.describe import open_registry
     from slotlab.framework.conditions import chosen_metrics, find_protocol
     from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.evaluations import FORMAT, results
+    from slotlab.framework.evaluations import FORMAT, results, versions_of
     from slotlab.framework.protocol import describe_protocol
     from slotlab.framework.score import BOUNDS, Reader
     from slotlab.framework.score import score as score_files
@@ -96,7 +96,7 @@ def score_folders(
         "sizes": sizes,
         "value_range": "unit",
         "slots": slots,
-        **results(evaluation, built, settings),
+        **results(evaluation, built, versions_of(chosen), settings),
     }
     return result, evaluation.to_csv()
 

@@ -60,6 +60,15 @@ class EvaluationRecord:
         metrics = self.facts.get("metrics", {})
         return {name: tuple(item["bounds"]) for name, item in metrics.items() if item.get("bounds")}
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version of each metric and set metric, such as `version 1`."""
+        every = {**self.facts.get("metrics", {}), **self.facts.get("set_metrics", {})}
+        return {
+            name: f"version {item['version']}" if "version" in item else "an unknown version"
+            for name, item in every.items()
+        }
+
     def summary(self) -> dict[str, Any]:
         """Read the whole summary, with `methods`, `breakdowns` and `published`."""
         whole: dict[str, Any] = read_json(self.folder / SUMMARY)

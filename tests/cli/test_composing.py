@@ -78,6 +78,7 @@ def test_the_seeds_protocol_from_end_to_end(run: Path, slotlab: Slotlab) -> None
     best = run / "figures" / f"best-{folder.name}.png"
     assert best.stat().st_size > 5000, "the five best images"
     found = summary["set_metrics"]["frechet_torchscript"]
+    assert found["version"] == "1"
     assert (found["images"], found["real_images"]) == (12, 12)
     assert found["extractor"] == "torchscript net.pt"
     assert found["value"] > 0

@@ -27,7 +27,7 @@ def evaluation(path: Path, values: Mapping[str, float | None], facts: Mapping[st
         "slots": 7,
         "step": 2000,
         "data": {"fingerprint": "abc", "skipped": []},
-        "metrics": {name: {"bounds": [0, 1]} for name in values},
+        "metrics": {name: {"version": "1", "bounds": [0, 1]} for name in values},
         **facts,
     }
     name = "-".join(str(every[fact]) for fact in ("dataset", "split", "protocol", "mask_source"))

@@ -131,6 +131,7 @@ def test_each_condition_and_source_has_a_folder_with_all_facts(trained: Trained)
         assert (summary["value_range"], summary["aggregation"], summary["slots"]) == ("signed", "images", 5)
         assert set(summary["metrics"]) == set(summary["methods"][MODEL])
         assert summary["metrics"]["ari"] == {
+            "version": "1",
             "higher_is_better": True,
             "bounds": [-0.5, 1.0],
             "aggregation": "images",
