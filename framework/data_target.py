@@ -77,9 +77,7 @@ def _validate(data: Any, what: str, sets: Sequence[str], plugins: Sequence[Path]
     tree = _tree({"data": data}, Mark(what))
     for assignment in sets:
         tree = apply_set(tree, assignment)
-    registry = load_registry()
-    for plugin in plugins:
-        registry.add_file(plugin)
+    registry = load_registry(plugins)
     try:
         return _DataAlone.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:

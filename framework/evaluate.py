@@ -12,8 +12,9 @@ import torch
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
 from slotlab.framework.data import Loader
-from slotlab.framework.ledger import MODEL, Evaluation, Ledger
+from slotlab.framework.ledger import Evaluation, Ledger
 from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
 

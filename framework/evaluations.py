@@ -26,18 +26,16 @@ from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetri
 from slotlab.framework.evaluate import evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
-from slotlab.framework.ledger import MODEL, Evaluation, as_csv
+from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
-from slotlab.framework.run import RunFolder
+from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
 from slotlab.registry import Ref
 
-FORMAT = 2
-"""Of summary.json."""
 Summary = dict[str, Any]
 
 
@@ -130,7 +128,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
     """Return what summary.json holds."""
     spec = ready.condition.spec
     return {
-        "format": FORMAT,
+        "format": SUMMARY_FORMAT,
         "run": str(subject.run.path),
         "run_id": run_id(subject.loaded.spec),
         **conditions_of(spec),

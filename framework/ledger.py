@@ -13,11 +13,10 @@ import torch
 
 from slotlab.framework.breakdown import Row, object_rows
 from slotlab.framework.contracts import Metric, Outcome, PooledMetric, missing
+from slotlab.framework.run import MODEL
 from slotlab.framework.scoring.contingency import contingency
 from slotlab.framework.scoring.overlap import objects_there
 
-MODEL = "model"
-"""The method that stands for the trained model, beside the names of baselines."""
 WORDS = {
     "true_BHW": "the data has no masks",
     "predicted_BHW": "the model has no masks from the chosen source",

@@ -11,8 +11,9 @@ from slotlab.framework.contracts import Batch, Losses, Metric
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.evaluate import evaluate
-from slotlab.framework.ledger import MODEL, summarize
+from slotlab.framework.ledger import summarize
 from slotlab.framework.model import Noise, SlotModel
+from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
 

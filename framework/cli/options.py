@@ -27,6 +27,11 @@ DevicesOption = Annotated[
     int | None,
     typer.Option("--devices", min=1, metavar="N", help="Train on N GPUs (or in N processes on the CPU)."),
 ]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option("--images", min=1, metavar="N", help="Training images; counted in the data without it."),
+]
 
 # --- of commands that compare runs ---
 

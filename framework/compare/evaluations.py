@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import read_json
-from slotlab.framework.run import IMAGES, SUMMARY
+from slotlab.framework.run import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
 from slotlab.registry import SlotlabError
-
-MODEL = "model"
-"""The method that stands for the trained model in an evaluation."""
-
-FORMAT = 2
-"""Of the summaries that can be compared."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +94,8 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
         SlotlabError: if it is no JSON, or an older slotlab wrote it.
     """
     summary = read_json(folder / SUMMARY)
-    if summary.get("format") != FORMAT:
-        text = f"summary of format {summary.get('format', 1)}, and {FORMAT} is needed"
+    if summary.get("format") != SUMMARY_FORMAT:
+        text = f"summary of format {summary.get('format', 1)}, and {SUMMARY_FORMAT} is needed"
         raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again with 'slotlab evaluate'")
     dropped = {"methods", "breakdowns", "published"}
     try:

@@ -20,8 +20,8 @@ from slotlab.framework.discovery import load_registry
 from slotlab.framework.evaluate import evaluate, evaluate_masks
 from slotlab.framework.evaluations import run_evaluations
 from slotlab.framework.experiment import prepare, run_training
-from slotlab.framework.ledger import MODEL, Evaluation, Ledger
-from slotlab.framework.run import RunFolder
+from slotlab.framework.ledger import Evaluation, Ledger
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.score import Folders, Reader, score
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
