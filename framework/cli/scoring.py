@@ -8,6 +8,7 @@ import typer
 from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import console, emit
+from slotlab.framework.run import MODEL, SUMMARY_FORMAT
 from slotlab.registry.errors import SlotlabError
 
 Result = dict[str, Any]
@@ -71,15 +72,15 @@ def score_folders(
     plugins: list[Path],
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
-    from slotlab.framework.cli.describe import open_registry
     from slotlab.framework.conditions import chosen_metrics, find_protocol
     from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.evaluations import FORMAT, results
+    from slotlab.framework.discovery import load_registry
+    from slotlab.framework.evaluations import results, versions_of
     from slotlab.framework.protocol import describe_protocol
     from slotlab.framework.score import BOUNDS, Reader
     from slotlab.framework.score import score as score_files
 
-    registry = open_registry(plugins, strict=False)
+    registry = load_registry(plugins)
     ref = None if protocol is None else find_protocol(protocol, registry)
     settings: Any = None if ref is None else ref.config
     chosen = chosen_metrics(ref, metrics, registry)
@@ -88,7 +89,7 @@ def score_folders(
     evaluation, sizes = score_files(reader, built)
     given = {option.removeprefix("--"): str(folder) for option, folder in folders.named().items()}
     result = {
-        "format": FORMAT,
+        "format": SUMMARY_FORMAT,
         "folders": given,
         "protocol": None if ref is None else describe_protocol(ref.name, settings),
         "prepared": prepare,
@@ -96,7 +97,7 @@ def score_folders(
         "sizes": sizes,
         "value_range": "unit",
         "slots": slots,
-        **results(evaluation, built, settings),
+        **results(evaluation, built, versions_of(chosen), settings),
     }
     return result, evaluation.to_csv()
 
@@ -113,7 +114,7 @@ def print_score(result: Result, *, groups: bool) -> None:
     table = Table(
         "protocol", "metric", "mean", "images", "mean over", box=None, pad_edge=False, header_style="bold"
     )
-    for name, statistics in result["methods"]["model"].items():
+    for name, statistics in result["methods"][MODEL].items():
         over = result["metrics"][name]["aggregation"]
         table.add_row(
             escape(result["protocol"] or "-"), name, cell(statistics), str(statistics["count"]), over

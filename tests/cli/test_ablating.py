@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.run import RunFolder
 
 TINY = """
@@ -30,25 +29,10 @@ Slotlab = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def slotlab(
-    base: str,
-    write: Callable[[str, str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Slotlab:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
+def slotlab(base: str, write: Callable[[str, str], Path], slotlab: Slotlab) -> Slotlab:
+    """The command in a folder with a tiny ablation."""
     write("tiny.yaml", TINY)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return slotlab
 
 
 def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -> None:
@@ -113,9 +97,9 @@ def test_a_run_that_fails_is_told_and_ends_the_command_with_1(slotlab: Slotlab) 
     assert out.splitlines()[0].strip() == "tiny: 1 failed"
 
 
-def test_watching_starts_without_torch() -> None:
+def test_watching_starts_without_torch(tmp_path: Path) -> None:
     code = "import sys; from slotlab.framework.cli.main import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
-    for command in (["watch", "nowhere", "--once"], ["runs", "."]):
+    for command in (["watch", "nowhere", "--once"], ["runs", str(tmp_path)]):
         result = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
         assert result.stdout.splitlines()[-1] == "False", result.stderr
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from slotlab.framework import train
-from slotlab.framework.cli import main as cli
 from slotlab.registry import KINDS
 
 SMALL = [
@@ -20,23 +19,6 @@ SMALL = [
     "--set=training.log_every=1",
     "--set=evaluation.baselines=[one_segment, position_grid]",
 ]
-
-
-@pytest.fixture
-def slotlab(monkeypatch, capsys):
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["slotlab", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_help_does_not_import_torch():
