@@ -1,11 +1,8 @@
 """The weights a model starts with, where they are not torch's own."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from torch import nn
-
-WeightInit = Literal["torch", "keras"]
 
 
 def draw_as_keras(model: nn.Module) -> None:
@@ -40,7 +37,8 @@ def _draw_gru(cell: nn.GRUCell) -> None:
         nn.init.zeros_(cell.bias_hh)
 
 
-WEIGHT_INITS: Mapping[WeightInit, Callable[[nn.Module], None]] = {
+WEIGHT_INITS: Mapping[str, Callable[[nn.Module], None]] = {
     "torch": lambda model: None,
     "keras": draw_as_keras,
 }
+"""By the name that a spec gives."""
