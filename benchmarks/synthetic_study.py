@@ -382,7 +382,7 @@ def summary(run: Path, run_id: str, spec: dict, made: Made) -> dict:
         "step": STEPS,
         "aggregation": "images",
         "metrics": {
-            name: {"higher_is_better": higher, "bounds": bounds, "aggregation": "images"}
+            name: {"version": "1", "higher_is_better": higher, "bounds": bounds, "aggregation": "images"}
             for name, (higher, bounds, *_) in METRICS.items()
         },
         "left_out": {},

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.spec.schema import AnnealSpec, ExperimentSpec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.training import AnnealSpec
 from slotlab.registry.component import suggest
 
 

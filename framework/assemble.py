@@ -21,6 +21,7 @@ from slotlab.framework.contracts import (
 from slotlab.framework.model import Projection, SlotModel
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.weight_init import WEIGHT_INITS
 from slotlab.registry import ComponentError, Ref, SlotlabError
 
 
@@ -153,6 +154,8 @@ def build_model(spec: ExperimentSpec) -> SlotModel:
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
         torch.default_generator.manual_seed(spec.seed)
         model = builder.model()
+        if model is not None:
+            WEIGHT_INITS[spec.model.weight_init](model)
     if model is None:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
     return model

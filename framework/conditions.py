@@ -75,11 +75,16 @@ class Condition:
         """Return the spec for one source of masks."""
         return _with_evaluation(self.loaded, mask_source=source)
 
-    def name(self, source: MaskSource) -> str:
-        """Return the name of the evaluation's folder: DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""
+    @property
+    def base(self) -> str:
+        """Names what is the same whatever the source of masks: DATASET[-VARIANT]-SPLIT-PROTOCOL."""
         data, split = self.spec.data, self.spec.evaluation.split
         variant = () if self.variant is None else (self.variant,)
-        return "-".join((data.dataset.name, *variant, split, data.protocol.name, source))
+        return "-".join((data.dataset.name, *variant, split, data.protocol.name))
+
+    def name(self, source: MaskSource) -> str:
+        """Return the name of the evaluation's folder: DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""
+        return f"{self.base}-{source}"
 
 
 def own_condition(loaded: LoadedSpec) -> Condition:

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from slotlab.framework.data_guess import guess
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.sources import WHOLE, own_splits
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import Mark, Problem, SpecError
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import SHIPPED, apply_set
 from slotlab.framework.spec.messages import say
-from slotlab.framework.spec.schema import DataSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.registry import ClosedModel
 
@@ -77,9 +77,7 @@ def _validate(data: Any, what: str, sets: Sequence[str], plugins: Sequence[Path]
     tree = _tree({"data": data}, Mark(what))
     for assignment in sets:
         tree = apply_set(tree, assignment)
-    registry = load_registry()
-    for plugin in plugins:
-        registry.add_file(plugin)
+    registry = load_registry(plugins)
     try:
         return _DataAlone.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:

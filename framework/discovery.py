@@ -1,8 +1,10 @@
-"""The registry with everything installed: slotlab's own components, then entry points."""
+"""The registry with everything: slotlab's own components, then entry points, then files."""
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import ModuleType
 
 from slotlab.registry import Registry
@@ -27,11 +29,11 @@ def builtin_modules() -> list[ModuleType]:
     return [importlib.import_module(item.name) for item in found if not item.ispkg]
 
 
-def load_registry(*, strict: bool = False) -> Registry:
-    """Return a new registry of builtins and installed plugins.
+def load_registry(plugins: Iterable[Path] = (), *, strict: bool = False) -> Registry:
+    """Return a new registry of builtins, installed plugins and single-file `plugins`.
 
     Raises:
-        PluginError: if a builtin breaks the rules or, with `strict`, if an installed
+        PluginError: if a builtin or a file breaks the rules or, with `strict`, if an installed
             plugin cannot be loaded.
     """
     registry = Registry()
@@ -39,4 +41,6 @@ def load_registry(*, strict: bool = False) -> Registry:
     for module in builtin_modules():
         registry.add(module, source=source)
     registry.add_installed(strict=strict)
+    for plugin in plugins:
+        registry.add_file(plugin)
     return registry

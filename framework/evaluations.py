@@ -4,15 +4,13 @@ RUN/evaluation/NAME/summary.json, images.csv, objects.csv and samples/, NAME bei
 DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.breakdown import breakdowns
 from slotlab.framework.composition.composer import Composer
@@ -25,114 +23,20 @@ from slotlab.framework.composition.measuring import (
 )
 from slotlab.framework.conditions import Condition, own_condition
 from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
-from slotlab.framework.data import Loader, evaluation_loader
-from slotlab.framework.engine import Engine
-from slotlab.framework.evaluate import MODEL, Evaluation, as_csv, evaluate_masks
+from slotlab.framework.evaluate import evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
-from slotlab.framework.model import SlotModel
+from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
-from slotlab.framework.run import RunFolder, Weights
-from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import SlotlabError
+from slotlab.framework.subject import Ready, Subject
+from slotlab.registry import Ref
 
-FORMAT = 2
-"""Of summary.json."""
 Summary = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A condition whose data, model and metrics are there."""
-
-    condition: Condition
-    engine: Engine
-    model: SlotModel
-    loader: Loader
-    metrics: Mapping[str, Metric]
-
-
-@dataclass
-class Subject:
-    """A trained run: weights that are read once, and the models that hold them."""
-
-    run: RunFolder
-    loaded: LoadedSpec
-    """The run's own spec."""
-    engine: Engine
-    weights: Weights
-    models: dict[int, SlotModel] = field(default_factory=dict)
-    """By image size: a model is built for one."""
-
-    @classmethod
-    def open(cls, run: RunFolder, loaded: LoadedSpec, device: torch.device) -> "Subject":
-        """Read the run's weights.
-
-        Raises:
-            SlotlabError: if there are none.
-        """
-        engine = Engine.open(loaded.spec, device, warn=lambda text: None)
-        return cls(run, loaded, engine, run.load_weights())
-
-    def model(self, spec: ExperimentSpec) -> SlotModel:
-        """Return the model for images of a spec's size.
-
-        Raises:
-            SlotlabError: if the weights do not fit it.
-        """
-        size = spec.data.image_size
-        if size not in self.models:
-            model = self.engine.place(build_model(spec))
-            try:
-                model.load_state_dict(self.weights.model)
-            except RuntimeError as error:
-                trained = self.loaded.spec.data.image_size
-                other = "" if size == trained else f" for images of {size} pixels, trained on {trained}"
-                where = f"the weights in {self.run.checkpoints.folder} do not fit {self.run.spec}{other}"
-                raise SlotlabError(f"{where}: {error}") from None
-            self.models[size] = model
-        return self.models[size]
-
-    def ready(self, condition: Condition) -> Ready:
-        """Open what a condition needs.
-
-        Raises:
-            SlotlabError: if the data is not there, the weights do not fit, or the protocol's way of averaging
-                is not that of its metrics.
-        """
-        spec = condition.spec
-        metrics = build_metrics(spec)
-        check_aggregation(spec, metrics)
-        engine = replace(self.engine, spec=spec)
-        try:
-            loader = evaluation_loader(engine)
-        except PathProblem as problem:
-            raise condition.loaded.error([problem]) from None
-        return Ready(condition, engine, self.model(spec), loader, metrics)
-
-
-def check_aggregation(spec: ExperimentSpec, metrics: Mapping[str, Metric]) -> None:
-    """Compare what a protocol says of means with what its metrics are means of.
-
-    Raises:
-        SlotlabError: if a metric that it names is pooled over objects and it says images, or none is and
-            it says objects.
-    """
-    name, scoring = spec.data.protocol.name, spec.data.settings.evaluation
-    named = {one if isinstance(one, str) else one.get("name") for one in scoring.metrics}
-    if not named or not named <= set(metrics):  # the spec's own choice
-        return
-    pooled = [key for key, metric in metrics.items() if key in named and isinstance(metric, PooledMetric)]
-    if scoring.aggregation == "images" and pooled:
-        text = f"means are over images, and its metric '{pooled[0]}' is a mean over objects"
-        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: objects'")
-    if scoring.aggregation == "objects" and not pooled:
-        text = "means are over objects, and none of its metrics is pooled over objects"
-        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: images'")
 
 
 def run_evaluation(
@@ -224,7 +128,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
     """Return what summary.json holds."""
     spec = ready.condition.spec
     return {
-        "format": FORMAT,
+        "format": SUMMARY_FORMAT,
         "run": str(subject.run.path),
         "run_id": run_id(subject.loaded.spec),
         **conditions_of(spec),
@@ -235,7 +139,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
         "mask_source": source,
         "slots": spec.evaluation.slots or spec.model.slots,
         "step": subject.weights.step,
-        **results(evaluation, ready.metrics, spec.data.settings),
+        **results(evaluation, ready.metrics, versions_of(spec.evaluation.metrics), spec.data.settings),
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
@@ -266,22 +170,31 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
+def versions_of(metrics: Iterable[Ref]) -> dict[str, str]:
+    """Return the version of each metric, by name."""
+    return {ref.name: ref.registered.version for ref in metrics}
+
+
 def results(
-    evaluation: Evaluation, metrics: Mapping[str, Metric], protocol: ProtocolConfig | None
+    evaluation: Evaluation,
+    metrics: Mapping[str, Metric],
+    versions: Mapping[str, str],
+    protocol: ProtocolConfig | None,
 ) -> dict[str, Any]:
     """Return the numbers of an evaluation, and what is needed to read them."""
     return {
         "aggregation": "images" if protocol is None else protocol.evaluation.aggregation,
-        "metrics": {name: definition(metric) for name, metric in metrics.items()},
+        "metrics": {name: definition(metric, versions[name]) for name, metric in metrics.items()},
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
         "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
     }
 
 
-def definition(metric: Metric) -> dict[str, Any]:
+def definition(metric: Metric, version: str) -> dict[str, Any]:
     """Return how to read a metric; a bound that is not finite is None."""
     return {
+        "version": version,
         "higher_is_better": metric.higher_is_better,
         "bounds": [None if abs(bound) == float("inf") else bound for bound in metric.bounds],
         "aggregation": "objects" if isinstance(metric, PooledMetric) else "images",
@@ -298,7 +211,8 @@ def write(
     figures: bool,
 ) -> dict[str, str]:
     """Write an evaluation's files; return the figures that were left out, and why."""
-    name = ready.condition.name(source)
+    condition = ready.condition
+    name = condition.name(source)
     folder = subject.run.evaluation(name)
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     if evaluation.objects:
@@ -308,7 +222,8 @@ def write(
         return {}
     shown = Evaluated(
         name=name,
-        loaded=ready.condition.of(source),
+        composed_name=condition.base if source == condition.sources[0] else None,
+        loaded=condition.of(source),
         engine=ready.engine,
         model=ready.model,
         step=subject.weights.step,

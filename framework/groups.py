@@ -5,7 +5,8 @@ from typing import Any
 
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.spec.schema import ExperimentSpec, GroupSpec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.training import GroupSpec
 from slotlab.registry.component import suggest
 
 

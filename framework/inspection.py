@@ -9,7 +9,7 @@ from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target
 from slotlab.framework.measuring import FileItems, Items, Readings, Report, StoreItems, read_all
 from slotlab.framework.sources import WHOLE, Source, known_splits, open_source, own_splits
-from slotlab.framework.spec.schema import DataSpec
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.store import Store
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest

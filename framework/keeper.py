@@ -7,7 +7,7 @@ from slotlab.framework.checkpoint import Checkpoint
 from slotlab.framework.engine import Engine
 from slotlab.framework.interruptions import StopRequest
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.schema import CheckpointSpec
+from slotlab.framework.spec.training import CheckpointSpec
 from slotlab.framework.trainee import Trainee
 from slotlab.framework.validation import Validation
 

@@ -1,6 +1,6 @@
 """What launchers are told and what they give: the contract of their kind.
 
-Apart from `contracts.py`, which imports torch: a launcher's helper that starts a training on
+Apart from `contracts`, which imports torch: a launcher's helper that starts a training on
 another machine needs neither the time nor the memory.
 """
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, RawBatch, Sample
 from slotlab.framework.preparation import Counting, count_labels
 from slotlab.framework.sources import Source
-from slotlab.framework.spec.schema import FilterSpec
+from slotlab.framework.spec.data import FilterSpec
 from slotlab.framework.store import Store
 from slotlab.framework.store_format import COUNTINGS
 from slotlab.registry.errors import describe

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.scoring.overlap import objects_there
 from slotlab.registry import Component, ComponentConfig
 
 MASKS = frozenset({"true_BHW", "predicted_BHW"})
 """What metrics of segmentations need."""
+Error = Callable[[Tensor, Tensor, float], Tensor]
+"""Of images and images (B, C, H, W), their differences times a factor: float64 of shape (B,)."""
 
 
 class NoSettings(ComponentConfig):
@@ -84,4 +88,45 @@ class _MaskMetric:
             higher_is_better=True,
             bounds=self.bounds,
             needs=MASKS,
+        )
+
+
+def objects_of(outcome: Outcome) -> Tensor:
+    """Return the number of objects of each image, float64 (B,): the weights of a mean over objects."""
+    return objects_there(outcome.counts_BTP)
+
+
+def error_metric(name: str, error: Error, *, span: float | None, summary: str) -> Component[NoSettings]:
+    """Make a metric of how far reconstructions are from images, the lower the better, without bound.
+
+    Args:
+        name: of the component.
+        error: such as `scoring.images.mean_of_squares`.
+        span: the width of the value range that images are brought to first; None leaves them in the
+            spec's.
+        summary: one line.
+    """
+    return Component(name=name, config=NoSettings, build=_ErrorMetric(error, span), summary=summary)
+
+
+@dataclass(frozen=True)
+class _ErrorMetric:
+    """Builds the metric. No closure, as above."""
+
+    error: Error
+    span: float | None
+
+    def __call__(self, config: NoSettings, context: MetricContext) -> FunctionMetric:
+        low, high = context.value_range
+        scale = 1.0 if self.span is None else self.span / (high - low)
+
+        def error_of(outcome: Outcome) -> Tensor:
+            assert outcome.reconstructions_BCHW is not None
+            return self.error(outcome.reconstructions_BCHW, outcome.images_BCHW, scale)
+
+        return FunctionMetric(
+            function=error_of,
+            higher_is_better=False,
+            bounds=(0.0, inf),
+            needs=frozenset({"reconstructions_BCHW"}),
         )

@@ -8,7 +8,6 @@ which pictures are still what they were.
 """
 
 import errno
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +19,7 @@ from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.pack_partial import Partial, Say, begin, heading, locked, opened
 from slotlab.framework.pack_pool import Job, pack_chunks
 from slotlab.framework.pack_rows import WideLabels, probe
+from slotlab.framework.processes import cores
 from slotlab.framework.sources import Source
 from slotlab.framework.store import PARTIAL, Stale, Store, relatives, store_path
 from slotlab.framework.store_format import Layout, StoreError
@@ -204,11 +204,6 @@ def refuse(problems: list[DataProblem], good: int, total: int) -> None:
         hint = "pack with --on-error skip to leave them out, or mend the files"
         kept = f"{good} of {total} pictures are packed and kept for the first, the second packs all anew"
         raise DataError(*problems, hint=f"{hint}: {kept}")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_words(number: float) -> str:

@@ -58,6 +58,11 @@ WRITTEN = (
 SUMMARY, IMAGES = "summary.json", "images.csv"
 """In the folder of an evaluation: statistics over the images, and one row a method and image."""
 
+SUMMARY_FORMAT = 2
+"""Of summary.json."""
+MODEL = "model"
+"""The method that stands for the trained model in an evaluation, beside the names of baselines."""
+
 SAMPLES = "samples"
 """In the folder of an evaluation: pictures of single images, and their `index.json`."""
 

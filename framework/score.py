@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
-from slotlab.framework.evaluate import MODEL, Evaluation, Ledger
 from slotlab.framework.files import decode, labels, natural_key, rgb
 from slotlab.framework.folders import by_stem, not_png, repeated
+from slotlab.framework.ledger import Evaluation, Ledger
 from slotlab.framework.preparation import Preparation
+from slotlab.framework.run import MODEL
 from slotlab.registry import SlotlabError
 
 BOUNDS = (0.0, 1.0)

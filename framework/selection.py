@@ -8,8 +8,8 @@ import torch
 
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
 from slotlab.framework.sources import Source, open_source, own_splits
+from slotlab.framework.spec.data import DataSpec, FilterSpec
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.spec.schema import DataSpec, FilterSpec
 from slotlab.framework.store import Stale, Store, find_store, stores_folder
 
 SKIP_HINT = "mend the files, or leave them out with data.on_error: skip"

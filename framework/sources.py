@@ -13,9 +13,9 @@ from typing import Any
 
 from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import canonical
-from slotlab.framework.spec.schema import DataSpec
 from slotlab.registry import ComponentError
 
 WHOLE = "all"

@@ -19,8 +19,7 @@ from typing import Any, Self
 from slotlab.framework.assemble import Builder
 from slotlab.framework.atomic import write_json
 from slotlab.framework.contracts import Tracker, TrackerContext
-from slotlab.framework.evaluate import MODEL
-from slotlab.framework.run import RunFolder
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.schema import ExperimentSpec

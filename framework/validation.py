@@ -10,8 +10,10 @@ from slotlab.framework.assemble import build_metrics
 from slotlab.framework.contracts import Batch, Losses, Metric
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
-from slotlab.framework.evaluate import MODEL, evaluate, summarize
+from slotlab.framework.evaluate import evaluate
+from slotlab.framework.ledger import summarize
 from slotlab.framework.model import Noise, SlotModel
+from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
 

@@ -82,7 +82,8 @@ def slotlab_encoders() -> Iterable[Component[Any]]:
     """Yield encoders.
 
     `build(config, EncoderContext)` returns an `nn.Module` with `forward(images_BCHW)` ->
-    features of shape (B, `channels`, *`grid`), where `channels` and `grid` are attributes.
+    features of shape (B, `channels`, *`grid`), where `channels` and `grid` are attributes. One whose
+    weights were loaded says `own_weights = True`: the spec's `weight_init` leaves them.
     """
     raise NotImplementedError
 

@@ -29,10 +29,15 @@ class Registered:
     """The file, if the component comes from a single-file plugin."""
 
     @property
-    def identity(self) -> str:
-        """What a run's identity depends on: version, and the content of a single-file plugin."""
-        version = f"{self.kind}:{self.component.name}={self.component.version}"
+    def version(self) -> str:
+        """The component's version, and the content of a single-file plugin: `1`, `1@29c634b1`."""
+        version = str(self.component.version)
         return f"{version}@{self.source.rpartition('@')[2]}" if self.path else version
+
+    @property
+    def identity(self) -> str:
+        """What a run's identity depends on: kind, name and version."""
+        return f"{self.kind}:{self.component.name}={self.version}"
 
 
 @dataclass(frozen=True)

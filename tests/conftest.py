@@ -1,17 +1,19 @@
 """Fixtures for the whole suite; each test leaves modules and `sys.path` as it found them."""
 
-import importlib
+import importlib.util
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from slotlab.framework.cli import main as cli
 from slotlab.framework.discovery import load_registry
 from slotlab.registry import Registry
 
@@ -71,6 +73,8 @@ training:
 """
 
 Write = Callable[[str, str], Path]
+Command = Callable[..., int]
+Slotlab = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -80,6 +84,46 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run the command in this process; return its exit code."""
+
+    def run(*words: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["slotlab", *map(str, words)])
+            try:
+                cli.main()
+            except SystemExit as stop:
+                return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def slotlab(command: Command, capsys: pytest.CaptureFixture[str]) -> Slotlab:
+    """Run the command in this process; return (exit code, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = command(*words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    """The script that makes up studies (benchmarks/synthetic_study.py)."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "synthetic_study.py"
+    spec = importlib.util.spec_from_file_location("synthetic_study", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption, StrictOption
+from slotlab.framework.cli.options import (
+    DeviceOption,
+    ImagesOption,
+    JsonOption,
+    PluginOption,
+    SetOption,
+    StrictOption,
+)
 from slotlab.framework.cli.output import console, emit, print_whole
-from slotlab.framework.cli.quantities import duration, maybe
+from slotlab.framework.cli.quantities import counted, duration, maybe
 
 
 def ablate(
@@ -28,10 +35,7 @@ def ablate(
     estimate: Annotated[
         bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: time some steps of each arm.")
     ] = True,
-    images: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Training images, for the estimate; counted without it."),
-    ] = None,
+    images: ImagesOption = None,
     studies: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("studies"),
     runs: Annotated[Path, typer.Option(help="Where runs lie, each once for all studies.")] = Path("runs"),
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
@@ -208,8 +212,3 @@ def standing(row: dict[str, Any]) -> str:
     words = {"done": "done", "trained": "to be measured", "running": f"running, step {row['step']}"}
     text = words.get(row["state"]) or (f"to run from step {row['step']}" if row["step"] else "to run")
     return text + (f" (shared with {', '.join(row['shared_with'])})" if row["shared_with"] else "")
-
-
-def counted(number: int, what: str) -> str:
-    """Write a number of things."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

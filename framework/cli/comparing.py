@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slotlab.framework.cli.options import JsonOption
+from slotlab.framework.cli.options import (
+    AcrossOption,
+    AllowUnfinishedOption,
+    BaselineOption,
+    DatasetOption,
+    FailedBelowOption,
+    JsonOption,
+    MasksOption,
+    MetricOption,
+    PerImageOption,
+    PrimaryOption,
+    ProtocolOption,
+    RunsArgument,
+    SplitOption,
+)
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
@@ -26,44 +40,19 @@ class Format(StrEnum):
     json = "json"
 
 
-Paths = Annotated[
-    list[Path], typer.Argument(metavar="PATH...", help="Run folders, folders of runs, or a study.")
-]
-
-
 def compare(
-    paths: Paths,
-    metric: Annotated[
-        list[str], typer.Option("--metric", metavar="M", help="A metric to compare; all without it.")
-    ] = [],  # noqa: B006 - typer reads the default and never changes it
-    primary: Annotated[
-        str | None, typer.Option(metavar="M", help="The metric that decides; the first without it.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="D", help="Evaluations on this dataset.")] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="P", help="Evaluations by this protocol.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="S", help="Evaluations on this split.")] = None,
-    masks: Annotated[
-        str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
-    ] = None,
-    failed_below: Annotated[
-        float | None,
-        typer.Option(
-            "--failed-below", metavar="X", help="Runs with a worse primary metric count as unbound."
-        ),
-    ] = None,
-    across: Annotated[
-        list[str],
-        typer.Option("--across", metavar="FACT", help="Let arms differ in protocol, dataset, versions ..."),
-    ] = [],  # noqa: B006
-    allow_unfinished: Annotated[
-        bool, typer.Option("--allow-unfinished", help="Count runs that were evaluated before they were done.")
-    ] = False,
-    per_image: Annotated[
-        bool, typer.Option("--per-image", help="Compare checkpoints over images too, by bootstrap.")
-    ] = False,
+    paths: RunsArgument,
+    metric: MetricOption = [],  # noqa: B006 - typer reads the default and never changes it
+    primary: PrimaryOption = None,
+    baseline: BaselineOption = None,
+    dataset: DatasetOption = None,
+    protocol: ProtocolOption = None,
+    split: SplitOption = None,
+    masks: MasksOption = None,
+    failed_below: FailedBelowOption = None,
+    across: AcrossOption = [],  # noqa: B006
+    allow_unfinished: AllowUnfinishedOption = False,
+    per_image: PerImageOption = False,
     format_: Annotated[Format, typer.Option("--format", help="What is printed.")] = Format.table,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write all formats and the figures here.")

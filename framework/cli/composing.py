@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from slotlab.framework.cli.options import DeviceOption, JsonOption, SetOption
+from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
 
 
 def compose(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
+    run: RunArgument,
     mode: Annotated[
         str,
         typer.Option(

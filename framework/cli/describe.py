@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.cli.quantities import counted
 from slotlab.framework.experiment import prepare
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import OtherSort
@@ -20,14 +19,6 @@ from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.load import load_ablation
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
-
-
-def open_registry(plugins: Sequence[Path], *, strict: bool) -> Registry:
-    """Return the registry with the named plugin files."""
-    registry = load_registry(strict=strict)
-    for plugin in plugins:
-        registry.add_file(plugin)
-    return registry
 
 
 def check_kind(kind: str) -> str:
@@ -215,7 +206,6 @@ def print_validity(results: Sequence[dict[str, Any]]) -> None:
             print(f"error: {text}")
         for text in result["warnings"]:
             print(f"warning: {text}")
-        count = len(result["errors"])
         size = f" ({result['arms']} arms, {result['runs']} runs)" if "arms" in result else ""
-        verdict = f"valid{size}" if result["valid"] else f"{count} error{'s' if count != 1 else ''}"
+        verdict = f"valid{size}" if result["valid"] else counted(len(result["errors"]), "error")
         print(f"{result['spec']}: {verdict}")

@@ -1,6 +1,5 @@
 """What `slotlab data inspect` does, with a progress bar, and how its result is printed."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,12 @@ from rich.table import Table
 
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
+from slotlab.framework.cli.quantities import counted
 from slotlab.framework.contact_sheet import draw_sheet
 from slotlab.framework.data_target import find_target
 from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
 from slotlab.framework.measuring import Report
+from slotlab.framework.processes import cores
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.store_format import MANIFEST
 from slotlab.registry import SlotlabError
@@ -59,7 +60,7 @@ def inspect_data(
 
     try:
         found = _inspect(
-            what, protocol, split, sets, plugins, _cores() if workers is None else workers, report
+            what, protocol, split, sets, plugins, cores() if workers is None else workers, report
         )
     finally:
         bar.stop()
@@ -89,10 +90,6 @@ def _inspect(
         raise SlotlabError(f"{what}: {problem}") from None
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def print_inspection(result: dict[str, Any]) -> None:
     """Print what is there as tables, then each problem on a line."""
     out = console()
@@ -116,7 +113,7 @@ def print_inspection(result: dict[str, Any]) -> None:
     for problem in result["problems"]:
         out.print(f"problem: {problem['path']}: {problem['reason']}", markup=False, soft_wrap=True)
     number = len(result["problems"])
-    out.print(f"{number} problem{'s' if number != 1 else ''} found" if number else "no problems found")
+    out.print(f"{counted(number, 'problem')} found" if number else "no problems found")
 
 
 def _facts(splits: dict[str, dict[str, Any]]) -> Table:

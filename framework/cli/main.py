@@ -16,6 +16,7 @@ from slotlab.framework.cli.evaluating import print_result
 from slotlab.framework.cli.options import (
     DeviceOption,
     DevicesOption,
+    ImagesOption,
     JsonOption,
     PluginOption,
     SetOption,
@@ -28,6 +29,7 @@ from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
 from slotlab.framework.cli.watching import runs, watch
+from slotlab.framework.discovery import load_registry
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -55,7 +57,7 @@ def list_components(
     """List the components that specs may name, and the shipped specs and ablations."""
     from slotlab.framework.cli import describe
 
-    registry = describe.open_registry(plugin, strict=strict_plugins)
+    registry = load_registry(plugin, strict=strict_plugins)
     emit(describe.listing(registry, kind), json, describe.print_listing)
 
 
@@ -70,7 +72,7 @@ def show(
     from slotlab.framework.cli import describe
 
     if len(what) == 2:
-        registry = describe.open_registry(plugin, strict=False)
+        registry = load_registry(plugin)
         emit(describe.component(registry, *what), json, describe.print_component)
     elif len(what) == 1:
         describe.refuse_bare_kind(what[0])
@@ -108,11 +110,10 @@ def schema(
     json: JsonOption = "-",
 ) -> None:
     """Write the JSON Schema of specs, for completion in editors."""
-    from slotlab.framework.cli import describe
     from slotlab.framework.spec.json_schema import spec_schema
     from slotlab.framework.study.json_schema import ablation_schema
 
-    registry = describe.open_registry(plugin, strict=False)
+    registry = load_registry(plugin)
     emit(ablation_schema(registry) if ablation else spec_schema(registry), json, print)
 
 
@@ -163,10 +164,7 @@ def estimate(
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     device: DeviceOption = "auto",
-    images: Annotated[
-        int | None,
-        typer.Option("--images", min=1, metavar="N", help="Training images; counted in the data without it."),
-    ] = None,
+    images: ImagesOption = None,
     json: JsonOption = None,
 ) -> None:
     """Say what a training would take: time, memory, operations. Times a few steps on random images."""
@@ -179,11 +177,7 @@ def estimate(
 app.command()(evaluate_command)
 app.command()(score)
 app.command()(published)
-
-
 app.command()(compose)
-
-
 app.command()(ablate)
 app.command()(watch)
 app.command()(runs)

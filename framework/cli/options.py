@@ -34,3 +34,43 @@ DevicesOption = Annotated[
     int | None,
     typer.Option("--devices", min=1, metavar="N", help="On N GPUs, or in N processes on the CPU."),
 ]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option("--images", min=1, metavar="N", help="Training images; counted in the data without it."),
+]
+
+# --- of commands that compare runs ---
+
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Run folders, folders of runs, or a study.")
+]
+MetricOption = Annotated[
+    list[str], typer.Option("--metric", metavar="M", help="A metric to compare; all without it.")
+]
+PrimaryOption = Annotated[
+    str | None, typer.Option(metavar="M", help="The metric that decides; the first without it.")
+]
+BaselineOption = Annotated[
+    str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with.")
+]
+DatasetOption = Annotated[str | None, typer.Option(metavar="D", help="Evaluations on this dataset.")]
+ProtocolOption = Annotated[str | None, typer.Option(metavar="P", help="Evaluations by this protocol.")]
+SplitOption = Annotated[str | None, typer.Option(metavar="S", help="Evaluations on this split.")]
+MasksOption = Annotated[
+    str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
+]
+FailedBelowOption = Annotated[
+    float | None,
+    typer.Option("--failed-below", metavar="X", help="Runs with a worse primary metric count as unbound."),
+]
+AcrossOption = Annotated[
+    list[str],
+    typer.Option("--across", metavar="FACT", help="Let arms differ in protocol, dataset, versions ..."),
+]
+AllowUnfinishedOption = Annotated[
+    bool, typer.Option("--allow-unfinished", help="Count runs that were evaluated before they were done.")
+]
+PerImageOption = Annotated[
+    bool, typer.Option("--per-image", help="Compare checkpoints over images too, by bootstrap.")
+]

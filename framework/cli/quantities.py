@@ -22,6 +22,11 @@ def flops(count: float) -> str:
     return scaled(count, 1000, ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"))
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def scaled(value: float, step: int, units: tuple[str, ...]) -> str:
     """Write a value with three digits in the unit that suits it."""
     power = 0

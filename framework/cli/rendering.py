@@ -1,6 +1,5 @@
 """What `slotlab data render` does, with a progress bar, and how its result is printed."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.experiment import choose_device
+from slotlab.framework.processes import cores
 from slotlab.framework.render_tree import Rendering, render_tree
 from slotlab.framework.scenes.recipe import VARIANTS, Variant
 from slotlab.registry import SlotlabError
@@ -55,7 +55,7 @@ def render_scenes(
         bar.update(task, completed=done, total=total)
 
     try:
-        result = render_tree(rendering, chosen, workers=workers or os.cpu_count() or 1, report=report)
+        result = render_tree(rendering, chosen, workers=workers or cores(), report=report)
     finally:
         bar.stop()
     return {**result, "size": list(rendering.size)}

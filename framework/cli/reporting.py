@@ -6,8 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slotlab.framework.cli.comparing import Paths
-from slotlab.framework.cli.options import JsonOption
+from slotlab.framework.cli.options import (
+    AcrossOption,
+    AllowUnfinishedOption,
+    BaselineOption,
+    DatasetOption,
+    FailedBelowOption,
+    JsonOption,
+    MasksOption,
+    MetricOption,
+    PerImageOption,
+    PrimaryOption,
+    ProtocolOption,
+    RunsArgument,
+    SplitOption,
+)
 from slotlab.framework.cli.output import emit
 from slotlab.registry.errors import SlotlabError
 
@@ -18,40 +31,22 @@ REPORT = "report.html"
 
 
 def report(
-    paths: Paths,
+    paths: RunsArgument,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Where to; PATH/report.html without it.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Instead of the study's name.")] = None,
-    metric: Annotated[
-        list[str], typer.Option("--metric", metavar="M", help="A metric to show; all without it.")
-    ] = [],  # noqa: B006 - typer reads the default and never changes it
-    primary: Annotated[
-        str | None, typer.Option(metavar="M", help="The metric that decides; the first without it.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(metavar="ARM", help="The arm that the others are compared with.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="D", help="Evaluations on this dataset.")] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="P", help="Evaluations by this protocol.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="S", help="Evaluations on this split.")] = None,
-    masks: Annotated[
-        str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
-    ] = None,
-    failed_below: Annotated[
-        float | None,
-        typer.Option("--failed-below", metavar="X", help="Runs with a worse primary metric are unbound."),
-    ] = None,
-    across: Annotated[
-        list[str],
-        typer.Option("--across", metavar="FACT", help="Let arms differ in protocol, dataset, versions ..."),
-    ] = [],  # noqa: B006
-    allow_unfinished: Annotated[
-        bool, typer.Option("--allow-unfinished", help="Count runs that were evaluated before they were done.")
-    ] = False,
-    per_image: Annotated[
-        bool, typer.Option("--per-image", help="Compare checkpoints over images too, by bootstrap.")
-    ] = False,
+    metric: MetricOption = [],  # noqa: B006 - typer reads the default and never changes it
+    primary: PrimaryOption = None,
+    baseline: BaselineOption = None,
+    dataset: DatasetOption = None,
+    protocol: ProtocolOption = None,
+    split: SplitOption = None,
+    masks: MasksOption = None,
+    failed_below: FailedBelowOption = None,
+    across: AcrossOption = [],  # noqa: B006
+    allow_unfinished: AllowUnfinishedOption = False,
+    per_image: PerImageOption = False,
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     json: JsonOption = None,
 ) -> None:

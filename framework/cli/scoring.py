@@ -8,6 +8,7 @@ import typer
 from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
+from slotlab.framework.run import MODEL, SUMMARY_FORMAT
 from slotlab.registry.errors import ComponentError, SlotlabError
 
 Result = dict[str, Any]
@@ -83,28 +84,28 @@ def score_folders(
     plugins: list[Path],
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
-    from slotlab.framework.cli.describe import open_registry
     from slotlab.framework.conditions import chosen_metrics, find_protocol
     from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.evaluations import FORMAT, results
+    from slotlab.framework.discovery import load_registry
+    from slotlab.framework.evaluations import results, versions_of
     from slotlab.framework.protocol import describe_protocol
     from slotlab.framework.score import BOUNDS, Reader
     from slotlab.framework.score import score as score_files
 
-    registry = open_registry(plugins, strict=False)
+    registry = load_registry(plugins)
     ref = None if protocol is None else find_protocol(protocol, registry)
     settings: Any = None if ref is None else ref.config
     chosen = chosen_metrics(ref, metrics, registry)
     built = {one.name: build_metric(one, MetricContext(value_range=BOUNDS)) for one in chosen}
     reader = Reader(folders, settings.preparation if prepare else None, slots)
     evaluation, sizes = score_files(reader, built)
-    found = results(evaluation, built, settings)
-    if not found["methods"]["model"]:
+    found = results(evaluation, built, versions_of(chosen), settings)
+    if not found["methods"][MODEL]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found["left_out"].items())
         raise SlotlabError(f"nothing can be scored: {reasons}")
     given = {option.removeprefix("--"): str(folder) for option, folder in folders.named().items()}
     result = {
-        "format": FORMAT,
+        "format": SUMMARY_FORMAT,
         "folders": given,
         "protocol": None if ref is None else describe_protocol(ref.name, settings),
         "prepared": prepare,
@@ -142,7 +143,7 @@ def print_score(result: Result, *, groups: bool) -> None:
     table = Table(
         "protocol", "metric", "mean", "images", "mean over", box=None, pad_edge=False, header_style="bold"
     )
-    for name, statistics in result["methods"]["model"].items():
+    for name, statistics in result["methods"][MODEL].items():
         over = result["metrics"][name]["aggregation"]
         table.add_row(
             escape(result["protocol"] or "-"), name, cell(statistics), str(statistics["count"]), over

@@ -1,16 +1,15 @@
 """The command `slotlab studio`."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slotlab.framework.cli.options import DeviceOption, SetOption
+from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
 
 
 def studio(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")],
+    run: RunArgument,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8765,
     host: Annotated[
         str,

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit, print_whole
-from slotlab.framework.cli.quantities import duration, maybe
+from slotlab.framework.cli.quantities import counted, duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance
 
@@ -148,4 +148,4 @@ def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> No
         row = [record["run"], *("" if record[key] is None else str(record[key]) for key in base[1:])]
         table.add_row(*map(escape, row), *values, *(escape(written(facts.get(name))) for name in more))
     print_whole(out, table)
-    out.print(f"{len(records)} run{'' if len(records) == 1 else 's'}")
+    out.print(counted(len(records), "run"))

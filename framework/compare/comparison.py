@@ -140,12 +140,13 @@ def compare(
     left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
     if not selected.members:
         raise SlotlabError(_nothing(selected, left_out))
-    groups = grouping.group(selected.members, selected.failed, facts)
+    metrics, primary = choose_metrics(selected.members, choice)
+    names = [metric.name for metric in metrics]
+    groups = grouping.group(selected.members, selected.failed, facts, names)
     paths = naming.differing(groups)
     named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
-    if refused := [*grouping.refusals(groups, facts), *renamed]:
+    if refused := [*grouping.refusals(groups, facts, names), *renamed]:
         raise RefusedError(refused)
-    metrics, primary = choose_metrics(selected.members, choice)
     arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
     base = choose_baseline(arms, choice.baseline, studies)
     if base is not None:

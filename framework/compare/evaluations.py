@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import read_json
-from slotlab.framework.run import IMAGES, SUMMARY
+from slotlab.framework.run import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
 from slotlab.registry import SlotlabError
-
-MODEL = "model"
-"""The method that stands for the trained model in an evaluation."""
-
-FORMAT = 2
-"""Of the summaries that can be compared."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,15 @@ class EvaluationRecord:
         metrics = self.facts.get("metrics", {})
         return {name: tuple(item["bounds"]) for name, item in metrics.items() if item.get("bounds")}
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version of each metric and set metric, such as `version 1`."""
+        every = {**self.facts.get("metrics", {}), **self.facts.get("set_metrics", {})}
+        return {
+            name: f"version {item['version']}" if "version" in item else "an unknown version"
+            for name, item in every.items()
+        }
+
     def summary(self) -> dict[str, Any]:
         """Read the whole summary, with `methods`, `breakdowns` and `published`."""
         whole: dict[str, Any] = read_json(self.folder / SUMMARY)
@@ -91,8 +94,8 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
         SlotlabError: if it is no JSON, or an older slotlab wrote it.
     """
     summary = read_json(folder / SUMMARY)
-    if summary.get("format") != FORMAT:
-        text = f"summary of format {summary.get('format', 1)}, and {FORMAT} is needed"
+    if summary.get("format") != SUMMARY_FORMAT:
+        text = f"summary of format {summary.get('format', 1)}, and {SUMMARY_FORMAT} is needed"
         raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again with 'slotlab evaluate'")
     dropped = {"methods", "breakdowns", "published"}
     try:

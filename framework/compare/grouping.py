@@ -30,7 +30,9 @@ class Group:
         return (*(member.run for member in self.members), *self.failed)
 
 
-def group(members: Sequence[Member], failed: Sequence[RunRecord], across: frozenset[str]) -> list[Group]:
+def group(
+    members: Sequence[Member], failed: Sequence[RunRecord], across: frozenset[str], metrics: Sequence[str]
+) -> list[Group]:
     """Group runs by everything but the seed.
 
     A failed run was not measured: it belongs to a group of the same settings, if there is one.
@@ -40,7 +42,7 @@ def group(members: Sequence[Member], failed: Sequence[RunRecord], across: frozen
     lost: dict[frozenset[Any], list[RunRecord]] = {}
     homes: dict[frozenset[Any], frozenset[Any]] = {}
     for member in members:
-        own = {**member.run.settings, **facts_across(member, across)}
+        own = {**member.run.settings, **facts_across(member, across, metrics)}
         key = frozenset(own.items())
         settings.setdefault(key, own)
         homes.setdefault(frozenset(member.run.settings.items()), key)
@@ -60,21 +62,24 @@ def group(members: Sequence[Member], failed: Sequence[RunRecord], across: frozen
     ]
 
 
-def facts_across(member: Member, across: frozenset[str]) -> dict[str, str]:
-    """Return the facts of a run in which arms may differ."""
+def facts_across(member: Member, across: frozenset[str], metrics: Sequence[str]) -> dict[str, str]:
+    """Return the facts of a run, and of its values of some metrics, in which arms may differ."""
     facts = {**key_of(member.evaluation), **facts_of(member.evaluation)}
     found = {name: value for name, value in facts.items() if name in across}
     if VERSIONS in across:
         found |= {f"components.{name}": version for name, version in member.run.versions.items()}
+        measured = member.evaluation.versions
+        found |= {f"components.metric.{name}": measured[name] for name in metrics if name in measured}
     return found
 
 
-def refusals(groups: Sequence[Group], across: frozenset[str]) -> list[Refusal]:
-    """Return everything for which runs must not be averaged or compared."""
+def refusals(groups: Sequence[Group], across: frozenset[str], metrics: Sequence[str]) -> list[Refusal]:
+    """Return everything for which runs must not be averaged or compared in some metrics."""
     members = [member for group in groups for member in group.members]
     found = list(_mixed_facts(members, across))
     if VERSIONS not in across:
         found += _mixed_versions([record for group in groups for record in group.records])
+        found += _mixed_metrics(members, metrics)
     for one in groups:
         found += _duplicates(one)
         found += _mixed_inside(one)
@@ -103,6 +108,15 @@ def _mixed_versions(records: Sequence[RunRecord]) -> Iterable[Refusal]:
         if len(groups) > 1:
             hint = "train them all with one version, or allow it between arms with --across versions"
             yield Refusal(f"mixed versions of {name.replace('.', ' ', 1)}:", groups, hint)
+
+
+def _mixed_metrics(members: Sequence[Member], metrics: Sequence[str]) -> Iterable[Refusal]:
+    for name in metrics:
+        held = ((one.evaluation.versions.get(name), one.run.path) for one in members)
+        groups = gather((version, path) for version, path in held if version is not None)
+        if len(groups) > 1:
+            hint = "evaluate them all with one version, or allow it between arms with --across versions"
+            yield Refusal(f"mixed versions of metric {name}:", groups, hint)
 
 
 def _duplicates(one: Group) -> Iterable[Refusal]:

@@ -13,6 +13,9 @@ from slotlab.framework.spec.plain import PATH, has_effect, leaves, load_dumped
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
 from slotlab.registry import SlotlabError
 
+MEASURING = ("metric", "set_metric")
+"""Kinds that change no training."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -32,7 +35,8 @@ class RunRecord:
     """Each setting that can change the weights, by its dotted path, without the seed; file paths as
     `(a path)`."""
     versions: Mapping[str, str]
-    """Of each component, by `kind.name`: `version 2`, with the content's hash for a file's."""
+    """Of each component that was trained with, by `kind.name`: `version 2`, with the content's hash for a
+    file's. Those of metrics are each evaluation's."""
     provenance: Mapping[str, Any]
     cost: Mapping[str, Any]
     evaluations: Mapping[str, EvaluationRecord]
@@ -127,9 +131,11 @@ def _plain(value: Any) -> Any:
 
 
 def versions_of(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Return the version of each component that a run used; a file's content is part of it."""
+    """Return the version of each component that a run was trained with; a file's content is part of it."""
     found = {}
     for item in provenance.get("components", ()):
+        if item["kind"] in MEASURING:
+            continue
         source = f" ({item['source']})" if "@" in str(item["source"]) else ""
         found[f"{item['kind']}.{item['name']}"] = f"version {item['version']}{source}"
     return found

@@ -129,7 +129,7 @@ class CompositionResult:
     """What an evaluation reports of composed pictures."""
 
     set_metrics: Mapping[str, Mapping[str, Any]]
-    """By name: the value, its floor, and under `composition` what the pictures were made of."""
+    """By name: the value, its floor, its version, and under `composition` what the pictures were made of."""
     left_out: Mapping[str, str]
     """Set metrics without a value, and why."""
 
@@ -151,5 +151,9 @@ def evaluate_composition(composer: Composer, report: Report = silent) -> Composi
         found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
     except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
         return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
-    made_of = {"composition": sampling.facts}
-    return CompositionResult({name: {**result, **made_of} for name, result in found.items()}, left_out)
+    versions = {ref.name: ref.registered.version for ref in wanted.set_metrics}
+    results = {
+        name: {**result, "version": versions[name], "composition": sampling.facts}
+        for name, result in found.items()
+    }
+    return CompositionResult(results, left_out)

@@ -25,6 +25,8 @@ MIXED = 6
 """Images that are mixed, two by two."""
 SLOT_WISE = 2
 """Images in the figure of slots."""
+Draw = Callable[[Path], None]
+"""Draws one figure, given the path without its ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Evaluated:
 
     name: str
     """Of its folder; figures have it in their names."""
+    composed_name: str | None
+    """The same for figures of composed pictures, which need no source of masks; None to draw none."""
     loaded: LoadedSpec
     engine: Engine
     model: SlotModel
@@ -45,11 +49,16 @@ class Evaluated:
     metrics: Mapping[str, Metric]
 
     @property
-    def title(self) -> str:
-        """Say which numbers the pictures stand beside."""
+    def data_title(self) -> str:
+        """Say which images the pictures are made from."""
         spec = self.loaded.spec
         data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
-        return f"{spec.name}: {data}, masks from the {spec.evaluation.mask_source}"
+        return f"{spec.name}: {data}"
+
+    @property
+    def title(self) -> str:
+        """Say which numbers the pictures stand beside."""
+        return f"{self.data_title}, masks from the {self.loaded.spec.evaluation.mask_source}"
 
     @property
     def composer(self) -> Composer:
@@ -72,18 +81,29 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     views = look(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
     write_samples(samples, roles, views, rows, list(metrics))
     shown = [views[position] for position in best]
-    composer, title = evaluated.composer, evaluated.title
-    drawings: dict[str, Callable[[Path], None]] = {
+    title = evaluated.title
+    drawings: dict[str, Draw] = {
         "panels": partial(_draw_ends, title, first, views),
         "best": partial(_draw_best, title, ari, views),
         "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
+    }
+    left_out = _draw_all(drawings, figures, evaluated.name)
+    if evaluated.composed_name is None:
+        return left_out
+    composer, title = evaluated.composer, evaluated.data_title
+    drawings = {
         "mixes": partial(draw_mixed, composer, shown[:MIXED], title=f"{title}: mixes of two images"),
         "composition": partial(draw_composition, composer, title=f"{title}: composition"),
     }
+    return left_out | _draw_all(drawings, figures, evaluated.composed_name)
+
+
+def _draw_all(drawings: Mapping[str, Draw], figures: Path, name: str) -> dict[str, str]:
+    """Draw figures called KIND-NAME; return those that were left out, and why."""
     left_out: dict[str, str] = {}
     for kind, draw in drawings.items():
         try:
-            draw(figures / f"{kind}-{evaluated.name}")
+            draw(figures / f"{kind}-{name}")
         except SlotlabError as error:
             left_out[kind] = str(error)
     return left_out

@@ -12,8 +12,8 @@ from typing import Annotated
 from annotated_types import Len
 from pydantic import NonNegativeFloat, PositiveInt, ValidationError
 
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.messages import say
-from slotlab.framework.spec.schema import DataSpec
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import ClosedModel, SlotlabError
 

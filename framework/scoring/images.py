@@ -23,6 +23,11 @@ def mean_of_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0)
     return sum_of_squares(first_BCHW, second_BCHW, scale) / first_BCHW[0].numel()
 
 
+def sum_of_mean_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
+    """Sum over pixels of the mean over channels."""
+    return sum_of_squares(first_BCHW, second_BCHW, scale) / first_BCHW.shape[1]
+
+
 def peak_signal_to_noise(mse_B: Tensor, span: float) -> Tensor:
     """Return `10 log10(span^2 / mse)` in decibels, (B,); infinite for no error."""
     return 10 * torch.log10(span**2 / mse_B)

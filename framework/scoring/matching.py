@@ -4,6 +4,7 @@ The tables are tiny (a dozen segments), so SciPy's solver on the CPU takes micro
 Only segments with pixels take part: what a batch pads its tables with changes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slotlab.framework.scoring.overlap import iou, predicted_sizes, true_sizes
+from slotlab.framework.scoring.overlap import iou, mean_over, predicted_sizes, true_sizes
 from slotlab.framework.scoring.sums import sum_in_order
 
 NOTHING = -1
@@ -51,6 +52,12 @@ def matched_iou(counts_BTP: Tensor, *, first: int) -> Tensor:
     scores_BTP = iou(counts_BTP)[:, first:]
     rows_BT = true_sizes(counts_BTP)[:, first:] > 0
     return of_partner(scores_BTP, match(scores_BTP, rows_BT, predicted_sizes(counts_BTP) > 0))
+
+
+def mean_matched_iou(counts_BTP: Tensor, *, first: int) -> Tensor:
+    """Mean over true segments with pixels, from label `first` on, of `matched_iou`, (B,); NaN without any."""
+    there_BT = true_sizes(counts_BTP)[:, first:] > 0
+    return mean_over(matched_iou(counts_BTP, first=first), there_BT.double())
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,20 @@ def _labels(there_BK: Tensor) -> Tensor:
     return (there_BK * numbers_K).amax(dim=1)
 
 
-def per_visible_pair(values_BK: Tensor, pairs: OfficialPairs, *, first: int) -> Tensor:
-    """Sum from true label `first` on over the number of visible pairs less `first`, (B,).
+def per_visible_pair(counts_BTP: Tensor, overlap: Callable[[Tensor], Tensor], *, first: int) -> Tensor:
+    """Sum overlaps of official pairs over the number of visible pairs less `first`.
 
-    NaN where that number is 0; for `first` 1 also where the truth has no background, whose
-    pair the official formula takes away unseen.
+    Args:
+        counts_BTP: float64 of shape (B, T, P).
+        overlap: such as `iou`: a contingency table to the overlap of each pair of segments.
+        first: the least true label that counts: 0 with the background, 1 without.
+
+    Returns:
+        float64 of shape (B,). NaN where the number is 0; for `first` 1 also where the truth has no
+        background, whose pair the official formula takes away unseen.
     """
+    pairs = official_pairs(counts_BTP)
+    values_BK = of_partner(overlap(pairs.counts_BKK), pairs.partner_BK)
     mean_B = sum_in_order(values_BK[:, first:]) / (pairs.visible_B - first)
     defined_B = (pairs.visible_B > first) & (pairs.grounded_B if first else True)
     return torch.where(defined_B, mean_B, torch.full_like(mean_B, torch.nan))

@@ -75,5 +75,11 @@ def objects_there(counts_BTP: Tensor) -> Tensor:
     return (true_sizes(counts_BTP)[:, 1:] > 0).sum(dim=1).double()
 
 
+def part_found(counts_BTP: Tensor, threshold: float) -> Tensor:
+    """Return the part of true objects whose largest IoU is `threshold` or more, (B,); NaN without objects."""
+    found_BT = best_iou(counts_BTP)[:, 1:] >= threshold
+    return found_BT.sum(dim=1).double() / objects_there(counts_BTP)
+
+
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, torch.zeros_like(part))

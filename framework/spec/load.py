@@ -61,9 +61,7 @@ def load_spec(
         tree = apply_set(tree, assignment)
     if tree.child("axes") is not None and tree.child("base") is not None:
         raise OtherSort(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
-    registry = load_registry(strict=strict_plugins)
-    for plugin in plugins:
-        registry.add_file(plugin)
+    registry = load_registry(plugins, strict=strict_plugins)
     return load_tree(tree, registry, path)
 
 

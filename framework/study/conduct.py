@@ -17,7 +17,7 @@ from pathlib import Path
 from slotlab.framework.atomic import exclusive, is_held
 from slotlab.framework.interruptions import StopRequest, TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.launching import RETRY, Job, Launcher, Task
-from slotlab.framework.run import RunFolder
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.glance import Glance, glance
 from slotlab.framework.study.plan import Run
@@ -219,5 +219,5 @@ def measured(now: Glance) -> str:
     """Write the means of a finished run."""
     if now.summary is None:
         return ""
-    means = {name: one.get("mean") for name, one in now.summary["methods"]["model"].items()}
+    means = {name: one.get("mean") for name, one in now.summary["methods"][MODEL].items()}
     return ": " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items() if mean is not None)

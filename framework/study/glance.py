@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from slotlab.framework.run import RunFolder
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
 
@@ -31,7 +31,7 @@ class Wanted:
         facts: dict[str, str | int] = {"split": self.split, "protocol": self.protocol}
         facts |= {"mask_source": self.mask_source, "slots": self.slots}
         methods = summary.get("methods", {})
-        measured = {*methods.get("model", {}), *summary.get("left_out", {})}
+        measured = {*methods.get(MODEL, {}), *summary.get("left_out", {})}
         listed = summary.get("data", {}).get("images")
         images = listed if self.max_images is None else min(self.max_images, listed or self.max_images)
         return (
@@ -62,7 +62,7 @@ class Glance:
         """Return the model's mean of a metric, if it was evaluated."""
         if self.summary is None:
             return None
-        found: float | None = self.summary["methods"]["model"].get(metric, {}).get("mean")
+        found: float | None = self.summary["methods"][MODEL].get(metric, {}).get("mean")
         return found
 
     def to_json(self, metrics: Sequence[str]) -> dict[str, Any]:

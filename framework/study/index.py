@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from slotlab.framework.atomic import user_cache
-from slotlab.framework.run import RunFolder
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.tree import parse, scalar
 from slotlab.framework.study.glance import State, glance
 from slotlab.registry import SlotlabError
@@ -199,7 +199,7 @@ def read_record(path: Path) -> dict[str, Any]:
     newest: dict[str, Any] = {}
     evaluations = {}
     for name, summary in run.read_summaries().items():
-        means = {key: one.get("mean") for key, one in summary.get("methods", {}).get("model", {}).items()}
+        means = {key: one.get("mean") for key, one in summary.get("methods", {}).get(MODEL, {}).items()}
         evaluations[name] = means
         newest |= means
     return {

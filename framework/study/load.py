@@ -89,9 +89,7 @@ def load_ablation(
         tree = apply_set(tree, assignment)
     if tree.child("axes") is None and tree.child("model") is not None:
         raise SlotlabError(f"{path} is the spec of one experiment: run it with 'slotlab train {name}'")
-    registry = load_registry(strict=strict_plugins)
-    for plugin in plugins:
-        registry.add_file(plugin)
+    registry = load_registry(plugins, strict=strict_plugins)
     try:
         spec = AblationSpec.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:

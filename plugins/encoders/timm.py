@@ -45,6 +45,7 @@ class TimmEncoder(nn.Module):
         super().__init__()
         check_source(config)
         self.frozen = config.frozen
+        self.own_weights = config.pretrained or config.weights is not None
         self.backbone = create_backbone(config, context, choose_stage(config, context))
         if config.frozen:
             self.backbone.requires_grad_(False)

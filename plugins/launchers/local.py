@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import PositiveInt
 
 from slotlab.framework.launching import Job, LauncherContext
+from slotlab.framework.processes import cores
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -72,10 +73,9 @@ class LocalLauncher:
 
 def surroundings(place: int, places: int, gpus: Sequence[str]) -> dict[str, str]:
     """Return the environment of one of several processes: its GPU, and its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)] if gpus else ""}
     if places > 1:
-        share = str(max(cores // places, 1))
+        share = str(max(cores() // places, 1))
         found |= {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
     return found
 

@@ -15,13 +15,12 @@ Its mean over images is the part of images in which something is found.
 from collections.abc import Iterable
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import MASKS
-from slotlab.framework.scoring.overlap import best_iou, objects_there
+from slotlab.framework.scoring.overlap import part_found
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -44,10 +43,7 @@ class CorLoc:
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN for images without objects."""
-        found_BT = best_iou(outcome.counts_BTP)[:, 1:] >= self.threshold
-        found_B = found_BT.any(dim=1).double()
-        none_B = objects_there(outcome.counts_BTP) == 0
-        return torch.where(none_B, torch.full_like(found_B, torch.nan), found_B)
+        return part_found(outcome.counts_BTP, self.threshold).ceil()
 
 
 @hookimpl

@@ -20,16 +20,14 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
 from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import of_partner, official_pairs, per_visible_pair
+from slotlab.framework.scoring.matching import per_visible_pair
 from slotlab.framework.scoring.overlap import dice
 from slotlab.registry import Component, hookimpl
 
 
 def fg_dice_official(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,); NaN where there is nothing but background."""
-    pairs = official_pairs(outcome.counts_BTP)
-    values_BK = of_partner(dice(pairs.counts_BKK), pairs.partner_BK)
-    return per_visible_pair(values_BK, pairs, first=1)
+    return per_visible_pair(outcome.counts_BTP, dice, first=1)
 
 
 @hookimpl

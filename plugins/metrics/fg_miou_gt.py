@@ -19,15 +19,13 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
 from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import matched_iou
-from slotlab.framework.scoring.overlap import mean_over, true_sizes
+from slotlab.framework.scoring.matching import mean_matched_iou
 from slotlab.registry import Component, hookimpl
 
 
 def fg_miou_gt(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,); NaN for images without objects."""
-    there_BT = true_sizes(outcome.counts_BTP)[:, 1:] > 0
-    return mean_over(matched_iou(outcome.counts_BTP, first=1), there_BT.double())
+    return mean_matched_iou(outcome.counts_BTP, first=1)
 
 
 @hookimpl

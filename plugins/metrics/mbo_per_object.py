@@ -15,19 +15,14 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.overlap import mean_best_iou, objects_there
+from slotlab.framework.metric import NoSettings, mask_metric, objects_of
+from slotlab.framework.scoring.overlap import mean_best_iou
 from slotlab.registry import Component, hookimpl
 
 
 def mbo_per_object(outcome: Outcome) -> Tensor:
     """Return the mean over each image's objects, float64 of shape (B,); NaN where it has none."""
     return mean_best_iou(outcome.counts_BTP, first=1)
-
-
-def objects(outcome: Outcome) -> Tensor:
-    """Return the number of objects of each image, float64 of shape (B,)."""
-    return objects_there(outcome.counts_BTP)
 
 
 @hookimpl
@@ -37,5 +32,5 @@ def slotlab_metrics() -> Iterable[Component[NoSettings]]:
         "mbo_per_object",
         mbo_per_object,
         summary="mean best overlap over the objects of all images",
-        objects=objects,
+        objects=objects_of,
     )

@@ -19,16 +19,14 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
 from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import of_partner, official_pairs, per_visible_pair
+from slotlab.framework.scoring.matching import per_visible_pair
 from slotlab.framework.scoring.overlap import iou
 from slotlab.registry import Component, hookimpl
 
 
 def miou_pairs(outcome: Outcome) -> Tensor:
     """Return float64 of shape (B,)."""
-    pairs = official_pairs(outcome.counts_BTP)
-    values_BK = of_partner(iou(pairs.counts_BKK), pairs.partner_BK)
-    return per_visible_pair(values_BK, pairs, first=0)
+    return per_visible_pair(outcome.counts_BTP, iou, first=0)
 
 
 @hookimpl

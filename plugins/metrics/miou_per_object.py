@@ -19,13 +19,12 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
+from slotlab.framework.metric import NoSettings, mask_metric, objects_of
 from slotlab.framework.scoring.matching import match, of_partner
 from slotlab.framework.scoring.overlap import (
     cosine,
     iou,
     mean_over,
-    objects_there,
     predicted_sizes,
     true_sizes,
 )
@@ -40,14 +39,12 @@ def miou_per_object(outcome: Outcome) -> Tensor:
     return mean_over(of_partner(iou(counts_BTP)[:, 1:], partner_BT), there_BT.double())
 
 
-def objects(outcome: Outcome) -> Tensor:
-    """Return the number of objects of each image, float64 of shape (B,)."""
-    return objects_there(outcome.counts_BTP)
-
-
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `miou_per_object`."""
     yield mask_metric(
-        "miou_per_object", miou_per_object, summary="mean IoU over the objects of all images", objects=objects
+        "miou_per_object",
+        miou_per_object,
+        summary="mean IoU over the objects of all images",
+        objects=objects_of,
     )

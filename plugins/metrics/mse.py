@@ -14,35 +14,15 @@ sum).
 """
 
 from collections.abc import Iterable
-from math import inf
 
-from torch import Tensor
-
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
+from slotlab.framework.metric import NoSettings, error_metric
 from slotlab.framework.scoring.images import mean_of_squares
 from slotlab.registry import Component, hookimpl
-
-
-class MSE:
-    """Mean over channels and pixels of the squared difference to the image."""
-
-    higher_is_better = False
-    bounds = (0.0, inf)
-    needs = frozenset({"reconstructions_BCHW"})
-
-    def __init__(self, config: NoSettings, context: MetricContext):
-        pass
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
-        assert outcome.reconstructions_BCHW is not None
-        return mean_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW)
 
 
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `mse`."""
-    yield Component(
-        name="mse", config=NoSettings, build=MSE, summary="mean squared error, in the spec's value range"
+    yield error_metric(
+        "mse", mean_of_squares, span=None, summary="mean squared error, in the spec's value range"
     )

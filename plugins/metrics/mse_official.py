@@ -13,39 +13,18 @@ benchmark.
 """
 
 from collections.abc import Iterable
-from math import inf
 
-from torch import Tensor
-
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
+from slotlab.framework.metric import NoSettings, error_metric
 from slotlab.framework.scoring.images import sum_of_squares
 from slotlab.registry import Component, hookimpl
-
-
-class OfficialMSE:
-    """Sum over channels and pixels of the squared difference, on [0, 1]."""
-
-    higher_is_better = False
-    bounds = (0.0, inf)
-    needs = frozenset({"reconstructions_BCHW"})
-
-    def __init__(self, config: NoSettings, context: MetricContext):
-        low, high = context.value_range
-        self.scale = 1 / (high - low)
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
-        assert outcome.reconstructions_BCHW is not None
-        return sum_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW, self.scale)
 
 
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `mse_official`."""
-    yield Component(
-        name="mse_official",
-        config=NoSettings,
-        build=OfficialMSE,
+    yield error_metric(
+        "mse_official",
+        sum_of_squares,
+        span=1,
         summary="official CLEVRTex MSE: sum over channels and pixels, images in [0, 1]",
     )

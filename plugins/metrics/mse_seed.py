@@ -11,36 +11,13 @@
 """
 
 from collections.abc import Iterable
-from math import inf
 
-from torch import Tensor
-
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
+from slotlab.framework.metric import NoSettings, error_metric
 from slotlab.framework.scoring.images import mean_of_squares
 from slotlab.registry import Component, hookimpl
-
-
-class SeedMSE:
-    """Mean squared error on [-1, 1]."""
-
-    higher_is_better = False
-    bounds = (0.0, inf)
-    needs = frozenset({"reconstructions_BCHW"})
-
-    def __init__(self, config: NoSettings, context: MetricContext):
-        low, high = context.value_range
-        self.scale = 2 / (high - low)
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
-        assert outcome.reconstructions_BCHW is not None
-        return mean_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW, self.scale)
 
 
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `mse_seed`."""
-    yield Component(
-        name="mse_seed", config=NoSettings, build=SeedMSE, summary="mean squared error on images in [-1, 1]"
-    )
+    yield error_metric("mse_seed", mean_of_squares, span=2, summary="mean squared error on images in [-1, 1]")

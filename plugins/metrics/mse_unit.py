@@ -11,36 +11,13 @@
 """
 
 from collections.abc import Iterable
-from math import inf
 
-from torch import Tensor
-
-from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
+from slotlab.framework.metric import NoSettings, error_metric
 from slotlab.framework.scoring.images import mean_of_squares
 from slotlab.registry import Component, hookimpl
-
-
-class UnitMSE:
-    """Mean squared error on [0, 1]."""
-
-    higher_is_better = False
-    bounds = (0.0, inf)
-    needs = frozenset({"reconstructions_BCHW"})
-
-    def __init__(self, config: NoSettings, context: MetricContext):
-        low, high = context.value_range
-        self.scale = 1 / (high - low)
-
-    def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
-        assert outcome.reconstructions_BCHW is not None
-        return mean_of_squares(outcome.reconstructions_BCHW, outcome.images_BCHW, self.scale)
 
 
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[NoSettings]]:
     """Provide `mse_unit`."""
-    yield Component(
-        name="mse_unit", config=NoSettings, build=UnitMSE, summary="mean squared error on images in [0, 1]"
-    )
+    yield error_metric("mse_unit", mean_of_squares, span=1, summary="mean squared error on images in [0, 1]")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import MASKS
-from slotlab.framework.scoring.overlap import best_iou, objects_there
+from slotlab.framework.scoring.overlap import part_found
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -45,8 +45,7 @@ class ObjectRecovery:
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN for images without objects."""
-        found_BT = best_iou(outcome.counts_BTP)[:, 1:] >= self.threshold
-        return found_BT.sum(dim=1).double() / objects_there(outcome.counts_BTP)
+        return part_found(outcome.counts_BTP, self.threshold)
 
 
 @hookimpl

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.cli.watching import picture
 from slotlab.framework.run import RunFolder
 
@@ -33,25 +32,10 @@ Slotlab = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def slotlab(
-    base: str,
-    write: Callable[[str, str], Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Slotlab:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
+def slotlab(base: str, write: Callable[[str, str], Path], slotlab: Slotlab) -> Slotlab:
+    """The command in a folder with a tiny ablation."""
     write("tiny.yaml", TINY)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return slotlab
 
 
 def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -> None:
@@ -118,9 +102,8 @@ def test_a_run_that_fails_is_told_and_ends_the_command_with_1(slotlab: Slotlab) 
 
 def test_watching_starts_without_torch(tmp_path: Path) -> None:
     code = "import sys; from slotlab.framework.cli.main import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
-    for command in (["watch", "nowhere", "--once"], ["runs", "."]):
-        words = [sys.executable, "-c", code, *command]
-        result = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    for command in (["watch", "nowhere", "--once"], ["runs", str(tmp_path)]):
+        result = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
         assert result.stdout.splitlines()[-1] == "False", result.stderr
 
 

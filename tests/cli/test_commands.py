@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from slotlab.framework import train
-from slotlab.framework.cli import main as cli
 from slotlab.framework.cli.output import print_whole
 from slotlab.registry import KINDS
 
@@ -24,23 +23,6 @@ SMALL = [
     "--set=training.log_every=1",
     "--set=evaluation.baselines=[one_segment, position_grid]",
 ]
-
-
-@pytest.fixture
-def slotlab(monkeypatch, capsys):
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["slotlab", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_help_does_not_import_torch():

@@ -1,46 +1,20 @@
 """`slotlab compare` as a user gives it."""
 
 import csv
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-
-from slotlab.framework.cli import main as cli
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def slotlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> str:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "synthetic_study.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.write_study(tmp_path, arms=3, seeds=3, images=8))
+def study(synthetic: ModuleType, tmp_path: Path) -> str:
+    return str(synthetic.write_study(tmp_path, arms=3, seeds=3, images=8))
 
 
 def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) -> None:

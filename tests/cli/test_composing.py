@@ -1,7 +1,6 @@
 """`slotlab compose` as a person uses it, on a small trained run; and the whole protocol of the seed's report."""
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.composition import Composer
 from slotlab.framework.composition.album import ON_SHEET, Tile, writing
 from slotlab.registry import SlotlabError
@@ -42,32 +40,8 @@ evaluation:
 """
 
 
-def call(*words: Any) -> int:
-    """Run the command in this process; return its exit code."""
-    before = sys.argv
-    sys.argv = ["slotlab", *map(str, words)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = before
-    return 0
-
-
-@pytest.fixture
-def slotlab(capsys: pytest.CaptureFixture[str]) -> Slotlab:
-    """Return a function that runs the command and gives (exit code, stdout, stderr)."""
-
-    def run(*words: Any) -> tuple[int, str, str]:
-        code = call(*words)
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained and evaluated by the command, Inception's file being nowhere."""
     folder = tmp_path_factory.mktemp("composing")
     torch.manual_seed(0)
@@ -78,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "spec.yaml").write_text(SPEC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slotlab.framework.set_metrics.extractors.inception_folder", lambda: folder)
-        assert call("train", folder / "spec.yaml", "--run", folder / "run") == 0
+        assert command("train", folder / "spec.yaml", "--run", folder / "run") == 0
     return folder / "run"
 
 
@@ -104,6 +78,7 @@ def test_the_seeds_protocol_from_end_to_end(run: Path, slotlab: Slotlab) -> None
     best = run / "figures" / f"best-{folder.name}.png"
     assert best.stat().st_size > 5000, "the five best images"
     found = summary["set_metrics"]["frechet_torchscript"]
+    assert found["version"] == "1"
     assert (found["images"], found["real_images"]) == (12, 12)
     assert found["extractor"] == "torchscript net.pt"
     assert found["value"] > 0

@@ -1,32 +1,10 @@
 """`slotlab estimate`, and the cost that `slotlab train` tells."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from slotlab.framework.cli import main as cli
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def slotlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_estimate_in_words_and_as_json(slotlab: Run, base: str) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from slotlab.framework.cli import main as cli
-
 SPEC = """
 format: 1
 name: small
@@ -43,21 +41,10 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def slotlab(trained, capsys, monkeypatch):
-    """Run the command in the folder of the trained run; return code, stdout and stderr."""
+def slotlab(trained, slotlab, monkeypatch):
+    """The command in the folder of the trained run."""
     monkeypatch.chdir(trained)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["slotlab", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return slotlab
 
 
 def evaluations(out):

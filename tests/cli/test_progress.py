@@ -1,14 +1,12 @@
 """What is shown of a training: a bar on a terminal, lines in a file, nothing beside the first process."""
 
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.cli.progress import TrainingDisplay
 from slotlab.framework.train import Progress
 
@@ -90,23 +88,20 @@ def test_nothing_is_shown_before_the_first_step() -> None:
 
 
 def test_only_the_first_process_prints(
+    slotlab: Callable[..., tuple[int, str, str]],
     base: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    write: Callable[[str, str], Path],
 ) -> None:
     sets = ["data.dataset={name: scenes, max_objects: 9, num_train: 2, num_val: 2}"]  # 7 slots: a warning
-    words = ["slotlab", "train", "spec.yaml", "--device=cpu", *(f"--set={one}" for one in sets)]
+    words = ["train", "spec.yaml", "--device=cpu", *(f"--set={one}" for one in sets)]
     outputs = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        monkeypatch.setattr(sys, "argv", [*words, "--run", str(tmp_path / f"run{rank}")])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert not end.value.code
-        outputs.append(capsys.readouterr())
-    assert outputs[0].err.startswith("warning: spec.yaml")
-    assert "train: step 2/2" in outputs[0].err
-    assert "weights of step 2" in outputs[0].out
-    assert outputs[1] == ("", "")
+        outputs.append(slotlab(*words, "--run", tmp_path / f"run{rank}"))
+    code, out, err = outputs[0]
+    assert code == 0
+    assert err.startswith("warning: spec.yaml")
+    assert "train: step 2/2" in err
+    assert "weights of step 2" in out
+    assert outputs[1] == (0, "", "")

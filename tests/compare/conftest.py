@@ -1,6 +1,5 @@
 """Runs made up in memory, and studies made up on disk."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +27,7 @@ def evaluation(path: Path, values: Mapping[str, float | None], facts: Mapping[st
         "slots": 7,
         "step": 2000,
         "data": {"fingerprint": "abc", "skipped": []},
-        "metrics": {name: {"bounds": [0, 1]} for name in values},
+        "metrics": {name: {"version": "1", "bounds": [0, 1]} for name in values},
         **facts,
     }
     name = "-".join(str(every[fact]) for fact in ("dataset", "split", "protocol", "mask_source"))
@@ -73,18 +72,6 @@ def record() -> Record:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
-    """The script that makes up studies (benchmarks/synthetic_study.py)."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "synthetic_study.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

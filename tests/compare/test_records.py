@@ -70,9 +70,32 @@ def test_a_files_content_is_part_of_its_version(synthetic: ModuleType, tmp_path:
     synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
     run = next((tmp_path / "runs").iterdir())
     facts = json.loads((run / "provenance.json").read_text())
-    facts["components"].append({"kind": "metric", "name": "mine", "version": 3, "source": "mine.py@1234"})
+    facts["components"] += [
+        {"kind": kind, "name": "mine", "version": 3, "source": "mine.py@1234"}
+        for kind in ("encoder", "metric")
+    ]
     (run / "provenance.json").write_text(json.dumps(facts))
-    assert load_run(run).versions["metric.mine"] == "version 3 (mine.py@1234)"
+    versions = load_run(run).versions
+    assert versions["encoder.mine"] == "version 3 (mine.py@1234)"
+    assert "metric.mine" not in versions  # what was measured later may have another
+
+
+def test_versions_of_metrics_are_those_of_the_evaluation(synthetic: ModuleType, tmp_path: Path) -> None:
+    synthetic.write_study(tmp_path, arms=1, seeds=1, images=4)
+    run = next((tmp_path / "runs").iterdir())
+    (summary,) = run.glob("evaluation/*/summary.json")
+    facts = json.loads(summary.read_text())
+    facts["metrics"]["ari"]["version"] = "2@29c634b1"
+    del facts["metrics"]["mse"]["version"]
+    facts["set_metrics"] = {"fid": {"value": 1.0, "higher_is_better": False, "version": "1"}}
+    summary.write_text(json.dumps(facts))
+    (evaluation,) = load_run(run).evaluations.values()
+    assert evaluation.versions == {
+        "ari": "version 2@29c634b1",
+        "fg_ari": "version 1",
+        "mse": "an unknown version",
+        "fid": "version 1",
+    }
 
 
 def test_settings_without_effect_are_told_by_their_paths() -> None:

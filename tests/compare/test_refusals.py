@@ -134,6 +134,16 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
             ],
         ),
         (
+            {"metrics": {"ari": {"version": "2", "bounds": [0, 1]}}},
+            {},
+            [
+                "mixed versions of metric ari:",
+                "  version 1: b",
+                "  version 2: a",
+                "  evaluate them all with one version, or allow it between arms with --across versions",
+            ],
+        ),
+        (
             {"seed": 1},
             {},
             [
@@ -143,7 +153,18 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
             ],
         ),
     ],
-    ids=["data", "images", "skipped", "filter", "slots", "step", "training data", "versions", "duplicate"],
+    ids=[
+        "data",
+        "images",
+        "skipped",
+        "filter",
+        "slots",
+        "step",
+        "training data",
+        "versions",
+        "metric",
+        "duplicate",
+    ],
 )
 def test_mixed_facts(record: Record, one: dict[str, Any], other: dict[str, Any], lines: list[str]) -> None:
     runs = [record("a", **{"seed": 0, **one}), record("b", **{"seed": 1, **other})]
@@ -161,6 +182,17 @@ def test_versions_may_differ_between_arms_if_one_says_so(record: Record) -> None
     runs = [record("a", 0), record("b", 0, versions={"encoder.cnn": "version 2 (mine.py@1234)"})]
     found = compare(runs, across=["versions"])
     assert [arm.name for arm in found.arms] == ["cnn=version 1", "cnn=version 2 (mine.py@1234)"]
+
+
+def test_versions_of_metrics_may_differ_between_arms_or_where_they_are_not_compared(record: Record) -> None:
+    values = {"ari": 0.5, "mse": 0.1}
+    other = {"ari": {"version": "1", "bounds": [0, 1]}, "mse": {"version": "2@1234", "bounds": [0, 1]}}
+    runs = [record("a", 0, values=values), record("b", 1, values=values, metrics=other)]
+    assert refusal(runs).startswith("mixed versions of metric mse:\n")
+    (arm,) = compare(runs, Choice(metrics=("ari",))).arms
+    assert arm.statistics["ari"].count == 2
+    found = compare(runs, across=["versions"])
+    assert [arm.name for arm in found.arms] == ["mse=version 1", "mse=version 2@1234"]
 
 
 def test_several_evaluations_have_to_be_chosen_from(record: Record) -> None:

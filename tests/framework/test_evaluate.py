@@ -16,18 +16,11 @@ from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Outcome
 from slotlab.framework.data import Loader
-from slotlab.framework.evaluate import (
-    MODEL,
-    Evaluation,
-    count_objects,
-    evaluate,
-    ranked,
-    reasons,
-    rows_of,
-    summarize,
-)
+from slotlab.framework.evaluate import evaluate
+from slotlab.framework.ledger import Evaluation, count_objects, ranked, reasons, rows_of, summarize
 from slotlab.framework.metric import FunctionMetric
 from slotlab.framework.model import masks_at
+from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 

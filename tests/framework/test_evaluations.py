@@ -17,14 +17,16 @@ from slotlab.framework.conditions import Wanted, conditions, own_condition
 from slotlab.framework.contracts import Metric, MetricContext, Outcome
 from slotlab.framework.data import Loader
 from slotlab.framework.discovery import load_registry
-from slotlab.framework.evaluate import MODEL, Evaluation, Ledger, evaluate, evaluate_masks
-from slotlab.framework.evaluations import check_aggregation, run_evaluations
+from slotlab.framework.evaluate import evaluate, evaluate_masks
+from slotlab.framework.evaluations import run_evaluations
 from slotlab.framework.experiment import prepare, run_training
-from slotlab.framework.run import RunFolder
+from slotlab.framework.ledger import Evaluation, Ledger
+from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.score import Folders, Reader, score
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.subject import check_aggregation
 from slotlab.registry import SlotlabError
 
 CPU = torch.device("cpu")
@@ -129,6 +131,7 @@ def test_each_condition_and_source_has_a_folder_with_all_facts(trained: Trained)
         assert (summary["value_range"], summary["aggregation"], summary["slots"]) == ("signed", "images", 5)
         assert set(summary["metrics"]) == set(summary["methods"][MODEL])
         assert summary["metrics"]["ari"] == {
+            "version": "1",
             "higher_is_better": True,
             "bounds": [-0.5, 1.0],
             "aggregation": "images",

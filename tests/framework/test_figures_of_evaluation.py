@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.evaluations import run_evaluation
+from slotlab.framework.conditions import Wanted, conditions
+from slotlab.framework.evaluations import run_evaluation, run_evaluations
 from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.figures.chosen import Ranking
 from slotlab.framework.figures.png import to_png
@@ -33,8 +34,9 @@ SMALL = (
     "model.encoder.channels=[4, 4, 4]",
     "model.decoder.broadcast_size=4",
 )
-NAME = "scenes-val-whole-decoder"
-ALL = ("panels", "best", "slots", "mixes", "composition")
+BASE = "scenes-val-whole"
+NAME = f"{BASE}-decoder"
+OF_MASKS, COMPOSED = ("panels", "best", "slots"), ("mixes", "composition")
 
 
 class Higher:
@@ -115,10 +117,33 @@ def pixels(path: Path) -> np.ndarray[Any, Any]:
 def test_figures_are_drawn_as_png_and_pdf(evaluated: Any) -> None:
     run, summary = evaluated
     assert summary["figures_left_out"] == {}
-    stems = {"loss", "learning_rate", *(f"{kind}-{NAME}" for kind in ALL)}
+    of_masks, composed = [f"{kind}-{NAME}" for kind in OF_MASKS], [f"{kind}-{BASE}" for kind in COMPOSED]
+    assert drawn(run) == {"loss", "learning_rate", *of_masks, *composed}
+
+
+def drawn(run: RunFolder) -> set[str]:
+    """Return the figures that are there, each as PNG and PDF."""
+    stems = {path.stem for path in run.figures.iterdir()}
     assert {path.name for path in run.figures.iterdir()} == {
         f"{stem}.{ending}" for stem in stems for ending in ("png", "pdf")
     }
+    return stems
+
+
+def test_composed_pictures_are_drawn_once_for_both_sources_of_masks(
+    evaluated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slotlab.framework.figures import evaluation
+
+    run, _ = evaluated
+    calls: list[Path] = []
+    monkeypatch.setattr(evaluation, "draw_mixed", lambda composer, views, stem, title: calls.append(stem))
+    monkeypatch.setattr(evaluation, "draw_composition", lambda composer, stem, title: calls.append(stem))
+    loaded = prepare(run.spec).loaded
+    found = run_evaluations(run, loaded, conditions(loaded, Wanted(masks="both")), device=CPU)
+    assert [one["mask_source"] for one in found] == ["decoder", "attention"]
+    assert calls == [run.figures / f"{kind}-{BASE}" for kind in COMPOSED]
+    assert {f"{kind}-{BASE}-attention" for kind in OF_MASKS} <= drawn(run)
 
 
 def test_the_index_has_what_the_rows_have(evaluated: Any) -> None:
@@ -192,4 +217,4 @@ def test_what_the_model_has_no_pictures_for_is_left_out(
         "composition": "the model paints no images",
     }
     assert (run.figures / f"slots-{NAME}.png").is_file()
-    assert not (run.figures / f"mixes-{NAME}.png").exists()
+    assert not (run.figures / f"mixes-{BASE}.png").exists()

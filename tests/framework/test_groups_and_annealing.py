@@ -13,7 +13,8 @@ from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.groups import check_groups, parameter_groups
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.schema import AnnealSpec, ExperimentSpec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.training import AnnealSpec
 from slotlab.framework.train import train
 
 Specs = Callable[..., ExperimentSpec]

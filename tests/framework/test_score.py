@@ -11,8 +11,8 @@ from PIL import Image
 
 from slotlab.framework.contracts import DataError, Metric, MetricContext
 from slotlab.framework.discovery import load_registry
-from slotlab.framework.evaluate import MODEL
 from slotlab.framework.preparation import Preparation
+from slotlab.framework.run import MODEL
 from slotlab.framework.score import Folders, Reader, score
 from slotlab.registry import SlotlabError
 

@@ -13,8 +13,8 @@ from slotlab.framework.discovery import load_registry
 from slotlab.framework.pack import pack
 from slotlab.framework.selection import BatchedSelection, select
 from slotlab.framework.sources import open_source
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.spec.schema import DataSpec
 from slotlab.registry import Registry
 
 # Picture i is gray with value i; its mask has i % 4 + 1 objects, the last outside a centered

@@ -201,3 +201,11 @@ def test_a_model_that_timm_cannot_make(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", refuse)
     text = "timm cannot make 'test_vit': features_only not implemented for this model"
     assert message("test_vit") == (text, "model")
+
+
+# --- how a model draws weights -----------------------------------------------------------
+
+
+def test_loaded_weights_are_the_encoder_s_own(tmp_path: Path) -> None:
+    assert build(MODELS[0], weights=trained(MODELS[0], tmp_path / "w.safetensors")).own_weights
+    assert not build(MODELS[0]).own_weights

@@ -1,8 +1,6 @@
 """A made-up study with pictures, and its page in a browser."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,17 +16,6 @@ from slotlab.framework.compare.comparison import compare_paths
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 24
 COLORS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
-
-
-@pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
-    """The writer of made-up studies, which benchmarks use too."""
-    path = ROOT / "benchmarks" / "synthetic_study.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_study"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

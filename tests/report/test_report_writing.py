@@ -9,12 +9,9 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from typer.testing import CliRunner
 
-from slotlab.framework.cli.main import app
 from slotlab.framework.cli.reporting import write_report
 from slotlab.framework.compare.comparison import compare_paths
-from slotlab.registry import SlotlabError
 
 EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"
 
@@ -188,15 +185,11 @@ def test_one_run_without_anything_else_is_shown_in_the_browser(study, show, tmp_
     assert window.page.locator("#overview tbody tr").count() == 1
 
 
-def invoke(*words):
-    return CliRunner().invoke(app, ["report", *map(str, words)])
-
-
-def test_the_command_writes_into_the_study_and_says_what(study):
+def test_the_command_writes_into_the_study_and_says_what(slotlab, study):
     folder = study(arms=2, seeds=2)
-    result = invoke(folder, "--json", "-")
-    assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
+    code, out, err = slotlab("report", folder, "--json", "-")
+    assert code == 0, err
+    told = json.loads(out)
     place = folder / "report.html"
     assert told["report"] == str(place)
     assert told["bytes"] == place.stat().st_size
@@ -204,34 +197,35 @@ def test_the_command_writes_into_the_study_and_says_what(study):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_title_metric_and_place_can_be_chosen(study, tmp_path):
+def test_title_metric_and_place_can_be_chosen(slotlab, study, tmp_path):
     folder = study(arms=2, seeds=2)
     place = tmp_path / "pages" / "mine.html"
-    result = invoke(folder, "--out", place, "--title", "My <title>", "--metric", "mse", "--primary", "mse")
-    assert result.exit_code == 0, result.output
-    assert f"{place} (" in result.stdout
+    code, out, err = slotlab(
+        "report", folder, "--out", place, "--title", "My <title>", "--metric", "mse", "--primary", "mse"
+    )
+    assert code == 0, err
+    assert f"{place} (" in out
     text = place.read_text()
     assert "<title>My &lt;title&gt;</title>" in text
     assert 'id="metric-0"' in text
     assert 'id="metric-1"' not in text
 
 
-def test_a_folder_is_no_file(study):
+def test_a_folder_is_no_file(slotlab, study):
     folder = study(arms=1, seeds=1)
-    result = invoke(folder, "--out", folder)
-    assert isinstance(result.exception, SlotlabError)
-    assert str(result.exception) == f"{folder} is a folder; name a file in it with --out"
+    code, out, err = slotlab("report", folder, "--out", folder)
+    assert (code, out, err) == (1, "", f"error: {folder} is a folder; name a file in it with --out\n")
 
 
-def test_what_compare_refuses_is_refused_and_the_old_file_stays(study):
+def test_what_compare_refuses_is_refused_and_the_old_file_stays(slotlab, study):
     folder = study(arms=2, seeds=2)
     place = folder / "report.html"
     place.write_text("old")
     summary = min((folder.parents[1] / "runs").glob("*/evaluation/*/summary.json"))
     change(summary, data={**json.loads(summary.read_text())["data"], "fingerprint": "of other files"})
-    result = invoke(folder)
-    assert isinstance(result.exception, SlotlabError)
-    assert "of other files" in str(result.exception)
+    code, out, err = slotlab("report", folder)
+    assert (code, out) == (1, "")
+    assert "of other files" in err
     assert place.read_text() == "old"
 
 

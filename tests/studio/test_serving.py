@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,29 +9,11 @@ from typing import Any
 
 import pytest
 
-from slotlab.framework.cli import main as cli
 from slotlab.framework.studio import serve
 
 pytest.importorskip("uvicorn")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def slotlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in this process; return (exit code, stdout, stderr)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""What metrics are told, look at and give: of single images, and of sets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.scoring.contingency import contingency
+
+MaskSource = Literal["decoder", "attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricContext:
+    """For metrics: the value range of images, (-1, 1) or (0, 1)."""
+
+    value_range: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a model, or a baseline, made of B images: all that a metric may look at."""
+
+    images_BCHW: Tensor
+    true_BHW: Tensor | None
+    """int64 instance labels, 0 for the background."""
+    predicted_BHW: Tensor | None
+    """int64 segment labels: for a model, the slot with the largest mask."""
+    reconstructions_BCHW: Tensor | None = None
+    """In the value range of the images."""
+    masks_BKHW: Tensor | None = None
+    """The soft masks behind `predicted_BHW`, from the source that the spec names."""
+    attributes: tuple[Mapping[str, Any], ...] = ()
+    """What the data knows of each image's objects (see `Sample`)."""
+
+    @cached_property
+    def counts_BTP(self) -> Tensor:
+        """Pixels by true and predicted label, float64: counted once for all metrics.
+
+        For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background.
+        """
+        assert self.true_BHW is not None
+        assert self.predicted_BHW is not None
+        return contingency(self.true_BHW, self.predicted_BHW)
+
+
+class Metric(Protocol):
+    """One number an image. The total over images is their mean; see `PooledMetric`."""
+
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    """The least and greatest value possible."""
+    needs: frozenset[str]
+    """Fields of `Outcome` that must not be None: elsewhere the metric is left out."""
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,); NaN where the metric is not defined."""
+
+
+@runtime_checkable
+class PooledMetric(Metric, Protocol):
+    """A metric whose total is a mean over objects instead of images.
+
+    The total is `sum(weights * values) / sum(weights)` over the images where the value is defined.
+    """
+
+    def weights(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,): how many objects each image's value is the mean of."""
+
+
+def missing(outcome: Outcome, needs: Iterable[str]) -> list[str]:
+    """Return the fields that a metric needs and the outcome lacks."""
+    return [name for name in sorted(needs) if getattr(outcome, name) is None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetMetricContext:
+    """For set metrics: where features are computed."""
+
+    device: torch.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetResult:
+    """How far a set of images is from a set of real ones."""
+
+    value: float
+    images: int
+    """How many were measured."""
+    real_images: int
+    """How many they were compared with."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known, as data that JSON can hold."""
+    warnings: tuple[str, ...] = ()
+    """Why the value may say little, in words."""
+
+
+class SetMetric(Protocol):
+    """One number for two sets of images, by features of each image.
+
+    Both sets are passed in memory, batch by batch. The features of real images are kept in the run's
+    cache under `identity()`, and metrics of one identity share them.
+    """
+
+    higher_is_better: bool
+    extractor: str
+    """What gives the features, as results name it."""
+
+    def lacking(self) -> str | None:
+        """Say what has to be there and is not, such as a file of weights; None if nothing."""
+
+    def identity(self) -> str:
+        """Name the features: another text where the same images would have others. May read files."""
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Return float32 (B, D) on the CPU for uint8 images (B, 3, H, W), each by itself.
+
+        Raises:
+            SlotlabError: if something is lacking, or is not what it should be.
+        """
+
+    def distance(self, features_ND: Tensor, real_MD: Tensor) -> SetResult:
+        """Compare the features of N images with those of M real ones.
+
+        Raises:
+            SlotlabError: if there are too few images.
+        """

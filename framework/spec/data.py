@@ -1,0 +1,115 @@
+"""The section of a spec that says what is read. Nothing is built here: this is data only."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Gt, Le
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+
+from slotlab.framework.paths import SpecPath
+from slotlab.framework.preparation import Counting
+from slotlab.framework.protocol import RANGES, ProtocolConfig, describe_protocol
+from slotlab.registry import ClosedModel, Ref, RefTo
+from slotlab.registry.component import custom_error
+
+
+class FilterSpec(ClosedModel):
+    """Which pictures are kept, by their number of objects. The ground is no object."""
+
+    max_objects: PositiveInt | None = None
+    """Most objects in a picture: 6 for CLEVRTex6; null for any number."""
+    min_objects: NonNegativeInt = 0
+    """Fewest objects in a picture."""
+    count: Counting
+    """How objects are counted: `metadata` (all that the data lists), `mask_colors` (values in the
+    whole mask, less one) or `visible` (values left after the crop, less one)."""
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "FilterSpec":
+        if self.max_objects is not None and self.max_objects < self.min_objects:
+            text = f"no number is at least {self.min_objects} and at most {self.max_objects}"
+            raise custom_error("empty_filter", f"{text}; raise max_objects or lower min_objects")
+        return self
+
+    def allows(self, number: int) -> bool:
+        """Return whether a picture with so many objects is kept."""
+        return self.min_objects <= number and (self.max_objects is None or number <= self.max_objects)
+
+    def __str__(self) -> str:
+        most = "or more" if self.max_objects is None else f"to {self.max_objects}"
+        return f"{self.min_objects} {most} objects by {self.count}"
+
+
+class AugmentationSpec(ClosedModel):
+    """Random changes of training images, made on the device. They depend on seed, epoch and image."""
+
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    crop: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Cut out a random square with this part of the side, and bring it back to full size."""
+
+
+class DataSpec(ClosedModel):
+    """What is read, and how it is brought to the model."""
+
+    dataset: Annotated[Ref, RefTo("dataset")]
+    """The dataset and its settings."""
+    protocol: Annotated[Ref, RefTo("protocol")] = Field(default="whole", validate_default=True)
+    """How pictures are split, cropped, resized and scaled. Numbers are reported under its name."""
+    filter: FilterSpec | None = None
+    """Which pictures are kept, by their number of objects; null keeps all."""
+    value_range: Literal["signed", "unit"] | None = None
+    """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
+    augmentation: AugmentationSpec = Field(default={}, validate_default=True)
+    """Random changes of training images; none by default."""
+    train_split: str = "train"
+    """The split to train on."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What to do about broken pictures: stop, or leave them out and list them in the run's provenance."""
+    store: Literal["auto", "required", "off"] = "auto"
+    """Whether to read from a packed store (`slotlab data pack`): if there is one; always; never."""
+    stores: SpecPath | None = None
+    """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
+    resident: Literal["auto", "yes", "no"] = "auto"
+    """Whether a store is held in the device's memory whole: on a GPU if it fills at most half of it."""
+    workers: NonNegativeInt = 0
+    """Processes that read files ahead; 0 reads in the main process. Does not change results."""
+
+    @model_validator(mode="after")
+    def _protocol_is_one(self) -> "DataSpec":
+        if not isinstance(self.protocol.config, ProtocolConfig):
+            text = (
+                f"the settings of '{self.protocol.name}' are no ProtocolConfig (slotlab.framework.protocol)"
+            )
+            raise custom_error("protocol_config", text)
+        return self
+
+    @property
+    def settings(self) -> ProtocolConfig:
+        """The protocol's settings."""
+        assert isinstance(self.protocol.config, ProtocolConfig)
+        return self.protocol.config
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images the model sees, in pixels."""
+        return self.settings.image_size
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The value range of the images the model sees."""
+        return RANGES[self.range_name]
+
+    @property
+    def range_name(self) -> Literal["signed", "unit"]:
+        """That range by name."""
+        return self.value_range or self.settings.value_range
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol as a report names it, with the settings that were changed."""
+        return describe_protocol(self.protocol.name, self.settings)
