@@ -134,7 +134,7 @@ def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
 def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("extends: slotlab:demo\nmodel:\n  slotz: 3\n")
-    keys = "slots, slot_dim, encoder, projection, initializer, grouping, decoder"
+    keys = "slots, slot_dim, encoder, projection, initializer, grouping, decoder, weight_init"
     code, out, err = slotlab("validate", "slotlab:demo", wrong)
     assert (code, err) == (1, "")
     assert out.splitlines() == [
