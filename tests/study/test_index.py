@@ -15,7 +15,8 @@ from slotlab.framework.study.index import NAME, Condition, Index
 from slotlab.framework.study.plan import Run
 from slotlab.registry import SlotlabError
 
-STATES = "states: waiting, running, interrupted, stopped, failed, trained, done"
+STATES = "states: waiting, running, interrupted, stopped, failed, trained, done, damaged"
+Slotlab = Callable[..., tuple[int, str, str]]
 Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 
 
@@ -140,3 +141,50 @@ def test_no_folder(tmp_path: Path) -> None:
     assert str(caught.value) == "there is no folder of runs nowhere"
     assert Index(tmp_path).refresh() == 0
     assert Index(tmp_path).find([Condition.read("state=done")]) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        (
+            "status.json",
+            "{",
+            "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+        ("status.json", "[]", "expected a JSON object {...}, and it holds none"),
+        ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("metrics.jsonl", "x\n", "not valid JSON lines: Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_a_damaged_run_is_listed_with_the_reason(
+    trained: list[Run], slotlab: Slotlab, file: str, content: str, reason: str
+) -> None:
+    bad = trained[3].folder
+    (bad / file).write_text(content)
+    code, out, err = slotlab("runs", "--where", "state=damaged")
+    assert (code, out.splitlines()[-1]) == (0, "1 run")
+    assert err == f"warning: runs/{bad.name} is damaged: {file}: {reason}\n"
+    assert bad.name in out
+    assert slotlab("runs")[1].splitlines()[-1] == "8 runs"
+
+
+def test_a_spec_that_is_none_damages_one_run(trained: list[Run]) -> None:
+    (trained[0].folder / "spec.yaml").write_text("a: [")
+    assert ask("state=damaged") == [trained[0].run_id]
+    assert len(ask()) == 8
+
+
+def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
+    Path("empty").mkdir()
+    where = "each is a folder with a spec.yaml, directly in it"
+    assert slotlab("runs", "empty")[2] == (
+        f"warning: there is no run in empty: {where}; trainings put theirs into runs unless told otherwise\n"
+    )
+    assert slotlab("runs", ".")[2] == f"warning: there is no run in .: {where}; there are some in runs\n"
+    study = "studies/small_study"
+    message = f"{study} is a study, and its runs lie elsewhere; 'slotlab runs runs' lists them"
+    how = f"'slotlab watch {study}' shows how they are"
+    assert slotlab("runs", study) == (1, "", f"error: {message}, {how}\n")
+    run = Path("runs") / trained[0].run_id
+    message = f"{run} is a run itself; 'slotlab runs runs' lists it with the others"
+    assert slotlab("runs", run) == (1, "", f"error: {message}\n")
