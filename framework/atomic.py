@@ -49,13 +49,22 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise SlotlabError(f"{path}: {fault(error)}") from None
+    data = load_json(path)
     if not isinstance(data, dict):
         raise SlotlabError(f"{path}: expected a JSON object {{...}}, and it holds none")
     return data
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        SlotlabError: if it is no JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SlotlabError(f"{path}: {fault(error)}") from None
 
 
 def fault(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import read_json
+from slotlab.framework.atomic import load_json
 from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
@@ -120,7 +120,7 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     if not with_samples:
         return None
     member = middle(with_samples, metric)
-    index = read_json(index_of(member))
+    index = load_json(index_of(member))
     keys = ("id", "position", "roles", "metrics", "files")
     entries = [{key: entry[key] for key in keys} for entry in index]
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries)
