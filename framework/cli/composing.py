@@ -8,6 +8,7 @@ import typer
 
 from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.stopping import stoppable
 
 
 def compose(
@@ -81,7 +82,9 @@ def compose(
         sets=set_,
         device=device,
     )
-    emit(compositions.compose_run(run, request), json, print_composition)
+    with stoppable("no pictures were written, and those of earlier are as they were"):
+        record = compositions.compose_run(run, request)
+    emit(record, json, print_composition)
 
 
 def print_composition(record: Mapping[str, Any]) -> None:

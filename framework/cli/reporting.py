@@ -22,6 +22,7 @@ from slotlab.framework.cli.options import (
     SplitOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.stopping import stoppable
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def report(
     if place.is_dir():
         raise SlotlabError(f"{place} is a folder; name a file in it with --out")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
-    comparison = compare_paths(
-        paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
-    )
-    emit(write_report(comparison, place, title=title), json, print_report)
+    with stoppable("no report was written"):
+        comparison = compare_paths(
+            paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
+        )
+        written = write_report(comparison, place, title=title)
+    emit(written, json, print_report)
     if open_:
         import webbrowser
 
