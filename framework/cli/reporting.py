@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slotlab.framework.compare.results import Comparison
 
 REPORT = "report.html"
+ENDINGS = (".html", ".htm")
 
 
 def report(
@@ -57,6 +58,9 @@ def report(
     place = out or default_place(paths)
     if place.is_dir():
         raise SlotlabError(f"{place} is a folder; name a file in it with --out")
+    if place.suffix.lower() not in ENDINGS:
+        text = f"--out {place}: a report is HTML, so its name ends in {' or '.join(ENDINGS)}"
+        raise SlotlabError(f"{text}, as {place.with_suffix('.html')} does; browsers print it as PDF")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
     with stoppable("no report was written"):
         comparison = compare_paths(
