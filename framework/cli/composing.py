@@ -43,7 +43,7 @@ def compose(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draws all that is random; the spec's without it.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Pictures of an interpolation.")] = 7,
+    steps: Annotated[int | None, typer.Option(min=2, help="Pictures of an interpolation (7).")] = None,
     library: Annotated[
         str | None, typer.Option(help="The split whose slots are sampled: val unless the spec says another.")
     ] = None,

@@ -31,6 +31,8 @@ SAMPLE = "sample"
 SECTION = "evaluation.composition"
 ROWS = 8
 """Rows of the modes that take images, unless told otherwise."""
+STEPS = 7
+"""Pictures of an interpolation, unless told otherwise."""
 COLUMNS = 10
 """Sampled pictures in a row of the sheet."""
 
@@ -44,7 +46,7 @@ class Request:
     images: Sequence[int]
     slots: Sequence[int]
     slots_b: Sequence[int]
-    steps: int
+    steps: int | None
     count: int | None
     seed: int | None
     library: str | None
@@ -96,7 +98,7 @@ def show(
         images=tuple(request.images),
         slots=tuple(request.slots),
         slots_b=tuple(request.slots_b),
-        steps=request.steps,
+        steps=request.steps or STEPS,
     )
     mode = next(mode for mode in MODES if mode == request.mode)
     which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
@@ -160,6 +162,11 @@ def check_request(request: Request) -> None:
         if given[name]:
             fit = "modes that take images" if request.mode == SAMPLE else f"--mode {SAMPLE}"
             raise SlotlabError(f"--{name} goes with {fit}, not with --mode {request.mode}")
+    if request.steps is not None and request.mode != "interpolate":
+        raise SlotlabError(f"--steps goes with --mode interpolate, not with --mode {request.mode}")
+    if request.count is not None and request.images:
+        text = "it is the number of rows from random images, and --image names the images"
+        raise SlotlabError(f"--count goes without --image: {text}; leave one of them out")
 
 
 def assignments(run: RunFolder, request: Request) -> list[str]:
