@@ -23,6 +23,7 @@ from slotlab.framework.run import RunFolder
 from slotlab.framework.set_metrics.measure import Lacking, usable
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import CompositionSpec
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
@@ -180,9 +181,15 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
         "clusters": request.clusters,
         "count": request.count if request.mode == SAMPLE else None,
         "seed": request.seed,
-        "set_metrics": f"[{', '.join(request.metrics)}]" if request.metrics else None,
     }
-    given = [f"{SECTION}.{key}={value}" for key, value in values.items() if value is not None]
+    given = [
+        Option(f"{SECTION}.{key}={value}", f"--{key} {value}")
+        for key, value in values.items()
+        if value is not None
+    ]
+    if request.metrics:
+        written = " ".join(f"--metric {metric}" for metric in request.metrics)
+        given.append(Option(f"{SECTION}.set_metrics=[{', '.join(request.metrics)}]", written))
     declared = load_spec(run.spec).spec.evaluation.composition
     return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *request.sets]
 

@@ -265,9 +265,16 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
         (
             ["--metric", "frechet"],
             (
-                "--set evaluation.composition.set_metrics=[frechet]: evaluation.composition.set_metrics.0: "
+                "--metric frechet: evaluation.composition.set_metrics.0: "
                 "no set_metric is called 'frechet'; did you mean 'frechet_timm'? "
                 "(available: fid, frechet_timm, frechet_torchscript, kid)"
+            ),
+        ),
+        (
+            ["--metric", "{name: fid, size: 3}"],
+            (
+                "--metric {name: fid, size: 3}: evaluation.composition.set_metrics.0.size: unknown key "
+                "(keys here: name, weights)"
             ),
         ),
         (
