@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.atomic import is_held, read_json, write_atomically, write_json
+from slotlab.framework.atomic import fault, is_held, read_json, write_atomically, write_json
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
 
@@ -254,12 +254,15 @@ class RunFolder:
         """
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # the last may be being written
-        try:
-            return [json.loads(line) for line in whole]
-        except ValueError as error:
-            raise SlotlabError(f"{self.metrics}: not valid JSON lines: {error}") from None
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]  # the last may be being written
+        found = []
+        for number, line in enumerate(whole, 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise SlotlabError(f"{self.metrics}, line {number}: {fault(error)}") from None
+        return found
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""

@@ -15,6 +15,10 @@ State = Literal["waiting", "running", "interrupted", "stopped", "failed", "train
 `damaged` one cannot be read."""
 
 
+OTHER_FORM = "what its files hold is not in the form that slotlab writes"
+"""Why a run is damaged whose files can be read."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """The evaluation that a run needs, by what its summary says."""
@@ -83,6 +87,8 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
         return Glance("damaged", str(error))
     except OSError as error:
         return Glance("damaged", f"{error.filename or folder}: {error.strerror or error}")
+    except (LookupError, TypeError, AttributeError, ValueError):  # JSON or YAML, and of another form
+        return Glance("damaged", OTHER_FORM)
 
 
 def _look(run: RunFolder, wanted: Wanted | None) -> Glance:

@@ -24,7 +24,7 @@ from typing import Any, get_args
 from slotlab.framework.atomic import user_cache
 from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.tree import parse, scalar
-from slotlab.framework.study.glance import Glance, State, glance
+from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -201,7 +201,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except OSError as error:
         text = f"{Path(error.filename or path).name}: {error.strerror or error}"
     except (LookupError, TypeError, AttributeError, ValueError):  # JSON, and of another form
-        text = "what its files hold is not in the form that slotlab writes"
+        text = OTHER_FORM
     bare = {"run_id": None, "name": None, "seed": None, "seconds": None}
     nothing: dict[str, Any] = {"metrics": {}, "evaluations": {}, "settings": {}}
     damaged = Glance("damaged", now.reason if now.state == "damaged" else text)

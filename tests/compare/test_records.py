@@ -163,7 +163,7 @@ def test_a_log_that_cannot_be_read_is_named(synthetic: ModuleType, tmp_path: Pat
     with pytest.raises(SlotlabError) as error:
         _ = run.log
     assert str(error.value).startswith(
-        f"{run.path}/metrics.jsonl: not valid JSON lines: Invalid control char"
+        f"{run.path}/metrics.jsonl, line 1: not valid JSON: Invalid control char"
     )
 
 

@@ -153,7 +153,7 @@ def test_no_folder(tmp_path: Path) -> None:
         ),
         ("status.json", "[]", "expected a JSON object {...}, and it holds none"),
         ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-        ("metrics.jsonl", "x\n", "not valid JSON lines: Expecting value: line 1 column 1 (char 0)"),
+        ("metrics.jsonl", "{}\nx\n", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
     ],
 )
 def test_a_damaged_run_is_listed_with_the_reason(
@@ -163,15 +163,21 @@ def test_a_damaged_run_is_listed_with_the_reason(
     (bad / file).write_text(content)
     code, out, err = slotlab("runs", "--where", "state=damaged")
     assert (code, out.splitlines()[-1]) == (0, "1 run")
-    assert err == f"warning: runs/{bad.name} is damaged: {file}: {reason}\n"
+    where = "metrics.jsonl, line 2" if file == "metrics.jsonl" else file
+    assert err == f"warning: runs/{bad.name} is damaged: {where}: {reason}\n"
     assert bad.name in out
     assert slotlab("runs")[1].splitlines()[-1] == "8 runs"
 
 
-def test_a_spec_that_is_none_damages_one_run(trained: list[Run]) -> None:
-    (trained[0].folder / "spec.yaml").write_text("a: [")
-    assert ask("state=damaged") == [trained[0].run_id]
+@pytest.mark.parametrize(
+    "file", ["spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json"]
+)
+@pytest.mark.parametrize("content", [b"a: [\n", b"\xff\xfe\n", b"7\n", b"[[]]\n", b'{"state": []}\n'])
+def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run], file: str, content: bytes) -> None:
+    (trained[0].folder / file).write_bytes(content)
     assert len(ask()) == 8
+    if not content.startswith(b"{"):
+        assert ask("state=damaged") == [trained[0].run_id]
 
 
 def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
