@@ -169,15 +169,19 @@ def test_a_damaged_run_is_listed_with_the_reason(
     assert slotlab("runs")[1].splitlines()[-1] == "8 runs"
 
 
-@pytest.mark.parametrize(
-    "file", ["spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json"]
-)
-@pytest.mark.parametrize("content", [b"a: [\n", b"\xff\xfe\n", b"7\n", b"[[]]\n", b'{"state": []}\n'])
-def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run], file: str, content: bytes) -> None:
-    (trained[0].folder / file).write_bytes(content)
-    assert len(ask()) == 8
-    if not content.startswith(b"{"):
-        assert ask("state=damaged") == [trained[0].run_id]
+FILES = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+
+
+def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run]) -> None:
+    for file in (trained[0].folder / name for name in FILES):
+        before = file.read_bytes() if file.is_file() else b"{}"
+        for content in (b"a: [\n", b"\xff\xfe\n", b"7\n", b"[[]]\n"):
+            file.write_bytes(content)
+            assert len(ask()) == 8, (file.name, content)
+            assert ask("state=damaged") == [trained[0].run_id], (file.name, content)
+        file.write_bytes(before)
+    RunFolder(trained[0].folder).path.joinpath("status.json").write_text('{"state": []}')
+    assert ask("state=damaged") == [trained[0].run_id]
 
 
 def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
