@@ -41,18 +41,43 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file; an empty mapping where there is none.
+
+    Raises:
+        SlotlabError: if it is no JSON, or holds no mapping.
+    """
+    if not path.is_file():
+        return {}
+    data = load_json(path)
+    if not isinstance(data, dict):
+        raise SlotlabError(f"{path}: expected a JSON object {{...}}, and it holds none")
+    return data
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file.
 
     Raises:
         SlotlabError: if it is no JSON.
     """
-    if not path.is_file():
-        return {}
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise SlotlabError(f"{path}: not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SlotlabError(f"{path}: {fault(error)}") from None
+
+
+def fault(error: Exception) -> str:
+    """Say in words why JSON cannot be understood: what was raised while it was read and taken apart."""
+    if isinstance(error, KeyError):
+        return f"it has no '{error.args[0]}'"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not valid JSON: byte {error.start} is no UTF-8"
+    if isinstance(error, RecursionError):
+        return "not valid JSON: it is nested too deeply"
+    if isinstance(error, ValueError):
+        return f"not valid JSON: {error}"
+    return "what it holds is not in the form that slotlab writes"
 
 
 @contextmanager

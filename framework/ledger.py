@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from slotlab.framework.breakdown import Row, object_rows
+from slotlab.framework.called import called
 from slotlab.framework.contracts import Metric, Outcome, PooledMetric, missing
 from slotlab.framework.run import MODEL
 from slotlab.framework.scoring.contingency import contingency
@@ -151,15 +152,20 @@ def reasons(
 
 
 def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[Row]:
-    """Return one row an image: its id, its number of objects and each metric that applies."""
+    """Return one row an image: its id, its number of objects and each metric that applies.
+
+    Raises:
+        SlotlabError: if a metric raises, or gives no number for each image.
+    """
     columns: dict[str, Sequence[Any]] = {"id": ids}
     if outcome.true_BHW is not None:
         columns["objects"] = count_objects(outcome)
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
-            columns[name] = numbers(name, metric(outcome), len(ids))
-            if isinstance(metric, PooledMetric):
-                columns[weight_column(name)] = numbers(name, metric.weights(outcome), len(ids))
+            with called(f"metric '{name}'"):
+                columns[name] = numbers(name, metric(outcome), len(ids))
+                if isinstance(metric, PooledMetric):
+                    columns[weight_column(name)] = numbers(name, metric.weights(outcome), len(ids))
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 

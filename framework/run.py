@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.atomic import is_held, read_json, write_atomically, write_json
+from slotlab.framework.atomic import fault, is_held, read_json, write_atomically, write_json
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
 
@@ -222,8 +222,7 @@ class RunFolder:
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""
-        facts: dict[str, Any] = read_json(self.path / "provenance.json")
-        return facts
+        return read_json(self.path / "provenance.json")
 
     def write_status(self, state: str, reason: str = "") -> None:
         """Write the state of the run: running, done, failed or stopped."""
@@ -231,8 +230,7 @@ class RunFolder:
 
     def read_status(self) -> dict[str, str]:
         """Return the state of the run, or nothing if it was never written."""
-        status: dict[str, str] = read_json(self.path / "status.json")
-        return status
+        return read_json(self.path / "status.json")
 
     def read_state(self) -> str | None:
         """Return the state; `interrupted` for a run that says it is running while no process has it."""
@@ -241,8 +239,7 @@ class RunFolder:
 
     def read_cost(self) -> dict[str, Any]:
         """Return what the training took so far, or nothing if it was never written."""
-        facts: dict[str, Any] = read_json(self.cost)
-        return facts
+        return read_json(self.cost)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the metrics."""
@@ -250,11 +247,22 @@ class RunFolder:
             file.write(json.dumps(dict(record), allow_nan=False) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return all lines of the metrics."""
+        """Return all lines of the metrics.
+
+        Raises:
+            SlotlabError: for a line that is no JSON.
+        """
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be being written
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]  # the last may be being written
+        found = []
+        for number, line in enumerate(whole, 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise SlotlabError(f"{self.metrics}, line {number}: {fault(error)}") from None
+        return found
 
     def log_bytes(self) -> int:
         """Return the length of the metrics, for `cut_log`."""

@@ -5,7 +5,6 @@ each value the last step that was told. A tracker that fails is left out from th
 training goes on as if it had never been there.
 """
 
-import json
 import math
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from slotlab.framework.assemble import Builder
-from slotlab.framework.atomic import write_json
+from slotlab.framework.atomic import read_json, write_json
 from slotlab.framework.contracts import Tracker, TrackerContext
 from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.errors import PathProblem
@@ -74,7 +73,7 @@ class Trackers:
         """
         if not spec.training.trackers:
             return
-        ledger = json.loads(run.trackers.read_text()) if run.trackers.is_file() else {}
+        ledger = read_json(run.trackers)
         self.run, self.step = run, resumed_from or 0
         self.known_as = ledger.get("known_as") or f"{run_id(spec)}-{secrets.token_hex(3)}"
         context = TrackerContext(

@@ -45,9 +45,11 @@ def ablate(
     json: JsonOption = None,
 ) -> None:
     """Train and evaluate every run of an ablation that is missing; give it again to go on."""
+    from slotlab.framework.spec.merge import Option
     from slotlab.framework.study.load import load_ablation
 
-    sets = [*([] if launcher is None else [f"launcher={launcher}"]), *set_]
+    chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
+    sets = [*chosen, *set_]
     loaded = load_ablation(ablation, sets=sets, plugins=plugin, strict_plugins=strict_plugins)
     for warning in loaded.warnings:
         say(f"warning: {warning}")

@@ -23,6 +23,7 @@ from slotlab.framework.cli.options import (
     RunsArgument,
     SplitOption,
 )
+from slotlab.framework.cli.stopping import stoppable
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
@@ -60,20 +61,22 @@ def compare(
     json: JsonOption = None,
 ) -> None:
     """Compare runs: grouped by all but the seed, with intervals, paired tests and what they can show."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise SlotlabError(f"{out} is a file; choose another folder with --out DIR")
     from slotlab.framework.cli.output import emit
     from slotlab.framework.compare.comparison import Choice, compare_paths
     from slotlab.framework.compare.exports import as_json
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise SlotlabError(f"{out} is a file; choose another folder with --out DIR")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
-    comparison = compare_paths(
-        paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
-    )
+    with stoppable("nothing was written"):
+        comparison = compare_paths(
+            paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
+        )
     shown = [one for one in comparison.metrics if one.name in metric] or [comparison.primary]
     emit(as_json(comparison), json, lambda _: show(comparison, format_, shown))
     if out is not None:
-        write(comparison, out)
+        with stoppable(f"what lies in {out} is whole, and some of the files and figures may be missing"):
+            write(comparison, out)
 
 
 def show(comparison: "Comparison", format_: Format, details: "Sequence[Metric]") -> None:

@@ -8,6 +8,7 @@ import typer
 
 from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.stopping import stoppable
 
 
 def compose(
@@ -42,7 +43,7 @@ def compose(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draws all that is random; the spec's without it.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Pictures of an interpolation.")] = 7,
+    steps: Annotated[int | None, typer.Option(min=2, help="Pictures of an interpolation (7).")] = None,
     library: Annotated[
         str | None, typer.Option(help="The split whose slots are sampled: val unless the spec says another.")
     ] = None,
@@ -81,7 +82,9 @@ def compose(
         sets=set_,
         device=device,
     )
-    emit(compositions.compose_run(run, request), json, print_composition)
+    with stoppable("no pictures were written, and those of earlier are as they were"):
+        record = compositions.compose_run(run, request)
+    emit(record, json, print_composition)
 
 
 def print_composition(record: Mapping[str, Any]) -> None:

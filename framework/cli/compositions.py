@@ -23,6 +23,7 @@ from slotlab.framework.run import RunFolder
 from slotlab.framework.set_metrics.measure import Lacking, usable
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import CompositionSpec
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
@@ -31,6 +32,8 @@ SAMPLE = "sample"
 SECTION = "evaluation.composition"
 ROWS = 8
 """Rows of the modes that take images, unless told otherwise."""
+STEPS = 7
+"""Pictures of an interpolation, unless told otherwise."""
 COLUMNS = 10
 """Sampled pictures in a row of the sheet."""
 
@@ -44,7 +47,7 @@ class Request:
     images: Sequence[int]
     slots: Sequence[int]
     slots_b: Sequence[int]
-    steps: int
+    steps: int | None
     count: int | None
     seed: int | None
     library: str | None
@@ -96,7 +99,7 @@ def show(
         images=tuple(request.images),
         slots=tuple(request.slots),
         slots_b=tuple(request.slots_b),
-        steps=request.steps,
+        steps=request.steps or STEPS,
     )
     mode = next(mode for mode in MODES if mode == request.mode)
     which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
@@ -160,6 +163,11 @@ def check_request(request: Request) -> None:
         if given[name]:
             fit = "modes that take images" if request.mode == SAMPLE else f"--mode {SAMPLE}"
             raise SlotlabError(f"--{name} goes with {fit}, not with --mode {request.mode}")
+    if request.steps is not None and request.mode != "interpolate":
+        raise SlotlabError(f"--steps goes with --mode interpolate, not with --mode {request.mode}")
+    if request.count is not None and request.images:
+        text = "it is the number of rows from random images, and --image names the images"
+        raise SlotlabError(f"--count goes without --image: {text}; leave one of them out")
 
 
 def assignments(run: RunFolder, request: Request) -> list[str]:
@@ -173,9 +181,15 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
         "clusters": request.clusters,
         "count": request.count if request.mode == SAMPLE else None,
         "seed": request.seed,
-        "set_metrics": f"[{', '.join(request.metrics)}]" if request.metrics else None,
     }
-    given = [f"{SECTION}.{key}={value}" for key, value in values.items() if value is not None]
+    given = [
+        Option(f"{SECTION}.{key}={value}", f"--{key} {value}")
+        for key, value in values.items()
+        if value is not None
+    ]
+    if request.metrics:
+        written = " ".join(f"--metric {metric}" for metric in request.metrics)
+        given.append(Option(f"{SECTION}.set_metrics=[{', '.join(request.metrics)}]", written))
     declared = load_spec(run.spec).spec.evaluation.composition
     return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *request.sets]
 

@@ -12,6 +12,7 @@ from slotlab.framework.cli.composing import print_set_metrics
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, SetOption
 from slotlab.framework.cli.output import console, emit, warn
 from slotlab.framework.cli.quantities import cost_line
+from slotlab.framework.cli.stopping import stoppable
 from slotlab.registry.errors import SlotlabError
 
 MASKS = ("decoder", "attention", "both")
@@ -59,12 +60,20 @@ def evaluate(
         raise SlotlabError(f"--masks {masks}: write {', '.join(MASKS[:-1])} or {MASKS[-1]}")
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
-    from slotlab.framework.conditions import Wanted
+    with stoppable(left(figures=figures, masks=save_masks)):
+        from slotlab.framework.conditions import Wanted
 
-    wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
-    result = evaluate_runs(runs, wanted, sets=set_, device=device, figures=figures, masks=save_masks)
+        wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
+        result = evaluate_runs(runs, wanted, sets=set_, device=device, figures=figures, masks=save_masks)
     if processes.is_first():
         emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
+
+
+def left(*, figures: bool, masks: bool) -> str:
+    """Say what Ctrl-C leaves of evaluations, which are written one after another."""
+    missing = ", though the last one's figures may be missing" if figures else ""
+    more = "; some masks of the one that was not are written" if masks else ""
+    return f"evaluations that were measured to their end are written{missing}; the others are as before{more}"
 
 
 def evaluate_runs(

@@ -22,12 +22,14 @@ from slotlab.framework.cli.options import (
     SplitOption,
 )
 from slotlab.framework.cli.output import emit
+from slotlab.framework.cli.stopping import stoppable
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
     from slotlab.framework.compare.results import Comparison
 
 REPORT = "report.html"
+ENDINGS = (".html", ".htm")
 
 
 def report(
@@ -56,11 +58,16 @@ def report(
     place = out or default_place(paths)
     if place.is_dir():
         raise SlotlabError(f"{place} is a folder; name a file in it with --out")
+    if place.suffix.lower() not in ENDINGS:
+        text = f"--out {place}: a report is HTML, so its name ends in {' or '.join(ENDINGS)}"
+        raise SlotlabError(f"{text}, as {place.with_suffix('.html')} does; browsers print it as PDF")
     choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
-    comparison = compare_paths(
-        paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
-    )
-    emit(write_report(comparison, place, title=title), json, print_report)
+    with stoppable("no report was written"):
+        comparison = compare_paths(
+            paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image
+        )
+        written = write_report(comparison, place, title=title)
+    emit(written, json, print_report)
     if open_:
         import webbrowser
 

@@ -8,6 +8,7 @@ import typer
 from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
+from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.run import MODEL, SUMMARY_FORMAT
 from slotlab.registry.errors import ComponentError, SlotlabError
 
@@ -63,10 +64,11 @@ def score(
         raise SlotlabError(f"{given} is given without {lacking}; give both, or none to score masks alone")
     if prepare and protocol is None:
         raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
-    from slotlab.framework.score import Folders
+    with stoppable("nothing was written"):
+        from slotlab.framework.score import Folders
 
-    folders = Folders(true=true, pred=pred, images=images, recon=recon)
-    result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
+        folders = Folders(true=true, pred=pred, images=images, recon=recon)
+        result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
         from slotlab.framework.atomic import write_atomically

@@ -13,12 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit, print_whole
+from slotlab.framework.cli.output import console, emit, print_whole, warn
 from slotlab.framework.cli.quantities import counted, duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance
+from slotlab.registry.errors import SlotlabError
 
-STYLES = {"done": "green", "failed": "red", "interrupted": "red", "running": "cyan", "waiting": "dim"}
+STYLES = {"done": "green", "running": "cyan", "waiting": "dim"}
+STYLES |= dict.fromkeys(("failed", "interrupted", "damaged"), "red")
 
 
 def watch(
@@ -123,12 +125,43 @@ def runs(
     from slotlab.framework.study.index import Condition, Index, facts
 
     conditions = [Condition.read(text) for text in where]
+    refuse_study(folder)
     index = Index(folder)
     index.refresh()
     found = index.find(conditions, show)
     columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
     shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
     emit(found, json, lambda records: print_runs(records, shown))
+    warn(f"{folder / one['run']} is damaged: {one['reason']}" for one in found if one["state"] == "damaged")
+    if not (found or conditions):
+        say_where(folder)
+
+
+def refuse_study(folder: Path) -> None:
+    """Refuse a study's folder and a run's, which hold no runs.
+
+    Raises:
+        SlotlabError: that says where the runs lie.
+    """
+    study = StudyFolder(folder)
+    if all((folder / name).is_file() for name in ("spec.yaml", "status.json")):
+        above = folder.parent if folder.name not in ("", "..") else folder.resolve().parent
+        raise SlotlabError(f"{folder} is a run itself; 'slotlab runs {above}' lists it with the others")
+    if study.plan.is_file() and not next(folder.glob("*/spec.yaml"), None):
+        pools = dict.fromkeys(study.run(run).parent for arm in study.read_plan().arms for run in arm.runs)
+        lists = " or ".join(f"'slotlab runs {pool}'" for pool in pools)
+        raise SlotlabError(
+            f"{folder} is a study, and its runs lie elsewhere; {lists} lists them, "
+            f"'slotlab watch {folder}' shows how they are"
+        )
+
+
+def say_where(folder: Path) -> None:
+    """Say on stderr where runs would lie, as there are none in a folder."""
+    deeper = sorted({path.parent.parent for path in folder.glob("*/*/spec.yaml")})
+    known = f"; there are some in {', '.join(map(str, deeper))}" if deeper else ""
+    text = f"there is no run in {folder}: each is a folder with a spec.yaml, directly in it"
+    warn([f"{text}{known or '; trainings put theirs into runs unless told otherwise'}"])
 
 
 def written(value: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import read_json
+from slotlab.framework.atomic import fault, read_json
 from slotlab.framework.run import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
 from slotlab.registry import SlotlabError
 
@@ -65,8 +65,7 @@ class EvaluationRecord:
 
     def summary(self) -> dict[str, Any]:
         """Read the whole summary, with `methods`, `breakdowns` and `published`."""
-        whole: dict[str, Any] = read_json(self.folder / SUMMARY)
-        return whole
+        return read_json(self.folder / SUMMARY)
 
     @property
     def breakdowns(self) -> dict[str, list[dict[str, Any]]]:
@@ -109,5 +108,5 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
             higher_is_better={name: bool(directions[name]["higher_is_better"]) for name in (*model, *sets)},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        text = f"no summary as slotlab writes it ({type(error).__name__}: {error})"
+        text = f"no summary as slotlab writes it ({fault(error)})"
         raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again") from None

@@ -49,11 +49,7 @@ class RunRecord:
         Raises:
             SlotlabError: for a line that is no JSON.
         """
-        folder = RunFolder(self.path)
-        try:
-            return folder.read_log()
-        except ValueError as error:
-            raise SlotlabError(f"{folder.metrics}: not valid JSON lines: {error}") from None
+        return RunFolder(self.path).read_log()
 
     @cached_property
     def place(self) -> Path:

@@ -107,6 +107,8 @@ def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
             folder.replace(old)
         new.replace(folder)
     finally:
+        if old.exists() and not folder.exists():  # stopped between the two names
+            old.replace(folder)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -6,12 +6,12 @@ primary metric is the median of its seeds. What all pictures may take is bounded
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slotlab.framework.atomic import load_json
 from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
@@ -120,7 +120,7 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     if not with_samples:
         return None
     member = middle(with_samples, metric)
-    index = json.loads(index_of(member).read_text("utf-8"))
+    index = load_json(index_of(member))
     keys = ("id", "position", "roles", "metrics", "files")
     entries = [{key: entry[key] for key in keys} for entry in index]
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries)

@@ -17,11 +17,14 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.atomic import write_atomically
+from slotlab.framework.called import called
 from slotlab.framework.contracts import SetMetric, SetResult
 from slotlab.registry import SlotlabError
 
 Features = Mapping[str, Tensor]
 """(N, D) float32 by the identity of what gave them."""
+Extractors = Mapping[str, tuple[str, SetMetric]]
+"""By identity a set metric that gives the features, with its name."""
 
 
 class Lacking(SlotlabError):  # noqa: N818 - several mistakes
@@ -105,13 +108,13 @@ def measure_sets(
 
     Raises:
         Lacking: if a metric lacks something.
-        SlotlabError: if there are too few images.
+        SlotlabError: if there are too few images, or a metric's code raises.
     """
     _, lacking = usable(metrics)
     if lacking:
         raise Lacking(lacking)
-    extractors = {metric.identity(): metric for metric in metrics.values()}
-    names = {name: metric.identity() for name, metric in metrics.items()}
+    names = {name: identity_of(name, metric) for name, metric in metrics.items()}
+    extractors = {names[name]: (name, metric) for name, metric in metrics.items()}
     found = extract(extractors, images)
     known = real_features(extractors, real, cache)
     against = None if other is None else real_features(extractors, other, cache)
@@ -120,8 +123,9 @@ def measure_sets(
         identity = names[name]
         real_MD = known[identity]
         first, second = halves(real_MD, seed) if against is None else (against[identity], real_MD)
-        result = as_data(metric.distance(found[identity], real_MD))
-        floor = as_data(metric.distance(first, second)) if len(real_MD) >= 4 else None
+        with called(f"set metric '{name}'"):
+            result = as_data(metric.distance(found[identity], real_MD))
+            floor = as_data(metric.distance(first, second)) if len(real_MD) >= 4 else None
         what = (
             "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
         )
@@ -135,7 +139,13 @@ def measure_sets(
     return results
 
 
-def real_features(extractors: Mapping[str, SetMetric], real: RealImages, cache: Cache) -> Features:
+def identity_of(name: str, metric: SetMetric) -> str:
+    """Return what names the features of a metric."""
+    with called(f"set metric '{name}'"):
+        return metric.identity()
+
+
+def real_features(extractors: Extractors, real: RealImages, cache: Cache) -> Features:
     """Return features of real images, from the cache where they are there."""
     found = {identity: cache.read(real, identity) for identity in extractors}
     rest = {identity: extractors[identity] for identity, features in found.items() if features is None}
@@ -146,12 +156,13 @@ def real_features(extractors: Mapping[str, SetMetric], real: RealImages, cache: 
     return {identity: features for identity, features in found.items() if features is not None}
 
 
-def extract(extractors: Mapping[str, SetMetric], images: Iterable[Tensor]) -> Features:
+def extract(extractors: Extractors, images: Iterable[Tensor]) -> Features:
     """Return the features of images by each extractor; the images are read once."""
     found: dict[str, list[Tensor]] = {identity: [] for identity in extractors}
     for images_BCHW in images:
-        for identity, metric in extractors.items():
-            found[identity].append(metric.features(images_BCHW))
+        for identity, (name, metric) in extractors.items():
+            with called(f"set metric '{name}'"):
+                found[identity].append(metric.features(images_BCHW))
     return {identity: torch.cat(several) for identity, several in found.items()}
 
 
@@ -182,6 +193,10 @@ def counted(images: Iterable[Tensor], report: Callable[[int], None]) -> Iterator
 
 def usable(metrics: Mapping[str, SetMetric]) -> tuple[dict[str, SetMetric], dict[str, str]]:
     """Return the metrics that lack nothing, and what the others lack."""
-    lacking = {name: metric.lacking() for name, metric in metrics.items()}
-    left_out = {name: reason for name, reason in lacking.items() if reason is not None}
+    left_out = {}
+    for name, metric in metrics.items():
+        with called(f"set metric '{name}'"):
+            reason = metric.lacking()
+        if reason is not None:
+            left_out[name] = reason
     return {name: metric for name, metric in metrics.items() if name not in left_out}, left_out

@@ -121,14 +121,29 @@ def _block(name: Tree) -> Tree:
     return Tree({"name": name}, name.mark)
 
 
+class Option(str):
+    """An assignment that an option of its own makes, such as `--launcher slurm`; its mistakes name that."""
+
+    written: str
+    """As the user wrote it."""
+
+    def __new__(cls, assignment: str, written: str) -> "Option":
+        """Make the assignment `a.b=c`."""
+        one = super().__new__(cls, assignment)
+        one.written = written
+        return one
+
+
 def apply_set(tree: Tree, assignment: str) -> Tree:
     """Lay one `a.b=c` over a spec; the value is read as YAML, a number names a list's item.
+
+    Mistakes are told as of `--set a.b=c`, or as of the `Option` that the assignment stands for.
 
     Raises:
         SpecError: if the assignment has no `=`, names an item that is not there, or its
             value cannot be read.
     """
-    mark = Mark(f"--set {assignment}")
+    mark = Mark(assignment.written if isinstance(assignment, Option) else f"--set {assignment}")
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):

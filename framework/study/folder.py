@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import write_json
+from slotlab.framework.atomic import fault, write_json
 from slotlab.registry import SlotlabError
 
 FORMAT = 1
@@ -176,9 +176,7 @@ class StudyFolder:
             if found == FORMAT:
                 return Plan.from_json(data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SlotlabError(
-                f"{self.plan} is damaged ({type(error).__name__}: {error}); plan it again"
-            ) from error
+            raise SlotlabError(f"{self.plan} is damaged ({fault(error)}); plan it again") from error
         raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
 
 

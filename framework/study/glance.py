@@ -10,8 +10,13 @@ from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
 
-State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done"]
-"""`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation."""
+State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]
+"""`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation; the files of a
+`damaged` one cannot be read."""
+
+
+OTHER_FORM = "what its files hold is not in the form that slotlab writes"
+"""Why a run is damaged whose files can be read."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,23 @@ class Glance:
 
 
 def glance(folder: Path, wanted: Wanted | None) -> Glance:
-    """Look at a run. Without `wanted` a trained run is done."""
+    """Look at a run. Without `wanted` a trained run is done; one that cannot be read is damaged."""
     run = RunFolder(folder)
     if not run.spec.is_file():
         return Glance("waiting")
+    try:
+        return _look(run, wanted)
+    except SlotlabError as error:
+        return Glance("damaged", str(error))
+    except OSError as error:
+        return Glance("damaged", f"{error.filename or folder}: {error.strerror or error}")
+    except (LookupError, TypeError, AttributeError, ValueError):  # JSON or YAML, and of another form
+        return Glance("damaged", OTHER_FORM)
+
+
+def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
     status = run.read_status()
-    lines = [line for line in run.read_log() if line["kind"] == "train"]
+    lines = [line for line in run.read_log() if line.get("kind") == "train"]
     last = lines[-1] if lines else {}
     step, speed = last.get("step", 0), last.get("images_per_second")
     total, batch = plan_of(run)

@@ -17,14 +17,14 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from slotlab.framework.atomic import user_cache
 from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.tree import parse, scalar
-from slotlab.framework.study.glance import State, glance
+from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -190,12 +190,31 @@ def signature(path: Path) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return what the index holds of a run: JSON data."""
-    run, now = RunFolder(path), glance(path, None)
+    """Return what the index holds of a run: JSON data; of one that cannot be read, why."""
+    now = glance(path, None)
+    # The index outlives the folder that it was asked from, which paths may be relative to.
+    now = replace(now, reason=now.reason.replace(f"{path}/", ""))
     try:
-        spec = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=path).plain()
-    except (OSError, SlotlabError):
-        spec = {}
+        return _record(path, now)
+    except SlotlabError as error:
+        text = str(error).replace(f"{path}/", "")
+    except OSError as error:
+        text = f"{Path(error.filename or path).name}: {error.strerror or error}"
+    except (LookupError, TypeError, AttributeError, ValueError):  # JSON, and of another form
+        text = OTHER_FORM
+    bare = {"run_id": None, "name": None, "seed": None, "seconds": None}
+    nothing: dict[str, Any] = {"metrics": {}, "evaluations": {}, "settings": {}}
+    damaged = Glance("damaged", now.reason if now.state == "damaged" else text)
+    return {"run": path.name, **bare, **_standing(damaged), **nothing}
+
+
+def _standing(now: Glance) -> dict[str, Any]:
+    return {key: value for key, value in now.to_json(()).items() if key not in ("metrics", "seconds_left")}
+
+
+def _record(path: Path, now: Glance) -> dict[str, Any]:
+    run = RunFolder(path)
+    spec = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=path).plain()
     newest: dict[str, Any] = {}
     evaluations = {}
     for name, summary in run.read_summaries().items():
@@ -207,7 +226,7 @@ def read_record(path: Path) -> dict[str, Any]:
         "run_id": run.read_provenance().get("run_id"),
         "name": spec.get("name"),
         "seed": spec.get("seed", 0),
-        **{key: value for key, value in now.to_json(()).items() if key not in ("metrics", "seconds_left")},
+        **_standing(now),
         "seconds": run.read_cost().get("seconds"),
         "metrics": newest,
         "evaluations": evaluations,

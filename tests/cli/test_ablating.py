@@ -52,6 +52,16 @@ def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -
     )
 
 
+def test_a_launcher_that_there_is_not_is_told_as_it_was_written(slotlab: Slotlab) -> None:
+    text = "launcher: no launcher is called 'slrm'; did you mean 'slurm'? (available: local, ray, slurm)"
+    for words, written in (
+        (("--launcher", "slrm"), "--launcher slrm"),
+        (("--set", "launcher=slrm"), "--set launcher=slrm"),
+    ):
+        code, out, err = slotlab("ablate", "tiny.yaml", "--dry-run", *words)
+        assert (code, out, err) == (1, "", f"error: {written}: {text}\n")
+
+
 def test_a_study_from_its_plan_to_its_end_and_once_more(slotlab: Slotlab) -> None:
     code, text, err = slotlab("ablate", "tiny.yaml", "--device", "cpu", "--json", "-")
     assert code == 0, err

@@ -230,6 +230,16 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
         ),
         (["--image", 3], "--image goes with modes that take images, not with --mode sample"),
         (["--mode", "mix", "--metric", "fid"], "--metric goes with --mode sample, not with --mode mix"),
+        (["--steps", 7], "--steps goes with --mode interpolate, not with --mode sample"),
+        (["--mode", "mix", "--steps", 3], "--steps goes with --mode interpolate, not with --mode mix"),
+        (["--mode", "mix", "--clusters", 3], "--clusters goes with --mode sample, not with --mode mix"),
+        (
+            ["--mode", "slots", "--image", 3, "--count", 2],
+            (
+                "--count goes without --image: it is the number of rows from random images, and --image names "
+                "the images; leave one of them out"
+            ),
+        ),
         (["--mode", "mix", "--image", 3], "--mode mix takes two images, not 1"),
         (["--mode", "duplicate", *["--image", 3] * 3], "--mode duplicate takes one or two images, not 3"),
         (["--mode", "remove", "--slot", 1], "--slot numbers the slots of one image; say which with --image"),
@@ -255,9 +265,16 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
         (
             ["--metric", "frechet"],
             (
-                "--set evaluation.composition.set_metrics=[frechet]: evaluation.composition.set_metrics.0: "
+                "--metric frechet: evaluation.composition.set_metrics.0: "
                 "no set_metric is called 'frechet'; did you mean 'frechet_timm'? "
                 "(available: fid, frechet_timm, frechet_torchscript, kid)"
+            ),
+        ),
+        (
+            ["--metric", "{name: fid, size: 3}"],
+            (
+                "--metric {name: fid, size: 3}: evaluation.composition.set_metrics.0.size: unknown key "
+                "(keys here: name, weights)"
             ),
         ),
         (

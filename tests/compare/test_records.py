@@ -126,6 +126,7 @@ def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
         ("spec.yaml", "a: [", "{run}/spec.yaml: not valid YAML: while parsing a flow node"),
         ("spec.yaml", "7", "{run}/spec.yaml: a spec is a mapping, and this is none"),
         ("status.json", "{", "{run}/status.json: not valid JSON: Expecting property name"),
+        ("status.json", "[]", "{run}/status.json: expected a JSON object {{...}}, and it holds none"),
         (
             "evaluation/scenes-val-whole-decoder/summary.json",
             "{}",
@@ -139,7 +140,7 @@ def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
             '{"format": 2}',
             (
                 "{run}/evaluation/scenes-val-whole-decoder/summary.json: no summary as slotlab writes it "
-                "(KeyError: 'methods'); evaluate the run again"
+                "(it has no 'methods'); evaluate the run again"
             ),
         ),
     ],
@@ -162,7 +163,7 @@ def test_a_log_that_cannot_be_read_is_named(synthetic: ModuleType, tmp_path: Pat
     with pytest.raises(SlotlabError) as error:
         _ = run.log
     assert str(error.value).startswith(
-        f"{run.path}/metrics.jsonl: not valid JSON lines: Invalid control char"
+        f"{run.path}/metrics.jsonl, line 1: not valid JSON: Invalid control char"
     )
 
 
@@ -173,7 +174,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     messages = {
         "empty": "{}: there is no run in it (no spec.yaml); give run folders, folders of runs or a study",
         "nowhere": "{}: it does not exist; give run folders, folders of runs or a study",
-        "broken": "{}/plan.json is damaged (KeyError: 'format'); plan it again",
+        "broken": "{}/plan.json is damaged (it has no 'format'); plan it again",
     }
     for name, message in messages.items():
         with pytest.raises(SlotlabError) as error:

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from slotlab.framework.cli.reporting import write_report
-from slotlab.framework.compare.comparison import compare_paths
+from slotlab.framework.compare.comparison import Choice, compare_paths
 
 EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"
 
@@ -215,6 +215,28 @@ def test_a_folder_is_no_file(slotlab, study):
     folder = study(arms=1, seeds=1)
     code, out, err = slotlab("report", folder, "--out", folder)
     assert (code, out, err) == (1, "", f"error: {folder} is a folder; name a file in it with --out\n")
+
+
+@pytest.mark.parametrize("name", ["x.pdf", "x"])
+def test_a_report_is_html(slotlab, study, tmp_path, name):
+    place = tmp_path / name
+    code, out, err = slotlab("report", study(arms=1, seeds=1), "--out", place)
+    text = f"--out {place}: a report is HTML, so its name ends in .html or .htm, as {tmp_path}/x.html does"
+    assert (code, out, err) == (1, "", f"error: {text}; browsers print it as PDF\n")
+    assert not place.exists()
+
+
+def test_the_page_opens_on_the_primary_metric(study, show, tmp_path):
+    folder, place = study(arms=3, seeds=2), tmp_path / "report.htm"
+    choice = Choice(baseline=json.loads((folder / "plan.json").read_text())["arms"][1]["name"], primary="mse")
+    write_report(compare_paths([folder], choice), place)
+    page = show(place).page
+    tabs = page.locator("[role=tablist][aria-label=Metric] [role=tab]")
+    assert [tab.get_attribute("aria-selected") for tab in tabs.all()] == ["false", "false", "true"]
+    assert [panel.is_visible() for panel in page.locator("[role=tabpanel][id^=metric-]").all()] == [
+        *(False, False, True)
+    ]
+    assert page.locator("[data-for=scatter-metric]").input_value() == "2"
 
 
 def test_what_compare_refuses_is_refused_and_the_old_file_stays(slotlab, study):

@@ -15,7 +15,8 @@ from slotlab.framework.study.index import NAME, Condition, Index
 from slotlab.framework.study.plan import Run
 from slotlab.registry import SlotlabError
 
-STATES = "states: waiting, running, interrupted, stopped, failed, trained, done"
+STATES = "states: waiting, running, interrupted, stopped, failed, trained, done, damaged"
+Slotlab = Callable[..., tuple[int, str, str]]
 Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 
 
@@ -140,3 +141,60 @@ def test_no_folder(tmp_path: Path) -> None:
     assert str(caught.value) == "there is no folder of runs nowhere"
     assert Index(tmp_path).refresh() == 0
     assert Index(tmp_path).find([Condition.read("state=done")]) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        (
+            "status.json",
+            "{",
+            "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+        ("status.json", "[]", "expected a JSON object {...}, and it holds none"),
+        ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("metrics.jsonl", "{}\nx\n", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_a_damaged_run_is_listed_with_the_reason(
+    trained: list[Run], slotlab: Slotlab, file: str, content: str, reason: str
+) -> None:
+    bad = trained[3].folder
+    (bad / file).write_text(content)
+    code, out, err = slotlab("runs", "--where", "state=damaged")
+    assert (code, out.splitlines()[-1]) == (0, "1 run")
+    where = "metrics.jsonl, line 2" if file == "metrics.jsonl" else file
+    assert err == f"warning: runs/{bad.name} is damaged: {where}: {reason}\n"
+    assert bad.name in out
+    assert slotlab("runs")[1].splitlines()[-1] == "8 runs"
+
+
+FILES = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
+
+
+def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run]) -> None:
+    for file in (trained[0].folder / name for name in FILES):
+        before = file.read_bytes() if file.is_file() else b"{}"
+        for content in (b"a: [\n", b"\xff\xfe\n", b"7\n", b"[[]]\n"):
+            file.write_bytes(content)
+            assert len(ask()) == 8, (file.name, content)
+            assert ask("state=damaged") == [trained[0].run_id], (file.name, content)
+        file.write_bytes(before)
+    RunFolder(trained[0].folder).path.joinpath("status.json").write_text('{"state": []}')
+    assert ask("state=damaged") == [trained[0].run_id]
+
+
+def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
+    Path("empty").mkdir()
+    where = "each is a folder with a spec.yaml, directly in it"
+    assert slotlab("runs", "empty")[2] == (
+        f"warning: there is no run in empty: {where}; trainings put theirs into runs unless told otherwise\n"
+    )
+    assert slotlab("runs", ".")[2] == f"warning: there is no run in .: {where}; there are some in runs\n"
+    study = "studies/small_study"
+    message = f"{study} is a study, and its runs lie elsewhere; 'slotlab runs runs' lists them"
+    how = f"'slotlab watch {study}' shows how they are"
+    assert slotlab("runs", study) == (1, "", f"error: {message}, {how}\n")
+    run = Path("runs") / trained[0].run_id
+    message = f"{run} is a run itself; 'slotlab runs runs' lists it with the others"
+    assert slotlab("runs", run) == (1, "", f"error: {message}\n")

@@ -138,7 +138,7 @@
       tab.focus();
       tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     });
-    open(tabs, tabs[0]);
+    open(tabs, tabs.find((tab) => tab.dataset.first !== undefined) ?? tabs[0]);
   }
 
   // --- tables ----------------------------------------------------------------------------
