@@ -30,7 +30,7 @@ from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
-from slotlab.framework.spec.identity import run_id
+from slotlab.framework.spec.identity import canonical, run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
@@ -139,7 +139,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
         "mask_source": source,
         "slots": spec.evaluation.slots or spec.model.slots,
         "step": subject.weights.step,
-        **results(evaluation, ready.metrics, versions_of(spec.evaluation.metrics), spec.data.settings),
+        **results(evaluation, ready.metrics, facts_of(spec.evaluation.metrics), spec.data.settings),
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
@@ -170,31 +170,32 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
-def versions_of(metrics: Iterable[Ref]) -> dict[str, str]:
-    """Return the version of each metric, by name."""
-    return {ref.name: ref.registered.version for ref in metrics}
+def facts_of(metrics: Iterable[Ref]) -> dict[str, dict[str, Any]]:
+    """Return the version of each metric, by name, and its settings that are not the defaults, paths aside."""
+    return {
+        ref.name: {"version": ref.registered.version, "settings": canonical(ref.config)} for ref in metrics
+    }
 
 
 def results(
     evaluation: Evaluation,
     metrics: Mapping[str, Metric],
-    versions: Mapping[str, str],
+    facts: Mapping[str, Mapping[str, Any]],
     protocol: ProtocolConfig | None,
 ) -> dict[str, Any]:
     """Return the numbers of an evaluation, and what is needed to read them."""
     return {
         "aggregation": "images" if protocol is None else protocol.evaluation.aggregation,
-        "metrics": {name: definition(metric, versions[name]) for name, metric in metrics.items()},
+        "metrics": {name: {**facts[name], **reading(metric)} for name, metric in metrics.items()},
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
         "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
     }
 
 
-def definition(metric: Metric, version: str) -> dict[str, Any]:
+def reading(metric: Metric) -> dict[str, Any]:
     """Return how to read a metric; a bound that is not finite is None."""
     return {
-        "version": version,
         "higher_is_better": metric.higher_is_better,
         "bounds": [None if abs(bound) == float("inf") else bound for bound in metric.bounds],
         "aggregation": "objects" if isinstance(metric, PooledMetric) else "images",

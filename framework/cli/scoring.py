@@ -89,7 +89,7 @@ def score_folders(
     from slotlab.framework.conditions import chosen_metrics, find_protocol
     from slotlab.framework.contracts import MetricContext
     from slotlab.framework.discovery import load_registry
-    from slotlab.framework.evaluations import results, versions_of
+    from slotlab.framework.evaluations import facts_of, results
     from slotlab.framework.protocol import describe_protocol
     from slotlab.framework.score import BOUNDS, Reader
     from slotlab.framework.score import score as score_files
@@ -101,7 +101,7 @@ def score_folders(
     built = {one.name: build_metric(one, MetricContext(value_range=BOUNDS)) for one in chosen}
     reader = Reader(folders, settings.preparation if prepare else None, slots)
     evaluation, sizes = score_files(reader, built)
-    found = results(evaluation, built, versions_of(chosen), settings)
+    found = results(evaluation, built, facts_of(chosen), settings)
     if not found["methods"][MODEL]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found["left_out"].items())
         raise SlotlabError(f"nothing can be scored: {reasons}")

@@ -56,12 +56,9 @@ class EvaluationRecord:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The version of each metric and set metric, such as `version 1`."""
+        """The version of each metric and set metric, and its settings, such as `version 1, threshold 0.7`."""
         every = {**self.facts.get("metrics", {}), **self.facts.get("set_metrics", {})}
-        return {
-            name: f"version {item['version']}" if "version" in item else "an unknown version"
-            for name, item in every.items()
-        }
+        return {name: version_of(item) for name, item in every.items()}
 
     def summary(self) -> dict[str, Any]:
         """Read the whole summary, with `methods`, `breakdowns` and `published`."""
@@ -84,6 +81,13 @@ class EvaluationRecord:
             raise SlotlabError(f"{path} is missing; evaluate the run again with 'slotlab evaluate'")
         with path.open(encoding="utf-8", newline="") as file:
             return [row for row in csv.DictReader(file) if row.get("method") == MODEL]
+
+
+def version_of(metric: Mapping[str, Any]) -> str:
+    """Return what a metric computes, in words: its version and the settings that are not the defaults."""
+    version = f"version {metric['version']}" if "version" in metric else "an unknown version"
+    settings = (f"{name} {value}" for name, value in sorted(metric.get("settings", {}).items()))
+    return ", ".join([version, *settings])
 
 
 def load_evaluation(folder: Path) -> EvaluationRecord:

@@ -115,8 +115,8 @@ def _mixed_metrics(members: Sequence[Member], metrics: Sequence[str]) -> Iterabl
         held = ((one.evaluation.versions.get(name), one.run.path) for one in members)
         groups = gather((version, path) for version, path in held if version is not None)
         if len(groups) > 1:
-            hint = "evaluate them all with one version, or allow it between arms with --across versions"
-            yield Refusal(f"mixed versions of metric {name}:", groups, hint)
+            hint = "evaluate them all alike, or allow it between arms with --across versions"
+            yield Refusal(f"mixed definitions of metric {name}:", groups, hint)
 
 
 def _duplicates(one: Group) -> Iterable[Refusal]:

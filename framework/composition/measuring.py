@@ -151,9 +151,14 @@ def evaluate_composition(composer: Composer, report: Report = silent) -> Composi
         found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
     except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
         return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
-    versions = {ref.name: ref.registered.version for ref in wanted.set_metrics}
+    used = {ref.name: ref for ref in wanted.set_metrics}
     results = {
-        name: {**result, "version": versions[name], "composition": sampling.facts}
+        name: {
+            **result,
+            "version": used[name].registered.version,
+            "settings": canonical(used[name].config),
+            "composition": sampling.facts,
+        }
         for name, result in found.items()
     }
     return CompositionResult(results, left_out)

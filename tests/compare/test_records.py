@@ -86,13 +86,14 @@ def test_versions_of_metrics_are_those_of_the_evaluation(synthetic: ModuleType, 
     (summary,) = run.glob("evaluation/*/summary.json")
     facts = json.loads(summary.read_text())
     facts["metrics"]["ari"]["version"] = "2@29c634b1"
+    facts["metrics"]["fg_ari"]["settings"] = {"threshold": 0.7, "per": "image"}
     del facts["metrics"]["mse"]["version"]
     facts["set_metrics"] = {"fid": {"value": 1.0, "higher_is_better": False, "version": "1"}}
     summary.write_text(json.dumps(facts))
     (evaluation,) = load_run(run).evaluations.values()
     assert evaluation.versions == {
         "ari": "version 2@29c634b1",
-        "fg_ari": "version 1",
+        "fg_ari": "version 1, per image, threshold 0.7",
         "mse": "an unknown version",
         "fid": "version 1",
     }

@@ -137,10 +137,20 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
             {"metrics": {"ari": {"version": "2", "bounds": [0, 1]}}},
             {},
             [
-                "mixed versions of metric ari:",
+                "mixed definitions of metric ari:",
                 "  version 1: b",
                 "  version 2: a",
-                "  evaluate them all with one version, or allow it between arms with --across versions",
+                "  evaluate them all alike, or allow it between arms with --across versions",
+            ],
+        ),
+        (
+            {"metrics": {"ari": {"version": "1", "settings": {"threshold": 0.7}, "bounds": [0, 1]}}},
+            {},
+            [
+                "mixed definitions of metric ari:",
+                "  version 1: b",
+                "  version 1, threshold 0.7: a",
+                "  evaluate them all alike, or allow it between arms with --across versions",
             ],
         ),
         (
@@ -163,6 +173,7 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
         "training data",
         "versions",
         "metric",
+        "metric settings",
         "duplicate",
     ],
 )
@@ -188,7 +199,7 @@ def test_versions_of_metrics_may_differ_between_arms_or_where_they_are_not_compa
     values = {"ari": 0.5, "mse": 0.1}
     other = {"ari": {"version": "1", "bounds": [0, 1]}, "mse": {"version": "2@1234", "bounds": [0, 1]}}
     runs = [record("a", 0, values=values), record("b", 1, values=values, metrics=other)]
-    assert refusal(runs).startswith("mixed versions of metric mse:\n")
+    assert refusal(runs).startswith("mixed definitions of metric mse:\n")
     (arm,) = compare(runs, Choice(metrics=("ari",))).arms
     assert arm.statistics["ari"].count == 2
     found = compare(runs, across=["versions"])

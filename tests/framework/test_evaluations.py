@@ -132,6 +132,7 @@ def test_each_condition_and_source_has_a_folder_with_all_facts(trained: Trained)
         assert set(summary["metrics"]) == set(summary["methods"][MODEL])
         assert summary["metrics"]["ari"] == {
             "version": "1",
+            "settings": {},
             "higher_is_better": True,
             "bounds": [-0.5, 1.0],
             "aggregation": "images",
