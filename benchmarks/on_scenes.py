@@ -222,7 +222,8 @@ def main(words=None):
         run, row, trivial = train_arm(arm, steps, options, device)
         rows.append(row)
         pictures[arm.name] = keep_pictures(run, arm, options.results, options.study)
-        facts = {"spec": options.base, "device": describe_device(device), "torch": torch.__version__}
+        spec = " with ".join([options.base, *options.set])
+        facts = {"spec": spec, "device": describe_device(device), "torch": torch.__version__}
         data = {**facts, "rows": rows, "baselines": trivial}
         if len(rows) == len(arms) and options.study == "precision":
             data["verdict"] = verdict(rows)
