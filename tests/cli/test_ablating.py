@@ -139,6 +139,6 @@ def test_mistakes_are_told_in_words(slotlab: Slotlab) -> None:
     code, _, err = slotlab("ablate", "tiny.yaml", "--launcher", "slrm", "--dry-run")
     assert code == 1
     assert err == (
-        "error: --set launcher=slrm: launcher: no launcher is called 'slrm'; did you mean 'slurm'? "
+        "error: --launcher slrm: launcher: no launcher is called 'slrm'; did you mean 'slurm'? "
         "(available: local, ray, slurm)\n"
     )
