@@ -1,6 +1,7 @@
 """An ablation small enough to plan in a moment, and runs that look as if they were trained."""
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ axes:
   - {name: init, path: model.initializer, values: [gaussian, learnable]}
 seeds: [0, 1]
 """
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ray_apart() -> Iterator[None]:
+    """Ray's files in a folder of this process, so that no test joins the cluster of another process's.
+
+    The folder's path is short: sockets lie below it.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
+        yield
 
 
 @pytest.fixture
