@@ -30,7 +30,7 @@ from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
-from slotlab.framework.spec.identity import canonical, run_id
+from slotlab.framework.spec.identity import definition, run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
@@ -171,10 +171,8 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def facts_of(metrics: Iterable[Ref]) -> dict[str, dict[str, Any]]:
-    """Return the version of each metric, by name, and its settings that are not the defaults, paths aside."""
-    return {
-        ref.name: {"version": ref.registered.version, "settings": canonical(ref.config)} for ref in metrics
-    }
+    """Return the definition of each metric, by name."""
+    return {ref.name: definition(ref) for ref in metrics}
 
 
 def results(

@@ -13,7 +13,7 @@ from slotlab.framework.composition.library import build_library
 from slotlab.framework.contracts import SetMetric
 from slotlab.framework.data import to_uint8
 from slotlab.framework.set_metrics.measure import Cache, RealImages, counted, measure_sets, usable
-from slotlab.framework.spec.identity import canonical
+from slotlab.framework.spec.identity import canonical, definition
 from slotlab.framework.spec.schema import HALVES, CompositionSpec
 from slotlab.registry import SlotlabError
 
@@ -151,14 +151,8 @@ def evaluate_composition(composer: Composer, report: Report = silent) -> Composi
         found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
     except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
         return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
-    used = {ref.name: ref for ref in wanted.set_metrics}
+    facts = {ref.name: definition(ref) for ref in wanted.set_metrics}
     results = {
-        name: {
-            **result,
-            "version": used[name].registered.version,
-            "settings": canonical(used[name].config),
-            "composition": sampling.facts,
-        }
-        for name, result in found.items()
+        name: {**result, **facts[name], "composition": sampling.facts} for name, result in found.items()
     }
     return CompositionResult(results, left_out)

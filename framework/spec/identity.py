@@ -95,6 +95,15 @@ def refs(value: Any) -> Iterator[Ref]:
     return (ref for _, ref in located_refs(value))
 
 
+def definition(ref: Ref) -> dict[str, Any]:
+    """Return what a component computes: its version, and its settings but for defaults and paths."""
+    settings = canonical(ref.config)
+    return {
+        "version": ref.registered.version,
+        "settings": {name: value for name, value in settings.items() if value != PATH},
+    }
+
+
 def run_id(spec: ExperimentSpec) -> str:
     """Return the identity of a run, twelve hexadecimal digits."""
     training = spec.training.model_copy(update={"trackers": ()})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slotlab.framework.spec.identity import canonical, located_refs, refs, run_id
+from slotlab.framework.spec.identity import canonical, definition, located_refs, refs, run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import shipped_specs
 from slotlab.framework.spec.tree import dump
@@ -196,3 +196,13 @@ def test_canonical_settings_are_those_that_differ(base: str) -> None:
         "grouping": "slot_attention",
         "decoder": {"name": "spatial_broadcast", "channels": [4], "strides": [2]},
     }
+
+
+def test_what_a_metric_computes_is_its_version_and_settings_but_not_where_files_lie(base: str) -> None:
+    def settings(block: str) -> object:
+        found = load_spec("spec.yaml", sets=[f"evaluation.metrics=[{block}]"]).spec.evaluation.metrics[0]
+        return definition(found)
+
+    assert settings("corloc") == {"version": "1", "settings": {}}
+    assert settings("{name: corloc, threshold: 0.7}") == {"version": "1", "settings": {"threshold": 0.7}}
+    assert settings("{name: lpips, backbone: some.pth}") == settings("lpips")
