@@ -1,7 +1,8 @@
 # make demo   trains and evaluates a small model on generated scenes (CPU, minutes)
-# make test   runs the tests
+# make test   runs the tests, but for the slow ones (minutes)
+# make test-slow   runs those: several processes, browsers, clusters, kills, simulations
 # make lint   ruff, mypy, import-linter
-# make wheel-test   runs the tests against a wheel in an empty environment
+# make wheel-test   runs part of the tests against a wheel in an empty environment
 #
 # Each makes .venv on its first call; later calls install nothing.
 
@@ -9,14 +10,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
+# Each process keeps to neighboring tests, which share what they train, until the other has none left.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
-.PHONY: demo test lint format wheel-test schema clean
+.PHONY: demo test test-slow lint format wheel-test schema clean
 
 demo: $(VENV)/installed
 	$(BIN)/slotlab train experiments/demo.yaml --run $(RUN) --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m slow
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

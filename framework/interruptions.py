@@ -43,6 +43,14 @@ class StopRequest:
             raise TrainingPreempted(f"training was asked to end by SIGTERM, and saved; {again}")
 
 
+def heeded(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
+    """Return the signals that this process was not started to ignore.
+
+    `nohup` has the end of the terminal ignored, and a script has Ctrl-C ignored by what it starts behind `&`.
+    """
+    return tuple(number for number in numbers if signal.getsignal(number) != signal.SIG_IGN)
+
+
 @contextmanager
 def listening() -> Iterator[StopRequest]:
     """Note Ctrl-C and SIGTERM instead of stopping at once; a second Ctrl-C stops at once."""
@@ -56,7 +64,7 @@ def listening() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.signal = number
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in heeded(signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:

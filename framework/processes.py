@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from slotlab.framework.interruptions import heeded
 from slotlab.registry import SlotlabError
 
 REPORT = "SLOTLAB_REPORT"
@@ -193,7 +194,7 @@ def passing_on(children: Sequence[Child]) -> Iterator[None]:
         for child in children:
             child.tell(signal.SIGTERM if number == signal.SIGHUP else number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         yield

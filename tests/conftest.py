@@ -1,8 +1,17 @@
-"""Fixtures for the whole suite; each test leaves modules and `sys.path` as it found them."""
+"""Fixtures for the whole suite, and what sets each test apart from its surroundings.
+
+A test starts in an empty folder with a home of its own, in an environment that is the same everywhere, with the
+signals, the random streams and the threads that it would have if it were the only one.
+"""
 
 import importlib.util
+import os
+import random
 import shutil
+import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -10,12 +19,39 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
-from hypothesis import HealthCheck, settings
 
-from slotlab.framework.cli import main as cli
-from slotlab.framework.discovery import load_registry
-from slotlab.registry import Registry
+# What is read where a module is imported (by typer, OpenMP, Hypothesis) has to be in place before the imports below.
+KEPT = (
+    *("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR", "CUDA_VISIBLE_DEVICES"),
+    *("SLOTLAB_SHARED", "SLOTLAB_TESTS_SCRATCH"),
+)
+SCRATCH = os.environ.get("SLOTLAB_TESTS_SCRATCH") or tempfile.mkdtemp(prefix="slotlab-tests-")
+SURROUNDINGS = {
+    "HOME": f"{SCRATCH}/home",
+    "COLUMNS": "80",
+    "LINES": "24",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "OMP_NUM_THREADS": "1",
+    "HYPOTHESIS_STORAGE_DIRECTORY": f"{SCRATCH}/hypothesis",
+    "MPLCONFIGDIR": f"{SCRATCH}/matplotlib",  # a list of fonts, which takes seconds to make
+    "SLOTLAB_TESTS_SCRATCH": SCRATCH,
+}
+inherited = dict(os.environ)
+os.environ.clear()
+os.environ.update(
+    {name: value for name, value in inherited.items() if name in KEPT or name.startswith("PYTEST_")}
+)
+os.environ.update(SURROUNDINGS)
+time.tzset()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+from slotlab.framework.cli import main as cli  # noqa: E402
+from slotlab.framework.discovery import load_registry  # noqa: E402
+from slotlab.registry import Registry  # noqa: E402
 
 # A busy machine is no mistake of the code under test; the same examples are drawn in every run.
 settings.register_profile(
@@ -77,13 +113,63 @@ Command = Callable[..., int]
 Slotlab = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """One thread: the tensors of tests are too small for more."""
-    before = torch.get_num_threads()
+def pytest_unconfigure() -> None:
+    """Remove the scratch folder, by the process that made it."""
+    if "SLOTLAB_TESTS_SCRATCH" not in inherited:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def start_afresh() -> None:
+    """Bring random streams, threads and torch's switches to where they are in a new process.
+
+    One thread: the tensors of tests are too small for more.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
     torch.set_num_threads(1)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
+    """Make what several tests share independent of which of them comes first."""
+    if fixturedef.scope != "function":
+        start_afresh()
+    return (yield)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty current folder for what several tests share, and Ctrl-C as in a shell's foreground.
+
+    Behind `&` in a script Ctrl-C is ignored, and every process that a test starts would inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("shared"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty current folder and an empty home for each test, and the surroundings as they were before it."""
+    before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    folder = Path.cwd()
+    home = tmp_path_factory.getbasetemp() / f"home-of-{tmp_path.name}"
+    home.mkdir()
+    os.environ["HOME"] = str(home)
+    os.chdir(tmp_path)
+    start_afresh()
     yield
-    torch.set_num_threads(before)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(before)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,9 @@ def _command() -> Any:
         import sys
         from contextlib import suppress
 
+        # A cancellation comes as Ctrl-C, which a cluster that was started behind `&` in a script ignores.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
         def end_with_parent() -> None:  # a worker that is killed leaves no training behind
             if sys.platform == "linux":
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL)

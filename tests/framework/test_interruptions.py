@@ -24,3 +24,14 @@ def test_a_second_sigterm_changes_nothing() -> None:
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
+
+
+def test_what_the_shell_had_ignored_stays_ignored() -> None:
+    """`nohup` and `&` in a script protect a training; it must not undo that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with listening() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal is None
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

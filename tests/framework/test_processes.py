@@ -237,6 +237,32 @@ def test_a_message_of_another_process_says_where_it_comes_from(
     ]
 
 
+class Told:
+    """A process that notes which signals are passed on to it."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    def tell(self, number: int) -> None:
+        self.signals.append(number)
+
+
+def test_signals_are_passed_on_unless_the_shell_had_them_ignored() -> None:
+    child: Any = Told()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with processes.passing_on([child]):
+        for number in numbers:
+            signal.raise_signal(number)
+    assert child.signals == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    child = Told()
+    with processes.passing_on([child]):
+        for number in numbers:
+            signal.raise_signal(number)
+    assert child.signals == [signal.SIGINT, signal.SIGTERM]
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 def test_every_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     engine.check_gpus(torch.device("cuda"), 2)

@@ -24,6 +24,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "slurm": {"cluster": "local", "gpus": 0, "cpus": 1, "minutes": 2},
 }
 LIBRARIES = {"ray": "ray", "slurm": "submitit"}
+SHELLS = {
+    "foreground": (),
+    "background": ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh"),
+}
 LAWS = """
 import json, sys, time
 from pathlib import Path
@@ -73,16 +77,24 @@ print(json.dumps({"codes": codes, "polled": polled, "logs": logs, "at_once": lau
 
 
 @pytest.mark.parametrize(
-    "name", ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in LIBRARIES)]
+    ("name", "shell"),
+    [
+        ("local", "foreground"),
+        pytest.param("local", "background", marks=pytest.mark.slow),
+        pytest.param("ray", "foreground", marks=pytest.mark.slow),
+        pytest.param("ray", "background", marks=pytest.mark.slow),
+        pytest.param("slurm", "foreground", marks=pytest.mark.slow),
+    ],
 )
-def test_exit_codes_and_output_come_back(name: str, tmp_path: Path) -> None:
+def test_exit_codes_and_output_come_back(name: str, shell: str, tmp_path: Path) -> None:
+    """Also where Ctrl-C is ignored, as by what a script starts behind `&`."""
     library = LIBRARIES.get(name)
     if library is not None and find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     command = [sys.executable, "-c", LAWS, name, json.dumps(CONFIGS[name])]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
+        [*SHELLS[shell], *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
     )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout.splitlines()[-1])
