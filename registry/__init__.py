@@ -6,6 +6,7 @@ module needs these names and no others from here:
     from slotlab.registry import Component, ComponentConfig, hookimpl
 """
 
+from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.component import ClosedModel, Component, ComponentConfig
 from slotlab.registry.errors import ComponentError, PluginError, SlotlabError
 from slotlab.registry.hookspecs import API_VERSION, KINDS, Kind, hookimpl
@@ -21,6 +22,7 @@ __all__ = [
     "ComponentConfig",
     "ComponentError",
     "Kind",
+    "PluginCode",
     "PluginError",
     "Ref",
     "RefTo",
@@ -28,6 +30,7 @@ __all__ = [
     "Registry",
     "SlotlabError",
     "hookimpl",
+    "read_code",
 ]
 
 if __name__ != "slotlab.registry":  # the same file loaded under two names makes two of every class

@@ -1,44 +1,57 @@
-"""Importing a single-file plugin under its own name, so that it pickles to workers."""
+"""Importing single-file plugins, so that they pickle to workers and never stand in each other's way."""
 
-import hashlib
 import importlib
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from slotlab.registry.beside import elsewhere
+from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.errors import PluginError, describe
+from slotlab.registry.from_files import FINDER
 
 
 def file_source(path: Path) -> str:
-    """Name a file by its content: `my_encoder.py@29c634b1`."""
-    return f"{path.name}@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    """Name a plugin file by its content, that of its helpers included: `my_encoder.py@29c634b1`."""
+    return read_code(path).source
 
 
-def import_file(path: Path) -> ModuleType:
-    """Import a plugin file as a top-level module called after the file.
-
-    Its folder is appended to `sys.path`: spawned workers can then unpickle its classes.
+def import_code(code: PluginCode) -> ModuleType:
+    """Import a plugin that was read; the same content at the same place is the same module.
 
     Raises:
-        PluginError: if the file is missing, is hidden by another module, or fails.
+        PluginError: if it fails, or imports what is neither copied nor hashed.
     """
-    path = path.resolve()
-    source = f"plugin file {path}"
-    if path.is_dir():
-        raise PluginError("is a folder; name the plugin file in it", source=source)
-    if not path.is_file():
-        raise PluginError("does not exist", source=source)
-    if path.suffix != ".py" or not path.stem.isidentifier():
-        raise PluginError("must be called NAME.py, NAME being a Python identifier", source=source)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    importlib.invalidate_caches()
+    source, before = f"plugin file {code.path}", list(sys.path)
+    name = FINDER.take(code)
     try:
-        module = importlib.import_module(path.stem)
+        module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # SystemExit: a script that was taken for a plugin
-        raise PluginError(f"cannot be imported: {describe(error, path)}", source=source) from error
-    found = getattr(module, "__file__", None)
-    if found is None or Path(found).resolve() != path:
-        hider = found or f"the module '{path.stem}'"
-        raise PluginError(f"is hidden by {hider}, which Python finds first; rename the file", source=source)
+        told = describe(error, code.path.resolve()).replace(name.removesuffix(code.path.stem), "")
+        reason = f"cannot be imported: {told}{_hint(error, code)}"
+        raise PluginError(reason, source=source) from error
+    added = [one for one in sys.path if one not in before]
+    for stray in sorted(code.foreign()) if added else ():
+        found = PathFinder.find_spec(stray, added)
+        if found is not None and found.origin is not None and elsewhere(stray, Path(added[0])) is None:
+            del sys.modules[name]
+            sys.path[:] = before
+            raise PluginError(
+                f"imports '{stray}' from {found.origin}, by a folder that it adds to sys.path: that file is "
+                "neither copied nor hashed; put it beside the plugin, or install it as a package",
+                source=source,
+            )
     return module
+
+
+def _hint(error: BaseException, code: PluginCode) -> str:
+    """Say what to do about a module that lies beside the plugin and was not found there."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not name:
+        return ""
+    files = code.beside(code.name).files(tuple(name.split(".")))
+    if files:
+        return f"; {files[-1]} lies beside it: name it in an import statement"
+    compiled = [one for ending in EXTENSION_SUFFIXES for one in code.root.glob(f"{name}{ending}")]
+    return f"; {compiled[0].name} is compiled, install it as a package" if compiled else ""

@@ -10,9 +10,10 @@ from typing import Any
 import pluggy
 
 from slotlab.registry import hookspecs
+from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.component import Component, suggest
 from slotlab.registry.errors import PluginError, describe
-from slotlab.registry.files import file_source, import_file
+from slotlab.registry.files import import_code
 from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT
 
 GROUP = f"{PROJECT}.plugins"
@@ -48,6 +49,14 @@ class Broken:
     reason: str
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """A component that another plugin's took the place of, on purpose."""
+
+    before: Registered
+    now: Registered
+
+
 class Registry:
     """Every component known to one process. An ordinary object: no globals, freely created."""
 
@@ -56,9 +65,14 @@ class Registry:
         self._pm.add_hookspecs(hookspecs)
         self._found: dict[tuple[str, str], Registered] = {}
         self.broken: list[Broken] = []
+        self.files: list[PluginCode] = []
+        """The single-file plugins that were loaded, each content once."""
+        self.replaced: list[Replaced] = []
 
-    def add(self, module: ModuleType, *, source: str, path: Path | None = None) -> None:
-        """Register all components of a plugin module, or none.
+    def add(
+        self, module: ModuleType, *, source: str, path: Path | None = None, replacing: bool = False
+    ) -> None:
+        """Register all components of a plugin module, or none; `replacing` those of the same names.
 
         Raises:
             PluginError: for an unknown hook, a hook that does not yield components, a
@@ -69,12 +83,16 @@ class Registry:
         try:
             self._register(module, source)
             new = [Registered(kind, item, source, path) for kind, item in self._collect(module, source, path)]
-            self._check_names(new)
+            self._check_names(new, replacing=replacing)
         except BaseException:
             if self._pm.is_registered(module):
                 self._pm.unregister(module)
             raise
-        self._found.update({(item.kind, item.component.name): item for item in new})
+        for item in new:
+            key = (item.kind, item.component.name)
+            if key in self._found:
+                self.replaced.append(Replaced(self._found[key], item))
+            self._found[key] = item
 
     def add_installed(self, *, strict: bool = False) -> None:
         """Load the entry points of the group `slotlab.plugins`.
@@ -97,11 +115,28 @@ class Registry:
         Raises:
             PluginError: if the file is missing, cannot be imported or breaks the rules.
         """
-        self._add_foreign(import_file(path), file_source(path), path.resolve())
+        self.add_code(read_code(path))
 
-    def _add_foreign(self, module: ModuleType, source: str, path: Path | None = None) -> None:
+    def add_code(self, code: PluginCode, *, replacing: bool = False) -> None:
+        """Load a single-file plugin that was read; one of the same name and content is loaded already.
+
+        Args:
+            code: the plugin.
+            replacing: let its components take the place of others with their names.
+
+        Raises:
+            PluginError: if it cannot be imported or breaks the rules.
+        """
+        if any((known.name, known.digest) == (code.name, code.digest) for known in self.files):
+            return
+        self._add_foreign(import_code(code), code.source, code.path.resolve(), replacing=replacing)
+        self.files.append(code)
+
+    def _add_foreign(
+        self, module: ModuleType, source: str, path: Path | None = None, *, replacing: bool = False
+    ) -> None:
         check_api(module, source)
-        self.add(module, source=source, path=path)
+        self.add(module, source=source, path=path, replacing=replacing)
         if not any(item.source == source for item in self._found.values()):
             hint = f"write a function called {KINDS['encoder'].hook}, or another hook, under '@hookimpl'"
             raise PluginError(f"provides no components; {hint}", source=source)
@@ -153,8 +188,8 @@ class Registry:
                     for component in _call(impl.function, kind.hook, source, path):
                         yield kind.name, component
 
-    def _check_names(self, new: list[Registered]) -> None:
-        taken = dict(self._found)
+    def _check_names(self, new: list[Registered], *, replacing: bool) -> None:
+        taken = {} if replacing else dict(self._found)
         for item in new:
             key, what = (item.kind, item.component.name), f"the {item.kind} '{item.component.name}'"
             if key in taken and taken[key].source == item.source:

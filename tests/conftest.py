@@ -52,6 +52,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from slotlab.framework.cli import main as cli  # noqa: E402
 from slotlab.framework.discovery import load_registry  # noqa: E402
 from slotlab.registry import Registry  # noqa: E402
+from slotlab.registry.from_files import __name__ as FROM_FILES  # noqa: E402
 
 # A busy machine is no mistake of the code under test; the same examples are drawn in every run.
 settings.register_profile(
@@ -233,16 +234,12 @@ def registry() -> Registry:
 
 @pytest.fixture(autouse=True)
 def forget_plugins() -> Iterator[None]:
-    """Forget the modules that plugin files were imported as, and their folders."""
-    modules, path = set(sys.modules), list(sys.path)
+    """Forget the modules that plugin files were imported as."""
+    modules = set(sys.modules)
     yield
-    added = [folder for folder in sys.path if folder not in path]
     for name in set(sys.modules) - modules:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file is not None and str(Path(file).parent) in added:
+        if name.startswith(f"{FROM_FILES}."):
             del sys.modules[name]
-    sys.path[:] = path
-    importlib.invalidate_caches()
 
 
 @pytest.fixture

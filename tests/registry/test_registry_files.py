@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib
-import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,18 +105,51 @@ def test_a_mistake_in_another_file_is_not_blamed_on_this_line(write: Write) -> N
     assert refusal(path) == f"plugin file {path}: cannot be imported: {reason}"
 
 
-def test_a_file_hidden_by_another_module(write: Write) -> None:
-    path, built_in = write("json.py", HEAD), write("sys.py", HEAD)
-    hint = "which Python finds first; rename the file"
-    assert refusal(path) == f"plugin file {path}: is hidden by {json.__file__}, {hint}"
-    assert refusal(built_in) == f"plugin file {built_in}: is hidden by the module 'sys', {hint}"
+def test_a_file_may_be_called_like_any_module(plugin: Plugin, write: Write) -> None:
+    path, registry = plugin("json.py", "first"), Registry()
+    path.write_text(f"import json\nassert json.dumps([]) == '[]'\n{path.read_text()}")
+    registry.add_file(path)
+    registry.add_file(plugin("torch.py", "second"))
+    assert registry.names("encoder") == ["first", "second"]
 
 
 def test_two_files_of_one_name(plugin: Plugin) -> None:
     first, second, registry = plugin("a/same.py", "one"), plugin("b/same.py", "two"), Registry()
     registry.add_file(first)
-    hint = "which Python finds first; rename the file"
-    assert refusal(second, registry) == f"plugin file {second}: is hidden by {first}, {hint}"
+    registry.add_file(second)
+    found = [item.component.config.__module__ for item in registry.all("encoder")]
+    assert len(set(found)) == 2
+    assert all(name.endswith(".same") for name in found)
+
+
+def test_two_copies_of_one_file_are_modules_of_their_own(plugin: Plugin) -> None:
+    one, other = Registry(), Registry()
+    one.add_file(plugin("a/same.py"))
+    other.add_file(plugin("b/same.py"))
+    kinds = [registry.all("encoder")[0].component.config for registry in (one, other)]
+    assert kinds[0] is not kinds[1]
+    assert [pickle.loads(pickle.dumps(kind)) for kind in kinds] == kinds
+    one.add_file(Path("b/same.py"))
+    assert len(one.files) == 1, "the same name and content is the same plugin"
+
+
+def test_another_content_is_another_module_at_once(plugin: Plugin) -> None:
+    path, before, after = plugin(), Registry(), Registry()
+    before.add_file(path)
+    path.write_text(path.read_text().replace("width: int = 4", "width: int = 5"))
+    after.add_file(path)
+    widths = [registry.all("encoder")[0].component.config().width for registry in (before, after)]
+    assert widths == [4, 5]
+
+
+def test_a_file_that_changed_meanwhile_is_refused_to_workers(plugin: Plugin) -> None:
+    path, registry = plugin(), Registry()
+    registry.add_file(path)
+    pickled = pickle.dumps(registry.all("encoder")[0].component.config())
+    path.write_text(path.read_text() + "# changed\n")
+    worker = f"import pickle\npickle.loads({pickled!r})"
+    done = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=False)
+    assert f"ImportError: {path} has changed since it was loaded; start again" in done.stderr
 
 
 def test_version_of_the_hooks(plugin: Plugin) -> None:
@@ -210,6 +244,10 @@ def test_classes_of_a_file_pickle_to_spawned_workers(plugin: Plugin) -> None:
         assert pool.apply(repr, (config,)) == repr(config) == "Config(width=9)"
 
 
-def test_the_plugins_folder_comes_last(plugin: Plugin) -> None:
+def test_nothing_is_put_on_the_path(plugin: Plugin) -> None:
+    before = list(sys.path)
     Registry().add_file(plugin())
-    assert importlib.import_module("pixelwise").__file__ == str(Path("pixelwise.py").resolve())
+    assert sys.path == before
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("pixelwise")
+    assert not Path("__pycache__").exists(), "compiled code is not kept: it could be another's"
