@@ -1,6 +1,7 @@
 """A picture of pictures: some of each split over their masks, with what they are called.
 
-A label has the same color on every sheet, the ground is black; from label 24 on colors repeat.
+A label has the same color on every sheet, the ground is black, void is white; from label 24 on colors
+repeat.
 """
 
 import io
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from slotlab.framework.atomic import write_atomically
-from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
+from slotlab.framework.contracts import VOID
+from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_colors
 from slotlab.framework.inspection import Part
 from slotlab.framework.measuring import Look
 from slotlab.framework.store_format import COUNTINGS
@@ -50,9 +52,10 @@ def spread(positions: Sequence[int], number: int) -> list[int]:
 
 
 def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return a mask in colors, uint8 (H, W, 3): black for 0, then 23 in turn."""
+    """Return a mask in colors, uint8 (H, W, 3): black for 0, white for void, 23 others in turn."""
     colors = np.concatenate([np.array([rgb(BACKGROUND)], dtype=np.uint8), slot_colors(23)])
     painted: NDArray[np.uint8] = colors[np.where(mask_HW == 0, 0, 1 + (mask_HW.astype(np.int64) - 1) % 23)]
+    painted[mask_HW == VOID] = rgb(VOID_COLOR)
     return painted
 
 

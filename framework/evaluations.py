@@ -6,10 +6,12 @@ DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.breakdown import breakdowns
@@ -22,7 +24,7 @@ from slotlab.framework.composition.measuring import (
     silent,
 )
 from slotlab.framework.conditions import Condition, own_condition
-from slotlab.framework.contracts import MaskSource, Metric, Outcome, PooledMetric
+from slotlab.framework.contracts import VOID, MaskSource, Metric, Outcome, PooledMetric
 from slotlab.framework.evaluate import evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
@@ -34,7 +36,7 @@ from slotlab.framework.spec.identity import definition, run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
-from slotlab.registry import Ref
+from slotlab.registry import Ref, SlotlabError
 
 Summary = dict[str, Any]
 
@@ -113,15 +115,48 @@ def nothing(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> None:
 def write_masks(
     run: RunFolder, condition: Condition, source: MaskSource, ids: Sequence[str], outcome: Outcome
 ) -> None:
-    """Write true and predicted labels, a gray PNG for each image."""
+    """Write true and predicted labels, a gray PNG for each image.
+
+    Raises:
+        SlotlabError: for an image whose id is no name of a file inside the folder.
+    """
     folder = run.evaluation(condition.name(source)) / "masks"
     for kind, labels_BHW in (("true", outcome.true_BHW), ("predicted", outcome.predicted_BHW)):
         if labels_BHW is None:
             continue
         for name, labels_HW in zip(ids, labels_BHW, strict=True):
-            values_HW = labels_HW.cpu().numpy()
-            picture_HW = values_HW.astype(np.uint8 if values_HW.max() < 256 else np.uint16)
-            write_atomically(folder / kind / f"{name}.png", to_png(picture_HW))
+            write_atomically(
+                inside(folder / kind, f"{name}.png"), to_png(gray_labels(labels_HW.cpu().numpy()))
+            )
+
+
+WRITTEN_VOID = 255
+"""What void is in a mask that was written, as in the masks of others: `slotlab score --void 255`."""
+
+
+def gray_labels(labels_HW: NDArray[np.int64]) -> NDArray[np.integer]:
+    """Return labels as a gray picture, of 16 bits where 8 do not hold them.
+
+    Void becomes 255; in a mask with void, labels from 255 on become greater by one.
+    """
+    if (labels_HW == VOID).any():
+        labels_HW = np.where(labels_HW >= WRITTEN_VOID, labels_HW + 1, labels_HW)
+        labels_HW = np.where(labels_HW == VOID, WRITTEN_VOID, labels_HW)
+    return labels_HW.astype(np.uint8 if labels_HW.max() < 256 else np.uint16)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file in a folder.
+
+    Raises:
+        SlotlabError: if it would lie elsewhere.
+    """
+    path = folder / name
+    if ".." in path.parts or not path.is_relative_to(folder) or "\0" in name:
+        raise SlotlabError(
+            f"masks cannot be saved: the image's id is {name.removesuffix('.png')!r}, no name of a file"
+        )
+    return path
 
 
 def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation: Evaluation) -> Summary:

@@ -91,7 +91,7 @@ class Measured(NamedTuple):
     counts: Mapping[str, int | None]
     size: tuple[int, int] | None
     labels: int | None
-    """Values in its mask, the ground's included."""
+    """Values in its mask, the ground's included, void not."""
     pixels: int
     sums: tuple[int, ...]
     """Of the values 0 to 255, by channel."""

@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from slotlab.framework.contracts import DataError, Sample
+from slotlab.framework.contracts import VOID, DataError, Sample
 from slotlab.framework.preparation import PreparedSample, complaint
 from slotlab.framework.sources import Source
 from slotlab.framework.store_format import (
@@ -23,16 +24,18 @@ from slotlab.framework.store_format import (
     MASKS,
     Facts,
     Layout,
+    MaskType,
     item_digest,
     split_line,
     write_line,
 )
+from slotlab.framework.void import scored
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
 
 class WideLabels(Exception):  # noqa: N818 - no mistake: the store is begun again with wider masks
-    """A label does not fit into 8 bits."""
+    """A label does not fit into 8 bits, or is void."""
 
 
 @dataclass
@@ -187,6 +190,8 @@ def mask_row(sample: Sample, layout: Layout) -> bytes:
     if mask_HW.shape != layout.size:
         raise complaint(sample, f"its mask has shape {tuple(mask_HW.shape)}; this store holds {layout.size}")
     low, high = int(mask_HW.min()), int(mask_HW.max())
+    if low < VOID:
+        raise complaint(sample, f"its mask has the label {low}; labels start at 0, and {VOID} is void")
     dtype = np.dtype(layout.mask)
     if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
         if layout.mask == "uint8":
@@ -214,6 +219,13 @@ def facts_of(prepared: PreparedSample, index: int) -> bytes:
         raise complaint(sample, f"its attributes are no JSON data: {error}") from error
 
 
+def mask_type(mask_HW: Tensor | None) -> MaskType | None:
+    """Return the type of masks that one of them calls for: 8 bits, or 32 where it has void."""
+    if mask_HW is None:
+        return None
+    return "uint8" if scored(mask_HW) is None else "int32"
+
+
 def probe(source: Source) -> Layout:
     """Return the layout that the first item calls for which can be read.
 
@@ -228,7 +240,7 @@ def probe(source: Source) -> Layout:
             problems += error.problems
             continue
         rows, columns = sample.image_CHW.shape[-2:]
-        return Layout(len(source), (rows, columns), None if sample.mask_HW is None else "uint8")
+        return Layout(len(source), (rows, columns), mask_type(sample.mask_HW))
     if not problems:
         raise SlotlabError(f"{source.name}: there are no pictures to pack")
     raise DataError(*problems, hint=f"{source.name}: none of the {len(source)} pictures can be read")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from slotlab.framework.contracts import DataError, DataProblem, Sample, Size
+from slotlab.framework.contracts import VOID, DataError, DataProblem, Sample, Size
 
 Crop = int | Literal["square"] | tuple[int, int, int, int] | None
 Resize = Literal["pil", "torch", "torch_antialias"]
@@ -23,6 +23,8 @@ Counting = Literal["metadata", "mask_colors", "visible"]
 * `metadata`: objects that the data lists, seen or not;
 * `mask_colors`: values in the whole mask, before any crop, less one for the ground;
 * `visible`: values left in the mask after the crop (before the resize), less one.
+
+Void is no value.
 """
 
 
@@ -124,11 +126,12 @@ class Preparation:
 
 
 def count_labels(mask_HW: Tensor) -> int:
-    """Return the number of values in a mask, less one for the ground."""
+    """Return the number of values in a mask, less one for the ground; void is no value."""
     values_HW = mask_HW.numpy()
     if values_HW.dtype == np.uint8:  # a quarter of the time of unique
         return int(np.count_nonzero(np.bincount(values_HW.ravel()))) - 1
-    return len(np.unique(values_HW)) - 1
+    values = np.unique(values_HW)
+    return max(0, int(np.count_nonzero(values != VOID)) - 1)
 
 
 def complaint(sample: Sample, reason: str) -> DataError:

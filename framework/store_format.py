@@ -2,7 +2,7 @@
 
 STORE/manifest.json  what was packed, from which files, and the checksum over all
 STORE/images.npy     uint8 (N, H, W, 3): channels last, so that a batch is a channels-last tensor
-STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255; absent without masks
+STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255 or is void (-1); absent without masks
 STORE/ids.npy        UTF-8 bytes (N)
 STORE/counts.npy     int32 (N, 3): objects by metadata, mask_colors, visible; -1 for unknown
 STORE/items.jsonl    a line for each item: path, attributes, problems and the item's checksum

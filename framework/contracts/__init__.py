@@ -43,8 +43,10 @@ from slotlab.framework.contracts.model import (
     TargetShape,
 )
 from slotlab.framework.contracts.training import OptimizerContext, ScheduleContext, Tracker, TrackerContext
+from slotlab.framework.void import VOID
 
 __all__ = [
+    "VOID",
     "Batch",
     "BatchedDataset",
     "DataError",

@@ -42,7 +42,10 @@ class Sample:
     image_CHW: Tensor
     """uint8 of shape (3, H, W)."""
     mask_HW: Tensor | None = None
-    """Instance labels of any integer type, 0 for the background; None where there is no truth."""
+    """Instance labels of any integer type, 0 for the background; None where there is no truth.
+
+    `VOID` (-1) marks pixels that nobody labeled: no metric, filter or number of objects counts them.
+    """
     attributes: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
     """The picture's file, for messages."""
@@ -109,7 +112,7 @@ class RawBatch:
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W), in any memory format."""
     masks_BHW: Tensor | None
-    """Instance labels of any integer type, of shape (B, H, W); None where there is no truth."""
+    """Instance labels of any integer type, of shape (B, H, W), `VOID` included; None where there is no truth."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
 
@@ -132,7 +135,7 @@ class Batch:
     images_BCHW: Tensor
     """float32 of shape (B, 3, H, W)."""
     masks_BHW: Tensor | None
-    """int64 of shape (B, H, W)."""
+    """int64 of shape (B, H, W), 0 for the background, `VOID` for what is not scored."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.scoring.contingency import contingency
+from slotlab.framework.void import scored
 
 MaskSource = Literal["decoder", "attention"]
 
@@ -26,7 +27,7 @@ class Outcome:
 
     images_BCHW: Tensor
     true_BHW: Tensor | None
-    """int64 instance labels, 0 for the background."""
+    """int64 instance labels, 0 for the background, `VOID` (-1) for pixels that are not scored."""
     predicted_BHW: Tensor | None
     """int64 segment labels: for a model, the slot with the largest mask."""
     reconstructions_BCHW: Tensor | None = None
@@ -38,13 +39,21 @@ class Outcome:
 
     @cached_property
     def counts_BTP(self) -> Tensor:
-        """Pixels by true and predicted label, float64: counted once for all metrics.
+        """Pixels by true and predicted label, float64: counted once for all metrics; void ones are not.
 
         For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background.
         """
         assert self.true_BHW is not None
         assert self.predicted_BHW is not None
         return contingency(self.true_BHW, self.predicted_BHW)
+
+    @cached_property
+    def scored_BHW(self) -> Tensor | None:
+        """The pixels that are not void, bool; None where all are scored, as without a truth.
+
+        For metrics of masks that do not come from `counts_BTP`, whether they need a truth or not.
+        """
+        return None if self.true_BHW is None else scored(self.true_BHW)
 
 
 class Metric(Protocol):

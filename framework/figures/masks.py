@@ -5,7 +5,8 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.figures.style import BACKGROUND, UNUSED, rgb, slot_colors
+from slotlab.framework.contracts import VOID
+from slotlab.framework.figures.style import BACKGROUND, UNUSED, VOID_COLOR, rgb, slot_colors
 
 Labels = NDArray[np.integer]
 Picture = NDArray[np.uint8]
@@ -21,7 +22,7 @@ def paint_slots(slots_HW: Labels, kept: frozenset[int] | None = None) -> Picture
 
 
 def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
-    """Return true labels (H, W), 0 for the background, as an RGB picture; the background is black.
+    """Return true labels (H, W), 0 for the background, as an RGB picture; the background is black, void white.
 
     Args:
         true_HW: labels of any size.
@@ -35,7 +36,8 @@ def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
     else:
         color_of = pair(true_HW, slots_HW)
     table = slot_colors(max(color_of.values(), default=0) + 1)
-    colors = np.array([table[color_of[name]] if name > 0 else rgb(BACKGROUND) for name in names.tolist()])
+    others = {0: rgb(BACKGROUND), VOID: rgb(VOID_COLOR)}
+    colors = np.array([table[color_of[name]] if name > 0 else others[name] for name in names.tolist()])
     painted: Picture = colors.astype(np.uint8)[inverse.reshape(true_HW.shape)]
     return painted
 
@@ -43,15 +45,15 @@ def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
 def pair(true_HW: Labels, slots_HW: Labels) -> dict[int, int]:
     """Return a slot for each true object, no slot twice, so that they share the most pixels in all.
 
-    The background takes part, so that no object is paired with the slot of the ground. An object that
-    shares no pixel with a slot that is left gets a number after the last slot.
+    The background takes part, so that no object is paired with the slot of the ground; void does not. An
+    object that shares no pixel with a slot that is left gets a number after the last slot.
     """
     from scipy.optimize import linear_sum_assignment
 
-    names, inverse = np.unique(true_HW, return_inverse=True)
     slots = int(slots_HW.max()) + 1
+    names, inverse = np.unique(true_HW[true_HW != VOID], return_inverse=True)
     shared = np.zeros((len(names), slots), dtype=np.int64)
-    np.add.at(shared, (inverse.ravel(), slots_HW.ravel()), 1)
+    np.add.at(shared, (inverse.ravel(), slots_HW[true_HW != VOID]), 1)
     rows, columns = linear_sum_assignment(shared, maximize=True)
     found = {
         int(names[row]): int(column) for row, column in zip(rows, columns, strict=True) if shared[row, column]

@@ -9,8 +9,8 @@ EVALUATION/samples/000012-NAME.png
 
 The first 8 images of the split have the role `shared`: they are the same for every run on the same
 data. Up to 2 each have the roles `best`, `median` and `worst`, by the first metric. In a predicted
-mask slot k has color k of `framework.figures.style`; in a true mask the background is black
-and object i has color i - 1, for every run alike.
+mask slot k has color k of `framework.figures.style`; in a true mask the background is black, void is
+white, and object i has color i - 1, for every run alike.
 """
 
 from collections.abc import Mapping, Sequence

@@ -26,6 +26,8 @@ SLOT_COLORS = (
 """One a slot; from slot 23 on they come again."""
 BACKGROUND = "#000000"
 """Of true masks: no slot's color."""
+VOID_COLOR = "#FFFFFF"
+"""Of true masks: pixels that are not scored. No slot's color."""
 UNUSED = "#C4C4C4"
 """Pixels of slots that are not shown: no slot's color."""
 

@@ -26,7 +26,7 @@ class View:
     """In the split."""
     image_HWC: NDArray[np.uint8]
     true_HW: NDArray[np.int64] | None
-    """Labels, 0 for the background."""
+    """Labels, 0 for the background, `VOID` for what is not scored."""
     predicted_HW: NDArray[np.int64] | None
     """The slot with the largest mask, from the mask source of the spec."""
     reconstruction_HWC: NDArray[np.uint8] | None

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from slotlab.framework.void import VOID
 from slotlab.registry import SlotlabError
 
 CHUNK = 1 << 18
@@ -12,23 +13,25 @@ MOST_CELLS = 1 << 22
 
 
 def contingency(true_BHW: Tensor, predicted_BHW: Tensor) -> Tensor:
-    """Count the pixels that have true label t and predicted label p.
+    """Count the pixels that have true label t and predicted label p; those of true label `VOID` are left out.
 
     Memory beyond the result is a few MiB whatever the size of the batch.
 
     Args:
-        true_BHW: labels from 0, of any integer type.
+        true_BHW: labels from 0, and `VOID`, of any integer type.
         predicted_BHW: labels from 0, of the same shape.
 
     Returns:
         float64 counts of shape (B, T, P), T and P being one more than the largest labels.
 
     Raises:
-        SlotlabError: for labels below 0, and for labels too large to be numbers of segments.
+        SlotlabError: for other labels below 0, and for labels too large to be numbers of segments.
     """
     batch = true_BHW.shape[0]
-    num_true, num_predicted = _number_of_labels(true_BHW), _number_of_labels(predicted_BHW)
-    cells = num_true * num_predicted
+    void, num_true = _labels_of(true_BHW, least=VOID)
+    _, num_predicted = _labels_of(predicted_BHW, least=0)
+    rows = void + num_true  # void pixels have a row of their own, which is cut off
+    cells = rows * num_predicted
     if cells > MOST_CELLS:
         raise SlotlabError(
             f"segment labels go up to {num_true - 1} (true) and {num_predicted - 1} (predicted); "
@@ -37,18 +40,20 @@ def contingency(true_BHW: Tensor, predicted_BHW: Tensor) -> Tensor:
     images = max(1, CHUNK // max(1, true_BHW[0].numel()))
     counts = []
     for start in range(0, batch, images):
-        cell = true_BHW[start : start + images].to(torch.int64) * num_predicted
+        cell = (true_BHW[start : start + images].to(torch.int64) + void) * num_predicted
         cell += predicted_BHW[start : start + images]
         cell += torch.arange(len(cell), device=cell.device)[:, None, None] * cells
         counts.append(torch.bincount(cell.flatten(), minlength=len(cell) * cells))
-    return torch.cat(counts).double().view(batch, num_true, num_predicted)
+    return torch.cat(counts).double().view(batch, rows, num_predicted)[:, void:]
 
 
-def _number_of_labels(labels_BHW: Tensor) -> int:
-    least, greatest = (int(value) for value in labels_BHW.aminmax())
-    if least < 0:
-        raise SlotlabError(f"segment labels start at 0, got {least}")
-    return greatest + 1
+def _labels_of(labels_BHW: Tensor, *, least: int) -> tuple[int, int]:
+    """Return how many labels below 0 and from 0 on there may be, the latter one at least."""
+    low, high = (int(value) for value in labels_BHW.aminmax())
+    if low < least:
+        void = " (a true label of -1 is void)" if least == VOID else ""
+        raise SlotlabError(f"segment labels start at 0{void}, got {low}")
+    return -min(low, 0), max(high, 0) + 1
 
 
 def adjusted_rand_index(counts_BTP: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def official_pairs(counts_BTP: Tensor) -> OfficialPairs:
 
     true_BT, predicted_BP = true_sizes(counts_BTP) > 0, predicted_sizes(counts_BTP) > 0
     size_B = torch.maximum(_labels(true_BT), _labels(predicted_BP))
-    size = int(size_B.max())
+    size = max(1, int(size_B.max()))
     counts_BTP = counts_BTP[:, :size, :size]
     padding = (0, size - counts_BTP.shape[2], 0, size - counts_BTP.shape[1])
     counts_BKK = F.pad(counts_BTP, padding)

@@ -9,7 +9,7 @@ lower neighbor has another label.
 * Source: Martin et al. 2004; counted by dilation instead of matching, as Perazzi et al. 2016
   (DAVIS), whose tolerance of 0.008 diagonals, rounded up to pixels, is the default: 2 pixels at
   128 x 128.
-* Pixels ignored: none; the border of the image is no boundary.
+* Pixels ignored: void; the border of the image and that of void are no boundaries.
 * Range: [0, 1], higher is better.
 * Empty masks: 1 where neither side has a boundary, 0 where just one has.
 """
@@ -44,11 +44,11 @@ class BoundaryF:
         self.tolerance = config.tolerance
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
+        """Return float64 of shape (B,); NaN for images of nothing but void."""
         assert outcome.true_BHW is not None
         assert outcome.predicted_BHW is not None
         radius = math.ceil(self.tolerance * math.hypot(*outcome.true_BHW.shape[1:]))
-        return boundary_f_measure(outcome.true_BHW, outcome.predicted_BHW, radius)
+        return boundary_f_measure(outcome.true_BHW, outcome.predicted_BHW, radius, outcome.scored_BHW)
 
 
 @hookimpl

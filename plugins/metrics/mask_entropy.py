@@ -6,7 +6,7 @@ with the soft masks m of K slots, which sum to one at each pixel. 0 says that ea
 to one slot, 1 that all slots share every pixel: nothing is bound.
 
 * Source: Shannon 1948, in units of its greatest value. No truth is needed.
-* Pixels ignored: none.
+* Pixels ignored: void ones of the truth, if there is one.
 * Range: [0, 1], lower is better.
 * Empty masks: add nothing. 0 for a single slot.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.sums import in_chunks, mean_of_each
+from slotlab.framework.scoring.sums import in_chunks, mean_of_each, sum_of_each
 from slotlab.registry import Component, hookimpl
 
 
@@ -34,15 +34,23 @@ class MaskEntropy:
         pass
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
+        """Return float64 of shape (B,); NaN for images of nothing but void."""
         assert outcome.masks_BKHW is not None
-        return in_chunks(entropy, outcome.masks_BKHW)
+        if outcome.scored_BHW is None:
+            return in_chunks(entropy, outcome.masks_BKHW)
+        return in_chunks(entropy, outcome.masks_BKHW, outcome.scored_BHW)
 
 
-def entropy(masks_BKHW: Tensor) -> Tensor:
-    """Return the mean entropy of each image's masks, float64 of shape (B,)."""
+def entropy(masks_BKHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
+    """Return the mean entropy of each image's masks over the pixels that are scored, float64 of shape (B,)."""
     slots, masks_BKHW = masks_BKHW.shape[1], masks_BKHW.double()
-    nats_B = -slots * mean_of_each(torch.xlogy(masks_BKHW, masks_BKHW))
+    parts_BKHW = torch.xlogy(masks_BKHW, masks_BKHW)
+    if scored_BHW is None:
+        nats_B = -slots * mean_of_each(parts_BKHW)
+    else:
+        scored_BKHW = scored_BHW.unsqueeze(1).expand_as(parts_BKHW)
+        means_B = sum_of_each(parts_BKHW.masked_fill(~scored_BKHW, 0)) / scored_BKHW.sum(dim=(1, 2, 3))
+        nats_B = -slots * means_B
     # float32 masks sum to one but for rounding, so a bound could be passed by as much.
     return (nats_B / log(max(2, slots))).clamp(0, 1)
 

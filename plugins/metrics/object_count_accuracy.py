@@ -12,6 +12,7 @@ The background counts as a segment on both sides.
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import Outcome
@@ -21,10 +22,10 @@ from slotlab.registry import Component, hookimpl
 
 
 def object_count_accuracy(outcome: Outcome) -> Tensor:
-    """Return 0 or 1 as float64 of shape (B,)."""
+    """Return 0 or 1 as float64 of shape (B,); NaN for images of nothing but void."""
     true_B = (true_sizes(outcome.counts_BTP) > 0).sum(dim=1)
     predicted_B = (predicted_sizes(outcome.counts_BTP) > 0).sum(dim=1)
-    return (true_B == predicted_B).double()
+    return (true_B == predicted_B).double().masked_fill(true_B == 0, torch.nan)
 
 
 @hookimpl

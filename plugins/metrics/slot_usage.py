@@ -7,7 +7,7 @@ objects or the background are cut up; a value that never changes over images wit
 numbers of objects, that slots tile the picture.
 
 * Source: slotlab's own. No truth is needed.
-* Pixels ignored: none.
+* Pixels ignored: void ones of the truth, if there is one.
 * Range: from 0; no direction is better. Where one has to be named, for sorting, more is taken as
   better.
 * Empty masks: do not count. With `least_share` 0 (the default) a single pixel is enough.
@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.framework.contracts import VOID, MetricContext, Outcome
 from slotlab.framework.scoring.contingency import contingency
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -44,12 +44,16 @@ class SlotUsage:
         self.least_share = config.least_share
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,)."""
+        """Return float64 of shape (B,); NaN for images of nothing but void."""
         predicted_BHW = outcome.predicted_BHW
         assert predicted_BHW is not None
-        held_BK = contingency(torch.zeros_like(predicted_BHW), predicted_BHW)[:, 0]
-        least = max(1.0, self.least_share * predicted_BHW[0].numel())
-        return (held_BK >= least).sum(dim=1).double()
+        looked_at_BHW = torch.zeros_like(predicted_BHW)
+        if outcome.scored_BHW is not None:
+            looked_at_BHW.masked_fill_(~outcome.scored_BHW, VOID)
+        held_BK = contingency(looked_at_BHW, predicted_BHW)[:, 0]
+        pixels_B = held_BK.sum(dim=1)
+        least_B1 = (self.least_share * pixels_B).clamp(min=1.0).unsqueeze(1)
+        return (held_BK >= least_B1).sum(dim=1).double().masked_fill(pixels_B == 0, torch.nan)
 
 
 @hookimpl

@@ -439,7 +439,9 @@ def test_what_is_of_other_data_is_begun_anew(tiny: Make, stores: Path) -> None:
 def test_wide_labels_are_said(tiny: Make, stores: Path) -> None:
     said: list[str] = []
     in_order(tiny(wide=(9,)), stores, say=said.append)
-    assert said == ["a mask has labels that need more than 8 bits: packing starts anew with 32"]
+    assert said == [
+        "a mask has labels above 255, or void, and needs more than 8 bits: packing starts anew with 32"
+    ]
 
 
 # --- locks and full disks ----------------------------------------------------------------

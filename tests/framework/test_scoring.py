@@ -42,10 +42,11 @@ def test_images_are_counted_alike_in_one_go_and_in_many() -> None:
 
 @pytest.mark.parametrize("side", ["true", "predicted"])
 def test_labels_below_zero(side: str) -> None:
-    good, bad = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([[[0, 1], [-1, 2]]])
+    good, bad = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([[[0, 1], [-2, 2]]])
     with pytest.raises(SlotlabError) as error:
         contingency(*((bad, good) if side == "true" else (good, bad)))
-    assert str(error.value) == "segment labels start at 0, got -1"
+    void = " (a true label of -1 is void)" if side == "true" else ""
+    assert str(error.value) == f"segment labels start at 0{void}, got -2"
 
 
 def test_labels_that_are_no_numbers_of_segments() -> None:
