@@ -178,7 +178,7 @@ def train_loader(engine: Engine) -> Loader:
     data, wanted = spec.data, spec.data.augmentation
     plain = not wanted.flip and wanted.crop == 1.0
     return Loader(
-        select(data, data.train_split, seed=spec.seed, device=engine.device),
+        select(data, data.train_split, device=engine.device),
         spec.training.batch_size,
         engine.device,
         data.bounds,
@@ -195,7 +195,7 @@ def evaluation_loader(engine: Engine, split: str | None = None) -> Loader:
     """Return the loader of a spec's evaluation split, or of another one in the same way."""
     spec = engine.spec
     return Loader(
-        select(spec.data, split or spec.evaluation.split, seed=spec.seed, device=engine.device),
+        select(spec.data, split or spec.evaluation.split, device=engine.device),
         spec.evaluation.batch_size,
         engine.device,
         spec.data.bounds,

@@ -34,7 +34,6 @@ class Target:
     data: DataSpec
     splits: tuple[str, ...]
     """The spec's training and evaluation split; of a folder, its own splits, or `all`."""
-    seed: int
 
 
 class _DataAlone(ClosedModel):
@@ -42,8 +41,6 @@ class _DataAlone(ClosedModel):
 
     data: DataSpec
     """What is read."""
-    seed: int = 0
-    """Seeds generated data."""
 
 
 def find_target(
@@ -65,12 +62,12 @@ def find_target(
         chosen = () if protocol is None else (f"data.protocol={protocol}",)
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
-        return Target(spec.name, spec.data, tuple(splits), spec.seed)
+        return Target(spec.name, spec.data, tuple(splits))
     block, usual = guess(what, sets)
     found = _validate({"dataset": block, "protocol": protocol or usual}, what, sets, plugins)
     own = own_splits(found.data)
     splits_of_root = (WHOLE,) if own is None else tuple(own)
-    return Target(found.data.dataset.name, found.data, splits_of_root, found.seed)
+    return Target(found.data.dataset.name, found.data, splits_of_root)
 
 
 def _validate(data: Any, what: str, sets: Sequence[str], plugins: Sequence[Path]) -> _DataAlone:

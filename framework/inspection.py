@@ -51,7 +51,7 @@ def inspect_target(target: Target, split: str | None, *, workers: int, report: R
     wanted = target.splits if split is None else (split,)
     _check_splits(data, wanted)
     own = own_splits(data) is not None
-    sources = [open_source(data, name, seed=target.seed) for name in (wanted if own else wanted[:1])]
+    sources = [open_source(data, name) for name in (wanted if own else wanted[:1])]
     groups = [(name,) for name in wanted] if own else [wanted]
     problems = [problem for source in sources for problem in source.problems]
     cautions = [text for source in sources for text in getattr(source.dataset, "cautions", ())]

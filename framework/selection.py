@@ -74,7 +74,7 @@ class FileSamples:
         return self.source.item(index).sample
 
 
-def select(data: DataSpec, split: str, *, seed: int = 0, device: torch.device | None = None) -> Selection:
+def select(data: DataSpec, split: str, *, device: torch.device | None = None) -> Selection:
     """Open a spec's data and take one split of it.
 
     `device` is where a store may be held whole, as `data.resident` says; None holds none.
@@ -84,7 +84,7 @@ def select(data: DataSpec, split: str, *, seed: int = 0, device: torch.device | 
             required is not there.
         DataError: for broken files, unless the spec says to skip them.
     """
-    source = open_source(data, split, seed=seed)
+    source = open_source(data, split)
     store, notes = open_store(source, data)
     if data.on_error == "fail":
         refuse(source.problems)
@@ -241,5 +241,7 @@ def describe(
         "images": images,
         "listed": len(source),
         "store": None if store is None else {"path": str(store.path), "checksum": store.checksum},
-        "fingerprint": source.fingerprint(),
+        "fingerprint": source.content,
+        "settings": source.identity["settings"],
+        "seed": source.seed,
     }

@@ -34,6 +34,8 @@ class Source:
     """None for pictures that are made at the size asked for."""
     identity: Mapping[str, Any]
     """All settings that decide about pixels, as JSON data."""
+    seed: int = 0
+    """Of generated pictures."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -85,8 +87,25 @@ class Source:
         state: str | None = self.dataset.fingerprint() if hasattr(self.dataset, "fingerprint") else None
         return state
 
+    @cached_property
+    def content(self) -> str:
+        """The fingerprint of the pictures: what is measured on other pictures has another one.
 
-def open_source(data: DataSpec, split: str, *, seed: int = 0) -> Source:
+        For data on disk it is the state of the files. Generated pictures have no files: theirs begins with
+        `generated` and is a hash of all that they depend on. That of a dataset that cannot tell the state of its
+        files begins with `untold`, and is a hash of its settings alone.
+        """
+        state = self.fingerprint()
+        if self.preparation is not None and state is not None:
+            return state
+        depends: Any = getattr(self.dataset, "depends", None)
+        settings = self.identity["settings"] if depends is None else depends()
+        text = json.dumps([{**self.identity, "settings": settings}, self.seed, state], sort_keys=True)
+        kind = "generated" if self.preparation is None else "untold"
+        return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def open_source(data: DataSpec, split: str) -> Source:
     """Build a spec's dataset: the split itself if the dataset has its own, else all of it.
 
     Raises:
@@ -96,7 +115,7 @@ def open_source(data: DataSpec, split: str, *, seed: int = 0) -> Source:
     rendered = bool(getattr(ref.config, "rendered", False))
     own = split if own_splits(data) is not None else WHOLE
     size = (data.image_size, data.image_size)
-    context = DatasetContext(split=own, image_size=size, seed=seed)
+    context = DatasetContext(split=own, image_size=size, seed=data.seed)
     try:
         dataset: Dataset = ref.build(context)
     except ComponentError as error:
@@ -107,9 +126,9 @@ def open_source(data: DataSpec, split: str, *, seed: int = 0) -> Source:
         "dataset": ref.registered.identity,
         "settings": canonical(ref.config),
         "split": own,
-        "pixels": {"size": size, "seed": seed} if preparation is None else asdict(preparation),
+        "pixels": {"size": size, "seed": data.seed} if preparation is None else asdict(preparation),
     }
-    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)))
+    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)), data.seed)
 
 
 def own_splits(data: DataSpec) -> Sequence[str] | None:

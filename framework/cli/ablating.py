@@ -159,7 +159,7 @@ def count_training_images(spec: Any) -> int:
     """Return how many images a spec trains on."""
     from slotlab.framework.selection import select
 
-    return len(select(spec.data, spec.data.train_split, seed=spec.seed))
+    return len(select(spec.data, spec.data.train_split))
 
 
 def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:

@@ -67,7 +67,7 @@ def sources_of(target: Target, splits: Sequence[str] = ()) -> list[Source]:
     found: dict[str, Source] = {}
     try:
         for split in splits or target.splits:
-            source = open_source(target.data, split, seed=target.seed)
+            source = open_source(target.data, split)
             found.setdefault(source.split, source)
     except PathProblem as problem:
         raise SlotlabError(problem.text) from None

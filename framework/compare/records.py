@@ -9,7 +9,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.plain import PATH, has_effect, leaves, load_dumped
+from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves, load_dumped
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
 from slotlab.registry import SlotlabError
 
@@ -113,7 +113,7 @@ def load_run(path: Path) -> RunRecord:
 
 def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten a resolved spec to the settings that can change the weights, without the seed."""
-    flat = {path: value for path, value in leaves(spec) if has_effect(path)}
+    flat = ADDED | {path: value for path, value in leaves(spec) if has_effect(path)}
     return {path: _plain(value) for path, value in flat.items() if path not in ("seed", "format")}
 
 

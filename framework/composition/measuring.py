@@ -93,7 +93,7 @@ def real_images(composer: Composer, split: str, number: int) -> RealImages:
 
     selection = {key: value for key, value in loader.selection.facts.items() if key != "store"}
     settings = {"dataset": canonical(spec.data.dataset), "protocol": canonical(spec.data.protocol)}
-    facts = {**selection, "settings": settings, "seed": spec.seed, "positions": positions}
+    facts = {**selection, "settings": settings, "positions": positions}
     return RealImages(facts, read)
 
 

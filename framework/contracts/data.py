@@ -20,7 +20,7 @@ class DatasetContext:
 
     `split` is `all` for a dataset whose Config names no `splits` of its own: the protocol
     splits it. `image_size` is for datasets whose Config says `rendered`; the others give
-    pictures as they are.
+    pictures as they are. `seed` is the spec's `data.seed`, the same for every seed of a training.
     """
 
     split: str
@@ -83,12 +83,15 @@ class DataError(SlotlabError):
 class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
-    A dataset may have three more attributes, each used where it is there:
+    A dataset may have four more attributes, each used where it is there:
 
     * `fingerprint() -> str`: changes when the files behind it change (`framework.files`
       makes one); without it the dataset cannot be packed.
     * `problems: Sequence[DataProblem]`: items that had to be left out while listing, such as
       pictures without their mask; a run stops with all of them unless told to skip.
+    * `depends() -> JSON data`: for generated pictures, the settings that the pictures of this split depend on
+      (not how many there are); without it all settings are taken. With split, size, seed and the component's
+      version they make the fingerprint by which evaluations on other pictures are told apart.
     * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
       who need no more (counting objects).
     """

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 from pydantic import (
     Field,
     NonNegativeInt,
@@ -64,6 +64,8 @@ class DataSpec(ClosedModel):
     """Which pictures are kept, by their number of objects; null keeps all."""
     value_range: Literal["signed", "unit"] | None = None
     """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
+    seed: Annotated[NonNegativeInt, Lt(2**63)] = 0
+    """Seeds generated pictures. They do not depend on the training's seed: all seeds of a study see the same."""
     augmentation: AugmentationSpec = Field(default={}, validate_default=True)
     """Random changes of training images; none by default."""
     train_split: str = "train"

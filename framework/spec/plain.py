@@ -26,6 +26,9 @@ WITHOUT_EFFECT = {
 }
 """Settings that do not change the trained weights."""
 
+ADDED = {"data.seed": 0}
+"""Settings that specs of earlier versions do not have, and their value where they are missing."""
+
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
 
 PATH = "(a path)"

@@ -107,7 +107,7 @@ class ExperimentSpec(ClosedModel):
     name: Name
     """Names the run's folder."""
     seed: Annotated[NonNegativeInt, Lt(2**63)] = 0
-    """Seeds the weights, the order of the images, the slots' noise and generated data."""
+    """Seeds the weights, the order of the images and the slots' noise; generated data has `data.seed`."""
     plugins: tuple[SpecPath, ...] = ()
     """Single-file plugins to load, relative to the spec."""
     data: DataSpec

@@ -6,7 +6,7 @@ not on the order in which pictures are asked for. Modeled on Karazija et al. 202
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -182,6 +182,10 @@ class ScenesDataset:
     def fingerprint(self) -> str:
         """Return a constant: there are no files that could change."""
         return "generated"
+
+    def depends(self) -> dict[str, Any]:
+        """Return what pictures are made by, as JSON data: the recipe, whatever settings it comes from."""
+        return asdict(self.config.recipe)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pictures behind: a worker makes its own, which are the same."""

@@ -35,9 +35,9 @@ def dataset(target: Target) -> dict[str, object]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in found.items()}
 
 
-def test_spec_gives_its_data_splits_and_seed(base: str) -> None:
-    target = find_target("spec.yaml", sets=["seed=3", "data.train_split=test"])
-    assert (target.name, target.splits, target.seed) == ("small", ("test", "val"), 3)
+def test_spec_gives_its_data_and_splits(base: str) -> None:
+    target = find_target("spec.yaml", sets=["seed=3", "data.seed=4", "data.train_split=test"])
+    assert (target.name, target.splits, target.data.seed) == ("small", ("test", "val"), 4)
     assert (target.data.protocol.name, target.data.image_size) == ("whole", 16)
     assert find_target("spec.yaml", sets=["data.train_split=val"]).splits == ("val",)
 
@@ -161,9 +161,9 @@ def test_relative_and_home_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_settings_over_a_guess(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     target = find_target(
-        str(tmp_path), sets=["data.protocol.image_size=32", "data.dataset.recursive=true", "seed=5"]
+        str(tmp_path), sets=["data.protocol.image_size=32", "data.dataset.recursive=true", "data.seed=5"]
     )
-    assert (target.data.image_size, target.seed) == (32, 5)
+    assert (target.data.image_size, target.data.seed) == (32, 5)
     assert dataset(target)["recursive"] is True
 
 
@@ -173,7 +173,7 @@ def test_wrong_settings_over_a_guess(tmp_path: Path) -> None:
     assert complaint(tmp_path, sets=sets).splitlines() == [
         "--set data.dataset.recursive=7: data.dataset.recursive: expected true or false, got 7",
         "--set data.filter={max_objects: 6}: data.filter.count: this key is required",
-        "--set training.batch_size=3: training: unknown key (keys here: data, seed)",
+        "--set training.batch_size=3: training: unknown key (keys here: data)",
     ]
     assert complaint(tmp_path, protocol="whol").startswith(
         f"{tmp_path}: data.protocol: no protocol is called 'whol'; did you mean 'whole'?"
