@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from slotlab.framework.anneal import anneal, check_anneal
 from slotlab.framework.contracts import (
     DecoderContext,
     EncoderContext,
@@ -143,7 +144,7 @@ class Builder:
 
 
 def build_model(spec: ExperimentSpec) -> SlotModel:
-    """Build the model with weights drawn from the spec's seed.
+    """Build the model as it is before its first step, with weights drawn from the spec's seed.
 
     torch's global generators are left as they were.
 
@@ -158,6 +159,8 @@ def build_model(spec: ExperimentSpec) -> SlotModel:
             WEIGHT_INITS[spec.model.weight_init](model)
     if model is None:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
+    if not any(check_anneal(spec, model)):  # paths that lead nowhere are for `check_parts` to tell
+        anneal(spec, model, 0)
     return model
 
 

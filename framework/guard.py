@@ -2,14 +2,16 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from slotlab.framework.anneal import load_state
+from slotlab.framework.assemble import build_model
 from slotlab.framework.atomic import write_json
 from slotlab.framework.contracts import Batch
 from slotlab.framework.data import Loader
@@ -22,6 +24,8 @@ from slotlab.framework.validation import forward_loss
 from slotlab.registry import SlotlabError
 
 PARTS = ("encoder", "projection", "initializer", "grouping", "decoder", "objective")
+Saved = Mapping[str, Any] | None
+"""The state of a checkpoint, if there is one."""
 ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
 
 
@@ -85,19 +89,18 @@ class Guard:
 
     def _fail(self, trainee: Trainee, step: Step | None, text: str, loss: float | None) -> NoReturn:
         saved, _ = self.run.checkpoints.newest()
-        component, images = None, []
+        origin, images = Origin(None, HIDDEN if loss is not None else SPOILED), []
         if step is not None:
             size = len(step.positions)
             whole = replace(self.loader, batch_size=size, rank=0, processes=1)
             batch = next(whole.epoch(step.positions, epoch=step.epoch))
             images = list(batch.ids)
-            good = None if saved is None else saved["model"]
-            component = find_component(self.engine.spec, trainee, batch, good)
+            origin = find_origin(self.engine, trainee, batch, step.number, saved)
         facts = {
             "reason": text,
             "step": trainee.step if step is None else step.number,
             "epoch": trainee.epoch if step is None else step.epoch,
-            "component": component,
+            "component": origin.component,
             "loss": None if loss is None or not isfinite(loss) else loss,
             "positions": [] if step is None else list(step.positions),
             "images": images,
@@ -106,7 +109,8 @@ class Guard:
         if self.engine.is_first:
             write_json(self.run.failure, facts)
         kept = f"the checkpoint of step {saved['step']} is kept" if saved else "there is no checkpoint yet"
-        where = f"; it began in the {component}" if component else ""
+        exploded = loss is not None and isfinite(loss)  # no value of which one could say where it began
+        where = "" if exploded and origin.component is None else f"; {origin.words}"
         raise SlotlabError(f"{text}{where}; {kept}, and {self.run.failure} names the images. {ADVICE}")
 
 
@@ -115,30 +119,76 @@ def first_bad(tensors: Any) -> str | None:
     return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)
 
 
-def find_component(
-    spec: ExperimentSpec, trainee: Trainee, batch: Batch, good: dict[str, Tensor] | None
-) -> str | None:
-    """Return the part of the model in which the first value that is not finite appears.
+@dataclass(frozen=True)
+class Origin:
+    """Where values that are not finite began, as far as passing the batch through once more tells."""
 
-    The batch is passed through again with the weights of the last checkpoint, or, where it
-    does no harm to those, with today's; None if neither shows it.
+    component: str | None
+    """The part of the model; None if it cannot be told."""
+    words: str
+    """The same as the end of a message."""
+
+
+SPOILED = (
+    "where it began cannot be told: the weights are spoiled already, and the last good ones show nothing"
+)
+HIDDEN = "where it began cannot be told: passed through again, the images give finite values"
+
+
+def find_origin(engine: Engine, trainee: Trainee, batch: Batch, step: int, saved: Saved) -> Origin:
+    """Find the part of the model in which the first value that is not finite appears.
+
+    The batch of step number `step` is passed through again, with that step's noise and annealed values:
+    with the last good weights (the checkpoint's, or before there is one those that the training began
+    with), and then with today's, unless these are spoiled themselves, which would blame the first part
+    that has weights.
     """
-    model = copy.deepcopy(trainee.model)
-    for weights in (good, trainee.model.state_dict()):
-        if weights is None:
+    spec = engine.spec
+    good = build_model(spec).state_dict() if saved is None else saved["model"]
+    today = trainee.model.state_dict()
+    for weights in (good, today):
+        model = copy.deepcopy(trainee.model)
+        fits = weights.keys() == today.keys() and all(weights[k].shape == today[k].shape for k in today)
+        if not fits or first_bad(weights.items()) is not None:
             continue
-        model.load_state_dict(weights)
-        model.train()
-        generator = torch.Generator(trainee.noise.device).manual_seed(0)
-        seen: list[str] = []
-        handles = [watch(part, name, seen) for name, part in parts(model)]
-        total = forward_loss(spec, model, batch, generator).total
-        for handle in handles:
-            handle.remove()
-        if seen:
-            return seen[0]
-        if not total.isfinite():
-            return "objective"
+        load_state(spec, model, weights, step - 1)
+        try:
+            for part, noise in shares(engine, trainee, batch, step):
+                component = replay(spec, model, part, noise)
+                if component is not None:
+                    return Origin(component.removeprefix(GRADIENT), f"it began in the {component}")
+        except Exception:  # of any part, or a lack of memory: the failure itself is still to be told
+            continue
+    return Origin(None, HIDDEN if first_bad(today.items()) is None else SPOILED)
+
+
+def shares(engine: Engine, trainee: Trainee, batch: Batch, step: int) -> Iterator[tuple[Batch, Generator]]:
+    """Yield what is passed through at once in a step, with its noise, of all processes."""
+    for rank in range(engine.processes):
+        noise = trainee.noise_of(step - 1, rank)
+        images_BCHW = batch.images_BCHW[rank :: engine.processes]
+        for part_BCHW in images_BCHW.chunk(engine.spec.training.accumulate):
+            yield replace(batch, images_BCHW=part_BCHW), noise
+
+
+GRADIENT = "gradient of the "
+
+
+def replay(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Generator) -> str | None:
+    """Pass a batch through and back; return the part in which the first value that is not finite appears."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    seen: list[str] = []
+    handles = [watch(part, name, seen) for name, part in parts(model)] + [watch_target(model.decoder, seen)]
+    total = forward_loss(spec, model, batch, noise).total
+    for handle in handles:
+        handle.remove()
+    if seen or not total.isfinite():
+        return seen[0] if seen else "objective"
+    total.backward()  # type: ignore[no-untyped-call]
+    for name, part in reversed(list(parts(model))):  # a gradient comes from the last part to the first
+        if first_bad((key, p.grad) for key, p in part.named_parameters() if p.grad is not None):
+            return f"{GRADIENT}{name}"
     return None
 
 
@@ -158,6 +208,16 @@ def watch(part: nn.Module, name: str, seen: list[str]) -> Any:
             seen.append(name)
 
     return part.register_forward_hook(look)
+
+
+def watch_target(decoder: nn.Module, seen: list[str]) -> Any:
+    """Add `objective` to `seen` when the decoder is given a target with a value that is not finite."""
+
+    def look(module: nn.Module, inputs: Any, options: Any) -> None:
+        if any(not tensor.isfinite().all() for tensor in tensors_of(options.get("target_BCHW"))):
+            seen.append("objective")
+
+    return decoder.register_forward_pre_hook(look, with_kwargs=True)
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:

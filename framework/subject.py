@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from slotlab.framework.anneal import load_state
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.conditions import Condition
 from slotlab.framework.contracts import Metric, PooledMetric
@@ -61,7 +62,7 @@ class Subject:
         if size not in self.models:
             model = self.engine.place(build_model(spec))
             try:
-                model.load_state_dict(self.weights.model)
+                load_state(self.loaded.spec, model, self.weights.model, self.weights.step)
             except RuntimeError as error:
                 trained = self.loaded.spec.data.image_size
                 other = "" if size == trained else f" for images of {size} pixels, trained on {trained}"

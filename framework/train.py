@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from slotlab.framework.anneal import anneal
 from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
@@ -161,8 +160,7 @@ def train_step(
 ) -> dict[str, Tensor]:
     """Do one optimizer step, count it, and return the losses before it, on the device."""
     training = engine.spec.training
-    anneal(engine.spec, trainee.model, trainee.step)
-    trainee.seed_noise(engine.spec.seed, engine.rank)
+    trainee.seed_noise(engine.rank)
     optimizer.zero_grad(set_to_none=True)
     losses: dict[str, Tensor] = {}
     parts = batch.images_BCHW.chunk(training.accumulate)
@@ -177,10 +175,7 @@ def train_step(
     if training.clip_norm is not None:
         engine.clip(step_losses, optimizer, training.clip_norm)
     optimizer.step()
-    if trainee.average is not None:
-        trainee.average.update_parameters(trainee.model)
-    trainee.step += 1
-    trainee.batch += 1
+    trainee.advance()
     return losses
 
 

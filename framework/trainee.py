@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from slotlab.framework.anneal import anneal, load_state
 from slotlab.framework.model import SlotModel
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import mix
@@ -58,8 +59,12 @@ class Step:
 
 @dataclass
 class Trainee:
-    """A model in training: weights, optimizer, schedule, random streams and how far it is."""
+    """A model in training: weights, optimizer, schedule, random streams and how far it is.
 
+    Annealed attributes, of the model and of the mean of its weights, are always those of the step to come.
+    """
+
+    spec: ExperimentSpec
     model: SlotModel
     noise: Generator
     """Where the slots' noise comes from."""
@@ -83,11 +88,12 @@ class Trainee:
     @classmethod
     def of(cls, spec: ExperimentSpec, model: SlotModel, device: torch.device) -> "Trainee":
         """Make one that has not begun."""
+        anneal(spec, model, 0)
         average = None
         if spec.training.ema_decay is not None:
             mean: Any = get_ema_multi_avg_fn(spec.training.ema_decay)  # type: ignore[no-untyped-call]
             average = AveragedModel(model, multi_avg_fn=mean)
-        return cls(model, Generator(device).manual_seed(spec.seed), average)
+        return cls(spec, model, Generator(device).manual_seed(spec.seed), average)
 
     @property
     def measured(self) -> SlotModel:
@@ -96,9 +102,23 @@ class Trainee:
         found: SlotModel = measured
         return found
 
-    def seed_noise(self, seed: int, rank: int) -> None:
+    def advance(self) -> None:
+        """Count a step that the optimizer has done, and bring all that follows from it up to date."""
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.step += 1
+        self.batch += 1
+        anneal(self.spec, self.model, self.step)
+        if self.average is not None:
+            anneal(self.spec, self.measured, self.step)
+
+    def seed_noise(self, rank: int) -> None:
         """Set the noise for the step to come: it depends on seed, step and process alone."""
-        self.noise.manual_seed(mix(mix(mix(seed, _NOISE), self.step), rank))
+        self.noise.manual_seed(noise_seed(self.spec.seed, self.step, rank))
+
+    def noise_of(self, step: int, rank: int) -> Generator:
+        """Return the noise of the step that follows `step` steps once more."""
+        return Generator(self.noise.device).manual_seed(noise_seed(self.spec.seed, step, rank))
 
     def state(self) -> dict[str, Any]:
         """Return everything, as tensors and plain data."""
@@ -126,9 +146,9 @@ class Trainee:
         self.lowest_loss = state["lowest_loss"]
         device = self.noise.device
         self.pending = [Step(**{**step, "loss": step["loss"].to(device)}) for step in state["pending"]]
-        self.model.load_state_dict(state["model"])
+        load_state(self.spec, self.model, state["model"], self.step)
         if self.average is not None:
-            self.average.module.load_state_dict(state["ema"])
+            load_state(self.spec, self.measured, state["ema"], self.step)
             self.average.n_averaged.fill_(state["ema_updates"])
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:
@@ -138,6 +158,11 @@ class Trainee:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         set_random_state(state["random"])
+
+
+def noise_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of the noise in the step that follows `step` steps, in one process."""
+    return mix(mix(mix(seed, _NOISE), step), rank)
 
 
 def random_state() -> dict[str, Any]:

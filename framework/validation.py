@@ -11,7 +11,6 @@ from slotlab.framework.contracts import Batch, Losses, Metric
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.evaluate import evaluate
-from slotlab.framework.ledger import summarize
 from slotlab.framework.model import Noise, SlotModel
 from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -57,9 +56,9 @@ class Validation:
         values: dict[str, float | None] = {"loss": loss}
         if self.metric is not None and self.measured is not None:
             metrics = {self.metric: self.measured}
-            rows = evaluate(spec, model, self.loader, metrics, baselines=(), gather=engine.gather).rows[MODEL]
-            found = summarize([row[self.metric] for row in rows if self.metric in row])
-            values[self.metric] = found["mean"]
+            found = evaluate(spec, model, self.loader, metrics, baselines=(), gather=engine.gather)
+            statistics = found.summary(metrics)[MODEL].get(self.metric)  # as a summary.json has them
+            values[self.metric] = None if statistics is None else statistics["mean"]
         return values
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from slotlab.framework.anneal import load_state
 from slotlab.framework.assemble import build_model
 from slotlab.framework.composition.edits import at
 from slotlab.framework.contracts import Batch, Decoded, Slots
@@ -96,7 +97,7 @@ class Composer:
         weights = run.load_weights()
         model = build_model(loaded.spec)
         try:
-            model.load_state_dict(weights.model)
+            load_state(loaded.spec, model, weights.model, weights.step)
         except RuntimeError as error:
             where = run.checkpoints.folder
             raise SlotlabError(f"the weights in {where} do not fit {run.spec}: {error}") from None
