@@ -24,6 +24,7 @@ from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.weight_init import WEIGHT_INITS
 from slotlab.registry import ComponentError, Ref, SlotlabError
+from slotlab.registry.errors import describe
 
 
 @dataclass
@@ -103,13 +104,17 @@ class Builder:
         settings = self.spec.model.projection
         context = PositionContext(grid=grid, dim=channels)
         position = self.part(settings.position, context, "model", "projection", "position")
-        return Projection(
-            position or nn.Identity(),  # None: a problem was noted, and no model will be made
-            channels=channels,
-            hidden_dim=settings.hidden_dim or dim,
-            dim=dim,
-            layer_norm_eps=settings.layer_norm_eps,
-        )
+        try:
+            return Projection(
+                position or nn.Identity(),  # None: a problem was noted, and no model will be made
+                channels=channels,
+                hidden_dim=settings.hidden_dim or dim,
+                dim=dim,
+                layer_norm_eps=settings.layer_norm_eps,
+            )
+        except (RuntimeError, TypeError, OverflowError) as error:  # of sizes that no tensor can have
+            self.problems.append(PathProblem(("model", "projection"), f"cannot be built: {describe(error)}"))
+            return nn.Identity()
 
     def metrics(self) -> dict[str, Metric]:
         """Build the metrics, by name."""

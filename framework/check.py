@@ -16,8 +16,9 @@ from slotlab.framework.assemble import Builder
 from slotlab.framework.contracts import Decoded, Grouped, Slots
 from slotlab.framework.groups import check_groups
 from slotlab.framework.model import SlotModel
+from slotlab.framework.names import fault
 from slotlab.framework.sources import known_splits, own_splits
-from slotlab.framework.spec.errors import Path, PathProblem
+from slotlab.framework.spec.errors import Path, PathProblem, shorten
 from slotlab.framework.spec.schema import HALVES, ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
 from slotlab.registry.component import suggest
@@ -57,8 +58,10 @@ def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
             wanted["evaluation", "composition", "floor"] = composition.floor
     for path, split in wanted.items():
         if split not in known:
-            hint = f"{suggest(split, known)} (splits: {', '.join(known)})"
-            yield PathProblem(path, f"'{owner}' has no split '{split}'{hint}")
+            hint = f"{suggest(split, known)} (splits: {shorten(', '.join(known), 500)})"
+            yield PathProblem(path, f"'{owner}' has no split '{shorten(split)}'{hint}")
+        elif (reason := fault(split)) is not None:
+            yield PathProblem(path, f"the split '{shorten(split)}' names the evaluation's folder: {reason}")
 
 
 def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import MaskSource
+from slotlab.framework.names import fault
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.spec.cautions import cautions
-from slotlab.framework.spec.errors import Path, PathProblem, SpecError
+from slotlab.framework.spec.errors import Path, PathProblem, SpecError, shorten
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.schema import EvaluationSpec, ExperimentSpec, MetricRefs
@@ -147,13 +148,13 @@ def find_protocol(text: str, registry: Registry) -> Ref:
         SlotlabError: if there is none, or its settings are not valid.
     """
     try:
-        block = parse(text, origin=f"--protocol {text}", folder=FilePath()).plain()
+        block = parse(text, origin=f"--protocol {shorten(text)}", folder=FilePath()).plain()
     except SpecError as error:
         raise SlotlabError(str(error)) from None
     try:
         ref = _PROTOCOL.validate_python(block, context={"registry": registry})
     except ValidationError as error:
-        raise SlotlabError(f"--protocol {text}: {_said(error)}") from None
+        raise SlotlabError(f"--protocol {shorten(text)}: {_said(error)}") from None
     if not isinstance(ref.config, ProtocolConfig):
         text = f"the settings of '{ref.name}' are no ProtocolConfig (slotlab.framework.protocol)"
         raise SlotlabError(text)
@@ -195,7 +196,7 @@ def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tu
     try:
         chosen = _METRICS.validate_python(wanted, context={"registry": registry})
     except ValidationError as error:
-        raise SlotlabError(f"--metrics {names}: {_said(error)}") from None
+        raise SlotlabError(f"--metrics {shorten(str(names))}: {_said(error)}") from None
     twice = [one.name for one in chosen if [other.name for other in chosen].count(one.name) > 1]
     if twice:
         raise SlotlabError(f"--metrics {names}: '{twice[0]}' is given twice; keep one")
@@ -205,7 +206,7 @@ def chosen_metrics(ref: Ref | None, names: str | None, registry: Registry) -> tu
 def _listed(names: str) -> Any:
     if names.lstrip().startswith("["):
         try:
-            return parse(names, origin=f"--metrics {names}", folder=FilePath()).plain()
+            return parse(names, origin=f"--metrics {shorten(names)}", folder=FilePath()).plain()
         except SpecError as error:
             raise SlotlabError(str(error)) from None
     found = tuple(name.strip() for name in names.split(",") if name.strip())
@@ -267,8 +268,13 @@ def with_variant(dataset: Ref, variant: str, by: str, registry: Registry) -> Ref
     if known and variant not in known:
         hint = f"{suggest(variant, known)} (variants: {', '.join(known)})"
         raise SlotlabError(f"{by}: '{dataset.name}' has no variant '{variant}'{hint}")
+    if (reason := fault(variant)) is not None:
+        raise SlotlabError(f"{shorten(by, 200)}: a variant names the evaluation's folder: {reason}")
     settings = {name: getattr(dataset.config, name) for name in kind.model_fields}
-    config = kind.model_validate(settings | {"variant": variant}, context={"registry": registry})
+    try:
+        config = kind.model_validate(settings | {"variant": variant}, context={"registry": registry})
+    except ValidationError as error:
+        raise SlotlabError(f"{by}: {_said(error)}") from None
     return replace(dataset, config=config)
 
 

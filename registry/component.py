@@ -10,11 +10,15 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 _STANDARD_TYPES = frozenset(get_args(core_schema.ErrorType))
+LONGEST_WORD = 60
+"""Characters of a word that may be a slip for another one."""
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known word, or nothing."""
+    if len(word) > LONGEST_WORD:
+        return ""
     plain = {name.lower().replace("-", "_"): name for name in known}
     near = difflib.get_close_matches(word.lower().replace("-", "_"), plain, n=1, cutoff=0.6)
     return f"; did you mean '{plain[near[0]]}'?" if near else ""
@@ -119,6 +123,8 @@ class Component(Generic[ConfigT]):
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             rule = "must be lower-case letters, digits, '_' and '-', starting with a letter"
             found.append(f"name {self.name!r} {rule}")
+        elif len(self.name) > LONGEST_WORD:
+            found.append(f"name {self.name!r} must have at most {LONGEST_WORD} characters")
         if not (isinstance(self.config, type) and issubclass(self.config, ComponentConfig)):
             found.append(f"config must be a subclass of ComponentConfig, not {self.config!r}")
         elif "name" in self.config.model_fields:

@@ -37,7 +37,7 @@ class ComponentError(SlotlabError, ValueError):
 
 def describe(error: BaseException, path: Path | None = None) -> str:
     """Write a stranger's exception in one line, with the line of the file `path` that led to it."""
-    text, line = str(error), None
+    text, line = str(error).partition("\nException raised from ")[0], None  # torch's frames in C++
     trace = error.__traceback__
     while trace is not None:
         if path is not None and Path(trace.tb_frame.f_code.co_filename).resolve() == path:

@@ -11,7 +11,7 @@ import pluggy
 
 from slotlab.registry import hookspecs
 from slotlab.registry.code import PluginCode, read_code
-from slotlab.registry.component import Component, suggest
+from slotlab.registry.component import LONGEST_WORD, Component, suggest
 from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.files import import_code
 from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT
@@ -158,7 +158,10 @@ class Registry:
     def explain_unknown(self, kind: str, name: str) -> str:
         """Say that a name is not known, what was perhaps meant, and which plugins did not load."""
         names = self.names(kind)
-        text = f"no {kind} is called '{name}'{suggest(name, names)} (available: {', '.join(names) or 'none'})"
+        shown = name if len(name) <= LONGEST_WORD else f"{name[:LONGEST_WORD]}..."
+        text = (
+            f"no {kind} is called '{shown}'{suggest(name, names)} (available: {', '.join(names) or 'none'})"
+        )
         for item in self.broken:
             text += f"; plugin not loaded: {item.source} ({item.reason})"
         return text

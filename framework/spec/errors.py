@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from slotlab.registry import SlotlabError
 
+MOST_LINES = 100
+"""Problems that are told one by one."""
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of a spec: `("training", "phases", 0, "lr")`."""
 
@@ -46,8 +48,10 @@ class SpecError(SlotlabError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """One line for each problem."""
-        return [str(problem) for problem in self.problems]
+        """One line for each problem, and how many there are beyond those that are told."""
+        more = len(self.problems) - MOST_LINES
+        rest = [f"and {more:,} more mistakes"] if more > 0 else []
+        return [*map(str, self.problems[:MOST_LINES]), *rest]
 
 
 class PathProblem(SlotlabError):  # noqa: N818 - a Problem whose mark is not known yet
@@ -57,3 +61,8 @@ class PathProblem(SlotlabError):  # noqa: N818 - a Problem whose mark is not kno
         super().__init__(f"{dotted(path)}: {text}")
         self.path = path
         self.text = text
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """Return the beginning of a text that is too long for a message."""
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -98,10 +98,10 @@ def validation_problems(error: ValidationError, tree: Tree) -> list[Problem]:
     """Locate pydantic's findings in the tree that was validated."""
     details = error.errors()
     paths: list[tuple[Any, ...]] = [tuple(detail["loc"]) for detail in details]
+    holders = {path[:length] for path in paths for length in range(len(path))}
     found = []
     for path, detail in zip(paths, details, strict=True):
-        faulty_items = any(other[: len(path)] == path for other in paths if len(other) > len(path))
-        if detail["type"] == "too_short" and faulty_items:
+        if detail["type"] == "too_short" and path in holders:
             continue  # pydantic counts the valid items only
         found.append(Problem(tree.locate(path), path, say(detail)))
     return found

@@ -9,13 +9,15 @@ from importlib import resources
 from pathlib import Path as FilePath
 
 from slotlab.framework.paths import SpecString, expand
-from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError
-from slotlab.framework.spec.tree import Tree, parse
+from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError, shorten
+from slotlab.framework.spec.tree import LONGEST_KEY, MOST_CHARACTERS, MOST_LEVELS, Tree, parse
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
 ABLATIONS = "ablations/"
 """The folder of shipped ablations, which are no specs of one experiment."""
+MOST_PARENTS = 32
+"""Of a spec, one above the other."""
 SHIPPED = "slotlab:"
 """`extends: slotlab:demo` names a spec that comes with slotlab."""
 
@@ -55,9 +57,13 @@ def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
             raise SlotlabError(f"no shipped spec is called '{wanted}'{hint}")
         return shipped_folder() / f"{wanted}.yaml"
     path = folder / expand(text)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long for any file
+        raise SlotlabError(f"{shorten(str(path), 200)}: {error.strerror or error}") from None
+    if is_folder:
         raise SlotlabError(f"{path} is a folder; name the spec file in it")
-    if not path.is_file():
+    if not is_file:
         raise SlotlabError(f"there is no spec file {path} (specs that come with slotlab: slotlab:NAME)")
     return path
 
@@ -66,13 +72,9 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
     """Read a spec file and merge it over its parent, if it `extends` one.
 
     Raises:
-        SpecError: for mistakes in the files' text, or a chain of parents that closes.
+        SpecError: for mistakes in the files' text, or a chain of parents that closes or is too long.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SlotlabError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    tree = parse(text, origin=str(path), folder=path.parent)
+    tree = parse(read_text(path), origin=str(path), folder=path.parent)
     if not isinstance(tree.value, dict):
         raise SpecError([Problem(tree.mark, (), "a spec is a mapping of 'key: value' lines")])
     if not tree.value:
@@ -91,7 +93,25 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
     if parent_path.resolve() in chain:
         text = f"the chain of parents comes back to {parent_path}"
         raise SpecError([Problem(parent.mark, ("extends",), text)])
+    if len(chain) > MOST_PARENTS:
+        text = f"more than {MOST_PARENTS} parents, one above the other; bring some of them together"
+        raise SpecError([Problem(parent.mark, ("extends",), text)])
     return merge(read_tree(parent_path, chain), tree, root=True)
+
+
+def read_text(path: FilePath) -> str:
+    """Read the text of a spec file.
+
+    Raises:
+        SlotlabError: if it is no UTF-8, or far too long for one.
+    """
+    size = path.stat().st_size
+    if size > 4 * MOST_CHARACTERS:  # a character has up to four bytes
+        raise SlotlabError(f"{path} has {size:,} bytes; a spec has {MOST_CHARACTERS:,} characters at most")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SlotlabError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
 def merge(parent: Tree, child: Tree, *, root: bool = False) -> Tree:
@@ -143,11 +163,13 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
         SpecError: if the assignment has no `=`, names an item that is not there, or its
             value cannot be read.
     """
-    mark = Mark(assignment.written if isinstance(assignment, Option) else f"--set {assignment}")
+    written = assignment.written if isinstance(assignment, Option) else f"--set {assignment}"
+    mark = Mark(shorten(written, 200))
     key, equals, text = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise SpecError([Problem(mark, (), "write --set PATH=VALUE, such as --set training.batch_size=8")])
+    _refuse_parts(parts, mark)
     if parts == ["extends"]:
         raise SpecError([Problem(mark, ("extends",), "a parent is named in the spec file only")])
     if not text.strip():
@@ -169,7 +191,17 @@ def assign(tree: Tree, key: str, value: Tree) -> Tree:
     if not all(parts) or parts == ["extends"]:
         text = "write a path of the spec, such as training.batch_size"
         raise SpecError([Problem(value.mark, (key,), text)])
+    _refuse_parts(parts, value.mark)
     return _assign(tree, parts, value, value.mark, ())
+
+
+def _refuse_parts(parts: Sequence[str], mark: Mark) -> None:
+    """Refuse a path that is none of a spec: too deep, or with keys that no file may have."""
+    if len(parts) > MOST_LEVELS:
+        text = f"a path of {len(parts):,} parts; a spec is at most {MOST_LEVELS} levels deep"
+        raise SpecError([Problem(mark, (), text)])
+    if (part := max(parts, key=len)) and len(part) > LONGEST_KEY:
+        raise SpecError([Problem(mark, (), f"a key of {len(part):,} characters; at most {LONGEST_KEY}")])
 
 
 def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Path) -> Tree:

@@ -26,6 +26,7 @@ TEXTS = {
     "less_than_equal": "must be at most {le}, got {input}",
     "too_short": "needs at least {min_length} item(s), got {actual_length}",
     "too_long": "takes at most {max_length} item(s), got {actual_length}",
+    "string_too_long": "a text of at most {max_length} characters, and this one has {length}",
     "literal_error": "expected {expected}, got {input}",
     "string_pattern_mismatch": (
         "{input} may hold only letters, digits, '.', '_' and '-', starting with a letter or digit"
@@ -45,12 +46,19 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+PARENTS = {"defaults", "_base_", "base_config", "include", "includes", "inherit", "inherits", "parent"}
+"""How other tools' files name the one that they go on from."""
+
+
 def say(detail: Mapping[str, Any]) -> str:
     """Return the message for one entry of `ValidationError.errors()`."""
     kind = detail["type"]
     if kind == "literal_error" and detail.get("loc") == ("format",):
         return f"this slotlab reads specs of format 1, got {show(detail['input'])}; write 'format: 1'"
+    if kind == "unknown_key" and detail["loc"][0] in PARENTS and len(detail["loc"]) == 1:
+        return "unknown key; a spec goes on from another one by 'extends: FILE', or 'extends: slotlab:NAME'"
     template = TEXTS.get(kind)
     if template is None:
         return str(detail["msg"]).removeprefix("Value error, ")
-    return template.format(input=show(detail["input"]), **detail.get("ctx", {}))
+    length = len(detail["input"]) if isinstance(detail["input"], str) else 0
+    return template.format(input=show(detail["input"]), length=length, **detail.get("ctx", {}))

@@ -17,7 +17,9 @@ from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.training import TrainingSpec
 from slotlab.registry import ClosedModel, Ref, RefTo
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+LONGEST_NAME = 200
+"""Characters: a folder's name has 255 bytes at most, and a run's has its identity behind the name."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
 HALVES = "halves"
 """The floor of a set metric without a split of its own."""
 MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]

@@ -1,7 +1,8 @@
 """A YAML document as a tree whose every node knows its file and line.
 
 Scalars follow YAML 1.2: `4e-4` is a number, `on` and `12:30:00` are text (a boolean
-setting still takes `on`). Duplicate keys and tabs are errors.
+setting still takes `on`). Duplicate keys and tabs are errors. What a document may take is
+bounded: its length, its depth, its values (with those that aliases repeat), and a number's digits.
 """
 
 import re
@@ -12,15 +13,21 @@ from typing import Any
 
 import yaml
 
-from slotlab.framework.paths import SpecString
-from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError
+from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError, shorten
+from slotlab.framework.spec.scalars import scalar
 
-INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-)
-WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
-WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+MOST_CHARACTERS = 512 * 1024
+"""Of a document."""
+MOST_VALUES = 10_000
+"""Of a document: mappings, lists and scalars, each as often as aliases repeat it."""
+MOST_LEVELS = 64
+"""Of blocks within blocks, and of parts of a path."""
+LONGEST_KEY = 200
+"""Characters."""
+INTERPOLATION = re.compile(r"\$\{[A-Za-z_][\w.:,-]*\}")
+"""How OmegaConf names another setting, or a variable of the environment."""
+_NOWHERE = re.compile("[\x00\ud800-\udc7f\udd00-\udfff]")
+"""Characters that no name of a file can hold, though YAML can write them as escapes."""
 
 
 @dataclass(frozen=True)
@@ -64,90 +71,192 @@ def parse(text: str, *, origin: str, folder: FilePath) -> Tree:
         folder: what its relative paths are relative to.
 
     Raises:
-        SpecError: for text that is not YAML, duplicate keys, keys that are not text and
-            tags; all of them, unless the text cannot be parsed at all.
+        SpecError: for text that is not YAML, duplicate keys, keys that are not text, tags, and
+            whatever goes beyond the bounds; all of them, unless the text cannot be parsed at all.
     """
+    if len(text) > MOST_CHARACTERS:
+        size = f"this is {len(text):,} characters long, and a document may have {MOST_CHARACTERS:,}"
+        raise SpecError([Problem(Mark(origin, 1), (), size)])
     try:
-        node = yaml.compose(text, Loader=_Composer)
+        # Events, not nodes: a document is refused as soon as it goes beyond a bound.
+        builder = _Builder(yaml.parse(text, Loader=yaml.BaseLoader), origin, folder)
+        tree = builder.document()
     except yaml.YAMLError as error:
         raise SpecError([_syntax_problem(error, text, origin)]) from None
-    if node is None:
-        return Tree({}, Mark(origin, 1))
-    builder = _Builder(origin, folder)
-    tree = builder.build(node, ())
+    except _BoundError as error:
+        raise SpecError([error.problem]) from None
     if builder.problems:
         raise SpecError(builder.problems)
     return tree
 
 
-class _Composer(yaml.BaseLoader):
-    """Leaves nodes without a tag unless one is written."""
+class _BoundError(Exception):
+    """A document is larger than any spec: reading ends here."""
 
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return ""
+    def __init__(self, mark: Mark, path: Path, text: str):
+        super().__init__(text)
+        self.problem = Problem(mark, path, text)
+
+
+@dataclass(frozen=True)
+class _Anchored:
+    """What `&name` stands before; `tree` is None as long as it is being read."""
+
+    tree: Tree | None
+    values: int = 0
+    levels: int = 0
 
 
 class _Builder:
-    """Turns PyYAML's nodes into a Tree and collects what is wrong on the way."""
+    """Turns PyYAML's events into a Tree and collects what is wrong on the way."""
 
-    def __init__(self, origin: str, folder: FilePath):
+    def __init__(self, events: Iterator[Any], origin: str, folder: FilePath):
+        self.events = events
         self.origin = origin
         self.folder = folder
         self.problems: list[Problem] = []
-        self.open: list[yaml.Node] = []
+        self.anchors: dict[str, _Anchored] = {}
+        self.values = 0
+        self.level = 0
 
-    def build(self, node: yaml.Node, path: Path) -> Tree:
-        mark = Mark(self.origin, node.start_mark.line + 1)
-        if node in self.open:
-            self.problems.append(Problem(mark, path, "this alias contains itself"))
-            return Tree(None, mark)
-        self.open.append(node)
+    def document(self) -> Tree:
+        """Read the only document of the stream; an empty mapping if there is none."""
+        next(self.events)  # the stream's start
+        start = next(self.events)
+        if isinstance(start, yaml.StreamEndEvent):
+            return Tree({}, Mark(self.origin, 1))
+        tree = self.build(next(self.events), ())
+        next(self.events)  # the document's end
+        after = next(self.events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            text = "not valid YAML: expected a single document in the stream, but found another document"
+            self.note(after, (), text)
+        return tree
+
+    def build(self, event: Any, path: Path) -> Tree:
+        """Read the value that an event begins."""
+        mark = self.mark(event)
+        self.count(1, mark, path)
+        if isinstance(event, yaml.AliasEvent):
+            return self.repeated(event, path)
+        self.refuse_tag(event, path)
+        before = self.values
+        if event.anchor is not None:
+            self.anchors[event.anchor] = _Anchored(None)
         value: Any = None
-        self._refuse_tag(node, path)
-        if isinstance(node, yaml.MappingNode):
-            value = dict(self._items(node, path))
-        elif isinstance(node, yaml.SequenceNode):
-            value = [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
-        elif isinstance(node, yaml.ScalarNode):
-            value = scalar(node.value, quoted=node.style is not None, folder=self.folder)
-        self.open.pop()
-        return Tree(value, mark)
+        if isinstance(event, yaml.ScalarEvent):
+            value = self.scalar(event, path)
+        else:
+            self.deepen(0, mark, path)
+            self.level += 1
+            mapping = isinstance(event, yaml.MappingStartEvent)
+            value = dict(self.items(path)) if mapping else list(self.elements(path))
+            self.level -= 1
+        tree = Tree(value, mark)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = _Anchored(tree, self.values - before, depth(tree))
+        return tree
 
-    def _refuse_tag(self, node: yaml.Node, path: Path) -> None:
-        if node.tag:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            text = f"the tag {tag} is not allowed; a spec holds data only"
-            self.problems.append(Problem(Mark(self.origin, node.start_mark.line + 1), path, text))
+    def mark(self, event: Any) -> Mark:
+        """Return where an event was written."""
+        return Mark(self.origin, event.start_mark.line + 1)
 
-    def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Tree]]:
+    def note(self, event: Any, path: Path, text: str) -> None:
+        """Collect a mistake."""
+        self.problems.append(Problem(self.mark(event), path, text))
+
+    def count(self, values: int, mark: Mark, path: Path) -> None:
+        """Count values, and end where there are too many."""
+        self.values += values
+        if self.values > MOST_VALUES:
+            text = f"the document holds more than {MOST_VALUES:,} values, those that aliases repeat included"
+            raise _BoundError(mark, path[:3], text)
+
+    def deepen(self, levels: int, mark: Mark, path: Path) -> None:
+        """End where a block with so many levels in it lies too deep."""
+        if self.level + levels >= MOST_LEVELS:
+            raise _BoundError(mark, path[:3], f"blocks are nested deeper than {MOST_LEVELS} levels")
+
+    def repeated(self, event: Any, path: Path) -> Tree:
+        """Return what an alias stands for."""
+        found = self.anchors.get(event.anchor)
+        if found is not None and found.tree is not None:
+            self.count(found.values, self.mark(event), path)
+            self.deepen(found.levels, self.mark(event), path)
+            return found.tree
+        name = event.anchor
+        reason = f"not valid YAML: found undefined alias '{name}'"
+        self.note(event, path if found else (), "this alias contains itself" if found else reason)
+        return Tree(None, self.mark(event))
+
+    def scalar(self, event: Any, path: Path) -> Any:
+        """Read a scalar, or note why it cannot be one of a spec."""
+        text = event.value
+        if (odd := _NOWHERE.search(text)) is not None:
+            self.note(event, path, f"the character U+{ord(odd[0]):04X} is not allowed in a setting")
+            return None
+        if INTERPOLATION.search(text) and path[-1:] != ("question",):
+            hint = "write the value itself; settings of another file are taken over by 'extends: FILE'"
+            self.note(event, path, f"'{shorten(text)}': a spec fills in no '${{...}}'; {hint}")
+            return None
+        try:
+            return scalar(text, quoted=event.style is not None, folder=self.folder)
+        except ValueError as error:
+            self.note(event, path, str(error))
+            return None
+
+    def refuse_tag(self, event: Any, path: Path) -> None:
+        """Note a tag."""
+        if event.tag:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.note(event, path, f"the tag {tag} is not allowed; a spec holds data only")
+
+    def elements(self, path: Path) -> Iterator[Tree]:
+        """Read the items of a list up to its end."""
+        position = 0
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            yield self.build(event, (*path, position))
+            position += 1
+
+    def items(self, path: Path) -> Iterator[tuple[str, Tree]]:
+        """Read the keys and values of a mapping up to its end."""
         lines: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(Mark(self.origin, line), path, "a key must be text"))
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            line = event.start_mark.line + 1
+            if not isinstance(event, yaml.ScalarEvent):
+                self.note(event, path, "a key must be text")
+                self.build(event, path)
+                self.build(next(self.events), path)
                 continue
-            key = str(key_node.value)
-            self._refuse_tag(key_node, (*path, key))
+            key = self.key(event, path)
             if key in lines:
                 text = f"this key is given twice, first in line {lines[key]}; keep one"
-                self.problems.append(Problem(Mark(self.origin, line), (*path, key), text))
-                continue
-            lines[key] = line
-            child = self.build(value_node, (*path, key))
-            yield key, Tree(child.value, Mark(self.origin, line))
+                self.note(event, (*path, key), text)
+            value = self.build(next(self.events), (*path, key))
+            if key not in lines:
+                lines[key] = line
+                yield key, Tree(value.value, Mark(self.origin, line))
+
+    def key(self, event: Any, path: Path) -> str:
+        """Read a key, and note what is wrong with it."""
+        key = str(event.value)
+        shown = (*path, shorten(key))
+        self.refuse_tag(event, shown)
+        if len(key) > LONGEST_KEY:
+            self.note(event, shown, f"a key of {len(key):,} characters; at most {LONGEST_KEY} are read")
+        elif key == "<<" and event.style is None:
+            text = "YAML's merge key is not read; take over another file's settings by 'extends: FILE'"
+            self.note(event, shown, f"{text}, and repeat a whole block by an alias: 'key: *name'")
+        elif (odd := _NOWHERE.search(key)) is not None:
+            self.note(event, path, f"the character U+{ord(odd[0]):04X} is not allowed in a key")
+        return key
 
 
-def scalar(text: str, *, quoted: bool, folder: FilePath) -> Any:
-    """Return None, a bool, an int, a float or a string, as YAML 1.2 reads it."""
-    if quoted:
-        return SpecString(text, folder)
-    if text in WORDS:
-        return WORDS[text]
-    if INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if FLOAT.fullmatch(text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    return SpecString(text, folder)
+def depth(tree: Tree) -> int:
+    """Return how many levels of blocks there are in a tree: 0 for a scalar."""
+    if isinstance(tree.value, dict):
+        return 1 + max(map(depth, tree.value.values()), default=0)
+    return 1 + max(map(depth, tree.value), default=0) if isinstance(tree.value, list) else 0
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, origin: str) -> Problem:
@@ -172,7 +281,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    bare = isinstance(scalar(text, quoted=False, folder=FilePath()), str)
+    try:
+        bare = isinstance(scalar(text, quoted=False, folder=FilePath()), str)
+    except ValueError:  # a number that is too long for one
+        bare = False
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare else "'")
 
 

@@ -23,7 +23,8 @@ from typing import Any, get_args
 
 from slotlab.framework.atomic import user_cache
 from slotlab.framework.run import MODEL, RunFolder
-from slotlab.framework.spec.tree import parse, scalar
+from slotlab.framework.spec.scalars import scalar
+from slotlab.framework.spec.tree import parse
 from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slotlab.framework.discovery import load_registry
-from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.errors import PathProblem, shorten
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.merge import shipped_specs
 from slotlab.framework.spec.messages import TEXTS, say, show
@@ -92,6 +92,7 @@ WRONG = {
     "less_than_equal": ("data.dataset.max_objects=11", "data.dataset.max_objects", "must be at most 10, got 11"),
     "too_short": ("training.phases=[]", "training.phases", "needs at least 1 item(s), got 0"),
     "too_long": ("training.optimizer={name: adam, betas: [0, 0, 0]}", "training.optimizer.betas", "takes at most 2 item(s), got 3"),
+    "string_too_long": (f"name={'x' * 201}", "name", "a text of at most 200 characters, and this one has 201"),
     "literal_error": ("training.precision=half", "training.precision", "expected 'float32', 'bfloat16' or 'float16', got 'half'"),
     "string_pattern_mismatch": (
         "name=a b", "name", "'a b' may hold only letters, digits, '.', '_' and '-', starting with a letter or digit"),
@@ -113,7 +114,8 @@ def test_every_text_is_tested() -> None:
 @pytest.mark.parametrize("kind", WRONG)
 def test_texts(base: str, kind: str) -> None:
     assignment, path, text = WRONG[kind]
-    assert refusal(sets=[assignment]) == f"--set {assignment}: {path}: {text}"
+    written = f"--set {assignment}"
+    assert refusal(sets=[assignment]) == f"{shorten(written, 200)}: {path}: {text}"
 
 
 @pytest.mark.parametrize("kind", SAID)

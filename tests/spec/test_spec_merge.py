@@ -42,7 +42,7 @@ def refusal(function: Callable[..., object], *arguments: object) -> str:
 
 keys = st.sampled_from(["name", "a", "b", "c"])
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["x", "y"]),
+    st.none() | st.booleans() | st.integers(-(2**64) + 1, 2**64 - 1) | st.sampled_from(["x", "y"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=10,
 )

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from slotlab.framework.paths import SpecString, expand, resolve
 from slotlab.framework.spec.errors import Mark, Problem, SpecError
-from slotlab.framework.spec.tree import FLOAT, INTEGER, dump, parse
+from slotlab.framework.spec.scalars import FLOAT, INTEGER
+from slotlab.framework.spec.tree import dump, parse
 
 NUMBER_LIKE = re.compile(f"{INTEGER.pattern}|{FLOAT.pattern}")
 
@@ -56,7 +57,9 @@ texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 
 
 def documents_with(text: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text
+    scalars = (
+        st.none() | st.booleans() | st.integers(-(2**64) + 1, 2**64 - 1) | st.floats(allow_nan=False) | text
+    )
     values = st.recursive(
         scalars,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
@@ -76,7 +79,8 @@ def test_what_pyyaml_writes_is_read_back(data: dict[str, Any]) -> None:
 
 @given(
     documents_with(
-        st.text(max_size=12) | st.sampled_from(["1e5", "0o17", "on", "null", "12:30:00", "0x1F", ".5"])
+        st.text(st.characters(exclude_characters="\0"), max_size=12)
+        | st.sampled_from(["1e5", "0o17", "on", "null", "12:30:00", "0x1F", ".5", "9" * 150])
     )
 )
 def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
