@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -109,6 +109,14 @@ training:
     - {steps: 2, lr: 1e-3}
 """
 
+# A picture of one white pixel, and a document without pages.
+BLANK = {
+    "png": bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+        "0000000c49444154789c63f8ffff3f0005fe02fe0def46b80000000049454e44ae426082"
+    ),
+    "pdf": b"%PDF-1.4\n%%EOF\n",
+}
 Write = Callable[[str, str], Path]
 Command = Callable[..., int]
 Slotlab = Callable[..., tuple[int, str, str]]
@@ -171,6 +179,17 @@ def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPath
     os.environ.update(before)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures as empty files, for tests of other things: drawing takes longer than all else in a small training."""
+    from matplotlib.figure import Figure
+
+    def save(figure: Figure, file: IO[bytes], **options: Any) -> None:
+        file.write(BLANK[options["format"]])
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ def test_a_launcher_that_there_is_not_is_told_as_it_was_written(slotlab: Slotlab
         assert (code, out, err) == (1, "", f"error: {written}: {text}\n")
 
 
+@pytest.mark.slow
 def test_a_study_from_its_plan_to_its_end_and_once_more(slotlab: Slotlab) -> None:
     code, text, err = slotlab("ablate", "tiny.yaml", "--device", "cpu", "--json", "-")
     assert code == 0, err

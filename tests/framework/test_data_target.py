@@ -8,6 +8,8 @@ from PIL import Image
 from slotlab.framework.data_target import Target, find_target
 from slotlab.registry import SlotlabError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 RIGHT = (
     "give a spec (FILE.yaml or slotlab:NAME), the folder that holds clevrtex_<variant> or its archives, "
     "a folder of pictures, .hdf5 files, or COCO's folder with annotations/panoptic_*.json"

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,13 @@ def drawn(run: RunFolder) -> set[str]:
     return stems
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_composed_pictures_are_drawn_once_for_both_sources_of_masks(
-    evaluated: Any, monkeypatch: pytest.MonkeyPatch
+    evaluated: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from slotlab.framework.figures import evaluation
 
-    run, _ = evaluated
+    run = RunFolder(shutil.copytree(evaluated[0].path, tmp_path / "run"))
     calls: list[Path] = []
     monkeypatch.setattr(evaluation, "draw_mixed", lambda composer, views, stem, title: calls.append(stem))
     monkeypatch.setattr(evaluation, "draw_composition", lambda composer, stem, title: calls.append(stem))
@@ -179,6 +181,7 @@ def test_samples_have_the_size_of_the_model_and_the_slots_colors(evaluated: Any)
         assert np.abs(tiles - found["reconstruction"]).max() <= 3
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_the_first_images_are_the_same_for_every_run(evaluated: Any, tmp_path: Path) -> None:
     other, _ = trained(tmp_path / "other", "training.phases=[{steps: 2, lr: 0.1}]")
     (here, index), (there, others) = samples(evaluated[0]), samples(other)
@@ -202,6 +205,7 @@ def test_evaluating_again_leaves_the_same_files(evaluated: Any) -> None:
     assert all(again[path] == before[path] for path in again)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_what_the_model_has_no_pictures_for_is_left_out(
     evaluated: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from slotlab.framework.train import Progress
 from slotlab.registry import SlotlabError
 from slotlab.registry.files import file_source
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SMALL = "data.dataset={name: scenes, max_objects: 3, num_train: 6, num_val: 2, textures: [plain]}"
 PHASES = "training.phases=[{epochs: 3, lr: 1e-3}]"
 

@@ -118,7 +118,7 @@ def ids(data: DataSpec, split: str) -> list[int]:
 
 def packed(data: DataSpec) -> DataSpec:
     assert data.stores is not None
-    pack(open_source(data, "train"), data.stores, workers=1, on_error="skip")
+    pack(open_source(data, "train"), data.stores, workers=0, on_error="skip")
     return data.model_copy(update={"store": "required"})
 
 

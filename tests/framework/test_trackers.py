@@ -30,6 +30,8 @@ from slotlab.framework.train import Progress, train
 from slotlab.framework.validation import Validation
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, Registered, SlotlabError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 Loaders = Callable[..., Loader]
 Specs = Callable[..., ExperimentSpec]
 Point = tuple[str, int]
