@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from slotlab.framework.atomic import write_atomically
+from slotlab.framework.atomic import write_output
 from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
 from slotlab.framework.inspection import Part
 from slotlab.framework.measuring import Look
@@ -38,7 +38,7 @@ def draw_sheet(parts: Sequence[Part], path: Path, *, rows: int = 2) -> None:
         top += strip.height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    write_output(path, buffer.getvalue())
 
 
 def spread(positions: Sequence[int], number: int) -> list[int]:
