@@ -11,7 +11,6 @@ Nothing is ever extracted to a path that an archive names.
 
 import gzip
 import json
-import os
 import sys
 import tarfile
 import time
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
-from slotlab.framework.atomic import write_atomically
+from slotlab.framework.atomic import clear_leavings, leavings, write_atomically, written_whole
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.files import Blob, fingerprint
 from slotlab.framework.store import stores_folder
@@ -35,7 +34,6 @@ FORMAT = 1
 """Version of the index's shape."""
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_ABANDONED_S = 3600
 
 
 class DamagedError(Exception):
@@ -230,19 +228,9 @@ def _damage() -> Iterator[None]:
 def _written_whole(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write that gets its name once it is whole; leavings of killed processes go."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*.tmp"):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:  # the living write all the time
-                left.unlink(missing_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        clear_leavings(leavings(path.parent))
+        with written_whole(path) as file:
+            yield file
     except OSError as error:
         hint = "make room there, or set SLOTLAB_STORES to a folder elsewhere"
         raise SlotlabError(f"cannot write {path}: {error.strerror or error}; {hint}") from error
@@ -270,6 +258,7 @@ def _write_index(path: Path, contents: Contents) -> None:
         "left_out": contents.left_out,
     }
     try:
+        clear_leavings(leavings(path.parent))
         write_atomically(path, json.dumps(data).encode())
     except OSError as error:
         hint = "make room there, or set SLOTLAB_STORES to a folder elsewhere"

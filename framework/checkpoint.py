@@ -5,6 +5,10 @@
 
 The second number is a hash of the file's content, so that a damaged file is known by its
 name. Files are torch archives of tensors and plain data, read without executing code.
+
+Each checkpoint itself holds which one was the best when it was saved. best.json repeats what the newest
+says, so that a kill between the two loses nothing: `settle` writes it again. A checkpoint that cannot be
+read is never removed: it may be of another version, or readable again tomorrow.
 """
 
 import errno
@@ -13,11 +17,12 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.atomic import sync_folder, write_atomically, write_json
 from slotlab.registry import SlotlabError
 
 FORMAT = 2
@@ -43,9 +48,12 @@ class Checkpoint:
         """Return the content, tensors on the CPU.
 
         Raises:
-            SlotlabError: if the file is damaged or of another format.
+            SlotlabError: if the file cannot be read, is damaged or of another format.
         """
-        data = self.path.read_bytes()
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise SlotlabError(f"{self.path} cannot be read: {error.strerror or error}") from None
         if checksum(data) != self.checksum:
             raise SlotlabError(f"{self.path} is damaged: its checksum is not the one in its name")
         import torch
@@ -60,10 +68,20 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Value:
+    """What checkpoints are compared by: a metric, and what it is at one of them."""
+
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run."""
 
     folder: Path
+    sound: dict[Path, bool] = field(default_factory=dict, compare=False, repr=False)
+    """Whether a file can be read, of those that were looked at: each is read once."""
 
     @property
     def best_file(self) -> Path:
@@ -71,18 +89,37 @@ class Checkpoints:
         return self.folder / "best.json"
 
     def all(self) -> Sequence[Checkpoint]:
-        """Return the checkpoints that are there, newest first."""
-        found = (Checkpoint.at(path) for path in self.folder.glob("step-*.pt"))
-        return sorted((one for one in found if one is not None), key=lambda one: -one.step)
+        """Return the checkpoints that are there, newest first.
+
+        Raises:
+            SlotlabError: if the folder cannot be read.
+        """
+        try:
+            paths = list(self.folder.iterdir())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise SlotlabError(f"{self.folder} cannot be read: {error.strerror or error}") from None
+        found = (Checkpoint.at(path) for path in paths)
+        return sorted((one for one in found if one is not None), key=lambda one: (-one.step, one.path.name))
 
     def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the newest checkpoint that is whole, and what is wrong with newer ones."""
+        """Return the content of the newest checkpoint that is whole, and what is wrong with newer ones."""
+        found, complaints = self.newest_whole()
+        return (None if found is None else found[1]), complaints
+
+    def newest_whole(self) -> tuple[tuple[Checkpoint, dict[str, Any]] | None, list[str]]:
+        """Return the same with the checkpoint that it is the content of."""
         complaints: list[str] = []
         for one in self.all():
             try:
-                return one.read(), complaints
+                content = one.read()
             except SlotlabError as error:
+                self.sound[one.path] = False
                 complaints.append(str(error))
+            else:
+                self.sound[one.path] = True
+                return (one, content), complaints
         return None, complaints
 
     def best(self) -> Checkpoint | None:
@@ -92,29 +129,39 @@ class Checkpoints:
         return found if found is not None and found.path.is_file() else None
 
     def best_facts(self) -> dict[str, Any] | None:
-        """Return file, metric, value and step of the best checkpoint."""
+        """Return file, metric, value and step of the best checkpoint; None if no such note can be read."""
         try:
-            facts: dict[str, Any] = json.loads(self.best_file.read_text())
-        except (OSError, ValueError):
+            facts: Any = json.loads(self.best_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        kinds = {"file": str, "metric": str, "value": int | float, "step": int}
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(key), kinds[key]) for key in kinds):
             return None
         return facts
 
-    def save(self, state: Mapping[str, Any], *, keep: int) -> Checkpoint:
+    def save(self, state: Mapping[str, Any], *, keep: int, best: Value | None = None) -> Checkpoint:
         """Write a checkpoint, atomically; then remove all but the newest `keep` and the best.
 
-        `state` has the number `step`.
+        Args:
+            state: has the number `step`.
+            keep: how many of the newest are kept.
+            best: its value, if it is the best so far.
 
         Raises:
             SlotlabError: if the disk is full; what was there before is kept.
         """
         import torch
 
+        known = self.best_facts() if best is None and self.best() is not None else None
+        if best is not None:  # its file's name is not known yet, as it depends on the content
+            known = {"file": None, "step": state["step"], "metric": best.metric, "value": best.value}
         buffer = io.BytesIO()
-        torch.save({"format": FORMAT, **state}, buffer)
+        torch.save({"format": FORMAT, **state, "best": known}, buffer)
         data = buffer.getvalue()
         path = self.folder / f"step-{state['step']:09d}-{checksum(data)}.pt"
         try:
             write_atomically(path, data)
+            sync_folder(self.folder)  # others are removed in its favor
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -125,29 +172,46 @@ class Checkpoints:
             raise SlotlabError(text + "Free some space and give the same command again") from error
         saved = Checkpoint.at(path)
         assert saved is not None
-        self._prune(keep, saved)
+        self.sound[path] = True
+        self.settle(saved, known, keep=keep)
         return saved
 
-    def is_better(self, metric: str, value: float, *, higher: bool) -> bool:
-        """Return whether `value` beats the best checkpoint's; so does any first value of a metric."""
-        facts = self.best_facts()
-        if self.best() is None or facts is None or facts["metric"] != metric:
-            return True
-        best: float = facts["value"]
-        return value > best if higher else value < best
+    def settle(self, newest: Checkpoint, best: Mapping[str, Any] | None, *, keep: int) -> None:
+        """Note the best checkpoint as the newest one knows it, and remove those that are not kept.
 
-    def mark_best(self, one: Checkpoint, metric: str, value: float) -> None:
-        """Note that a checkpoint is the best so far."""
-        facts = {"file": one.path.name, "step": one.step, "metric": metric, "value": value}
-        write_json(self.best_file, facts)
-
-    def _prune(self, keep: int, saved: Checkpoint) -> None:
-        best = self.best()
-        spared = {saved.path} | ({best.path} if best else set())
-        others = [one for one in self.all() if one.path not in spared]
+        It is the end of each saving, which a kill may have kept from being done.
+        """
+        if best is not None:
+            facts = {**best, "file": best["file"] or newest.path.name}
+            if facts != self.best_facts() and (self.folder / facts["file"]).is_file():
+                write_json(self.best_file, facts)
+        one = self.best()
+        if one is not None and not self._is_sound(one):
+            self.best_file.unlink(missing_ok=True)  # else no later one would ever be better
+        spared = {newest.path} | ({one.path} if one is not None else set())
         # Never by step alone: one of a later step may stem from a branch that was given up.
+        others = [one for one in self.all() if one.path not in spared and self._is_sound(one)]
         for one in others[max(keep - 1, 0) :]:
             one.path.unlink(missing_ok=True)
+
+    def is_better(self, new: Value, *, higher: bool) -> bool:
+        """Return whether a value beats the best checkpoint's; so does any first value of a metric."""
+        if not isfinite(new.value):
+            return False
+        facts = self.best_facts()
+        if self.best() is None or facts is None or facts["metric"] != new.metric:
+            return True
+        best: float = facts["value"]
+        return new.value > best if higher else new.value < best
+
+    def _is_sound(self, one: Checkpoint) -> bool:
+        if one.path not in self.sound:
+            try:
+                one.read()
+                self.sound[one.path] = True
+            except SlotlabError:
+                self.sound[one.path] = False
+        return self.sound[one.path]
 
 
 def checksum(data: bytes) -> str:

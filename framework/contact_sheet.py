@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from slotlab.framework.atomic import write_atomically
+from slotlab.framework.atomic import write_output
 from slotlab.framework.contracts import VOID
 from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_colors
 from slotlab.framework.inspection import Part
@@ -40,7 +40,7 @@ def draw_sheet(parts: Sequence[Part], path: Path, *, rows: int = 2) -> None:
         top += strip.height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    write_output(path, buffer.getvalue())
 
 
 def spread(positions: Sequence[int], number: int) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.atomic import is_content, replaced_together, to_json, write_atomically
 from slotlab.framework.breakdown import breakdowns
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import (
@@ -28,10 +28,11 @@ from slotlab.framework.contracts import VOID, MaskSource, Metric, Outcome, Poole
 from slotlab.framework.evaluate import evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
+from slotlab.framework.figures.samples import INDEX
 from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
-from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
+from slotlab.framework.run import IMAGES, MODEL, SAMPLES, SUMMARY, SUMMARY_FORMAT, UNFINISHED, RunFolder
 from slotlab.framework.spec.identity import definition, run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -78,6 +79,8 @@ def run_evaluations(
         SlotlabError: if there are no weights, they do not fit, or data is not there.
     """
     subject = Subject.open(run, loaded, device)
+    if subject.engine.is_first:
+        run.clear_leavings()
     ready = [subject.ready(condition) for condition in wanted]
     totals = [one.loader.count(one.condition.spec.evaluation.max_images) for one in ready]
     summaries: list[Summary] = []
@@ -244,14 +247,24 @@ def write(
     *,
     figures: bool,
 ) -> dict[str, str]:
-    """Write an evaluation's files; return the figures that were left out, and why."""
+    """Write an evaluation's files; return the figures that were left out, and why.
+
+    A summary that is there says that the files beside it are of the same call; it holds `unfinished` until
+    its figures are drawn.
+    """
     condition = ready.condition
     name = condition.name(source)
     folder = subject.run.evaluation(name)
-    write_atomically(folder / "images.csv", evaluation.to_csv().encode())
-    if evaluation.objects:
-        write_atomically(folder / "objects.csv", as_csv(evaluation.objects).encode())
-    write_json(folder / "summary.json", summary)
+    objects = as_csv(evaluation.objects).encode() if evaluation.objects else None
+    tables = {IMAGES: evaluation.to_csv().encode(), "objects.csv": objects}
+    finished = to_json(summary)
+    unfinished = to_json(summary | {UNFINISHED: "its figures are being drawn"})
+    stale: dict[str, bytes | None] = {}
+    if figures or not is_content(folder / SUMMARY, finished):  # samples are of the numbers beside them
+        stale = {f"{SAMPLES}/{INDEX}": None}
+    files = {**stale, **tables, SUMMARY: unfinished if figures else finished}
+    with replaced_together(folder, files, last=SUMMARY):
+        pass
     if not figures:
         return {}
     shown = Evaluated(
@@ -265,4 +278,6 @@ def write(
         rows=evaluation.rows[MODEL],
         metrics=ready.metrics,
     )
-    return draw_evaluation(shown, figures=subject.run.figures, samples=folder / "samples")
+    left_out = draw_evaluation(shown, figures=subject.run.figures, samples=folder / SAMPLES)
+    write_atomically(folder / SUMMARY, finished)
+    return left_out

@@ -26,7 +26,10 @@ from slotlab.registry import SlotlabError
 PARTS = ("encoder", "projection", "initializer", "grouping", "decoder", "objective")
 Saved = Mapping[str, Any] | None
 """The state of a checkpoint, if there is one."""
-ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
+ADVICE = (
+    "Try a lower lr, a warm-up, or training.clip_norm; "
+    "--allow training.phases and --allow training.clip_norm go on with another"
+)
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,23 @@ class Guard:
         return mean, speed
 
     def check_weights(self, trainee: Trainee) -> None:
-        """Stop before weights that are no finite numbers are saved over good ones.
+        """Stop before what is no finite number is saved over what is: weights, their mean, moments, losses.
 
         Raises:
             SlotlabError: as `judge` does.
         """
-        name = first_bad(trainee.model.state_dict().items())
+        name = first_bad(values_of(trainee))
+        losses = self._losses(trainee.pending)
+        bad = next((i for i, loss in enumerate(losses) if not isfinite(loss)), None)
+        if name is None and bad is None:
+            return
+        step = None if bad is None else trainee.pending[bad]
         if name is not None:
-            losses = self._losses(trainee.pending)
-            bad = [step for step, loss in zip(trainee.pending, losses, strict=True) if not isfinite(loss)]
             text = f"{name} holds values that are not finite at step {trainee.step}"
-            self._fail(trainee, bad[0] if bad else None, text, None)
+        else:  # float16 leaves such a step out: its weights are good, and the loss is not
+            assert step is not None
+            text = f"the loss is {losses[bad or 0]} at step {step.number}"
+        self._fail(trainee, step, text, None if bad is None or name is not None else losses[bad])
 
     def _losses(self, steps: Sequence[Step]) -> list[float]:
         # The one moment at which the device is waited for.
@@ -112,6 +121,20 @@ class Guard:
         exploded = loss is not None and isfinite(loss)  # no value of which one could say where it began
         where = "" if exploded and origin.component is None else f"; {origin.words}"
         raise SlotlabError(f"{text}{where}; {kept}, and {self.run.failure} names the images. {ADVICE}")
+
+
+def values_of(trainee: Trainee) -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of a checkpoint that hold what was learned, by name."""
+    yield from trainee.model.state_dict().items()
+    if trainee.average is not None:
+        for name, tensor in trainee.average.module.state_dict().items():
+            yield f"the mean of {name}", tensor
+    if trainee.optimizer is not None:
+        names = {id(weight): name for name, weight in trainee.model.named_parameters()}
+        for weight, moments in trainee.optimizer.state.items():
+            for key, value in moments.items():
+                if isinstance(value, Tensor):
+                    yield f"the optimizer's {key} of {names[id(weight)]}", value
 
 
 def first_bad(tensors: Any) -> str | None:

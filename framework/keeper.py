@@ -1,11 +1,14 @@
 """When a checkpoint is due, and what is done when a training is asked to stop."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from slotlab.framework.checkpoint import Checkpoint
+from slotlab.framework.checkpoint import Checkpoints, Value
 from slotlab.framework.engine import Engine
 from slotlab.framework.interruptions import StopRequest
+from slotlab.framework.metrics_log import MetricsLog
+from slotlab.framework.rates import rates
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.training import CheckpointSpec
 from slotlab.framework.trainee import Trainee
@@ -21,16 +24,22 @@ class Keeper:
     stop: StopRequest
     total_steps: int
     validation: Validation | None = None
+    check: Callable[[Trainee], None] = lambda trainee: None
+    """Raises if the training is not in a state that may be saved."""
     saved_at: float = field(default_factory=time.monotonic)
     epochs: int = 0
     """Epochs since the last checkpoint."""
+    checkpoints: Checkpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.checkpoints = self.run.checkpoints
 
     def after_step(self, trainee: Trainee) -> None:
         """Save in the middle of an epoch if it is time, or the training was asked to stop."""
-        due = self.settings
-        by_steps = due.every_steps is not None and trainee.step % due.every_steps == 0
-        if self._agreed(by_steps or self._is_time() or self.stop.signal is not None, trainee):
+        agreed = self._agreed(self._is_time() or self.stop.signal is not None, trainee)
+        if agreed or self._is_step(trainee):
             self._save(trainee)
+        if agreed:
             self.stop.obey(self.run.path)
 
     def after_epoch(self, trainee: Trainee, value: float | None) -> None:
@@ -41,13 +50,11 @@ class Keeper:
         self.epochs += 1
         last = trainee.step == self.total_steps
         enough = self.settings.every_epochs is not None and self.epochs >= self.settings.every_epochs
-        better = self.engine.from_first(self._is_better(value))
-        wanted = last or enough or better or self._is_time() or self.stop.signal is not None
-        if not self._agreed(wanted, trainee, always=True):
+        best = self.engine.from_first(self._best(value))
+        wanted = last or enough or best is not None or self._is_time() or self.stop.signal is not None
+        if not self._agreed(wanted or self._is_step(trainee), trainee, always=True):
             return
-        one = self._save(trainee)
-        if better and value is not None and self.settings.best is not None and one is not None:
-            self.run.checkpoints.mark_best(one, self.settings.best, value)
+        self._save(trainee, best)
         if not last:
             self.stop.obey(self.run.path)
 
@@ -56,11 +63,18 @@ class Keeper:
         """When the spec wants checkpoints."""
         return self.engine.spec.training.checkpoint
 
-    def _is_better(self, value: float | None) -> bool:
+    def _best(self, value: float | None) -> Value | None:
+        """Return the value by which checkpoints are compared if it is the best so far."""
         if value is None or self.settings.best is None or self.validation is None:
-            return False
-        higher = self.validation.higher_is_better
-        return self.run.checkpoints.is_better(self.settings.best, value, higher=higher)
+            return None
+        new = Value(self.settings.best, value)
+        better = self.checkpoints.is_better(new, higher=self.validation.higher_is_better)
+        return new if better else None
+
+    def _is_step(self, trainee: Trainee) -> bool:
+        # All processes count alike: they need not agree.
+        every = self.settings.every_steps
+        return every is not None and trainee.step % every == 0
 
     def _is_time(self) -> bool:
         minutes = self.settings.every_minutes
@@ -77,12 +91,13 @@ class Keeper:
         self.stop.signal = max(signals) or None
         return any(self.engine.gather([wanted or self.stop.signal is not None]))
 
-    def _save(self, trainee: Trainee) -> Checkpoint | None:
+    def _save(self, trainee: Trainee, best: Value | None = None) -> None:
+        self.check(trainee)
         # All processes have the same state; the first writes it, and the others wait.
-        one = None
         if self.engine.is_first:
-            state = trainee.state() | {"log_bytes": self.run.log_bytes()}
-            one = self.run.checkpoints.save(state, keep=self.settings.keep)
+            state = trainee.state() | {"rates": rates(self.engine.spec, trainee.phase)}
+            state |= MetricsLog(self.run.metrics).saved()
+            one = self.checkpoints.save(state, keep=self.settings.keep, best=best)
+            self.run.note_checkpoint(one.step)
         self.engine.wait()
         self.saved_at, self.epochs = time.monotonic(), 0
-        return one

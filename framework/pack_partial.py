@@ -8,12 +8,11 @@ A line is written after the rows it tells of are on the disk, and holds their ch
 Whatever was torn or garbled by a kill, or by a disk, is found by it and done again.
 """
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +21,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.atomic import write_atomically
+from slotlab.framework.atomic import exclusive_file, sync_folder, write_atomically
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.pack_rows import Rows, json_index
 from slotlab.framework.sources import Source
 from slotlab.framework.store_format import FORMAT, ITEMS, MANIFEST, Layout, Manifest, Table
-from slotlab.registry import SlotlabError
 
 Say = Callable[[str], None]
 
@@ -39,31 +37,16 @@ def locked(partial: Path) -> Iterator[None]:
     Raises:
         SlotlabError: if another process holds it.
     """
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(partial / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # another process finished, and removed the folder, just now
-            continue
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = "is being packed by another process; wait for it, or end it"
-                raise SlotlabError(f"{partial} {text}") from None
-            if same_file(file, partial / "lock"):
-                yield
-                return
-        finally:
-            os.close(file)
-
-
-def same_file(file: int, path: Path) -> bool:
-    """Return whether an open file still is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
+    taken = f"{partial} is being packed by another process; wait for it, or end it"
+    with ExitStack() as stack:
+        held = False
+        while not held:
+            partial.mkdir(parents=True, exist_ok=True)
+            # Another process may finish, and remove the folder, just now.
+            with suppress(FileNotFoundError):
+                stack.enter_context(exclusive_file(partial / "lock", taken))
+                held = True
+        yield
 
 
 @dataclass
@@ -222,12 +205,3 @@ def recover(partial: Partial) -> None:
             start += len(line)
     if not line.endswith(b"\n"):
         journal.write(b"\n")  # ends the torn line: the next one begins anew
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from slotlab.framework.atomic import write_json
+from slotlab.framework.atomic import clear_leavings, is_barely_begun, leavings, write_json
 from slotlab.framework.clevrtex_scene import FILE, METADATA
 from slotlab.framework.discovery import slotlab_version
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
@@ -93,6 +93,8 @@ def render_tree(
         OSError: if a file cannot be written.
     """
     _claim(rendering)
+    for folder in (rendering.folder, *rendering.folder.glob("[0-9]*")):
+        clear_leavings(leavings(folder))
     wanted = range(rendering.start, rendering.start + rendering.count)
     there = set(finished(rendering.folder, rendering.variant))
     missing = [index for index in wanted if index not in there]
@@ -137,7 +139,7 @@ def _claim(rendering: Rendering) -> None:
             text = f"{rendering.folder} holds scenes made with {'; '.join(texts)}"
             raise SlotlabError(f"{text}; choose another folder, or the same settings to go on")
         return
-    if rendering.folder.exists() and any(rendering.folder.iterdir()):
+    if rendering.folder.exists() and not is_barely_begun(rendering.folder, RENDER):
         text = f"{rendering.folder} is not empty and has no {RENDER}: it was not made by this command"
         raise SlotlabError(f"{text}; choose another folder")
     write_json(path, {"settings": rendering.settings, "slotlab": slotlab_version()})

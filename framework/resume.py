@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slotlab.framework.metrics_log import MetricsLog
 from slotlab.framework.provenance import components
+from slotlab.framework.rates import have_changed
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.identity import flatten
 from slotlab.framework.spec.load import LoadedSpec
@@ -40,8 +42,9 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
             the spec's.
     """
     run = RunFolder(folder)
-    if overwrite or not run.spec.is_file():
+    if overwrite or not run.spec.is_file() or run.is_begun():
         return Start(RunFolder.create(folder, loaded.spec, overwrite=overwrite), None, ())
+    run.clear_leavings()
     changed = [line for path, line in differences(run, loaded) if not is_allowed(path, allow)]
     if changed:
         lines = [f"{folder} holds a run with other settings:", *changed[:_SHOWN]]
@@ -49,18 +52,42 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
             lines.append(f"and {len(changed) - _SHOWN} more")
         lines.append("give --allow PATH to go on all the same, --overwrite to train it again, or --run DIR")
         raise ChangedSettingsError(lines)
-    saved, complaints = run.checkpoints.newest()
-    if saved is None:
+    checkpoints = run.checkpoints
+    found, complaints = checkpoints.newest_whole()
+    if found is None:
+        refuse_to_lose(run, complaints)
         run = RunFolder.create(folder, loaded.spec, overwrite=True)
-        return Start(run, None, (*complaints, f"{folder}: no checkpoint to go on from; starting anew"))
+        return Start(run, None, (f"{folder}: no checkpoint to go on from; starting anew",))
+    one, saved = found
     notes = [f"{complaint}; going on from the checkpoint before it" for complaint in complaints]
     run.write_spec(loaded.spec)
-    run.cut_log(saved["log_bytes"])
+    notes += MetricsLog(run.metrics).restore(saved)
+    checkpoints.settle(one, saved.get("best"), keep=loaded.spec.training.checkpoint.keep)
+    run.failure.unlink(missing_ok=True)
+    if have_changed(saved, loaded.spec):
+        saved["new_rates"] = True
     done = run.read_status().get("state") == "done"
     state = f"{folder} goes on from step {saved['step']}"
     if done and not allow:
         state = f"{folder} is trained already; give --overwrite to train it anew"
     return Start(run, saved, (*notes, state))
+
+
+def refuse_to_lose(run: RunFolder, complaints: Sequence[str]) -> None:
+    """Refuse to start a run anew that was trained: what it needs to go on may be elsewhere, or mended.
+
+    Raises:
+        SlotlabError: if it has checkpoints, none of which can be read, or has had some.
+    """
+    if not (complaints or run.has_saved()):
+        return
+    state = run.read_status().get("state", "of unknown state")
+    missing = f"it has saved checkpoints, and none is in {run.checkpoints.folder} any more"
+    ways = "put them back, give --overwrite to delete it and train it again, or --run DIR for another folder"
+    raise SlotlabError(
+        f"{run.path} holds a run ({state}) that cannot be gone on with: {'; '.join(complaints) or missing}. "
+        f"Nothing was changed; {ways}"
+    )
 
 
 class ChangedSettingsError(SlotlabError):

@@ -3,7 +3,7 @@
 RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
 RUN/plugins/             copies of the single-file plugins it used
 RUN/provenance.json      versions, commit, hardware, command, sources of components
-RUN/status.json          running, done, failed or stopped, and why
+RUN/status.json          beginning, running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
 RUN/cost.json            operations, speed, memory, time and energy of the training
 RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if there are any
@@ -17,14 +17,22 @@ RUN/figures/             PNG and PDF: loss, learning_rate, and those of each eva
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.atomic import fault, is_held, read_json, write_atomically, write_json
+from slotlab.framework.atomic import (
+    clear_leavings,
+    fault,
+    is_barely_begun,
+    is_held,
+    read_json,
+    write_atomically,
+    write_json,
+)
+from slotlab.framework.run_files import BEGINNING, STATUS, clear_run, run_leavings
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import SlotlabError
 
@@ -34,27 +42,6 @@ if TYPE_CHECKING:  # run folders are also read by commands that need no torch
     from slotlab.framework.checkpoint import Checkpoints
     from slotlab.framework.spec.schema import ExperimentSpec
 
-WRITTEN = (
-    "spec.yaml",
-    "plugins",
-    "provenance.json",
-    "status.json",
-    "metrics.jsonl",
-    "cost.json",
-    "trackers.json",
-    "tensorboard",
-    "mlruns",
-    "wandb",
-    "failure.json",
-    "checkpoints",
-    "compositions",
-    "cache",
-    "evaluation",
-    "figures",
-)
-"""Everything in a run's folder that is slotlab's own."""
-
-
 SUMMARY, IMAGES = "summary.json", "images.csv"
 """In the folder of an evaluation: statistics over the images, and one row a method and image."""
 
@@ -62,6 +49,9 @@ SUMMARY_FORMAT = 2
 """Of summary.json."""
 MODEL = "model"
 """The method that stands for the trained model in an evaluation, beside the names of baselines."""
+
+UNFINISHED = "unfinished"
+"""In summary.json while what belongs to the evaluation is still being drawn."""
 
 SAMPLES = "samples"
 """In the folder of an evaluation: pictures of single images, and their `index.json`."""
@@ -160,18 +150,43 @@ class RunFolder:
         """
         run = cls(path)
         plugins = {file.name: file.read_bytes() for file in spec.plugins}  # which may lie in the folder
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not run.spec.is_file():
-                raise SlotlabError(f"{path} exists and is no run folder; choose another with --run DIR")
-            if not overwrite:
-                state = run.read_status().get("state", "of unknown state")
-                raise SlotlabError(
-                    f"{path} holds a run already ({state}); give --overwrite to train it again, or --run DIR"
-                )
-            run._clear()
+        run._refuse(overwrite=overwrite)
         path.mkdir(parents=True, exist_ok=True)
+        run.write_status(BEGINNING)
+        run.clear_leavings()
+        clear_run(path, plugins=plugins)
         run.write_spec(spec, plugins)
         return run
+
+    def is_begun(self) -> bool:
+        """Return whether the run was being made, or cleared, and nothing is trained yet."""
+        return self.read_status().get("state") == BEGINNING
+
+    def has_saved(self) -> bool:
+        """Return whether the run is known to have had a checkpoint."""
+        provenance = self.read_provenance()
+        noted = "first_checkpoint" in provenance or bool(provenance.get("restarts"))
+        return noted or self.read_status().get("state") == "done" or bool(self.evaluations())
+
+    def clear_leavings(self) -> None:
+        """Remove temporary files of ours that killed processes left."""
+        clear_leavings(run_leavings(self.path))
+
+    def _refuse(self, *, overwrite: bool) -> None:
+        """Refuse a folder that is not free for a new run."""
+        if not self.path.is_dir():
+            free = not self.path.exists()
+        else:  # a first file that a kill left half-written is ours
+            free = is_barely_begun(self.path, STATUS) or self.is_begun()
+        if free:
+            return
+        if not self.spec.is_file():
+            raise SlotlabError(f"{self.path} exists and is no run folder; choose another with --run DIR")
+        if not overwrite:
+            state = self.read_status().get("state", "of unknown state")
+            raise SlotlabError(
+                f"{self.path} holds a run already ({state}); give --overwrite to train it again, or --run DIR"
+            )
 
     def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
         """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
@@ -197,15 +212,6 @@ class RunFolder:
             raise SlotlabError(f"{path} {reason}{known}")
         return run
 
-    def _clear(self) -> None:
-        """Remove what a run writes, and nothing that a user may have put beside it."""
-        for name in WRITTEN:
-            entry = self.path / name
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-
     def write_provenance(self, facts: Mapping[str, Any]) -> None:
         """Write where the run came from."""
         write_json(self.path / "provenance.json", dict(facts))
@@ -216,9 +222,18 @@ class RunFolder:
             self.write_provenance(facts)
         else:
             known = self.read_provenance()
+            known.setdefault("first_checkpoint", step)
             known.setdefault("restarts", []).append({"step": step, **facts})
             self.write_provenance(known)
         self.write_status("running")
+
+    def note_checkpoint(self, step: int) -> None:
+        """Note that the run has had a checkpoint, once: where they are missing, none is started anew."""
+        if self.is_begun():
+            self.write_status("running")
+        known = self.read_provenance()
+        if "first_checkpoint" not in known:
+            self.write_provenance(known | {"first_checkpoint": step})
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""
@@ -226,11 +241,11 @@ class RunFolder:
 
     def write_status(self, state: str, reason: str = "") -> None:
         """Write the state of the run: running, done, failed or stopped."""
-        write_json(self.path / "status.json", {"state": state, "reason": reason})
+        write_json(self.path / STATUS, {"state": state, "reason": reason})
 
     def read_status(self) -> dict[str, str]:
         """Return the state of the run, or nothing if it was never written."""
-        return read_json(self.path / "status.json")
+        return read_json(self.path / STATUS)
 
     def read_state(self) -> str | None:
         """Return the state; `interrupted` for a run that says it is running while no process has it."""
@@ -263,16 +278,6 @@ class RunFolder:
             except ValueError as error:
                 raise SlotlabError(f"{self.metrics}, line {number}: {fault(error)}") from None
         return found
-
-    def log_bytes(self) -> int:
-        """Return the length of the metrics, for `cut_log`."""
-        return self.metrics.stat().st_size if self.metrics.is_file() else 0
-
-    def cut_log(self, size: int) -> None:
-        """Drop what was logged after a checkpoint that had `size` bytes of metrics before it."""
-        if self.log_bytes() > size:
-            with self.metrics.open("r+b") as file:
-                file.truncate(size)
 
     def load_weights(self, which: Literal["last", "best"] = "last") -> Weights:
         """Return the weights of the newest whole checkpoint, or of the best one; averaged if it has such.

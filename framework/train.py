@@ -99,8 +99,8 @@ def train(
     plan = Plan.of(spec, len(loader.dataset))
     trainee = Trainee.of(spec, model, engine.device)
     step_losses = engine.wrap(model)
-    keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation)
     guard = Guard(engine, run, loader)
+    keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation, guard.check_weights)
     log = journal(run, trackers or Trackers(), first=engine.is_first)
     if saved is not None:
         trainee.restore(saved)

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from slotlab.framework.anneal import anneal, load_state
 from slotlab.framework.model import SlotModel
+from slotlab.framework.rates import take_over
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import mix
 
@@ -152,11 +153,17 @@ class Trainee:
             self.average.n_averaged.fill_(state["ema_updates"])
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:
-        """Take over the saved optimizer and schedule, and torch's, numpy's and Python's own streams."""
+        """Take over the saved optimizer and schedule, and torch's, numpy's and Python's own streams.
+
+        With `new_rates` the saved optimizer came from other settings: its moments are taken alone.
+        """
         assert self.optimizer is not None
         assert self.schedule is not None
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        if state.get("new_rates"):
+            take_over(self.optimizer, self.schedule, state)
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
         set_random_state(state["random"])
 
 

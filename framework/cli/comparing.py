@@ -130,11 +130,11 @@ ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format
 
 def write(comparison: "Comparison", folder: Path) -> None:
     """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
-    from slotlab.framework.atomic import write_atomically
+    from slotlab.framework.atomic import write_output
     from slotlab.framework.compare.drawing import draw
 
     for format_, ending in ENDINGS.items():
-        write_atomically(folder / f"comparison.{ending}", written(comparison, format_).encode())
+        write_output(folder / f"comparison.{ending}", written(comparison, format_).encode())
     drawn = draw(comparison, folder)
     note = f"; {drawn.note}" if drawn.note else ""
     text = (

@@ -81,13 +81,13 @@ def default_place(paths: Sequence[Path]) -> Path:
 
 def write_report(comparison: "Comparison", place: Path, *, title: str | None = None) -> dict[str, Any]:
     """Write the page whole or not at all, and return what was written, as JSON-ready data."""
-    from slotlab.framework.atomic import write_atomically
+    from slotlab.framework.atomic import write_output
     from slotlab.framework.report.build import build_page
     from slotlab.framework.report.render import render
 
     page = build_page(comparison, title=title, seen_from=place.resolve().parent)
     html = render(page).encode()
-    write_atomically(place, html)
+    write_output(place, html)
     return {
         "report": str(place),
         "bytes": len(html),

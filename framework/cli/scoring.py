@@ -71,9 +71,9 @@ def score(
         result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
-        from slotlab.framework.atomic import write_atomically
+        from slotlab.framework.atomic import write_output
 
-        write_atomically(Path(rows), csv.encode())
+        write_output(Path(rows), csv.encode())
 
 
 def score_folders(

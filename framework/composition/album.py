@@ -4,10 +4,10 @@ A folder is written beside its place and then put there whole.
 """
 
 import io
-import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from slotlab.framework.atomic import write_json
+from slotlab.framework.atomic import clear_leavings, exclusive, leavings, write_json
 from slotlab.registry import SlotlabError
 
 RECORD = "composition.json"
@@ -96,16 +96,20 @@ def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     Raises:
         SlotlabError: if the folder holds anything but an earlier album.
     """
-    refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    clear_leavings(leavings(folder.parent, of=folder.name))
+    refuse_foreign(folder)
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    old = new.with_suffix(".old")
     new.mkdir()
     try:
-        yield Album(new, columns)
-        if folder.exists():
-            folder.replace(old)
-        new.replace(folder)
+        with ExitStack() as stack:  # what is locked is no leaving
+            stack.enter_context(exclusive(new, f"{new} is being written by another process"))
+            yield Album(new, columns)
+            if folder.exists():
+                stack.enter_context(exclusive(folder, f"{folder} is being written by another process"))
+                folder.replace(old)
+            new.replace(folder)
     finally:
         if old.exists() and not folder.exists():  # stopped between the two names
             old.replace(folder)

@@ -26,6 +26,7 @@ from slotlab.framework.figures.masks import paint_slots, paint_truth
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.view import View, by_mask
 
+INDEX = "index.json"
 SHARED = 8
 """How many images from the start of the split are shown for every run."""
 
@@ -46,7 +47,7 @@ def write_samples(
     rows: Sequence[Row],
     metrics: Sequence[str],
 ) -> None:
-    """Write the pictures, then the index, then remove the pictures of an earlier evaluation.
+    """Remove the index, write the pictures, then a new index, then remove pictures of an earlier evaluation.
 
     Args:
         folder: where to.
@@ -55,6 +56,7 @@ def write_samples(
         rows: one an image of the split.
         metrics: the columns of `rows` that are metrics.
     """
+    (folder / INDEX).unlink(missing_ok=True)  # with it would go pictures of two evaluations
     index: list[dict[str, Any]] = []
     for position, names in roles.items():
         view, row = views[position], rows[position]
@@ -66,7 +68,7 @@ def write_samples(
         index.append(
             {"id": view.id, "position": position, "roles": list(names), "metrics": values, "files": files}
         )
-    write_json(folder / "index.json", index)
+    write_json(folder / INDEX, index)
     written = {file for entry in index for file in entry["files"].values()}
     for path in folder.glob("*.png"):
         if path.name not in written:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.atomic import write_atomically
+from slotlab.framework.atomic import write_output
 
 SLOT_COLORS = (
     *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
@@ -141,5 +141,5 @@ def save(figure: Any, stem: Path) -> None:
     for ending, metadata in (("png", {}), ("pdf", {"CreationDate": None})):  # no time: same file again
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
-        write_atomically(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
+        write_output(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
         figure.set_layout_engine("none")  # places are found once: it takes a third of the time

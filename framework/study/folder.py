@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import fault, write_json
+from slotlab.framework.atomic import clear_leavings, fault, is_barely_begun, leavings, write_json
 from slotlab.registry import SlotlabError
 
 FORMAT = 1
@@ -159,6 +159,18 @@ class StudyFolder:
             known = f" (studies here: {', '.join(found)})" if found else ""
             raise SlotlabError(f"{path} {reason}{known}; 'slotlab ablate FILE' makes one")
         return study
+
+    def is_free(self) -> bool:
+        """Return whether a study may be written here: nothing is there, or a study, or one just begun."""
+        if not self.path.is_dir():
+            return not self.path.exists()
+        return self.plan.is_file() or is_barely_begun(self.path, self.plan.name)
+
+    def clear_leavings(self) -> None:
+        """Remove temporary files of ours that killed processes left."""
+        for folder, name in ((self.path, self.plan.name), (self.path, self.study.name)):
+            clear_leavings(leavings(folder, of=name))
+        clear_leavings(leavings(self.path / "specs"))
 
     def write_plan(self, plan: Plan) -> None:
         """Write the plan, atomically."""

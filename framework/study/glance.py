@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from slotlab.framework.run import MODEL, RunFolder
+from slotlab.framework.run import MODEL, UNFINISHED, RunFolder
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
 
@@ -40,7 +40,8 @@ class Wanted:
         listed = summary.get("data", {}).get("images")
         images = listed if self.max_images is None else min(self.max_images, listed or self.max_images)
         return (
-            all(summary.get(key) == value for key, value in facts.items())
+            UNFINISHED not in summary
+            and all(summary.get(key) == value for key, value in facts.items())
             and measured.issuperset(self.metrics)
             and set(methods).issuperset(self.baselines)
             and (images is None or summary.get("images") == images)

@@ -95,13 +95,13 @@ def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None
     Raises:
         SlotlabError: if the folder holds something else, or a study of another question.
     """
-    if study.path.exists() and (
-        not study.path.is_dir() or (any(study.path.iterdir()) and not study.plan.is_file())
-    ):
+    if not study.is_free():
         raise SlotlabError(
             f"{study.path} exists and is no study; give the ablation another name, or --studies DIR"
         )
     study.path.mkdir(parents=True, exist_ok=True)
+    study.clear_leavings()
+    study.write_plan(make_plan(ablation, runs, study))  # first: it says that the folder is a study
     data = plain(ablation.spec.model_dump(mode="json"))
     data["base"] = str(ablation.base.absolute())
     write_atomically(study.study, dump(data).encode())
@@ -111,4 +111,3 @@ def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None
         if not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content)
     (study.path / "logs").mkdir(exist_ok=True)
-    study.write_plan(make_plan(ablation, runs, study))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.checkpoint import Checkpoint, Checkpoints
+from slotlab.framework.checkpoint import Checkpoint, Checkpoints, Value
 from slotlab.registry import SlotlabError
 
 
@@ -31,16 +31,14 @@ def test_what_is_saved_comes_back(checkpoints: Checkpoints) -> None:
     assert loaded is not None
     assert complaints == []
     assert torch.equal(loaded.pop("model")["a"], state(7)["model"]["a"])
-    assert loaded == {"format": 2, "step": 7, "facts": [1, 2.5, None, "x"]}
+    assert loaded == {"format": 2, "step": 7, "facts": [1, 2.5, None, "x"], "best": None}
     assert Checkpoint.at(one.path) == one
     assert (one.step, one.path.name) == (7, f"step-000000007-{one.checksum}.pt")
 
 
 def test_the_newest_few_are_kept_and_the_best(checkpoints: Checkpoints) -> None:
     for step in range(1, 7):
-        one = checkpoints.save(state(step), keep=2)
-        if step == 2:
-            checkpoints.mark_best(one, "ari", 0.5)
+        checkpoints.save(state(step), keep=2, best=Value("ari", 0.5) if step == 2 else None)
     assert steps(checkpoints) == [6, 5, 2]
     best = checkpoints.best()
     assert best is not None
@@ -54,10 +52,11 @@ def test_the_newest_few_are_kept_and_the_best(checkpoints: Checkpoints) -> None:
 def test_better_by_the_metrics_own_direction(
     checkpoints: Checkpoints, higher: bool, value: float, better: bool
 ) -> None:
-    assert checkpoints.is_better("ari", -1.0, higher=higher)  # there is none yet
-    checkpoints.mark_best(checkpoints.save(state(1), keep=1), "ari", 0.5)
-    assert checkpoints.is_better("ari", value, higher=higher) is better
-    assert checkpoints.is_better("loss", value, higher=higher), "another metric starts anew"
+    assert checkpoints.is_better(Value("ari", -1.0), higher=higher)  # there is none yet
+    checkpoints.save(state(1), keep=1, best=Value("ari", 0.5))
+    assert checkpoints.is_better(Value("ari", value), higher=higher) is better
+    assert checkpoints.is_better(Value("loss", value), higher=higher), "another metric starts anew"
+    assert not checkpoints.is_better(Value("loss", float("nan")), higher=higher)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
@@ -136,6 +135,6 @@ def test_other_files_are_no_checkpoints(checkpoints: Checkpoints) -> None:
     checkpoints.folder.mkdir(parents=True)
     for name in ("last.pt", "step-1-0.pt", ".step-000000001-0123456789abcdef.pt.1.tmp"):
         (checkpoints.folder / name).write_bytes(b"")
-    assert checkpoints.all() == []
+    assert list(checkpoints.all()) == []
     assert checkpoints.newest() == (None, [])
     assert checkpoints.best() is None

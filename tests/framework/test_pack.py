@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework import pack_partial
+from slotlab.framework import atomic
 from slotlab.framework.contracts import DataProblem, Sample
 from slotlab.framework.pack import PackProgress, PackStopped, pack
 from slotlab.framework.pack_partial import locked
@@ -459,14 +459,14 @@ def test_two_cannot_pack_the_same(tiny: Make, stores: Path) -> None:
 def test_a_lock_of_a_folder_that_was_removed_is_none(
     tiny: Make, stores: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pack_partial.same_file
+    real = atomic.is_at
 
     def removed_once(file: int, path: Path) -> bool:
-        monkeypatch.setattr(pack_partial, "same_file", real)
+        monkeypatch.setattr(atomic, "is_at", real)
         shutil.rmtree(path.parent)
         return real(file, path)
 
-    monkeypatch.setattr(pack_partial, "same_file", removed_once)
+    monkeypatch.setattr(atomic, "is_at", removed_once)
     in_order(tiny(), stores)
 
 

@@ -15,6 +15,7 @@ from slotlab.framework.assemble import build_model
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.interruptions import StopRequest, TrainingPreempted, TrainingStopped
+from slotlab.framework.metrics_log import MetricsLog
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.train import Progress, train
@@ -56,7 +57,7 @@ def attempt(
     model = build_model(spec)
     saved, _ = run.checkpoints.newest()
     if saved is not None:
-        run.cut_log(saved["log_bytes"])
+        MetricsLog(run.metrics).restore(saved)
     engine = Engine.open(spec, torch.device("cpu"), warn=print)
     train(engine, model, loader, run, validation=Validation(loader), report=report, saved=saved, stop=stop)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}

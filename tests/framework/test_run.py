@@ -43,7 +43,8 @@ def test_the_spec_in_the_folder_is_the_spec(run: RunFolder, tiny: Specs) -> None
 
 def test_a_run_is_not_overwritten_unasked(run: RunFolder, tiny: Specs) -> None:
     text = "{} holds a run already ({}); give --overwrite to train it again, or --run DIR"
-    assert refusal(run.path, tiny()) == text.format(run.path, "of unknown state")
+    run.write_status("running")
+    assert refusal(run.path, tiny()) == text.format(run.path, "running")
     run.write_status("stopped", "KeyboardInterrupt: ")
     assert refusal(run.path, tiny()) == text.format(run.path, "stopped")
 
@@ -73,7 +74,7 @@ def test_overwriting_removes_the_run_and_nothing_else(run: RunFolder, tiny: Spec
     run.write_provenance({})
     (run.path / "notes.txt").write_text("mine")
     again = RunFolder.create(run.path, tiny(name="other"), overwrite=True)
-    assert sorted(p.name for p in run.path.iterdir()) == ["notes.txt", "spec.yaml"]
+    assert sorted(p.name for p in run.path.iterdir()) == ["notes.txt", "spec.yaml", "status.json"]
     assert load_spec(again.spec).spec.name == "other"
 
 
@@ -148,7 +149,7 @@ def test_json_holds_numbers_only(tmp_path: Path) -> None:
 
 
 def test_status_and_log(run: RunFolder) -> None:
-    assert (run.read_status(), run.read_log()) == ({}, [])
+    assert (run.read_status(), run.read_log()) == ({"state": "beginning", "reason": ""}, [])
     run.write_status("failed", "OSError: disk full")
     assert run.read_status() == {"state": "failed", "reason": "OSError: disk full"}
     lines = [{"kind": "train", "step": 1, "loss": 0.5}, {"kind": "validation", "step": 1}]
@@ -182,7 +183,7 @@ def test_no_weights_yet(run: RunFolder) -> None:
     for which, kind in (("last", "whole"), ("best", "best")):
         with pytest.raises(SlotlabError) as error:
             run.load_weights(which)  # type: ignore[arg-type]
-        text = f"{run.path} has no {kind} checkpoint (the run is of unknown state); train it again"
+        text = f"{run.path} has no {kind} checkpoint (the run is beginning); train it again"
         assert str(error.value) == text
 
 
@@ -198,16 +199,6 @@ def test_damaged_weights_are_named(run: RunFolder) -> None:
         run.load_weights()
     damage = "{} is damaged: its checksum is not the one in its name"
     assert str(error.value) == (
-        f"{run.path} has no whole checkpoint (the run is of unknown state); "
+        f"{run.path} has no whole checkpoint (the run is beginning); "
         f"{damage.format(newest.path)}; {damage.format(oldest.path)}; train it again"
     )
-
-
-def test_the_log_is_cut_to_where_a_checkpoint_was(run: RunFolder) -> None:
-    run.log({"step": 1})
-    size = run.log_bytes()
-    run.log({"step": 2})
-    run.cut_log(size + 1000)
-    assert len(run.read_log()) == 2
-    run.cut_log(size)
-    assert run.read_log() == [{"step": 1}]

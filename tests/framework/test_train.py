@@ -14,6 +14,7 @@ from slotlab.framework.assemble import build_model
 from slotlab.framework.contracts import Batch, Decoded, Losses
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
+from slotlab.framework.guard import ADVICE
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -30,7 +31,6 @@ def open_engine(spec: ExperimentSpec) -> Engine:
 
 Loaders = Callable[..., Loader]
 Specs = Callable[..., ExperimentSpec]
-ADVICE = "Try a lower lr, a warm-up, or training.clip_norm"
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""The settings that a saved optimizer and its schedule come from, and what to do when they have changed."""
+
+import json
+import warnings
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from slotlab.framework.spec.schema import ExperimentSpec
+
+
+def rates(spec: ExperimentSpec, phase: int) -> str:
+    """Return all that decides about a phase's optimizer and schedule, as JSON."""
+    training = spec.training
+    data = training.model_dump(mode="json", include={"phases", "optimizer", "groups"})
+    facts = {"optimizer": data["optimizer"], "groups": data["groups"], "phase": data["phases"][phase]}
+    return json.dumps(facts, sort_keys=True)
+
+
+def have_changed(saved: Any, spec: ExperimentSpec) -> bool:
+    """Return whether a checkpoint's phase has other rates by now; False for one that does not tell."""
+    before, phase = saved.get("rates"), saved["phase"]
+    return before is not None and phase < len(spec.training.phases) and before != rates(spec, phase)
+
+
+def take_over(optimizer: Optimizer, schedule: LRScheduler, saved: Any) -> None:
+    """Give a new optimizer the saved moments, and bring its schedule to where the saved one was.
+
+    Rates and all other settings are the new ones. Moments are left where they were of other weights.
+    """
+    new, old = optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"]
+    if [len(group["params"]) for group in new] == [len(group["params"]) for group in old]:
+        optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": new})
+    with warnings.catch_warnings():  # torch cannot know that the steps were done before
+        warnings.simplefilter("ignore")
+        for _ in range(saved["schedule"]["last_epoch"]):
+            schedule.step()
