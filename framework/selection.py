@@ -168,8 +168,12 @@ def nonempty(data: DataSpec, split: str, source: Source, total: int) -> range:
 
     Raises:
         PathProblem: if there are none.
+        DataError: if nobody can tell how many items there are, and so which are the split's.
     """
     found = part_of(data, split, total)
+    if getattr(source.dataset, "listed", total) is None and found != range(total):
+        text = "nobody can tell how many pictures these held, and so to which split the others belong"
+        raise DataError(*source.problems[:_SHOWN], hint=f"{text}; mend the files")
     if not found:
         low, high = data.settings.splits.get(split, (0.0, 1.0))
         text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"

@@ -74,7 +74,8 @@ class Source:
     @property
     def listed(self) -> int:
         """The number of all items that the files tell of, those that had to be left out included."""
-        return int(getattr(self.dataset, "listed", len(self.dataset)))
+        found: int | None = getattr(self.dataset, "listed", None)
+        return len(self.dataset) if found is None else found
 
     @cached_property
     def places(self) -> Sequence[int]:

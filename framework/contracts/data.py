@@ -93,7 +93,8 @@ class Dataset(Protocol):
       pictures without their mask; a run stops with all of them unless told to skip.
     * `places: Sequence[int]` and `listed: int`: each sample's position among all items that the files
       tell of, those that had to be left out included, and the number of these. A protocol's
-      splits are taken of them, so that a file that is missing moves no other item.
+      splits are taken of them, so that a file that is missing moves no other item. `listed` is None
+      where nobody can tell; such data cannot be split.
     * `ids: Sequence[str]`: the samples' ids, known without reading them, and checked at once.
     * `cautions: Sequence[str]`: what the user should know of the files, in sentences.
     * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
