@@ -9,7 +9,7 @@ Order is by index, as in `clevrtex_eval.py` (github.com/karazijal/clevrtex-gener
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slotlab.framework.archives import Report, open_archive
@@ -34,6 +34,8 @@ PARTS = {"full": 5}
 SET_ROOT = "--set data.dataset.root=DIR"
 _ARCHIVE = re.compile(r"(clevrtex_[a-z]+?)(?:_part([0-9]+))?\.(tar|tar\.gz|tgz)")
 _SHOWN = 3
+_FAR = 0.1
+"""An excerpt that lacks a greater part at its start begins with its first scene."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Found:
     cautions: Sequence[str]
     root: Path
     """What the files' names begin with."""
+    extent: range
+    """The indices of all scenes, those that are left out or missing included."""
     archives: Sequence[Path] = ()
     """The archives that were read; none for a tree."""
 
@@ -69,10 +73,11 @@ def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found
     if not blobs:
         raise ComponentError(_nothing(root, folder, variant), field="root")
     scenes, problems = gather(blobs, variant)
-    cautions = [_caution(scenes, variant)]
+    extent = _extent(scenes, problems, variant)
+    cautions = [_caution(scenes, variant, extent)]
     if cautions[0] and archives:
         cautions.append(f"the archives in {archives[0].parent} are not read, because {folder} is there")
-    return Found(scenes, problems, tuple(filter(None, cautions)), folder)
+    return Found(scenes, _placed(problems, extent), tuple(filter(None, cautions)), folder, extent)
 
 
 def list_tree(folder: Path, variant: str) -> Iterator[Blob]:
@@ -127,7 +132,9 @@ def gather(
     whole = (images.keys() & masks.keys() & metadata.keys()) - again.keys()
     scenes = [Scene(index, images[index], masks[index], metadata[index]) for index in sorted(whole)]
     problems = [
-        again[index][1] if index in again else _lacking(index, files, stem(variant, index))
+        replace(
+            again[index][1] if index in again else _lacking(index, files, stem(variant, index)), place=index
+        )
         for index in sorted((images.keys() | masks.keys() | metadata.keys()) - whole)
     ]
     return scenes, problems
@@ -152,16 +159,43 @@ def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: R
         names = ", ".join(map(str, archives))
         text = f"no images CLEVRTEX_{variant}_??????.png in {names}; give another archive: {SET_ROOT}"
         raise ComponentError(text, field="root")
-    cautions = (_caution(scenes, variant), _missing_parts(archives, variant))
-    return Found(scenes, problems, tuple(filter(None, cautions)), root, tuple(archives))
+    extent, placed = _extent(scenes, problems, variant), _placed(problems, _extent(scenes, problems, variant))
+    cautions = (_caution(scenes, variant, extent), _missing_parts(archives, variant))
+    return Found(scenes, placed, tuple(filter(None, cautions)), root, extent, tuple(archives))
+
+
+def _extent(scenes: Sequence[Scene], problems: Sequence[DataProblem], variant: str) -> range:
+    """Return the indices of the data of which these scenes are what is left.
+
+    Splits are parts of it, and a scene's place in it depends on its own index, so that a scene that is
+    missing moves no other. From half of the published scenes on it is all of them. Less is rendered, or
+    an excerpt: it ends with the greatest index that any file has, and begins with 0, or with
+    the least index if that is far from 0.
+    """
+    indices = [scene.number for scene in scenes]
+    indices += [problem.place for problem in problems if problem.place is not None]
+    if not indices:
+        return range(0)
+    first, end, published = min(indices), max(indices) + 1, PUBLISHED[variant]
+    if published / 2 < end - first and end <= published:
+        return range(published)
+    return range(first if first > _FAR * end else 0, end)
+
+
+def _placed(problems: Sequence[DataProblem], extent: range) -> list[DataProblem]:
+    """Return problems with places in the extent instead of indices."""
+    return [
+        problem if problem.place is None else replace(problem, place=problem.place - extent.start)
+        for problem in problems
+    ]
 
 
 def _is_wanted(name: str) -> bool:
     return FILE.fullmatch(name) is not None
 
 
-def _caution(scenes: Sequence[Scene], variant: str) -> str:
-    """Say that these are not all scenes, or nothing: positions, and so splits, depend on the others."""
+def _caution(scenes: Sequence[Scene], variant: str, extent: range) -> str:
+    """Say that these are not all scenes, or nothing: splits are parts of all, and results differ."""
     published = PUBLISHED[variant]
     indices = {scene.number for scene in scenes}
     if indices == set(range(published)):
@@ -172,7 +206,10 @@ def _caution(scenes: Sequence[Scene], variant: str) -> str:
     rest = len(gaps) - _SHOWN
     if gaps:
         text += f"; missing: {', '.join(gaps[:_SHOWN])}" + (f" and {rest} more gaps" if rest > 0 else "")
-    return f"{text}; splits by position, and results, are not those of the whole"
+    if len(extent) == published:
+        return f"{text}; splits are those of the whole without these, and results are not those of the whole"
+    where = f"scenes {extent.start} to {extent.stop - 1}"
+    return f"{text}; splits are parts of {where}, and they, and results, are not those of the whole"
 
 
 def _ranges(numbers: Sequence[int]) -> list[str]:

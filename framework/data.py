@@ -195,7 +195,12 @@ def evaluation_loader(engine: Engine, split: str | None = None) -> Loader:
     """Return the loader of a spec's evaluation split, or of another one in the same way."""
     spec = engine.spec
     return Loader(
-        select(spec.data, split or spec.evaluation.split, device=engine.device),
+        select(
+            spec.data,
+            split or spec.evaluation.split,
+            device=engine.device,
+            slots=spec.evaluation.slots or spec.model.slots,
+        ),
         spec.evaluation.batch_size,
         engine.device,
         spec.data.bounds,

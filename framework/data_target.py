@@ -34,6 +34,8 @@ class Target:
     data: DataSpec
     splits: tuple[str, ...]
     """The spec's training and evaluation split; of a folder, its own splits, or `all`."""
+    slots: int | None = None
+    """Of the spec's model."""
 
 
 class _DataAlone(ClosedModel):
@@ -62,7 +64,8 @@ def find_target(
         chosen = () if protocol is None else (f"data.protocol={protocol}",)
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
-        return Target(spec.name, spec.data, tuple(splits))
+        slots = spec.evaluation.slots or spec.model.slots
+        return Target(spec.name, spec.data, tuple(splits), slots)
     block, usual = guess(what, sets)
     found = _validate({"dataset": block, "protocol": protocol or usual}, what, sets, plugins)
     own = own_splits(found.data)

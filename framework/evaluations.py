@@ -64,13 +64,15 @@ def run_evaluations(
     masks: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
     composing: Report = silent,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[Summary]:
     """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
 
     Everything is opened before anything is measured. In several processes each measures its share of the
     images; the first one writes. `masks` says whether to write the masks too, as gray PNGs of labels into
     `masks/true` and `masks/predicted`, which `slotlab score` and other programs read.
-    `composing` is told how far composed pictures are, if the spec declares some.
+    `composing` is told how far composed pictures are, if the spec declares some; `warn` what is odd about
+    the data, in sentences.
 
     Returns:
         The summaries as written, one for each condition and source of masks, with `figures_left_out`.
@@ -82,6 +84,8 @@ def run_evaluations(
     if subject.engine.is_first:
         run.clear_leavings()
     ready = [subject.ready(condition) for condition in wanted]
+    for text in dict.fromkeys(text for one in ready for text in one.loader.selection.notes):
+        warn(text)
     totals = [one.loader.count(one.condition.spec.evaluation.max_images) for one in ready]
     summaries: list[Summary] = []
     for place, one in enumerate(ready):

@@ -96,6 +96,7 @@ def decode(data: bytes | Path, name: str, *, upright: bool = False) -> Image.Ima
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
             image.load()
+            image.getexif()  # read while the file is open; PIL keeps it
             return ImageOps.exif_transpose(image) if upright else image
     except UnidentifiedImageError as error:
         raise DataError(DataProblem(name, "cannot be read: it is no picture of a known kind")) from error
@@ -124,39 +125,3 @@ def rgb(image: Image.Image, name: str = "") -> NDArray[np.uint8]:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, PIL warns
     return np.ascontiguousarray(np.array(image.convert("RGB")).transpose(2, 0, 1))
-
-
-def labels(image: Image.Image, name: str) -> NDArray[np.integer]:
-    """Return instance labels (H, W) from a mask picture: palette, gray (8 or 16 bits) or RGB.
-
-    Palette and gray masks hold the labels themselves. In RGB masks black is 0 and the other
-    colors are numbered from 1 in the order of their (red, green, blue).
-
-    Raises:
-        DataError: for pictures of another kind.
-    """
-    if image.mode in ("P", "L"):
-        return np.array(image)
-    if image.mode == "1":
-        return np.array(image).astype(np.uint8)
-    if image.mode.startswith("I"):
-        return np.array(image).astype(np.int32)
-    if image.mode in ("RGB", "RGBA"):
-        return label_colors(np.array(image)[..., :3])
-    text = f"a mask is a palette, gray or RGB picture, this one is {image.mode}"
-    raise DataError(DataProblem(name, text))
-
-
-def label_colors(mask_HW3: NDArray[np.uint8]) -> NDArray[np.integer]:
-    """Number the colors of a mask: black is 0, the others follow in the order of (r, g, b)."""
-    codes_HW = color_codes(mask_HW3)
-    colors, labels_HW = np.unique(codes_HW, return_inverse=True)
-    shifted_HW = labels_HW.reshape(codes_HW.shape) + int(colors[0] != 0)  # 0 is kept for black
-    return shifted_HW.astype(np.uint8 if len(colors) < 256 else np.int32)
-
-
-def color_codes(mask_HW3: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return each pixel's color as one number, red * 65536 + green * 256 + blue."""
-    red_HW, green_HW, blue_HW = mask_HW3.astype(np.int32).transpose(2, 0, 1)
-    codes_HW: NDArray[np.int32] = (red_HW << 16) + (green_HW << 8) + blue_HW
-    return codes_HW

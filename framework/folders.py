@@ -1,40 +1,147 @@
-"""Folders of pictures that belong together by their names."""
+"""Folders of pictures that belong together by their names.
+
+Names are compared in Unicode's composed form (NFC): some systems write `é` as one character, others as two.
+"""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from slotlab.framework.contracts import DataProblem
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Files that are taken for pictures, in small or capital letters."""
+_MASK_WORDS = re.compile("mask|seg|label|gt|inst|annot|flat|panoptic", re.IGNORECASE)
+"""What names of masks hold."""
+_LONGEST_SUFFIX = 40
 
 
-def by_stem(folder: Path, *, recursive: bool) -> dict[str, list[Path]]:
+def by_stem(folder: Path, *, recursive: bool, endings: frozenset[str] = ENDINGS) -> dict[str, list[Path]]:
     """Return the pictures in a folder by their path in it without the ending; hidden ones are left out."""
     found: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         for name in sorted(names):
             path = Path(place, name)
-            if path.suffix.lower() in ENDINGS and not name.startswith("."):
-                found.setdefault(str(path.relative_to(folder).with_suffix("")), []).append(path)
+            if path.suffix.lower() in endings and not name.startswith("."):
+                stem = normalize("NFC", str(path.relative_to(folder).with_suffix("")))
+                found.setdefault(stem, []).append(path)
     return found
 
 
-def repeated(found: Mapping[str, Sequence[Path]]) -> list[DataProblem]:
-    """Return the pictures that have the name of another one but for the ending."""
-    return [
-        DataProblem(str(path), f"it has the name of {paths[0]} but for the ending; which is meant?")
-        for paths in found.values()
-        for path in paths[1:]
-    ]
+def with_suffix(stems: Mapping[str, list[Path]], suffix: str) -> dict[str, list[Path]]:
+    """Return those whose names end in `suffix`, by their names without it."""
+    suffix = normalize("NFC", suffix)
+    chosen = ((stem.removesuffix(suffix), paths) for stem, paths in stems.items() if stem.endswith(suffix))
+    return {stem: paths for stem, paths in chosen if stem and not stem.endswith("/")}
 
 
-def not_png(found: Mapping[str, Sequence[Path]]) -> list[DataProblem]:
-    """Return the masks that are no PNG; those whose name is not theirs alone are left to `repeated`."""
-    return [
-        DataProblem(str(paths[0]), "a mask must be a PNG: other kinds may change its labels")
-        for paths in found.values()
-        if len(paths) == 1 and paths[0].suffix.lower() != ".png"
-    ]
+def repeated(found: Mapping[str, Sequence[Path]]) -> dict[str, list[DataProblem]]:
+    """Return, by stem, the pictures that have the name of another one."""
+    return {
+        stem: [DataProblem(str(path), _repeats(path, paths[0])) for path in paths[1:]]
+        for stem, paths in found.items()
+        if len(paths) > 1
+    }
+
+
+def _repeats(path: Path, first: Path) -> str:
+    if path.with_suffix("") == first.with_suffix(""):
+        return f"it has the name of {first} but for the ending; which is meant?"
+    text = "differ only in how Unicode writes one of their letters, as one character or as two"
+    return f"its name and that of {first.name!a} {text}: {path.name!a}; rename one"
+
+
+def not_png(
+    found: Mapping[str, Sequence[Path]], also: frozenset[str] = frozenset()
+) -> dict[str, list[DataProblem]]:
+    """Return, by stem, masks that are no PNG; those whose name is not theirs alone are left to `repeated`."""
+    return {
+        stem: [DataProblem(str(paths[0]), "a mask must be a PNG: other kinds may change its labels")]
+        for stem, paths in found.items()
+        if len(paths) == 1 and paths[0].suffix.lower() not in {".png", *also}
+    }
+
+
+class Nearby:
+    """Names that are nearly another one."""
+
+    def __init__(self, stems: Iterable[str]):
+        self._sorted = sorted(stems)
+        self._folded = {stem.casefold(): stem for stem in self._sorted}
+
+    def hint(self, stem: str, setting: str) -> str:
+        """Say which name may have been meant by `stem`, and what would say so; nothing if there is none.
+
+        Args:
+            stem: a name that is not among them.
+            setting: the one that holds what names end in.
+        """
+        other = self._folded.get(stem.casefold())
+        if other is not None:
+            return f"; there is {other}, which differs in small and capital letters: rename one"
+        longer = self._sorted[(at := bisect_left(self._sorted, stem)) : at + 2]
+        longer = [name for name in longer if name.startswith(stem)]
+        suffix = longer[0][len(stem) :] if len(longer) == 1 else ""
+        return f"; there is {longer[0]}: if that is it, write {setting}: {suffix}" if suffix else ""
+
+
+def paired_suffix(stems: Iterable[str]) -> tuple[str, int] | None:
+    """Return what names of masks end in that lie beside their pictures, and how many there are.
+
+    Such is a suffix that speaks of masks (`_mask`, `_seg`), or one of letters that every second name has.
+    """
+    known = set(stems)
+    counted: Counter[str] = Counter()
+    for stem in known:
+        for length in range(1, min(len(stem), _LONGEST_SUFFIX + 1)):
+            suffix = stem[-length:]
+            if "/" in suffix:
+                break
+            if stem[:-length] in known and re.search("[^0-9_. -]", suffix):
+                counted[suffix] += 1
+    for suffix, number in counted.most_common():
+        if _MASK_WORDS.search(suffix) or (2 * number == len(known) and number > 1):
+            return suffix, number
+    return None
+
+
+def twin_suffixes(stems: Iterable[str]) -> tuple[str, str] | None:
+    """Return what pictures and masks end in where both have a suffix (`_rgb`, `_seg`), else None."""
+    groups: dict[str, set[str]] = {}
+    for stem in stems:
+        match = re.fullmatch("(.+?)([_.-][^_./-]*)", stem)
+        if match is None:
+            return None
+        groups.setdefault(match[1], set()).add(match[2])
+    kinds = list(groups.values())
+    if not kinds or len(kinds[0]) != 2 or any(kind != kinds[0] for kind in kinds):
+        return None
+    masks = [suffix for suffix in sorted(kinds[0]) if _MASK_WORDS.search(suffix)]
+    if len(masks) != 1:
+        return None
+    [picture] = kinds[0] - set(masks)
+    return picture, masks[0]
+
+
+class Shelf:
+    """Finds files by their names, however Unicode writes them; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, Mapping[str, str]] = {}
+
+    def find(self, folder: Path, name: str) -> Path | None:
+        """Return the file of a name in a folder; None if there is none."""
+        path = folder / name
+        if path.parent not in self._listed:
+            try:
+                names = [entry.name for entry in path.parent.iterdir()]
+            except OSError:
+                names = []
+            self._listed[path.parent] = {normalize("NFC", one): one for one in names}
+        actual = self._listed[path.parent].get(normalize("NFC", path.name))
+        return None if actual is None else path.parent / actual

@@ -17,6 +17,8 @@ KNOWN = {
 """Names that converters give to arrays, by what they hold."""
 _FACTS = "biufSO"
 """Kinds of numbers and text that are taken for facts."""
+_SHOWN, _LONGEST = 8, 60
+"""Arrays, and letters of a name, that a message shows."""
 _CACHE = 1 << 24
 """Bytes of each array's chunks that stay unpacked: neighbors are often packed together."""
 
@@ -31,13 +33,16 @@ class Table:
     size: Size
     image: str
     """uint8 (N, H, W, 3) or (N, H, W, 1)."""
-    mask: str
+    mask: str | None
+    """None for pictures without masks."""
     separate: bool
     """Whether there is a mask for each object, (N, K, H, W) or (N, K, H, W, 1), or one of indices."""
     visibility: str | None
     """(N, K) or (N, K, 1)."""
     facts: tuple[str, ...]
     """Other arrays of shape (N, K) or (N, K, d)."""
+    others: str
+    """In words, which arrays there are."""
 
 
 def open_hdf5(path: Path) -> Any:
@@ -65,9 +70,13 @@ def read_table(path: Path, names: Mapping[str, str | None]) -> Table:
         with open_hdf5(path) as file:
             arrays: dict[str, Any] = {}
             file.visititems(lambda name, item: _keep(arrays, name, item, h5py.Dataset))
-            shapes = {name: (tuple(array.shape), array.dtype) for name, array in arrays.items()}
+            shapes = {name: (tuple(array.shape or ()), array.dtype) for name, array in arrays.items()}
     except OSError as error:
         raise ComponentError(f"{path}: {_say(error)}", field="path") from None
+    except (RuntimeError, KeyError, ValueError) as error:  # h5py, of files that are damaged inside
+        raise ComponentError(
+            f"{path}: its arrays cannot be listed: {_cut(str(error))}", field="path"
+        ) from None
     return _fit(path, shapes, {what: _choose(path, shapes, what, name) for what, name in names.items()})
 
 
@@ -92,37 +101,58 @@ def _choose(path: Path, shapes: Mapping[str, Any], what: str, name: str | None) 
         text = f"there is no array '{name}'{suggest(name, shapes)} (arrays: {_list(shapes)})"
         raise ComponentError(f"{path}: {text}", field=what)
     found = next((known for known in KNOWN[what] if known in shapes), None)
-    if found is None and what != "visibility":
+    if found is None and what == "image":
         text = f"none of its arrays is called {' or '.join(KNOWN[what])}; name the right one (arrays: "
-        raise ComponentError(f"{path}: {text}{_list(shapes)})", field=what)
+        raise ComponentError(f"{path}: {text}{_list(shapes)}){_clips(shapes)}", field=what)
     return found
 
 
 def _list(shapes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in shapes.items()) or "none"
+    """Name the arrays, those first that might be pictures or masks; of many, some."""
+    order = sorted(shapes, key=lambda name: -min(len(shapes[name][0]), 3))
+    shown = [f"{_cut(name)} {_cut(str(shapes[name][1]))} {list(shapes[name][0])}" for name in order[:_SHOWN]]
+    rest = len(order) - _SHOWN
+    return (", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")) or "none"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _clips(shapes: Mapping[str, Any]) -> str:
+    """Say so if an array holds clips of frames."""
+    for name, (shape, dtype) in shapes.items():
+        if dtype == "uint8" and len(shape) == 5 and shape[4] in (1, 3):
+            text = (
+                f"; {_cut(name)} holds clips of {shape[1]} frames, and pictures are read one by one: write it"
+            )
+            return f"{text} and its masks with the first two axes as one, [{shape[0] * shape[1]}, ...]"
+    return ""
 
 
 def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> Table:
     image, mask, visibility = names["image"], names["mask"], names["visibility"]
     assert image is not None
-    assert mask is not None
 
     def refuse(what: str, wanted: str) -> ComponentError:
         shape, dtype = shapes[names[what] or ""]
-        text = f"array '{names[what]}' is {dtype} {list(shape)}; {wanted}"
+        text = f"array '{names[what]}' is {_cut(str(dtype))} {list(shape)}; {wanted}"
         return ComponentError(f"{path}: {text}", field=what)
 
     shape, dtype = shapes[image]
     if dtype != "uint8" or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise refuse("image", "pictures are uint8 of shape [N, rows, columns, 3]")
     rows, size = shape[0], (shape[1], shape[2])
-    shape, dtype = shapes[mask]
-    trimmed = shape[:-1] if len(shape) > 3 and shape[-1] == 1 else shape
-    separate = len(trimmed) == 4 and trimmed[2:] == size
-    if dtype.kind not in "biu" or 0 in shape or shape[0] != rows or not (separate or trimmed[1:] == size):
-        wanted = f"[{rows}, {size[0]}, {size[1]}] of indices or [{rows}, K, {size[0]}, {size[1]}]"
-        raise refuse("mask", f"masks are whole numbers of shape {wanted}, each with 1 at the end or not")
-    objects = trimmed[1] if separate else None
+    objects, separate = None, False
+    if mask is not None:
+        shape, dtype = shapes[mask]
+        trimmed = shape[:-1] if len(shape) > 3 and shape[-1] == 1 else shape
+        separate = len(trimmed) == 4 and trimmed[2:] == size
+        fits = shape[:1] == (rows,) and 0 not in shape and (separate or trimmed[1:] == size)
+        if dtype.kind not in "biu" or not fits:
+            wanted = f"[{rows}, {size[0]}, {size[1]}] of indices or [{rows}, K, {size[0]}, {size[1]}]"
+            raise refuse("mask", f"masks are whole numbers of shape {wanted}, each with 1 at the end or not")
+        objects = trimmed[1] if separate else None
     if visibility is not None:
         shape, dtype = shapes[visibility]
         fits = shape[:1] == (rows,) and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
@@ -131,9 +161,10 @@ def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None])
             raise refuse("visibility", f"it is numbers of shape [{rows}, {number}]")
         objects = shape[1]
     used = {image, mask, visibility}
+    pairs = (rows, objects)
     facts = tuple(
         name
         for name, (shape, dtype) in shapes.items()
-        if name not in used and len(shape) in (2, 3) and shape[:2] == (rows, objects) and dtype.kind in _FACTS
+        if name not in used and len(shape) in (2, 3) and shape[:2] == pairs and dtype.kind in _FACTS
     )
-    return Table(path, rows, size, image, mask, separate, visibility, facts)
+    return Table(path, rows, size, image, mask, separate, visibility, facts, _list(shapes))

@@ -7,7 +7,9 @@ from typing import Any
 
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target
+from slotlab.framework.mask_check import mask_cautions
 from slotlab.framework.measuring import FileItems, Items, Readings, Report, StoreItems, read_all
+from slotlab.framework.selection import part_of
 from slotlab.framework.sources import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.store import Store
@@ -57,7 +59,9 @@ def inspect_target(target: Target, split: str | None, *, workers: int, report: R
     cautions = [text for source in sources for text in getattr(source.dataset, "cautions", ())]
     parts: list[Part] = []
     for source, names in zip(sources, groups, strict=True):
-        found = read_all(FileItems(source), _needed(data, names, len(source)), workers, report)
+        needed = _needed(data, names, source)
+        found = read_all(FileItems(source), needed, workers, report)
+        cautions += mask_cautions(source, needed, data.dataset.config, target.slots)
         problems += _problems(found)
         parts += _split(data, names, source, found)
         if data.filter is not None and not found.tells(data.filter.count):
@@ -109,7 +113,7 @@ def _conclude(
 
 
 def _problems(found: Readings) -> list[DataProblem]:
-    return [problem for position in sorted(found.bad) for problem in found.bad[position]]
+    return [*(one for position in sorted(found.bad) for one in found.bad[position]), *found.twice]
 
 
 def _check_splits(data: DataSpec, wanted: Sequence[str]) -> None:
@@ -121,32 +125,29 @@ def _check_splits(data: DataSpec, wanted: Sequence[str]) -> None:
             raise SlotlabError(text)
 
 
-def _span(data: DataSpec, name: str, total: int) -> range:
-    """Return the positions of a split among `total` pictures."""
-    unsplit = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
-    if unsplit or name not in data.settings.splits:
-        return range(total)
-    return data.settings.part(name, total)
+def _span(data: DataSpec, name: str, source: Source) -> Sequence[int]:
+    """Return the positions of a split's pictures."""
+    return source.within(part_of(data, name, source.listed))
 
 
-def _needed(data: DataSpec, names: Sequence[str], total: int) -> Sequence[int]:
+def _needed(data: DataSpec, names: Sequence[str], source: Source) -> Sequence[int]:
     """Return the positions that must be read: all, where the filter decides how the splits are cut."""
     if data.filter is not None and data.settings.filter_first:
-        return range(total)
-    return sorted({position for name in names for position in _span(data, name, total)})
+        return range(len(source))
+    return sorted({position for name in names for position in _span(data, name, source)})
 
 
 def _split(data: DataSpec, names: Sequence[str], source: Source, found: Readings) -> Iterator[Part]:
     for name in names:
         if data.filter is not None and data.settings.filter_first:
             kept = found.keep(range(len(source)), data.filter)
-            positions = [kept[place] for place in _span(data, name, len(kept))]
+            positions = [kept[place] for place in part_of(data, name, len(kept))]
         else:
-            positions = found.keep(_span(data, name, len(source)), data.filter)
+            positions = found.keep(_span(data, name, source), data.filter)
         summary = found.summary(positions) | {"fingerprint": source.fingerprint()}
         yield Part(name, FileItems(source), [at for at in positions if at in found.measured], summary)
 
 
 def _counts(data: DataSpec, wanted: Sequence[str], source: Source) -> dict[str, int]:
     names = dict.fromkeys((*known_splits(data), *wanted))
-    return {name: len(_span(data, name, len(source))) for name in names}
+    return {name: len(_span(data, name, source)) for name in names}

@@ -17,6 +17,7 @@ from slotlab.framework.contracts import Metric, Outcome, PooledMetric, missing
 from slotlab.framework.run import MODEL
 from slotlab.framework.scoring.contingency import contingency
 from slotlab.framework.scoring.overlap import objects_there
+from slotlab.framework.unique import Ids
 from slotlab.registry import SlotlabError
 
 WORDS = {
@@ -121,9 +122,15 @@ class Ledger:
     """Why a metric is left out, by what it lacks."""
     objects: list[tuple[int, list[Row]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
     def add(self, method: str, positions: Sequence[int], ids: Sequence[str], outcome: Outcome) -> None:
-        """Measure an outcome; `positions` are those of its images among all."""
+        """Measure an outcome; `positions` are those of its images among all.
+
+        Raises:
+            SlotlabError: if a metric fails, or two images have one id.
+        """
+        self.seen.add(zip(positions, ids, strict=True))
         rows = rows_of(outcome, ids, self.metrics)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
         if method == MODEL:
@@ -132,8 +139,15 @@ class Ledger:
                 self.objects += zip(positions, object_rows(outcome, ids), strict=True)
 
     def close(self, gather: Callable[[list[Any]], list[Any]] = list) -> Evaluation:
-        """Return every image once, in the order of positions, whoever measured it."""
-        rows = {method: in_order(gather(found)) for method, found in self.rows.items()}
+        """Return every image once, in the order of positions, whoever measured it.
+
+        Raises:
+            SlotlabError: if two images have one id.
+        """
+        placed = {method: gather(found) for method, found in self.rows.items()}
+        for found in placed.values():
+            self.seen.add((position, row["id"]) for position, row in found)
+        rows = {method: in_order(found) for method, found in placed.items()}
         objects = [row for image in in_order(gather(self.objects)) for row in image]
         return Evaluation(rows, self.left_out, objects)
 

@@ -20,6 +20,8 @@ from slotlab.framework.sources import Source
 from slotlab.framework.spec.data import FilterSpec
 from slotlab.framework.store import Store
 from slotlab.framework.store_format import COUNTINGS
+from slotlab.framework.unique import Ids
+from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
 Report = Callable[[int, int], None]
@@ -98,6 +100,7 @@ class Measured(NamedTuple):
     squares: tuple[int, ...]
     digest: bytes
     """Of the prepared pixels and mask."""
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def measure(look: Look) -> Measured:
         sums=tuple(wide_CN.sum(1).tolist()),
         squares=tuple((wide_CN**2).sum(1).tolist()),
         digest=digest.digest(),
+        id=look.sample.id,
     )
 
 
@@ -146,11 +150,15 @@ def read_all(items: Items, positions: Sequence[int], workers: int, report: Repor
         collate_fn=list,
         generator=Generator(),
     )
-    readings = Readings()
+    readings, ids = Readings(), Ids("the data")
     for found in (found for group in loader for found in group):
         position = positions[len(readings.measured) + len(readings.bad)]
         if isinstance(found, Measured):
             readings.measured[position] = found
+            try:
+                ids.add([(position, found.id)])
+            except SlotlabError as error:
+                readings.twice.append(DataProblem(found.id, str(error)))
         else:
             readings.bad[position] = found
         report(len(readings.measured) + len(readings.bad), len(positions))
@@ -163,6 +171,8 @@ class Readings:
 
     measured: dict[int, Measured] = field(default_factory=dict)
     bad: dict[int, tuple[DataProblem, ...]] = field(default_factory=dict)
+    twice: list[DataProblem] = field(default_factory=list)
+    """Pictures that have the id of another one."""
 
     def keep(self, positions: Iterable[int], wanted: FilterSpec | None) -> list[int]:
         """Return the positions that a filter keeps; broken pictures stay, as nobody can tell."""

@@ -141,9 +141,8 @@ class Packing:
         """Fill the unfinished store in `folder`, and give it its name."""
         source, layout = self.source, probe(self.source)
         while not self.try_with(layout, folder, path):
-            self.say(
-                "a mask has labels above 255, or void, and needs more than 8 bits: packing starts anew with 32"
-            )
+            text = "a mask has labels above 255, or void, which need more than 8 bits"
+            self.say(f"{text}: packing starts anew with 32")
             layout = replace(layout, mask="int32")
             begin(folder, heading(source, self.fingerprint, layout))
 

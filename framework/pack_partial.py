@@ -26,6 +26,7 @@ from slotlab.framework.contracts import DataProblem
 from slotlab.framework.pack_rows import Rows, json_index
 from slotlab.framework.sources import Source
 from slotlab.framework.store_format import FORMAT, ITEMS, MANIFEST, Layout, Manifest, Table
+from slotlab.framework.unique import Ids
 
 Say = Callable[[str], None]
 
@@ -95,12 +96,15 @@ class Partial:
 
     def finish(self, path: Path) -> None:
         """Write what remains, and give the store its name."""
-        table = Table.empty(self.layout)
+        table, ids = Table.empty(self.layout), Ids(self.source.name)
         with (self.store / ITEMS).open("wb") as items:
             for start in self.where.tolist():
                 self.journal.seek(start)
                 line = self.journal.readline()
                 table.add(line)
+                index = len(table.ids) - 1
+                if index not in self.bad:
+                    ids.add([(index, table.ids[-1].decode(errors="surrogateescape"))])
                 items.write(line)
             items.flush()
             os.fsync(items.fileno())

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
-from slotlab.framework.files import decode, labels, natural_key, rgb
+from slotlab.framework.files import decode, natural_key, rgb
 from slotlab.framework.folders import by_stem, not_png, repeated
 from slotlab.framework.ledger import Evaluation, Ledger
+from slotlab.framework.mask_pictures import labels
 from slotlab.framework.preparation import Preparation
 from slotlab.framework.run import MODEL
 from slotlab.registry import SlotlabError
@@ -113,9 +114,8 @@ class Reader:
                 f"{text}; files are matched by name without ending, such as '{one}' and '{other}'"
             )
         for option, stems in found.items():
-            self.problems += repeated(stems)
-            if option in ("--true", "--pred"):
-                self.problems += not_png(stems)
+            wrong = [repeated(stems), not_png(stems)] if option in ("--true", "--pred") else [repeated(stems)]
+            self.problems += [problem for found_ in wrong for some in found_.values() for problem in some]
         self.problems += _alone(found, named)
         names = sorted(common, key=natural_key)
         return [(name, {option: found[option][name][0] for option in named}) for name in names]

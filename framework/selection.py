@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
+from slotlab.framework.mask_check import mask_cautions
 from slotlab.framework.sources import Source, open_source, own_splits
 from slotlab.framework.spec.data import DataSpec, FilterSpec
 from slotlab.framework.spec.errors import PathProblem
@@ -74,10 +76,17 @@ class FileSamples:
         return self.source.item(index).sample
 
 
-def select(data: DataSpec, split: str, *, device: torch.device | None = None) -> Selection:
+def select(
+    data: DataSpec, split: str, *, device: torch.device | None = None, slots: int | None = None
+) -> Selection:
     """Open a spec's data and take one split of it.
 
-    `device` is where a store may be held whole, as `data.resident` says; None holds none.
+    Args:
+        data: the spec's.
+        split: by its name.
+        device: where a store may be held whole, as `data.resident` says; None holds none.
+        slots: of the model that will be scored on the masks, a few of which are looked at then; None
+            looks at none.
 
     Raises:
         PathProblem: if the data is not there, nothing is left of it, or a store that is
@@ -92,12 +101,14 @@ def select(data: DataSpec, split: str, *, device: torch.device | None = None) ->
     positions = choose(data, split, source, store)
     bad = find_bad(data, source, store, positions)
     kept = positions if not bad else [position for position in positions if position not in bad]
-    skipped = [str(problem) for problem in (*source.problems, *bad.values())]
+    skipped = [str(problem) for problem in (*left_out(data, split, source), *bad.values())]
     facts = describe(data, split, source, store, images=len(kept)) | {"skipped": skipped}
     if not kept:
         raise PathProblem(("data", "dataset"), f"{source.name}: no picture of split '{split}' can be read")
     if skipped:
         notes = [*notes, f"split '{split}': {len(skipped)} broken items are left out; see provenance.json"]
+    if slots is not None:
+        notes = [*notes, *mask_cautions(source, kept, data.dataset.config, slots)]
     if store is not None:
         base = place(store, data, device)
     make = BatchedSelection if isinstance(base, BatchedDataset) else Selection
@@ -119,30 +130,77 @@ def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]
 
 
 def choose(data: DataSpec, split: str, source: Source, store: Store | None) -> Sequence[int]:
-    """Return the positions of a split's samples in the source, those that the filter keeps."""
-    whole = range(len(source))
-    own = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
+    """Return the positions of a split's samples in the source, those that the filter keeps.
+
+    Raises:
+        PathProblem: if there are none, or the filter does not apply.
+        DataError: if the filter comes before the splits, and the objects of some items cannot be counted.
+    """
     if data.filter is not None and source.preparation is None:
         text = f"'{source.name}' makes pictures with as many objects as its own settings say; set those"
         raise PathProblem(("data", "filter"), text)
 
-    def keep(positions: Sequence[int]) -> Sequence[int]:
-        if data.filter is None or not positions:
-            return positions
-        return filtered(data.filter, positions, counter(source, store, data.filter), split)
+    if data.filter is None:
+        return source.within(nonempty(data, split, source, source.listed))
+    count = cache(counter(source, store, data.filter))
+    if not data.settings.filter_first:
+        own = source.within(nonempty(data, split, source, source.listed))
+        return filtered(data.filter, own, count, split) if own else own
+    check_countable(data, split, source, count)
+    kept = filtered(data.filter, range(len(source)), count, split)
+    return [kept[position] for position in nonempty(data, split, source, len(kept))]
 
-    def part(total: int) -> range:
-        found = range(total) if own else data.settings.part(split, total)
-        if not found:
-            low, high = data.settings.splits.get(split, (0.0, 1.0))
-            text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"
-            raise PathProblem(("data", "dataset"), f"{source.name}: {text}")
-        return found
 
-    if data.settings.filter_first:
-        kept = keep(whole)
-        return [kept[position] for position in part(len(kept))]
-    return keep(part(len(source)))
+def part_of(data: DataSpec, split: str, total: int) -> range:
+    """Return the positions of a split among `total` items: all, for data that the protocol does not split."""
+    unsplit = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
+    return range(total) if unsplit or split not in data.settings.splits else data.settings.part(split, total)
+
+
+def nonempty(data: DataSpec, split: str, source: Source, total: int) -> range:
+    """Return the same.
+
+    Raises:
+        PathProblem: if there are none.
+        DataError: if nobody can tell how many items there are, and so which are the split's.
+    """
+    found = part_of(data, split, total)
+    if getattr(source.dataset, "listed", total) is None and found != range(total):
+        text = "nobody can tell how many pictures these held, and so to which split the others belong"
+        raise DataError(*source.problems[:_SHOWN], hint=f"{text}; mend the files")
+    if not found:
+        low, high = data.settings.splits.get(split, (0.0, 1.0))
+        text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"
+        raise PathProblem(("data", "dataset"), f"{source.name}: {text}")
+    return found
+
+
+def left_out(data: DataSpec, split: str, source: Source) -> list[DataProblem]:
+    """Return the problems of items of a split; those of which nobody can tell belong to every split."""
+    if data.filter is not None and data.settings.filter_first:
+        return list(source.problems)
+    part = part_of(data, split, source.listed)
+    return [problem for problem in source.problems if problem.place is None or problem.place in part]
+
+
+def check_countable(data: DataSpec, split: str, source: Source, count: Callable[[int], int | None]) -> None:
+    """Refuse to filter before the splits where the filter cannot tell of some item: others would move.
+
+    Raises:
+        DataError: with what cannot be counted.
+    """
+    if part_of(data, split, 100) == range(100):  # all of it: nothing can move
+        return
+    problems = list(source.problems)
+    for position in range(len(source)):
+        try:
+            count(position)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        text = f"protocol {data.protocol.name} filters by the number of objects before it takes splits, and"
+        hint = f"{text} theirs cannot be counted: other pictures would change their split. Mend the files"
+        raise DataError(*problems[:_SHOWN], hint=hint)
 
 
 def counter(source: Source, store: Store | None, wanted: FilterSpec) -> Callable[[int], int | None]:

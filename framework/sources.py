@@ -6,6 +6,7 @@ or to the store that was packed from it.
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,7 +17,8 @@ from slotlab.framework.preparation import Counting, Preparation, PreparedSample,
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import canonical
-from slotlab.registry import ComponentError
+from slotlab.framework.unique import Ids
+from slotlab.registry import ComponentError, SlotlabError
 
 WHOLE = "all"
 """The split that a dataset without splits of its own is built with."""
@@ -72,6 +74,23 @@ class Source:
         return self.item(index).counts[count]
 
     @property
+    def listed(self) -> int:
+        """The number of all items that the files tell of, those that had to be left out included."""
+        found: int | None = getattr(self.dataset, "listed", None)
+        return len(self.dataset) if found is None else found
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """The position of each sample among all items, in order."""
+        found: Sequence[int] = getattr(self.dataset, "places", range(len(self.dataset)))
+        return found
+
+    def within(self, part: range) -> Sequence[int]:
+        """Return the samples whose positions among all items lie in a part of these."""
+        places = self.places
+        return range(bisect_left(places, part.start), bisect_left(places, part.stop))
+
+    @property
     def problems(self) -> Sequence[DataProblem]:
         """What the dataset had to leave out while it listed its files."""
         return tuple(getattr(self.dataset, "problems", ()))
@@ -121,6 +140,10 @@ def open_source(data: DataSpec, split: str) -> Source:
     except ComponentError as error:
         path = ("data", "dataset") if error.field is None else ("data", "dataset", error.field)
         raise PathProblem(path, f"{ref.name}: {error}") from None
+    try:
+        Ids(ref.name).add(enumerate(getattr(dataset, "ids", ())))
+    except SlotlabError as error:
+        raise PathProblem(("data", "dataset"), str(error)) from None
     preparation = None if rendered else data.settings.preparation
     identity = {
         "dataset": ref.registered.identity,

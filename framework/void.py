@@ -1,4 +1,4 @@
-"""Void: pixels of a true mask that nobody labeled, such as the borders of objects, and that nothing is scored on."""
+"""Void: pixels of a true mask that nobody labeled, such as the borders of objects. None is scored."""
 
 from torch import Tensor
 

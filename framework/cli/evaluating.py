@@ -103,14 +103,24 @@ def evaluate_runs(
         checked.append((run, prepared.loaded, found))
     summaries: list[Result] = []
     for run, loaded, found in checked:
-        summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks)
+        summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks, noted=True)
     return {"format": 2, "evaluations": summaries}
 
 
 def evaluate_folder(
-    run: Any, loaded: Any, wanted: Any, device: str, *, figures: bool = True, masks: bool = False
+    run: Any,
+    loaded: Any,
+    wanted: Any,
+    device: str,
+    *,
+    figures: bool = True,
+    masks: bool = False,
+    noted: bool = False,
 ) -> list[Result]:
-    """Evaluate with a progress bar, on stderr so that stdout is free for JSON."""
+    """Evaluate with a progress bar, on stderr so that stdout is free for JSON.
+
+    `noted` says what is odd about the data, which a training has said before it is evaluated.
+    """
     from rich.console import Console
 
     from slotlab.framework.cli.progress import open_bar
@@ -137,6 +147,7 @@ def evaluate_folder(
             masks=masks,
             report=report,
             composing=composing,
+            warn=(lambda text: warn([text])) if noted else (lambda text: None),
         )
     finally:
         if bar.live.is_started:  # else it would print an empty line

@@ -57,6 +57,8 @@ class DataProblem:
 
     path: str
     reason: str
+    place: int | None = field(default=None, compare=False)
+    """Of the item that is left out for it: its position among all items (see `Dataset.places`)."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -83,7 +85,7 @@ class DataError(SlotlabError):
 class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
-    A dataset may have four more attributes, each used where it is there:
+    No two samples have the same id. A dataset may have more attributes, each used where it is there:
 
     * `fingerprint() -> str`: changes when the files behind it change (`framework.files`
       makes one); without it the dataset cannot be packed.
@@ -92,8 +94,15 @@ class Dataset(Protocol):
     * `depends() -> JSON data`: for generated pictures, the settings that the pictures of this split depend on
       (not how many there are); without it all settings are taken. With split, size, seed and the component's
       version they make the fingerprint by which evaluations on other pictures are told apart.
+    * `places: Sequence[int]` and `listed: int`: each sample's position among all items that the files
+      tell of, those that had to be left out included, and the number of these. A protocol's
+      splits are taken of them, so that a file that is missing moves no other item. `listed` is None
+      where nobody can tell; such data cannot be split.
+    * `ids: Sequence[str]`: the samples' ids, known without reading them, and checked at once.
+    * `cautions: Sequence[str]`: what the user should know of the files, in sentences.
     * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
-      who need no more (counting objects).
+      who need no more (counting objects); `mask_names(index) -> Mapping[int, str]`: how the mask's file
+      writes each label, for messages.
     """
 
     def __len__(self) -> int:
@@ -115,7 +124,7 @@ class RawBatch:
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W), in any memory format."""
     masks_BHW: Tensor | None
-    """Instance labels of any integer type, of shape (B, H, W), `VOID` included; None where there is no truth."""
+    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without truth."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
 

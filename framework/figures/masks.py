@@ -22,7 +22,7 @@ def paint_slots(slots_HW: Labels, kept: frozenset[int] | None = None) -> Picture
 
 
 def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
-    """Return true labels (H, W), 0 for the background, as an RGB picture; the background is black, void white.
+    """Return true labels (H, W) as an RGB picture; the background, label 0, is black, void is white.
 
     Args:
         true_HW: labels of any size.

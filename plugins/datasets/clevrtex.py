@@ -5,6 +5,7 @@ Multi-Object Segmentation". Axes as in `slotlab.framework.contracts`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -62,6 +63,21 @@ class CLEVRTexDataset:
     def __len__(self) -> int:
         """Return the number of scenes."""
         return len(self._found.scenes)
+
+    @property
+    def listed(self) -> int:
+        """How many scenes there are, those that are left out or missing included."""
+        return len(self._found.extent)
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """The scenes' positions among all, by their indices."""
+        return tuple(files.number - self._found.extent.start for files in self._found.scenes)
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """The scenes' names."""
+        return tuple(scene.stem(self.config.variant, files.number) for files in self._found.scenes)
 
     def __getitem__(self, index: int) -> Sample:
         """Return scene `index`, read from disk; raises DataError for a broken file."""

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from slotlab.framework.clevrtex_scene import MOST_OBJECTS, PALETTE
 from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.files import color_codes, decode, fingerprint_paths, rgb
+from slotlab.framework.files import decode, fingerprint_paths, rgb
+from slotlab.framework.mask_pictures import color_codes
 from slotlab.framework.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import suggest

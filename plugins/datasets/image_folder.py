@@ -2,25 +2,29 @@
 
     images/a.jpg   masks/a.png      one folder, which the protocol splits by position
     train/..., val/...              or a pair of folders for each split
+    a.jpg   a_mask.png              or masks beside their pictures, with `mask_suffix: _mask`
 
-A mask has its picture's name but for the ending. It is a PNG: palette or gray (8 or 16 bits) holding
-the labels, or RGB with a color for each object; 0, or black, is the background.
+A mask has its picture's name but for the suffixes and the ending. It is a PNG: palette or gray (8 or 16
+bits) holding the labels, or RGB with a color for each object. 0, or black, is the background unless
+`background` says otherwise; `void` names what is not scored.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from PIL import Image
 from pydantic import model_validator
 from torch import Tensor
 
 from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
-from slotlab.framework.files import decode, fingerprint_paths, labels, natural_key, rgb
-from slotlab.framework.folders import ENDINGS, by_stem, not_png, repeated
+from slotlab.framework.exif import Exif, Tagged, choose, read_as
+from slotlab.framework.files import decode, fingerprint_paths, rgb
+from slotlab.framework.mask_pictures import NONE, LabelSetting, MaskCode, labels, names_of, open_mask, same
 from slotlab.framework.paths import SpecPath
+from slotlab.framework.picture_listing import Listing, Naming, list_pictures
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 
@@ -45,9 +49,26 @@ class ImageFolderConfig(ComponentConfig):
     """Folders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
     recursive: bool = False
     """Whether pictures in folders inside the folder count; masks then lie in folders of the same names."""
+    image_suffix: str = ""
+    """What names of pictures end in, before the ending; files without it are no pictures."""
+    mask_suffix: str = ""
+    """What names of masks end in, before the ending, such as _mask. Without a folder of masks these lie
+    beside their pictures."""
+    background: LabelSetting = 0
+    """The label of masks that is the background: a number, a color such as '#ffffff', or none.
+    0 is black in color masks."""
+    void: LabelSetting = NONE
+    """The label of pixels that are not scored: 255 in many masks, or a color such as '#e0e0c0'."""
+    exif: Exif | None = None
+    """Whether pictures and masks are turned as their EXIF orientation says: apply or ignore. null applies it,
+    and stops where picture and mask disagree and nothing tells which was meant."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "ImageFolderConfig":
+        if same(self.background, self.void):
+            raise custom_error("void", f"background and void are both {self.void}; a pixel is one of them")
+        if self.mask_suffix and self.mask_suffix == self.image_suffix:
+            raise custom_error("suffixes", "pictures and masks cannot end in the same suffix")
         if (self.images is None) == (not self.splits):
             raise custom_error("folders", "give either 'images' or, with folders for each split, 'splits'")
         if self.images is None and self.masks is not None:
@@ -65,28 +86,23 @@ class ImageFolderConfig(ComponentConfig):
         return self.splits[split]
 
 
-class Files(NamedTuple):
-    """The files of one sample."""
-
-    stem: str
-    """The path in its folder, without the ending."""
-    image: Path
-    mask: Path | None = None
-
-
 class ImageFolderDataset:
     """Pictures by name, img2 before img10: image uint8 (3, H, W), no mask.
 
-    Pictures are turned upright as their EXIF says; alpha is dropped; gray of 16 bits is brought to 8.
+    Pictures are turned upright as their EXIF says, unless `exif` says otherwise; alpha is dropped; gray of
+    16 bits is brought to 8.
     """
 
-    problems: Sequence[DataProblem]
-    """Files that are left out: pictures or masks without the other, or two with one name."""
-
-    def __init__(self, folder: Path, files: Sequence[Files], problems: Iterable[DataProblem]):
+    def __init__(self, config: ImageFolderConfig, folder: Path, found: Listing):
+        self.config = config
         self._folder = folder
-        self._files = sorted(files, key=lambda file: natural_key(file.stem))
-        self.problems = sorted(problems)
+        self._files = found.files
+        self.problems: Sequence[DataProblem] = found.problems
+        """Files that are left out: pictures or masks without the other, or two with one name."""
+        self.listed = found.listed
+        """How many names there are, those that are left out included."""
+        self.cautions: Sequence[str] = found.cautions
+        """What looks as if other settings were meant."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -95,26 +111,67 @@ class ImageFolderDataset:
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`, read from disk; raises DataError for a broken file."""
         file = self._files[index]
-        image_CHW = rgb(decode(file.image, str(file.image), upright=True), str(file.image))
-        return Sample(id=file.stem, image_CHW=torch.from_numpy(image_CHW), path=str(file.image))
+        name = str(file.image)
+        image_CHW = rgb(read_as(decode(file.image, name), self.config.exif or "apply"), name)
+        return Sample(id=file.stem, image_CHW=torch.from_numpy(image_CHW), path=name)
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """The names."""
+        return tuple(file.stem for file in self._files)
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """The positions among all names."""
+        return tuple(file.place for file in self._files)
 
     def fingerprint(self) -> str:
         """Return the state of all pictures, and of their masks."""
-        return fingerprint_paths((path for _, *paths in self._files for path in paths if path), self._folder)
+        paths = (path for file in self._files for path in (file.image, file.mask) if path)
+        return fingerprint_paths(paths, self._folder)
 
 
 class MaskedFolderDataset(ImageFolderDataset):
-    """The same with masks: integers (H, W), 0 for the background."""
+    """The same with masks: integers (H, W), 0 for the background, -1 for void."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`, read from disk; raises DataError for a broken file."""
-        return replace(super().__getitem__(index), mask_HW=self.mask(index))
+        """Return sample `index`, read from disk.
+
+        Raises:
+            DataError: for a broken file, or where EXIF orientations of picture and mask do not go together.
+        """
+        file = self._files[index]
+        assert file.mask is not None
+        name = str(file.image)
+        image, mask = decode(file.image, name), open_mask(file.mask)
+        names = (name, f"its mask {file.mask}")
+        exif = choose(Tagged.of(image), Tagged.of(mask), self.config.exif, usual="apply", names=names)
+        return Sample(
+            id=file.stem,
+            image_CHW=torch.from_numpy(rgb(read_as(image, exif), name)),
+            mask_HW=self._labels(mask, exif, file.mask),
+            path=name,
+        )
 
     def mask(self, index: int) -> Tensor:
         """Return the mask of sample `index`; raises DataError for a broken file."""
         path = self._files[index].mask
         assert path is not None
-        return torch.from_numpy(labels(decode(path, str(path), upright=True), str(path)))
+        return self._labels(open_mask(path), self.config.exif or "apply", path)
+
+    def mask_names(self, index: int) -> Mapping[int, str]:
+        """Return how the mask's file writes each label; raises DataError for a broken file."""
+        path = self._files[index].mask
+        assert path is not None
+        mask = read_as(open_mask(path), self.config.exif or "apply")
+        return names_of(mask, labels(mask, str(path), self._code), str(path))
+
+    @property
+    def _code(self) -> MaskCode:
+        return MaskCode(self.config.background, self.config.void)
+
+    def _labels(self, mask: Image.Image, exif: Exif, path: Path) -> Tensor:
+        return torch.from_numpy(labels(read_as(mask, exif), str(path), self._code))
 
 
 def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFolderDataset:
@@ -124,47 +181,15 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
         ComponentError: for a folder that is not there or has no pictures.
     """
     folders = config.folders(context.split)
-    images = _by_stem(folders.images, config.recursive, "images" if config.splits is None else "splits")
-    problems = repeated(images)
-    alone = {stem: paths[0] for stem, paths in images.items() if len(paths) == 1}
-    if folders.masks is None:
-        return ImageFolderDataset(
-            folders.images, [Files(stem, path) for stem, path in alone.items()], problems
-        )
-    masks = _by_stem(folders.masks, config.recursive, "masks" if config.splits is None else "splits")
-    problems += repeated(masks) + _unmatched(images, masks, folders)
-    files = [
-        Files(stem, path, masks[stem][0])
-        for stem, path in alone.items()
-        if [mask.suffix.lower() for mask in masks.get(stem, [])] == [".png"]
-    ]
-    return MaskedFolderDataset(Path(os.path.commonpath([folders.images, folders.masks])), files, problems)
-
-
-def _by_stem(folder: Path, recursive: bool, field: str) -> dict[str, list[Path]]:
-    """Return the pictures in a folder by their path in it without the ending."""
-    if not folder.is_dir():
-        raise ComponentError(f"there is no folder {folder}; give one with pictures in it", field=field)
-    found = by_stem(folder, recursive=recursive)
-    if not found:
-        deeper = "" if recursive else "; 'recursive: true' looks into the folders inside it too"
-        text = f"no pictures ({', '.join(sorted(ENDINGS))}) in {folder}{deeper}"
-        raise ComponentError(text, field=field)
-    return found
-
-
-def _unmatched(
-    images: Mapping[str, Sequence[Path]], masks: Mapping[str, Sequence[Path]], folders: Folders
-) -> list[DataProblem]:
-    problems = [
-        DataProblem(str(images[stem][0]), f"its mask {folders.masks}/{stem}.png is missing")
-        for stem in images.keys() - masks.keys()
-    ]
-    problems += [
-        DataProblem(str(masks[stem][0]), f"there is no picture {stem} in {folders.images}")
-        for stem in masks.keys() - images.keys()
-    ]
-    return problems + not_png(masks)
+    naming = Naming(
+        config.image_suffix, config.mask_suffix, config.recursive, "splits" if config.splits else None
+    )
+    found = list_pictures(folders.images, folders.masks, naming)
+    if not found.masked:
+        return ImageFolderDataset(config, folders.images, found)
+    return MaskedFolderDataset(
+        config, Path(os.path.commonpath([folders.images, folders.masks or folders.images])), found
+    )
 
 
 @hookimpl

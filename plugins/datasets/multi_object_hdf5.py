@@ -11,6 +11,8 @@ masks hold indices. Entry k of what is said of objects belongs to mask k, or to 
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
 from slotlab.framework.files import fingerprint_paths, natural_key
-from slotlab.framework.hdf5 import Table, open_hdf5, read_table
+from slotlab.framework.hdf5 import KNOWN, Table, open_hdf5, read_table
 from slotlab.framework.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
 ENDINGS = frozenset({".h5", ".hdf5"})
 """Files that are taken for HDF5 in a folder, in small or capital letters."""
+NO_LABEL = np.iinfo(np.int64).min
+"""No mask has it."""
 
 
 class MultiObjectHDF5Config(ComponentConfig):
@@ -38,27 +42,31 @@ class MultiObjectHDF5Config(ComponentConfig):
     image: str | None = None
     """The array of the pictures; null looks for image, images or imgs."""
     mask: str | None = None
-    """The array of the masks; null looks for mask, masks, segmentation or segmentations."""
+    """The array of the masks; null looks for mask, masks, segmentation or segmentations, or does without."""
     visibility: str | None = None
     """The array that says which objects are in a picture; null looks for visibility, or does without."""
     backgrounds: PositiveInt = 1
     """How many of the first masks show background: 1, or 4 for Objects Room."""
+    void: int | None = None
+    """The value of pixels that are not scored, in masks of indices; null for none."""
 
 
-class MultiObjectHDF5Dataset:
-    """Pictures in the order of files and rows: image uint8 (3, H, W), mask uint8 or int32 (H, W).
+class HDF5Pictures:
+    """Pictures in the order of files and rows, without masks: image uint8 (3, H, W).
 
-    Mask value k is object k of the data, 0 the background. A picture's `objects` are those that are
-    visible, each with its `index` and what the arrays of shape (N, K) or (N, K, d) say of it. The
-    files are opened by each process for itself.
+    The files are opened by each process for itself.
     """
 
-    problems: Sequence[DataProblem]
-    """Files that are left out."""
-
-    def __init__(self, config: MultiObjectHDF5Config, context: DatasetContext):
+    def __init__(self, config: MultiObjectHDF5Config, found: "_Files"):
         self.config = config
-        self._tables, self.problems = _read_tables(config)
+        self._tables = found.tables
+        self.problems: Sequence[DataProblem] = found.problems
+        """Files that are left out."""
+        self.cautions: Sequence[str] = found.cautions
+        """Files that have no masks."""
+        self.listed = None if found.problems else found.rows
+        """How many pictures there are; None where files that cannot be read hold some."""
+        self._names = found.names
         self._ends = np.cumsum([table.rows for table in self._tables])
         self._opened: dict[int, Any] = {}
         self._process = os.getpid()
@@ -68,28 +76,21 @@ class MultiObjectHDF5Dataset:
         return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`, read from disk; raises DataError for a damaged or contradictory row."""
+        """Return sample `index`, read from disk; raises DataError for a damaged row."""
         table, row = self._find(index)
-        mask_HW = self._mask(table, row)
         image_HWC = self._read(table, table.image, row)
         return Sample(
-            id=f"{table.path.stem}_{row:06d}",
+            id=f"{self._names[table.path]}_{row:06d}",
             image_CHW=torch.from_numpy(
                 np.repeat(image_HWC, 3 // image_HWC.shape[2], 2).transpose(2, 0, 1).copy()
             ),
-            mask_HW=torch.from_numpy(mask_HW),
-            attributes=self._attributes(table, row, mask_HW),
             path=f"{table.path}[{row}]",
         )
 
-    def mask(self, index: int) -> Tensor:
-        """Return the mask of sample `index`; raises DataError for a damaged or contradictory row."""
-        return torch.from_numpy(self._mask(*self._find(index)))
-
-    def attributes(self, index: int) -> Mapping[str, Any]:
-        """Return `objects` and `num_objects` of sample `index`; raises DataError for a damaged row."""
-        table, row = self._find(index)
-        return self._attributes(table, row, None if table.visibility else self._mask(table, row))
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """The files' names with the rows."""
+        return [f"{self._names[one.path]}_{row:06d}" for one in self._tables for row in range(one.rows)]
 
     def fingerprint(self) -> str:
         """Return the state of all files."""
@@ -109,7 +110,8 @@ class MultiObjectHDF5Dataset:
         table = self._tables[number]
         return table, index - int(self._ends[number]) + table.rows
 
-    def _read(self, table: Table, name: str, row: int) -> NDArray[Any]:
+    def _read(self, table: Table, name: str | None, row: int) -> NDArray[Any]:
+        assert name is not None
         if self._process != os.getpid():  # HDF5 must not read a file that was opened before a fork
             self._opened, self._process = {}, os.getpid()
         number = self._tables.index(table)
@@ -121,6 +123,33 @@ class MultiObjectHDF5Dataset:
             text = f"array {name!r} cannot be read: {error}"
             raise DataError(DataProblem(f"{table.path}[{row}]", text)) from error
 
+
+class MultiObjectHDF5Dataset(HDF5Pictures):
+    """The same with masks, uint8 or int32 (H, W).
+
+    Mask value k is object k of the data, 0 the background, -1 void. A picture's `objects` are those that are
+    visible, each with its `index` and what the arrays of shape (N, K) or (N, K, d) say of it.
+    """
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`, read from disk; raises DataError for a damaged or contradictory row."""
+        table, row = self._find(index)
+        mask_HW = self._mask(table, row)
+        return replace(
+            super().__getitem__(index),
+            mask_HW=torch.from_numpy(mask_HW),
+            attributes=self._attributes(table, row, mask_HW),
+        )
+
+    def mask(self, index: int) -> Tensor:
+        """Return the mask of sample `index`; raises DataError for a damaged or contradictory row."""
+        return torch.from_numpy(self._mask(*self._find(index)))
+
+    def attributes(self, index: int) -> Mapping[str, Any]:
+        """Return `objects` and `num_objects` of sample `index`; raises DataError for a damaged row."""
+        table, row = self._find(index)
+        return self._attributes(table, row, None if table.visibility else self._mask(table, row))
+
     def _mask(self, table: Table, row: int) -> NDArray[np.integer]:
         values = self._read(table, table.mask, row)
         if table.separate:
@@ -128,14 +157,18 @@ class MultiObjectHDF5Dataset:
                 labels_HW = merge_masks(values.reshape(values.shape[0], *table.size))
             except ValueError as error:
                 raise DataError(DataProblem(f"{table.path}[{row}]", str(error))) from None
+            void_HW = np.zeros(table.size, bool)
         else:
             labels_HW = values.reshape(table.size)
+            void_HW = labels_HW == (NO_LABEL if self.config.void is None else self.config.void)
+            labels_HW = np.where(void_HW, 0, labels_HW)
             if labels_HW.min() < 0 or labels_HW.max() > np.iinfo(np.int32).max:
                 text = f"its mask has values from {labels_HW.min()} to {labels_HW.max()}; indices begin at 0"
                 raise DataError(DataProblem(f"{table.path}[{row}]", text))
-        labels_HW = labels_HW.astype(np.uint8 if labels_HW.max() < 256 else np.int32)
+        void = bool(void_HW.any())
+        labels_HW = labels_HW.astype(np.int32 if void or labels_HW.max() > 255 else np.uint8)
         labels_HW[labels_HW < self.config.backgrounds] = 0
-        return labels_HW
+        return np.where(void_HW, np.int32(VOID), labels_HW) if void else labels_HW
 
     def _attributes(self, table: Table, row: int, mask_HW: NDArray[np.integer] | None) -> dict[str, Any]:
         if table.visibility is not None:
@@ -182,12 +215,42 @@ def _plain(value: Any) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-def _read_tables(config: MultiObjectHDF5Config) -> tuple[list[Table], list[DataProblem]]:
+@dataclass(frozen=True)
+class _Files:
+    """What is in each file that can be used, and the files that cannot."""
+
+    tables: Sequence[Table]
+    names: Mapping[Path, str]
+    """Of each file, no two alike."""
+    problems: Sequence[DataProblem]
+    cautions: Sequence[str]
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+
+def open_files(config: MultiObjectHDF5Config, context: DatasetContext) -> HDF5Pictures:
+    """Read what is in the files.
+
+    Raises:
+        ComponentError: if there are none, none can be used, or the settings do not fit them.
+    """
+    found = _read_tables(config)
+    if config.void is not None and any(table.separate for table in found.tables):
+        text = "void is a value of masks that hold indices; here each object has a mask of its own"
+        raise ComponentError(text, field="void")
+    masked = found.tables[0].mask is not None
+    return MultiObjectHDF5Dataset(config, found) if masked else HDF5Pictures(config, found)
+
+
+def _read_tables(config: MultiObjectHDF5Config) -> _Files:
     """Return what is in each file, and the files that cannot be used."""
     names = {"image": config.image, "mask": config.mask, "visibility": config.visibility}
     tables, problems = [], []
     first: ComponentError | None = None
-    for path in _list(config.path):
+    paths = _list(config.path)
+    for path in paths:
         try:
             tables.append(read_table(path, names))
         except ComponentError as error:
@@ -195,7 +258,19 @@ def _read_tables(config: MultiObjectHDF5Config) -> tuple[list[Table], list[DataP
             problems.append(DataProblem(str(path), str(error).removeprefix(f"{path}: ")))
     if first is not None and not tables:
         raise first
-    return tables, problems
+    cautions = []
+    bare = [table for table in tables if table.mask is None]
+    if bare and len(bare) < len(tables):
+        known = f"none of its arrays is called {' or '.join(KNOWN['mask'])}, and other files have masks"
+        problems += [DataProblem(str(table.path), f"{known} (arrays: {table.others})") for table in bare]
+        tables = [table for table in tables if table.mask is not None]
+    elif bare:
+        text = f"none of its arrays is called {' or '.join(KNOWN['mask'])}: it is read without masks, and"
+        hint = "nothing can be scored against a truth; if there are masks, name their array by mask"
+        cautions = [f"{bare[0].path}: {text} {hint} (arrays: {bare[0].others})"]
+    stems = [path.stem for path in paths]
+    called = {path: path.stem if len(set(stems)) == len(stems) else path.name for path in paths}
+    return _Files(tables, called, problems, cautions)
 
 
 def _list(path: Path) -> list[Path]:
@@ -215,6 +290,6 @@ def slotlab_datasets() -> Iterable[Component[MultiObjectHDF5Config]]:
     yield Component(
         name="multi_object_hdf5",
         config=MultiObjectHDF5Config,
-        build=MultiObjectHDF5Dataset,
+        build=open_files,
         summary="CLEVR with masks, Multi-dSprites and their like, converted to HDF5",
     )

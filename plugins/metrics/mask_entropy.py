@@ -42,7 +42,7 @@ class MaskEntropy:
 
 
 def entropy(masks_BKHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
-    """Return the mean entropy of each image's masks over the pixels that are scored, float64 of shape (B,)."""
+    """Return the mean entropy of each image's masks over the scored pixels, float64 of shape (B,)."""
     slots, masks_BKHW = masks_BKHW.shape[1], masks_BKHW.double()
     parts_BKHW = torch.xlogy(masks_BKHW, masks_BKHW)
     if scored_BHW is None:

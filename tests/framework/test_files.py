@@ -17,11 +17,10 @@ from slotlab.framework.files import (
     decode,
     fingerprint,
     fingerprint_paths,
-    label_colors,
-    labels,
     natural_key,
     rgb,
 )
+from slotlab.framework.mask_pictures import label_colors, labels
 
 ENTRIES = st.lists(st.tuples(st.text(), st.integers(0), st.integers(0)), unique_by=lambda entry: entry[0])
 NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -440,7 +440,7 @@ def test_wide_labels_are_said(tiny: Make, stores: Path) -> None:
     said: list[str] = []
     in_order(tiny(wide=(9,)), stores, say=said.append)
     assert said == [
-        "a mask has labels above 255, or void, and needs more than 8 bits: packing starts anew with 32"
+        "a mask has labels above 255, or void, which need more than 8 bits: packing starts anew with 32"
     ]
 
 

@@ -203,14 +203,20 @@ def test_all_that_is_missing_or_twice_is_told_and_left_out(root: Path) -> None:
 
 
 def test_parts_of_the_published_data_are_told(root: Path) -> None:
-    end = "splits by position, and results, are not those of the whole"
+    end = "and they, and results, are not those of the whole"
     assert build(root).cautions == (
-        f"clevrtex_full: 20 scenes are here, 50,000 were published; missing: 0 to 989, 1010 to 49999; {end}",
+        (
+            "clevrtex_full: 20 scenes are here, 50,000 were published; missing: 0 to 989, 1010 to 49999; "
+            f"splits are parts of scenes 990 to 1009, {end}"
+        ),
     )
     for index in (0, 1, 3, 5, 7):
         make(root, index, "outd")
     assert build(root, variant="outd").cautions == (
-        f"clevrtex_outd: 5 scenes are here, 10,000 were published; missing: 2, 4, 6 and 1 more gaps; {end}",
+        (
+            "clevrtex_outd: 5 scenes are here, 10,000 were published; missing: 2, 4, 6 and 1 more gaps; "
+            f"splits are parts of scenes 0 to 7, {end}"
+        ),
     )
 
 
@@ -219,7 +225,7 @@ def test_numbers_that_are_not_sure_are_said_to_be(tmp_path: Path) -> None:
     assert build(tmp_path, variant="pbg").cautions == (
         (
             "clevrtex_pbg: 1 scenes are here, 20,000 were published, as far as is known; missing: 1 to 19999; "
-            "splits by position, and results, are not those of the whole"
+            "splits are parts of scenes 0 to 0, and they, and results, are not those of the whole"
         ),
     )
 

@@ -131,7 +131,7 @@ def test_missing_parts_are_told(tmp_path: Path) -> None:
     assert build(tmp_path / "in").cautions == (
         (
             "clevrtex_full: 8 scenes are here, 50,000 were published; missing: 4 to 5, 10 to 49999; "
-            "splits by position, and results, are not those of the whole"
+            "splits are parts of scenes 0 to 9, and they, and results, are not those of the whole"
         ),
         "of the archives clevrtex_full_part1 to 5, 1, 2, 4, 5 are here; missing: 3",
     )

@@ -171,22 +171,22 @@ def test_all_that_does_not_belong_together_is_said_at_once(tmp_path: Path) -> No
     (tmp_path / "val2017/001.png").unlink()
     (pngs / "002.png").unlink()
     data["annotations"].pop(2)
-    data["annotations"][2]["segments_info"] = [{"id": 300, "category_id": 99}]
+    data["annotations"][2]["segments_info"] = [{"id": 300, "category_id": 99}, {"id": 301}]
     data["annotations"].append({"image_id": 77, "file_name": "077.png", "segments_info": []})
     data["annotations"].append({"image_id": 6})
     data["images"].append({"id": 5, "file_name": "other.png"})
     data["images"].append("nonsense")
-    data["annotations"][3]["segments_info"] = [{"id": 300}]
     save(tmp_path, data)
     dataset = build(tmp_path)
     assert set(map(str, dataset.problems)) == {
         f"{pngs}/002.png: is missing; it belongs to image 2 of {path}",
-        f"{path}: annotations[5]: image 77 is not in images",
+        f"{path}: annotations[5]: image_id 77 is not in images",
         f"{path}: annotations[6] lacks file_name and segments_info",
         f"{path}: image 3 has 0 annotations; a panoptic image has one",
-        f"{path}: image 4: category 99 is not in categories",
-        f"{path}: image 5: segments_info[0] lacks category_id",
-        f"{path}: images[6]: there are two with id 5; the first is used",
+        f"{path}: image 4: segment 300: category_id 99 is not in categories",
+        f"{path}: image 4: segments_info[1] lacks category_id",
+        f"{path}: annotations[3]: image_id 5 is not in images",
+        f"{path}: images[6]: its id 5 is that of images[4]; neither is used",
         f"{path}: images[7] lacks id and file_name",
         f"{tmp_path}/val2017/001.png: is missing; it is image 1 of {path}",
     }
@@ -242,16 +242,19 @@ def test_instances_that_cannot_be_drawn(tmp_path: Path) -> None:
     dataset = build(tmp_path)
     path = tmp_path / "annotations/panoptic_val2017.json"
     assert list(map(str, dataset.problems)) == [
-        f"{path}: image 3 has no height and width, which masks of instances need"
+        f"{path}: image 2: annotations[1]: segmentation lacks counts; run lengths have counts and size",
+        f"{path}: image 3 has no height, which masks of instances need",
     ]
     texts = []
-    for index in range(2):
+    for index in range(1):
         with pytest.raises(DataError) as caught:
             dataset.mask(index)
         texts.append(str(caught.value))
     assert texts == [
-        f"{tmp_path}/val2017/001.png: a segmentation of it has {W + 1}x{H} pixels, the JSON says {W}x{H}",
-        f"{tmp_path}/val2017/002.png: a segmentation of it cannot be drawn: 'counts'",
+        (
+            f"{tmp_path}/val2017/001.png: image 1: annotations[0]: segmentation is of {W + 1}x{H} pixels, "
+            f"the image of {W}x{H}"
+        )
     ]
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from slotlab.framework.contracts import DataError, Dataset, DatasetContext
+from slotlab.framework.folders import ENDINGS
 from slotlab.plugins.datasets.image_folder import (
-    ENDINGS,
     ImageFolderConfig,
     ImageFolderDataset,
     open_folder,

@@ -19,6 +19,7 @@ from slotlab.plugins.datasets.multi_object_hdf5 import (
     MultiObjectHDF5Config,
     MultiObjectHDF5Dataset,
     merge_masks,
+    open_files,
     slotlab_datasets,
 )
 from slotlab.registry import ComponentError
@@ -31,7 +32,9 @@ Arrays = dict[str, Any]
 
 def build(path: Path, **settings: Any) -> MultiObjectHDF5Dataset:
     config = MultiObjectHDF5Config.model_validate({"path": str(path), **settings})
-    return MultiObjectHDF5Dataset(config, DatasetContext(split="all", image_size=(8, 8)))
+    found = open_files(config, DatasetContext(split="all", image_size=(8, 8)))
+    assert isinstance(found, MultiObjectHDF5Dataset)
+    return found
 
 
 def scenes(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,5 @@
 """The law of void: whatever lies in void pixels changes no metric of masks, no count of objects and no group."""
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 
 from slotlab.framework.breakdown import object_rows
@@ -16,7 +14,7 @@ from slotlab.framework.contact_sheet import paint
 from slotlab.framework.contracts import VOID, MetricContext, Outcome, PooledMetric, Sample
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.evaluations import gray_labels
-from slotlab.framework.figures.masks import pair, paint_truth
+from slotlab.framework.figures.masks import paint_truth, pair
 from slotlab.framework.ledger import count_objects
 from slotlab.framework.preparation import Preparation
 from slotlab.registry import Registered, SlotlabError
