@@ -107,6 +107,11 @@ def covers(new: Summary, old: Summary) -> bool:
     )
 
 
+def checkpoint_name(checkpoint: str | int) -> str:
+    """Write which checkpoint was measured: `last`, `best` or `step 300`."""
+    return f"step {checkpoint}" if isinstance(checkpoint, int) else str(checkpoint)
+
+
 def is_stale(old: Summary, new: Summary) -> bool:
     """Return whether pictures that were drawn of one evaluation are not those of the one that replaces it."""
     every = [

@@ -12,6 +12,7 @@ from slotlab.framework.compare import grouping, naming
 from slotlab.framework.compare.choice import Choice, choice_of
 from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.costs import cost_of
+from slotlab.framework.compare.facts import shown_facts
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
 from slotlab.framework.compare.per_image import image_differences
@@ -29,7 +30,7 @@ from slotlab.framework.compare.results import (
     Metric,
     Statistics,
 )
-from slotlab.framework.compare.selecting import Selected, facts_of, key_of, select
+from slotlab.framework.compare.selecting import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.registry import SlotlabError
 
@@ -102,6 +103,8 @@ def varied_facts(paths: Iterable[str]) -> set[str]:
             found |= {"dataset", "images", "data"}
         elif path.startswith("data.filter"):
             found |= {"filter", "images"}
+        elif path.startswith("data.seed"):
+            found |= {"data"}
     return found
 
 
@@ -237,6 +240,5 @@ def with_differences(
 
 def measured(members: Sequence[Member], across: frozenset[str]) -> dict[str, str]:
     """Return what all evaluations have in common."""
-    evaluation = members[0].evaluation
-    facts = {**key_of(evaluation), **facts_of(evaluation)}
+    facts = shown_facts(members[0].facts)
     return {name: value for name, value in facts.items() if name not in across}

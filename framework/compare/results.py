@@ -124,6 +124,8 @@ class Member:
 
     run: RunRecord
     evaluation: EvaluationRecord
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    """What was measured, in words, by the names of `facts.KEYS` and `facts.FACTS`."""
 
 
 @dataclass(frozen=True)
