@@ -18,6 +18,8 @@ KEYS = {
 """What an evaluation is chosen by first, and the option for it."""
 FACTS = ("filter", "data", "images", "slots", "range")
 """What evaluations of one key may differ in, and numbers that are compared may not."""
+PICTURES = ("dataset", "split", "protocol", "filter", "data")
+"""The facts that must be the same for images of one name to be the same."""
 AS_TRAINED = "as trained"
 """Stands for the number of slots, or the value range, with which a run was trained."""
 _DATASET = "data.dataset."

@@ -120,6 +120,9 @@ def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None
     assert [(len(arm.members), len(arm.failed)) for arm in found.arms] == [(1, 0), (0, 1)]
     assert found.arms[1].statistics["ari"].mean is None
     assert "no run with a value of ari: slots=11" in found.notes
+    against = compare(runs, PAIR)
+    assert "all runs failed, so no difference: slots=11" in against.notes
+    assert not any("seed in common" in note for note in against.notes)
 
 
 def test_one_seed_and_unequal_seeds_are_said(record: Record) -> None:
