@@ -38,6 +38,7 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
             builder.problems += check_groups(spec, model)
             builder.problems += check_anneal(spec, model)
             builder.problems += check_best(spec)
+            builder.problems += check_checkpoint(spec)
             builder.problems += check_shapes(spec, model)
     return builder.problems
 
@@ -71,6 +72,17 @@ def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:
         hint = f"{suggest(best, known)} (measured: loss, {', '.join(known)})"
         text = f"'{best}' is none of evaluation.metrics{hint}"
         yield PathProblem(("training", "checkpoint", "best"), text)
+
+
+def check_checkpoint(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse to measure the best checkpoint of a training that keeps none."""
+    if spec.evaluation.checkpoint == "best" and spec.training.checkpoint.best is None:
+        known = ", ".join(("loss", *(ref.name for ref in spec.evaluation.metrics)))
+        text = (
+            "no checkpoint is the best one: set training.checkpoint.best to what they are compared by "
+            f"({known}) before the training, or measure the last one"
+        )
+        yield PathProblem(("evaluation", "checkpoint"), text)
 
 
 def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:

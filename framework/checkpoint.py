@@ -122,6 +122,21 @@ class Checkpoints:
                 return (one, content), complaints
         return None, complaints
 
+    def of_step(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step; of several, one of which a branch was given up, the last written.
+
+        Raises:
+            SlotlabError: if there is none.
+        """
+        every = self.all()
+        found = [one for one in every if one.step == step]
+        if not found:
+            steps = sorted({one.step for one in every})
+            there = f"there are those of {', '.join(map(str, steps))}" if steps else "there is none at all"
+            text = f"{self.folder} has no checkpoint of step {step}; {there}"
+            raise SlotlabError(f"{text} (training.checkpoint says which are written and kept)")
+        return max(found, key=lambda one: one.path.stat().st_mtime_ns)
+
     def best(self) -> Checkpoint | None:
         """Return the checkpoint with the best value so far; None if none was kept for its value."""
         facts = self.best_facts()

@@ -18,6 +18,7 @@ from slotlab.framework.names import fault
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import Path, PathProblem, SpecError, shorten
+from slotlab.framework.spec.identity import canonical
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.schema import EvaluationSpec, ExperimentSpec, MetricRefs
@@ -70,7 +71,7 @@ class Condition:
     @property
     def warnings(self) -> list[str]:
         """What is allowed and rarely meant."""
-        return self.loaded.error(cautions(self.spec)).lines()
+        return self.loaded.error(cautions(self.spec, trained=True)).lines()
 
     def of(self, source: MaskSource) -> LoadedSpec:
         """Return the spec for one source of masks."""
@@ -109,14 +110,28 @@ def conditions(loaded: LoadedSpec, wanted: Wanted) -> list[Condition]:
                 found.append(_condition(loaded, wanted, ref, variant))
             except SlotlabError as error:
                 problems += error.lines()
-    names = [condition.name(source) for condition in found for source in condition.sources]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        problems.append(
-            f"two evaluations would be called {name}; ask for one of them, or one after the other"
-        )
+    problems += _twice(found)
     if problems:
         raise Conflicts(problems)
     return found
+
+
+def _twice(found: Sequence[Condition]) -> list[str]:
+    """Say which conditions are the same one."""
+    every = [
+        (
+            condition.name(source),
+            canonical(condition.of(source).spec.data.model_copy(update={"value_range": None})),
+            condition.spec.data.range_name,
+            canonical(condition.of(source).spec.evaluation),
+        )
+        for condition in found
+        for source in condition.sources
+    ]
+    twice = dict.fromkeys(one[0] for number, one in enumerate(every) if one in every[:number])
+    return [
+        f"two evaluations would be called {name}: they are the same; ask for one of them" for name in twice
+    ]
 
 
 class Conflicts(SlotlabError):  # noqa: N818 - several mistakes
@@ -299,8 +314,10 @@ def _checked(
 
 
 def _problems(laid: LoadedSpec) -> list[PathProblem]:
-    # Nothing is trained any more: another protocol need not know the split that was trained on.
-    return [problem for problem in check_parts(laid.spec) if problem.path != ("data", "train_split")]
+    # Nothing is trained any more: another protocol need not know the split that was trained on, and which
+    # checkpoint there is was asked of the run's spec.
+    known = (("data", "train_split"), ("evaluation", "checkpoint"))
+    return [problem for problem in check_parts(laid.spec) if problem.path not in known]
 
 
 def _with_data(loaded: LoadedSpec, data: BaseModel) -> LoadedSpec:

@@ -1,7 +1,7 @@
 """A run's weights evaluated under conditions: rows, summaries and figures in the run's folder.
 
 RUN/evaluation/NAME/summary.json, images.csv, objects.csv and samples/, NAME being
-DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS; what they hold is in docs/evaluation.md.
+DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS and what `places.py` adds; what they hold is in docs/evaluation.md.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,10 +30,12 @@ from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.samples import INDEX
 from slotlab.framework.ledger import Evaluation, as_csv
+from slotlab.framework.measurement import LAST
+from slotlab.framework.places import Place, Places
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import IMAGES, MODEL, SAMPLES, SUMMARY, SUMMARY_FORMAT, UNFINISHED, RunFolder
-from slotlab.framework.spec.identity import definition, run_id
+from slotlab.framework.spec.identity import canonical, definition, run_id
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.subject import Ready, Subject
@@ -75,7 +77,8 @@ def run_evaluations(
     the data, in sentences.
 
     Returns:
-        The summaries as written, one for each condition and source of masks, with `figures_left_out`.
+        The summaries as written, one for each condition and source of masks, with `figures_left_out`. None of
+        them replaces another: what was measured otherwise lies beside it.
 
     Raises:
         SlotlabError: if there are no weights, they do not fit, or data is not there.
@@ -86,11 +89,17 @@ def run_evaluations(
     ready = [subject.ready(condition) for condition in wanted]
     for text in dict.fromkeys(text for one in ready for text in one.loader.selection.notes):
         warn(text)
-    totals = [one.loader.count(one.condition.spec.evaluation.max_images) for one in ready]
+    totals = [one.images for one in ready]
+    told = [{source: facts(subject, one, source) for source in one.condition.sources} for one in ready]
+    places = Places.of(run, loaded)
+    # Before anything is measured, and by the first process for all: masks are written on the way.
+    taken = subject.engine.from_first(
+        [places.take(one.condition, each) for one, each in zip(ready, told, strict=True)]
+    )
     summaries: list[Summary] = []
-    for place, one in enumerate(ready):
+    for number, (one, place) in enumerate(zip(ready, taken, strict=True)):
 
-        def reached(done: int, total: int, before: int = sum(totals[:place])) -> None:
+        def reached(done: int, total: int, before: int = sum(totals[:number])) -> None:
             # This process has a share of the images.
             report(before + min(done * subject.engine.processes, total), sum(totals))
 
@@ -103,16 +112,32 @@ def run_evaluations(
             condition.sources,
             gather=engine.gather,
             report=reached,
-            keep=partial(write_masks, run, condition) if masks else nothing,
+            keep=partial(write_masks, run, place) if masks else nothing,
         )
         composed = compose(subject, one, composing) if engine.is_first else NOTHING
         for source, evaluation in found.items():
-            summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
+            heading = {
+                **told[number][source],
+                "evaluation": place.name(source),
+                "changes": places.changes(spec),
+            }
+            summary = with_composition(summarize_run(one, heading, evaluation), composed)
             if engine.is_first:
-                left_out = write(subject, one, source, evaluation, summary, figures=figures)
+                places.clear(place, source, summary, masks=masks)
+                left_out = write(subject, one, place, source, evaluation, summary, figures=figures)
                 summary = {**summary, "figures_left_out": left_out}
             summaries.append(summary)
     return summaries
+
+
+def otherwise(place: Place, summary: Summary) -> str:
+    """Say what of an evaluation its name does not tell, for titles; empty if there is nothing."""
+    words = [f"{path} {'none' if value is None else value}" for path, value in summary["changes"].items()]
+    words += [f"checkpoint {summary['checkpoint']} (step {summary['step']})"] * (
+        summary["checkpoint"] != LAST
+    )
+    words += [f"evaluation {place.mark}"] * bool(place.mark)
+    return ", ".join(words)
 
 
 def nothing(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> None:
@@ -120,14 +145,14 @@ def nothing(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> None:
 
 
 def write_masks(
-    run: RunFolder, condition: Condition, source: MaskSource, ids: Sequence[str], outcome: Outcome
+    run: RunFolder, place: Place, source: MaskSource, ids: Sequence[str], outcome: Outcome
 ) -> None:
     """Write true and predicted labels, a gray PNG for each image.
 
     Raises:
         SlotlabError: for an image whose id is no name of a file inside the folder.
     """
-    folder = run.evaluation(condition.name(source)) / "masks"
+    folder = run.evaluation(place.name(source)) / "masks"
     for kind, labels_BHW in (("true", outcome.true_BHW), ("predicted", outcome.predicted_BHW)):
         if labels_BHW is None:
             continue
@@ -166,21 +191,34 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation: Evaluation) -> Summary:
-    """Return what summary.json holds."""
-    spec = ready.condition.spec
+def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
+    """Return what a summary tells of an evaluation before it is made: what is measured, and by what."""
+    spec, asked = ready.condition.spec, ready.condition.spec.evaluation
     return {
         "format": SUMMARY_FORMAT,
         "run": str(subject.run.path),
         "run_id": run_id(subject.loaded.spec),
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
-        "images": len(evaluation.rows[MODEL]),
+        "images": ready.images,
+        "max_images": asked.max_images,
         "image_size": spec.data.image_size,
         "value_range": spec.data.range_name,
         "mask_source": source,
-        "slots": spec.evaluation.slots or spec.model.slots,
+        "slots": asked.slots or spec.model.slots,
+        "checkpoint": asked.checkpoint,
         "step": subject.weights.step,
+        "metrics": facts_of(asked.metrics),
+        "baselines": list(asked.baselines),
+        "composition": None if asked.composition is None else canonical(asked.composition),
+    }
+
+
+def summarize_run(ready: Ready, heading: Summary, evaluation: Evaluation) -> Summary:
+    """Return what summary.json holds."""
+    spec = ready.condition.spec
+    return {
+        **heading,
         **results(evaluation, ready.metrics, facts_of(spec.evaluation.metrics), spec.data.settings),
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
@@ -245,6 +283,7 @@ def reading(metric: Metric) -> dict[str, Any]:
 def write(
     subject: Subject,
     ready: Ready,
+    place: Place,
     source: MaskSource,
     evaluation: Evaluation,
     summary: Summary,
@@ -257,7 +296,7 @@ def write(
     its figures are drawn.
     """
     condition = ready.condition
-    name = condition.name(source)
+    name = place.name(source)
     folder = subject.run.evaluation(name)
     objects = as_csv(evaluation.objects).encode() if evaluation.objects else None
     tables = {IMAGES: evaluation.to_csv().encode(), "objects.csv": objects}
@@ -273,7 +312,8 @@ def write(
         return {}
     shown = Evaluated(
         name=name,
-        composed_name=condition.base if source == condition.sources[0] else None,
+        composed_name=place.composed if source == condition.sources[0] else None,
+        otherwise=otherwise(place, summary),
         loaded=condition.of(source),
         engine=ready.engine,
         model=ready.model,

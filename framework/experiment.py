@@ -39,17 +39,21 @@ class Prepared:
     warnings: Sequence[Problem]
 
 
-def prepare(name: str | Path, **options: Any) -> Prepared:
+def prepare(name: str | Path, *, trained: bool = False, **options: Any) -> Prepared:
     """Load a spec (see `load_spec` for the options) and check that its parts fit.
+
+    `trained` says that it is a trained run's: mistakes and warnings are then about its evaluation alone.
 
     Raises:
         SpecError: with every mistake found, each with file and line.
     """
     loaded = load_spec(name, **options)
     problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
+    if trained:  # by what checkpoints were compared need not be measured any more
+        problems = [problem for problem in problems if problem.path != ("training", "checkpoint", "best")]
     if problems:
         raise loaded.error(problems)
-    return Prepared(loaded, loaded.error(cautions(loaded.spec)).problems)
+    return Prepared(loaded, loaded.error(cautions(loaded.spec, trained=trained)).problems)
 
 
 def choose_device(name: str) -> torch.device:

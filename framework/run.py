@@ -135,6 +135,10 @@ class RunFolder:
                 found[folder.name] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         return found
 
+    def read_summary(self, name: str) -> dict[str, Any] | None:
+        """Return the summary of one evaluation; None if there is none that can be read."""
+        return self.read_summaries().get(name)
+
     def records(self) -> list[Path]:
         """Return the small files that say how the run is, there or not."""
         names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
@@ -279,8 +283,8 @@ class RunFolder:
                 raise SlotlabError(f"{self.metrics}, line {number}: {fault(error)}") from None
         return found
 
-    def load_weights(self, which: Literal["last", "best"] = "last") -> Weights:
-        """Return the weights of the newest whole checkpoint, or of the best one; averaged if it has such.
+    def load_weights(self, which: Literal["last", "best"] | int = "last") -> Weights:
+        """Return the (averaged) weights of the newest whole checkpoint, of the best one, or of a step.
 
         Raises:
             SlotlabError: if there is none, or it cannot be read.
@@ -289,6 +293,8 @@ class RunFolder:
         if which == "best":
             best = self.checkpoints.best()
             loaded = None if best is None else best.read()
+        elif isinstance(which, int):
+            loaded = self.checkpoints.of_step(which).read()
         else:
             loaded, complaints = self.checkpoints.newest()
         if loaded is None:

@@ -111,8 +111,8 @@ class Source:
         """The fingerprint of the pictures: what is measured on other pictures has another one.
 
         For data on disk it is the state of the files. Generated pictures have no files: theirs begins with
-        `generated` and is a hash of all that they depend on. That of a dataset that cannot tell the state of its
-        files begins with `untold`, and is a hash of its settings alone.
+        `generated` and is a hash of all that they depend on. That of a dataset that cannot tell the state of
+        its files begins with `untold`, and is a hash of its settings alone.
         """
         state = self.fingerprint()
         if self.preparation is not None and state is not None:

@@ -29,6 +29,11 @@ class Ready:
     loader: Loader
     metrics: Mapping[str, Metric]
 
+    @property
+    def images(self) -> int:
+        """How many images are measured."""
+        return self.loader.count(self.condition.spec.evaluation.max_images)
+
 
 @dataclass
 class Subject:
@@ -50,7 +55,7 @@ class Subject:
             SlotlabError: if there are none.
         """
         engine = Engine.open(loaded.spec, device, warn=lambda text: None)
-        return cls(run, loaded, engine, run.load_weights())
+        return cls(run, loaded, engine, run.load_weights(loaded.spec.evaluation.checkpoint))
 
     def model(self, spec: ExperimentSpec) -> SlotModel:
         """Return the model for images of a spec's size.

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slotlab.framework.cli.choosing import chosen
 from slotlab.framework.cli.options import (
     AcrossOption,
     AllowUnfinishedOption,
     BaselineOption,
+    ChosenCheckpointOption,
     DatasetOption,
+    EvaluationOption,
     FailedBelowOption,
     JsonOption,
     MasksOption,
@@ -50,6 +53,8 @@ def compare(
     protocol: ProtocolOption = None,
     split: SplitOption = None,
     masks: MasksOption = None,
+    checkpoint: ChosenCheckpointOption = None,
+    evaluation: EvaluationOption = [],  # noqa: B006
     failed_below: FailedBelowOption = None,
     across: AcrossOption = [],  # noqa: B006
     allow_unfinished: AllowUnfinishedOption = False,
@@ -64,10 +69,21 @@ def compare(
     if out is not None and out.exists() and not out.is_dir():
         raise SlotlabError(f"{out} is a file; choose another folder with --out DIR")
     from slotlab.framework.cli.output import emit
-    from slotlab.framework.compare.comparison import Choice, compare_paths
+    from slotlab.framework.compare.comparison import compare_paths
     from slotlab.framework.compare.exports import as_json
 
-    choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
+    choice = chosen(
+        metrics=metric,
+        primary=primary,
+        baseline=baseline,
+        dataset=dataset,
+        protocol=protocol,
+        split=split,
+        masks=masks,
+        checkpoint=checkpoint,
+        evaluation=evaluation,
+        failed_below=failed_below,
+    )
     with stoppable("nothing was written"):
         comparison = compare_paths(
             paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image

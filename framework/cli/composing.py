@@ -9,6 +9,7 @@ import typer
 from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
+from slotlab.framework.cli.trained import CheckpointOption
 
 
 def compose(
@@ -56,6 +57,7 @@ def compose(
             "--metric", metavar="NAME", help="Measure samples by a set metric: fid, or '{name: fid, ...}'."
         ),
     ] = [],  # noqa: B006
+    checkpoint: CheckpointOption = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write; RUN/compositions/NAME without it.")
     ] = None,
@@ -78,6 +80,7 @@ def compose(
         library=library,
         clusters=clusters,
         metrics=metric,
+        checkpoint=checkpoint,
         out=out,
         sets=set_,
         device=device,

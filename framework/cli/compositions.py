@@ -12,6 +12,7 @@ from rich.progress import TaskID
 from torch import Tensor
 
 from slotlab.framework.assemble import build_set_metrics
+from slotlab.framework.cli import trained
 from slotlab.framework.cli.output import warn
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.composition.album import Tile, refuse_foreign, writing
@@ -19,6 +20,7 @@ from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling
 from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
 from slotlab.framework.experiment import choose_device
+from slotlab.framework.places import Places
 from slotlab.framework.run import RunFolder
 from slotlab.framework.set_metrics.measure import Lacking, usable
 from slotlab.framework.spec.identity import run_id
@@ -53,6 +55,7 @@ class Request:
     library: str | None
     clusters: int | None
     metrics: Sequence[str]
+    checkpoint: str | None
     out: Path | None
     sets: Sequence[str]
     device: str
@@ -74,21 +77,29 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))
     spec = composer.spec
     wanted = spec.evaluation.composition or CompositionSpec()
-    facts = {
+    facts: dict[str, Any] = {
         "mode": request.mode,
         "run": str(run.path),
         "run_id": run_id(spec),
+        "checkpoint": spec.evaluation.checkpoint,
         "step": composer.step,
         "protocol": spec.data.protocol_name,
         "image_size": spec.data.image_size,
     }
+    places = Places.of(run, composer.loaded)
+    facts["changes"], ending = places.changes(spec), places.suffix(spec)
     make = sample if request.mode == SAMPLE else show
     with reporting() as report:
-        return make(composer, wanted, request, facts, report)
+        return make(composer, wanted, request, ending, facts, report)
 
 
 def show(
-    composer: Composer, wanted: CompositionSpec, request: Request, facts: dict[str, Any], report: Report
+    composer: Composer,
+    wanted: CompositionSpec,
+    request: Request,
+    ending: str,
+    facts: dict[str, Any],
+    report: Report,
 ) -> dict[str, Any]:
     """Write the rows of a mode that takes images."""
     spec = composer.spec
@@ -103,7 +114,7 @@ def show(
     )
     mode = next(mode for mode in MODES if mode == request.mode)
     which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
-    folder = request.out or composer.folder(f"{mode}-{choice.split}-{which}")
+    folder = request.out or composer.folder(f"{mode}-{choice.split}-{which}{ending}")
     bench = Bench(composer, choice)
     with writing(folder) as album:
         for row in rows_of(mode, bench):
@@ -115,14 +126,19 @@ def show(
 
 
 def sample(
-    composer: Composer, wanted: CompositionSpec, request: Request, facts: dict[str, Any], report: Report
+    composer: Composer,
+    wanted: CompositionSpec,
+    request: Request,
+    ending: str,
+    facts: dict[str, Any],
+    report: Report,
 ) -> dict[str, Any]:
     """Sample pictures, write and measure them; metrics that were asked for must lack nothing."""
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
     if request.metrics and left_out:
         raise Lacking(left_out)
     sampling = prepare_sampling(composer, wanted, report)
-    folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}")
+    folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}{ending}")
     with writing(folder, columns=COLUMNS) as album:
 
         def written() -> Iterator[Tensor]:
@@ -172,10 +188,7 @@ def check_request(request: Request) -> None:
 
 def assignments(run: RunFolder, request: Request) -> list[str]:
     """Return the options as assignments over the run's spec, those of `--set` last."""
-    for assignment in request.sets:
-        if not assignment.lstrip().startswith(("evaluation.", "data.")):
-            hint = "a trained run takes new settings under evaluation and data only"
-            raise SlotlabError(f"--set {assignment}: {hint}")
+    sets = trained.assignments(request.sets, request.checkpoint)
     values = {
         "library": request.library,
         "clusters": request.clusters,
@@ -191,7 +204,7 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
         written = " ".join(f"--metric {metric}" for metric in request.metrics)
         given.append(Option(f"{SECTION}.set_metrics=[{', '.join(request.metrics)}]", written))
     declared = load_spec(run.spec).spec.evaluation.composition
-    return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *request.sets]
+    return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *sets]
 
 
 @contextmanager

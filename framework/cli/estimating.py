@@ -22,9 +22,7 @@ def estimate_spec(
     spec = prepared.loaded.spec
     warn(prepared.warnings)
     engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))
-    number = count_images(
-        images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device))
-    )
+    number = count_images(images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device)))
     result = estimate(engine, number)
     warn(result["warnings"])
     return result

@@ -13,6 +13,8 @@ from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOptio
 from slotlab.framework.cli.output import console, emit, warn
 from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
+from slotlab.framework.cli.trained import CheckpointOption, assignments
+from slotlab.framework.measurement import BEST, LAST
 from slotlab.registry.errors import SlotlabError
 
 MASKS = ("decoder", "attention", "both")
@@ -42,6 +44,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="decoder|attention|both", help="Which masks are scored; likewise without it."),
     ] = None,
+    checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006
     device: DeviceOption = "auto",
     devices: DevicesOption = None,
@@ -58,13 +61,14 @@ def evaluate(
     """Evaluate runs under protocols, on variants of the data: rows, summaries, breakdowns, figures."""
     if masks is not None and masks not in MASKS:
         raise SlotlabError(f"--masks {masks}: write {', '.join(MASKS[:-1])} or {MASKS[-1]}")
+    sets = assignments(set_, checkpoint)
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
     with stoppable(left(figures=figures, masks=save_masks)):
         from slotlab.framework.conditions import Wanted
 
         wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
-        result = evaluate_runs(runs, wanted, sets=set_, device=device, figures=figures, masks=save_masks)
+        result = evaluate_runs(runs, wanted, sets=sets, device=device, figures=figures, masks=save_masks)
     if processes.is_first():
         emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
 
@@ -84,14 +88,12 @@ def evaluate_runs(
     from slotlab.framework.experiment import prepare
     from slotlab.framework.run import RunFolder
 
-    for assignment in sets:
-        if not assignment.lstrip().startswith(("evaluation.", "data.")):
-            hint = "a trained run takes new settings under evaluation and data only"
-            raise SlotlabError(f"--set {assignment}: {hint}")
     checked = []
     for path in dict.fromkeys(paths):
         run = RunFolder.open(path)
-        prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
+        prepared = prepare(
+            run.spec, trained=True, sets=[*sets, "training.trackers=[]"]
+        )  # told of trainings alone
         warn(prepared.warnings)
         state = run.read_state() or "of unknown state"
         if state != "done":
@@ -138,7 +140,7 @@ def evaluate_folder(
         bar.update(task, facts=f"compose: {what} {done}/{total}")
 
     try:
-        return run_evaluations(
+        found = run_evaluations(
             run,
             loaded,
             wanted,
@@ -152,6 +154,19 @@ def evaluate_folder(
     finally:
         if bar.live.is_started:  # else it would print an empty line
             bar.stop()
+    return [{**one, "figures": figures_of(run, one) if figures else []} for one in found]
+
+
+def figures_of(run: Any, summary: Result) -> list[str]:
+    """Return the figures that were drawn of an evaluation: none of another's."""
+    name: str = summary["evaluation"]
+    base, _, ending = name.rpartition(f"-{summary['mask_source']}")
+    found = []
+    for path in sorted(run.figures.glob("*.png")):
+        kind, _, of = path.stem.partition("-")
+        if of in (name, base + ending) and kind not in summary.get("figures_left_out", {}):
+            found.append(str(path))
+    return found
 
 
 def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:
@@ -161,14 +176,14 @@ def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> Non
         print_evaluation(result, groups=groups)
         out.print("")
     for run in dict.fromkeys(result["run"] for result in results):
-        print_run(next(result for result in results if result["run"] == run))
+        print_run([result for result in results if result["run"] == run])
 
 
 def print_result(result: Result) -> None:
     """Print what came of a training: its evaluation, if it was evaluated, and where everything lies."""
     if "methods" in result:
         print_evaluation(result)
-    print_run(result)
+    print_run([result])
 
 
 def print_evaluation(result: Result, *, groups: bool = False) -> None:
@@ -177,7 +192,11 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
     variant = f" {result['variant']}" if result["variant"] else ""
     title = "{dataset}{variant} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
     out.print(title.format(**result | {"variant": variant}), style="bold", soft_wrap=True)
-    out.print(f"protocol {result['protocol']}; {result['filter'] or 'any number of objects'}", soft_wrap=True)
+    facts = [f"protocol {result['protocol']}", result["filter"] or "any number of objects"]
+    facts += [f"{name} {value}" for name, value in result.get("changes", {}).items() if name != "data.filter"]
+    if result.get("checkpoint", LAST) != LAST:
+        facts.append(f"checkpoint {result['checkpoint']}, step {result['step']}")
+    out.print("; ".join(facts), soft_wrap=True)
     out.print(numbers_table(result))
     out.print("mean over images ± standard deviation over images", style="dim")
     pooled = [name for name, facts in result["metrics"].items() if facts["aggregation"] == "objects"]
@@ -265,19 +284,24 @@ def span(statistics: Mapping[str, Any]) -> str:
     return f"{statistics['mean']:.3f} \\[{statistics['low']:.3f}, {statistics['high']:.3f}]"
 
 
-def print_run(result: Result) -> None:
-    """Print what a run cost and where its files are."""
-    out = console()
+def print_run(results: Sequence[Result]) -> None:
+    """Print what a run cost, and where its files are: figures of these evaluations alone."""
+    out, result = console(), results[0]
     if result.get("cost"):
         out.print(f"cost: {cost_line(result['cost'])}", soft_wrap=True)
     out.print(f"run: {result['run']}", soft_wrap=True)
     if "step" in result:
-        out.print(f"weights of step {result['step']}")
-    for name, reason in result.get("figures_left_out", {}).items():
+        out.print(f"weights of step {result['step']}{checkpoint_of(result)}")
+    left_out = [item for one in results for item in one.get("figures_left_out", {}).items()]
+    for name, reason in dict.fromkeys(left_out):
         out.print(f"figure {name}: left out, {reason}", soft_wrap=True)
-    figures = Path(result["run"]) / "figures"
-    for figure in sorted(figures.glob("*.png")):
+    for figure in dict.fromkeys(figure for one in results for figure in one.get("figures", ())):
         out.print(f"figure: {figure}", soft_wrap=True)
+
+
+def checkpoint_of(result: Result) -> str:
+    """Say which checkpoint was measured, if it is not the last one."""
+    return f" (the {BEST} checkpoint)" if result.get("checkpoint") == BEST else ""
 
 
 def cell(statistics: Mapping[str, Any] | None) -> str:

@@ -60,6 +60,18 @@ SplitOption = Annotated[str | None, typer.Option(metavar="S", help="Evaluations 
 MasksOption = Annotated[
     str | None, typer.Option(metavar="M", help="Evaluations of masks from the decoder or attention.")
 ]
+EvaluationOption = Annotated[
+    list[str],
+    typer.Option(
+        "--evaluation",
+        metavar="FACT=VALUE",
+        help="Evaluations with this slots, filter, images, data or range, such as slots=11; give it again.",
+    ),
+]
+ChosenCheckpointOption = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="best|last|STEP", help="Evaluations of these checkpoints."),
+]
 FailedBelowOption = Annotated[
     float | None,
     typer.Option("--failed-below", metavar="X", help="Runs with a worse primary metric count as unbound."),

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slotlab.framework.cli.choosing import chosen
 from slotlab.framework.cli.options import (
     AcrossOption,
     AllowUnfinishedOption,
     BaselineOption,
+    ChosenCheckpointOption,
     DatasetOption,
+    EvaluationOption,
     FailedBelowOption,
     JsonOption,
     MasksOption,
@@ -45,6 +48,8 @@ def report(
     protocol: ProtocolOption = None,
     split: SplitOption = None,
     masks: MasksOption = None,
+    checkpoint: ChosenCheckpointOption = None,
+    evaluation: EvaluationOption = [],  # noqa: B006
     failed_below: FailedBelowOption = None,
     across: AcrossOption = [],  # noqa: B006
     allow_unfinished: AllowUnfinishedOption = False,
@@ -53,7 +58,7 @@ def report(
     json: JsonOption = None,
 ) -> None:
     """Write a comparison as one HTML file that needs no network: tables, plots, pictures, provenance."""
-    from slotlab.framework.compare.comparison import Choice, compare_paths
+    from slotlab.framework.compare.comparison import compare_paths
 
     place = out or default_place(paths)
     if place.is_dir():
@@ -61,7 +66,18 @@ def report(
     if place.suffix.lower() not in ENDINGS:
         text = f"--out {place}: a report is HTML, so its name ends in {' or '.join(ENDINGS)}"
         raise SlotlabError(f"{text}, as {place.with_suffix('.html')} does; browsers print it as PDF")
-    choice = Choice(tuple(metric), primary, baseline, dataset, protocol, split, masks, failed_below)
+    choice = chosen(
+        metrics=metric,
+        primary=primary,
+        baseline=baseline,
+        dataset=dataset,
+        protocol=protocol,
+        split=split,
+        masks=masks,
+        checkpoint=checkpoint,
+        evaluation=evaluation,
+        failed_below=failed_below,
+    )
     with stoppable("no report was written"):
         comparison = compare_paths(
             paths, choice, across=across, allow_unfinished=allow_unfinished, per_image=per_image

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
+from slotlab.framework.cli.trained import CheckpointOption, assignments
 
 
 def studio(
@@ -18,6 +19,7 @@ def studio(
     library: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images whose slots k-means is run over.")
     ] = 512,
+    checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     device: DeviceOption = "auto",
 ) -> None:
@@ -25,11 +27,12 @@ def studio(
     from slotlab.framework.studio.serve import is_loopback, require_libraries, serve
 
     require_libraries()
+    sets = assignments(set_, checkpoint)
     from slotlab.framework.composition import Composer
     from slotlab.framework.experiment import choose_device
     from slotlab.framework.studio.studio import Studio
 
-    composer = Composer.open(run, device=choose_device(device), sets=[*set_, "training.trackers=[]"])
+    composer = Composer.open(run, device=choose_device(device), sets=[*sets, "training.trackers=[]"])
     page = Studio(composer, library)
     what = (
         f"studio of '{composer.spec.name}' with {page.images} images"  # found now, not by the first request

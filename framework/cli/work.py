@@ -58,9 +58,11 @@ def train_spec(
             display.stop()
         result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
         result["cost"] = run.read_cost()
+        curves = [str(run.figures / f"{name}.png") for name in ("learning_rate", "loss")]
         if then_evaluate:
             result |= evaluate_folder(run, loaded, [own_condition(loaded)], device)[0]
             trackers.evaluated(result)
+        result["figures"] = [*curves, *result.get("figures", ())]
     return result
 
 

@@ -19,6 +19,12 @@ class Choice:
     mask_source: str | None = None
     failed_below: float | None = None
     """A run whose primary metric is worse than this counts as unbound."""
+    checkpoint: str | None = None
+    """`best`, `last` or `step 300`."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """Other facts of evaluations, such as `(("slots", "11"),)`; their names are `facts.FACTS`."""
+    own: bool | None = None
+    """Of several evaluations the one that the runs' own specs declare is taken."""
 
 
 def choice_of(plan: Plan) -> Choice:
@@ -32,4 +38,6 @@ def choice_of(plan: Plan) -> Choice:
         split=said.split,
         mask_source=said.mask_source,
         failed_below=said.failed_below,
+        checkpoint=said.checkpoint,
+        own=True,
     )

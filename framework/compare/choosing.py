@@ -7,7 +7,6 @@ from typing import Any
 from slotlab.framework.compare.choice import Choice
 from slotlab.framework.compare.records import Study
 from slotlab.framework.compare.results import Arm, Member, Metric
-from slotlab.framework.compare.selecting import key_of
 from slotlab.registry import SlotlabError
 
 
@@ -55,7 +54,7 @@ def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Stu
 
 def published(members: Sequence[Member], metrics: Sequence[Metric]) -> tuple[dict[str, Any], ...]:
     """Return the published numbers that evaluations list beside theirs, of the compared metrics."""
-    one_each = {tuple(key_of(member.evaluation).items()): member.evaluation for member in members}
+    one_each = {tuple(member.facts.items()): member.evaluation for member in members}
     rows = [row for evaluation in one_each.values() for row in evaluation.summary().get("published", ())]
     names = [metric.name for metric in metrics]  # a row that names none is kept
     found: list[dict[str, Any]] = []

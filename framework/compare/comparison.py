@@ -9,12 +9,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from slotlab.framework.compare import grouping, naming
+from slotlab.framework.compare.checking import checked
 from slotlab.framework.compare.choice import Choice, choice_of
 from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.costs import cost_of
+from slotlab.framework.compare.facts import shown_facts
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
-from slotlab.framework.compare.per_image import image_differences
+from slotlab.framework.compare.per_image import image_differences, unpaired
 from slotlab.framework.compare.records import RunRecord, Study, load_all
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.results import (
@@ -29,7 +31,7 @@ from slotlab.framework.compare.results import (
     Metric,
     Statistics,
 )
-from slotlab.framework.compare.selecting import Selected, facts_of, key_of, select
+from slotlab.framework.compare.selecting import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.registry import SlotlabError
 
@@ -102,6 +104,8 @@ def varied_facts(paths: Iterable[str]) -> set[str]:
             found |= {"dataset", "images", "data"}
         elif path.startswith("data.filter"):
             found |= {"filter", "images"}
+        elif path.startswith("data.seed"):
+            found |= {"data"}
     return found
 
 
@@ -142,7 +146,11 @@ def compare(
         raise SlotlabError(_nothing(selected, left_out))
     metrics, primary = choose_metrics(selected.members, choice)
     names = [metric.name for metric in metrics]
-    groups = grouping.group(selected.members, selected.failed, facts, names)
+    members, contradicted = checked(selected.members, names)
+    left_out += contradicted
+    if not members:
+        raise SlotlabError(_nothing(selected, left_out))
+    groups = grouping.group(members, selected.failed, facts, names)
     paths = naming.differing(groups)
     named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
     if refused := [*grouping.refusals(groups, facts, names), *renamed]:
@@ -159,10 +167,10 @@ def compare(
         baseline=None if base is None else base.name,
         arms=tuple(arms),
         differing=tuple(paths),
-        measured=measured(selected.members, facts),
+        measured=measured(members, facts),
         failed_below=choice.failed_below,
         left_out=tuple(sorted(left_out, key=lambda item: item.path)),
-        published=published(selected.members, metrics),
+        published=published(members, metrics),
         studies=tuple(study.path for study in studies),
     )
     notes = notes_on(comparison, wanted=choice.baseline, per_image=per_image)
@@ -228,7 +236,7 @@ def with_differences(
             arm,
             differences=found[arm.name],
             image_differences=image_differences(arm.members, base.members, names)
-            if per_image and arm is not base
+            if per_image and arm is not base and unpaired(arm.members, base.members) is None
             else {},
         )
         for arm in arms
@@ -237,6 +245,5 @@ def with_differences(
 
 def measured(members: Sequence[Member], across: frozenset[str]) -> dict[str, str]:
     """Return what all evaluations have in common."""
-    evaluation = members[0].evaluation
-    facts = {**key_of(evaluation), **facts_of(evaluation)}
+    facts = shown_facts(members[0].facts)
     return {name: value for name, value in facts.items() if name not in across}

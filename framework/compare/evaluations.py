@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import fault, read_json
+from slotlab.framework.measurement import LAST, checkpoint_name
 from slotlab.framework.run import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
 from slotlab.registry import SlotlabError
 
@@ -49,6 +50,17 @@ class EvaluationRecord:
         return str(self.facts["mask_source"])
 
     @property
+    def checkpoint(self) -> str:
+        """Whose weights were measured: `last`, `best` or `step 300`."""
+        return checkpoint_name(self.facts.get("checkpoint", LAST))
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """The settings of pictures and slots, by path, that are not those of the run's own spec."""
+        found: Mapping[str, Any] = self.facts.get("changes") or {}
+        return found
+
+    @property
     def bounds(self) -> Mapping[str, tuple[float | None, float | None]]:
         """The least and greatest value of each metric that has bounds; None where there is none."""
         metrics = self.facts.get("metrics", {})
@@ -87,7 +99,19 @@ def version_of(metric: Mapping[str, Any]) -> str:
     """Return what a metric computes, in words: its version and the settings that are not the defaults."""
     version = f"version {metric['version']}" if "version" in metric else "an unknown version"
     settings = (f"{name} {value}" for name, value in sorted(metric.get("settings", {}).items()))
-    return ", ".join([version, *settings])
+    return ", ".join([version, *settings, *composition_of(metric)])
+
+
+def composition_of(metric: Mapping[str, Any]) -> list[str]:
+    """Return in words what a set metric compared: how many pictures, of which slots; nothing of others."""
+    made = metric.get("composition")
+    if not isinstance(made, Mapping):
+        return []
+    library, clusters = made.get("library") or {}, made.get("clusters") or {}
+    sizes = clusters.get("sizes")
+    words = [f"{metric.get('images')} pictures against {metric.get('real_images')}"]
+    words.append(f"slots of {library.get('images')} images of {library.get('split')}")
+    return [*words, *([f"{len(sizes)} clusters"] if sizes is not None else [])]
 
 
 def load_evaluation(folder: Path) -> EvaluationRecord:

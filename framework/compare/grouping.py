@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slotlab.framework.compare.facts import AS_TRAINED, FACTS, KEYS
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import Refusal, gather
 from slotlab.framework.compare.results import Member
-from slotlab.framework.compare.selecting import KEYS, facts_of, key_of
+from slotlab.framework.measurement import BEST
 
 VERSIONS = "versions"
-ACROSS = (*KEYS, "filter", "data", "images", VERSIONS)
+ACROSS = (*KEYS, *FACTS, VERSIONS)
 """What arms may differ in if one says so; never the runs of one arm."""
 
 
@@ -64,8 +65,7 @@ def group(
 
 def facts_across(member: Member, across: frozenset[str], metrics: Sequence[str]) -> dict[str, str]:
     """Return the facts of a run, and of its values of some metrics, in which arms may differ."""
-    facts = {**key_of(member.evaluation), **facts_of(member.evaluation)}
-    found = {name: value for name, value in facts.items() if name in across}
+    found = {name: value for name, value in member.facts.items() if name in across}
     if VERSIONS in across:
         found |= {f"components.{name}": version for name, version in member.run.versions.items()}
         measured = member.evaluation.versions
@@ -76,7 +76,7 @@ def facts_across(member: Member, across: frozenset[str], metrics: Sequence[str])
 def refusals(groups: Sequence[Group], across: frozenset[str], metrics: Sequence[str]) -> list[Refusal]:
     """Return everything for which runs must not be averaged or compared in some metrics."""
     members = [member for group in groups for member in group.members]
-    found = list(_mixed_facts(members, across))
+    found = [*_mixed_facts(members, across), *_mixed_slots(groups, across)]
     if VERSIONS not in across:
         found += _mixed_versions([record for group in groups for record in group.records])
         found += _mixed_metrics(members, metrics)
@@ -91,13 +91,30 @@ def _mixed_facts(members: Sequence[Member], across: frozenset[str]) -> Iterable[
         "filter": ("mixed filters of images", "evaluate all runs on the same images"),
         "data": ("the data changed between evaluations", "evaluate all runs on the same files"),
         "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
+        "range": ("mixed value ranges of what models see", "evaluate all runs alike (data.value_range)"),
     }
     for name, (what, hint) in texts.items():
         if name in across:
             continue
-        groups = gather((facts_of(member.evaluation)[name], member.run.path) for member in members)
+        groups = gather((member.facts[name], member.run.path) for member in members)
         if len(groups) > 1:
             yield Refusal(f"{what}:", groups, f"{hint}, or allow it between arms with --across {name}")
+
+
+def _mixed_slots(groups: Sequence[Group], across: frozenset[str]) -> Iterable[Refusal]:
+    """Refuse arms with other numbers of slots at evaluation, unless each has as many as in training."""
+    members = [member for one in groups for member in one.members]
+    numbers = [{member.evaluation.facts.get("slots") for member in one.members} for one in groups]
+    alike = len({member.facts["slots"] for member in members}) <= 1 or len(set.union(*numbers, set())) <= 1
+    if "slots" in across or alike or any(len(held) > 1 for held in numbers):
+        return  # within an arm it is told of by `_mixed_inside`
+    pairs = []
+    for member in members:
+        number = member.evaluation.facts.get("slots")
+        as_trained = f", {AS_TRAINED}" if member.facts["slots"] == AS_TRAINED else ""
+        pairs.append((f"{number} slots{as_trained}", member.run.path))
+    hint = "evaluate all arms alike (evaluation.slots), or allow it between arms with --across slots"
+    yield Refusal("mixed numbers of slots at evaluation:", gather(pairs), hint)
 
 
 def _mixed_versions(records: Sequence[RunRecord]) -> Iterable[Refusal]:
@@ -137,7 +154,9 @@ def _mixed_inside(one: Group) -> Iterable[Refusal]:
         ),
         (
             "seeds of one arm were measured at different steps:",
-            lambda member: f"step {member.evaluation.facts.get('step')}",
+            lambda member: (
+                "" if member.facts["checkpoint"] == BEST else f"step {member.evaluation.facts.get('step')}"
+            ),
             "evaluate the finished runs again with 'slotlab evaluate'",
         ),
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from slotlab.framework.compare.grouping import ACROSS
+from slotlab.framework.compare.per_image import unpaired
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import name_all
 from slotlab.framework.compare.results import Arm, Comparison
@@ -40,6 +41,10 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
     if unfinished:
         found.append(f"not finished, and counted all the same: {name_all(unfinished)}")
     if per_image:
+        base = next((arm for arm in arms if arm.name == comparison.baseline), None)
+        for arm in arms if base is not None else ():
+            reason = unpaired(arm.members, base.members) if base is not None and arm is not base else None
+            found += [f"'{arm.name}' is not compared over images: {reason}"] if reason else []
         found.append(
             "intervals over images are about this checkpoint, not this method: another seed may differ"
         )
@@ -58,7 +63,9 @@ def on_differences(comparison: Comparison, baseline: str) -> list[str]:
     ]:
         text = f"not the same seeds as '{baseline}', so only the shared ones are paired"
         found.append(f"{text}: {names(unequal)}")
-    if apart := [arm for arm in others if not shared[arm.name]]:
+    if lost := [arm for arm in others if arm.failed and not arm.members]:
+        found.append(f"all runs failed, so no difference: {names(lost)}")
+    if apart := [arm for arm in others if not shared[arm.name] and seeds and arm.statistics[primary].by_seed]:
         found.append(f"no seed in common with '{baseline}', so no difference: {names(apart)}")
     for count in sorted(set(shared.values()) - {0, 1}):
         found.append(

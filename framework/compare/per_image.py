@@ -1,15 +1,18 @@
 """Two checkpoints on the same images: a paired bootstrap over images, which says nothing of methods."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.refusals import Refusal, RefusedError
 from slotlab.framework.compare.results import ImageDifference, Interval, Member
+from slotlab.framework.compare.statistics import NEGLIGIBLE
 
 LABEL = "this checkpoint, not this method"
 RESAMPLES = 9999
@@ -65,6 +68,26 @@ def image_differences(
     return {name: tuple(items) for name, items in found.items()}
 
 
+def unpaired(arm: Sequence[Member], baseline: Sequence[Member]) -> str | None:
+    """Say why an arm's images are not those of the baseline; None if they are the same by their content."""
+    others = {member.run.seed: member for member in baseline}
+    for member in arm:
+        other = others.get(member.run.seed)
+        if other is None:
+            continue
+        unlike = [name for name in (*PICTURES, "images") if member.facts.get(name) != other.facts.get(name)]
+        if unlike:
+            return f"it was measured on other images ({', '.join(unlike)})"
+        if not (tells_pictures(member.evaluation) and tells_pictures(other.evaluation)):
+            return "its summaries do not tell which images were measured; evaluate the runs again"
+    return None
+
+
+def stream_name(bootstrap: Callable[..., Any]) -> str:
+    """Return what SciPy's bootstrap calls its source of random numbers: `rng` from 1.15 on."""
+    return "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
+
+
 def _other_images(one: Member, other: Member, ids: Sequence[str], other_ids: Sequence[str]) -> Refusal:
     lone = sorted(set(ids) ^ set(other_ids))
     what = f"image '{lone[0]}' was measured for one run only:" if lone else "the images are in another order:"
@@ -98,7 +121,8 @@ def bootstrap(
     if count < 2:
         return ImageDifference(seed, count, math.nan if count == 0 else float(statistic(*kept)), None)
     mean = float(statistic(*kept))
-    if np.ptp(kept[0] - kept[2]) == 0 and np.ptp(kept[1]) == np.ptp(kept[3]) == 0:
+    rounding = NEGLIGIBLE * float(np.abs(kept[[0, 2]]).max())
+    if np.ptp(kept[0] - kept[2]) <= rounding and np.ptp(kept[1]) == np.ptp(kept[3]) == 0:
         return ImageDifference(seed, count, mean, Interval(mean, mean))
     found = stats.bootstrap(
         tuple(kept),
@@ -108,6 +132,6 @@ def bootstrap(
         n_resamples=RESAMPLES,
         batch=_BATCH,
         method="BCa",
-        rng=np.random.default_rng(0),
+        **{stream_name(stats.bootstrap): np.random.default_rng(0)},
     ).confidence_interval
     return ImageDifference(seed, count, mean, Interval(float(found.low), float(found.high)))

@@ -82,8 +82,12 @@ class Difference:
 
     @property
     def detectable_difference(self) -> float | None:
-        """`detectable` in units of the metric, from the spread that was seen."""
-        if self.detectable is None or self.std is None:
+        """`detectable` in units of the metric, from the spread that was seen; None for less than three pairs.
+
+        The spread of two pairs is one number: half of such studies see less than 0.68 of the true one,
+        and would seem to be sharper than they are. None where no spread was seen, too.
+        """
+        if self.detectable is None or not self.std or self.count < 3:
             return None
         return self.detectable * self.std
 
@@ -124,6 +128,8 @@ class Member:
 
     run: RunRecord
     evaluation: EvaluationRecord
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    """What was measured, in words, by the names of `facts.KEYS` and `facts.FACTS`."""
 
 
 @dataclass(frozen=True)

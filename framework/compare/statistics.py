@@ -12,6 +12,8 @@ from slotlab.framework.compare.results import Difference, Interval, Statistics
 LEVEL = 0.95
 """Of every interval."""
 ALPHA = 0.05
+NEGLIGIBLE = 1e-12
+"""Numbers that scatter by this part of what they were computed from, or less, differ by rounding alone."""
 POWER = 0.8
 """Of the smallest effect that can be found."""
 
@@ -32,17 +34,22 @@ def describe(by_seed: Mapping[int, float]) -> Statistics:
     )
 
 
-def deviation(values: Sequence[float]) -> float | None:
-    """Return the standard deviation (n - 1), or None for fewer than two values."""
+def deviation(values: Sequence[float], scale: float = 0.0) -> float | None:
+    """Return the standard deviation (n - 1), or None for fewer than two values.
+
+    It is 0 where values differ by rounding alone; `scale` is the size of the numbers that they are
+    differences of.
+    """
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    found = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return found if found > NEGLIGIBLE * max(scale, *map(abs, values)) else 0.0
 
 
-def t_interval(values: Sequence[float]) -> Interval | None:
+def t_interval(values: Sequence[float], scale: float = 0.0) -> Interval | None:
     """Return the 95 % interval of the mean by Student's t; None for fewer than two values."""
-    spread = deviation(values)
+    spread = deviation(values, scale)
     if spread is None:
         return None
     mean = math.fsum(values) / len(values)
@@ -61,7 +68,8 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
     shared = sorted(arm.keys() & baseline.keys())
     by_seed = {seed: arm[seed] - baseline[seed] for seed in shared}
     values = list(by_seed.values())
-    count, spread = len(values), deviation(values)
+    scale = max((abs(one[seed]) for one in (arm, baseline) for seed in shared), default=0.0)
+    count, spread = len(values), deviation(values, scale)
     mean = math.fsum(values) / count if values else None
     note = _note(arm, baseline, shared)
     if spread is None or mean is None:
@@ -77,7 +85,7 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
         by_seed=by_seed,
         mean=mean,
         std=spread,
-        interval=t_interval(values),
+        interval=t_interval(values, scale),
         t=t,
         p=p,
         p_holm=None,
@@ -91,6 +99,8 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
 def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Sequence[int]) -> str:
     """Say which seeds are not used, and what cannot be said."""
     lone = sorted(arm.keys() ^ baseline.keys())
+    if not arm or not baseline:
+        return f"no run of the {'baseline' if arm else 'arm'} has a value: no paired difference"
     if not shared:
         return "no seed in common: no paired difference"
     texts = []

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from slotlab.framework.anneal import load_state
 from slotlab.framework.assemble import build_model
+from slotlab.framework.check import check_checkpoint
 from slotlab.framework.composition.edits import at
 from slotlab.framework.contracts import Batch, Decoded, Slots
 from slotlab.framework.data import Loader, evaluation_loader, to_uint8
@@ -94,7 +95,9 @@ class Composer:
         """
         run = RunFolder.open(path)
         loaded = load_spec(run.spec, sets=sets)
-        weights = run.load_weights()
+        if problems := list(check_checkpoint(loaded.spec)):
+            raise loaded.error(problems)
+        weights = run.load_weights(loaded.spec.evaluation.checkpoint)
         model = build_model(loaded.spec)
         try:
             load_state(loaded.spec, model, weights.model, weights.step)

@@ -47,13 +47,15 @@ class Evaluated:
     rows: Sequence[Row]
     """The model's, one for each of the first images of the split."""
     metrics: Mapping[str, Metric]
+    otherwise: str = ""
+    """What titles say besides: what the evaluation changes of the run's own, and its checkpoint."""
 
     @property
     def data_title(self) -> str:
         """Say which images the pictures are made from."""
         spec = self.loaded.spec
         data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
-        return f"{spec.name}: {data}"
+        return ", ".join(filter(None, (f"{spec.name}: {data}", self.otherwise)))
 
     @property
     def title(self) -> str:

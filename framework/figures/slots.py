@@ -19,7 +19,7 @@ def draw_slots(views: Sequence[View], stem: Path, *, title: str) -> None:
     """
     shown = [view for view in views if view.masks_KHW is not None and view.parts_KHWC is not None]
     if not shown:
-        raise SlotlabError("the decoder gives no masks, or no pictures of single slots")
+        raise SlotlabError(_lacking(views))
     count = max(len(view.masks_KHW) for view in shown if view.masks_KHW is not None)
     with styled():
         figure, axes = new_grid(len(ROWS) * len(shown), 1 + count, title=title)
@@ -40,6 +40,17 @@ def draw_slots(views: Sequence[View], stem: Path, *, title: str) -> None:
             for axis, name in zip(block[:, 1], ROWS, strict=True):
                 axis.set_ylabel(name)
         save(figure, stem)
+
+
+def _lacking(views: Sequence[View]) -> str:
+    """Say which part of the model keeps slots from being shown."""
+    if not views:
+        return "no metric has a value for any image"
+    if all(view.masks_KHW is None for view in views):
+        return "the decoder gives no masks"
+    if all(view.reconstruction_HWC is None for view in views):
+        return "the objective predicts no images, so that slots have no pictures"
+    return "the decoder gives no pictures of single slots"
 
 
 def _draw_image(column: Any, view: View) -> None:

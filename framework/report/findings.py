@@ -131,7 +131,8 @@ def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> s
 def resolution(comparison: Comparison) -> Iterator[Finding]:
     """Say what a study of so many seeds can find."""
     metric = comparison.primary.name
-    found = [arm.differences[metric] for arm in comparison.arms if metric in arm.differences]
+    every = [arm.differences[metric] for arm in comparison.arms if metric in arm.differences]
+    found = [item for item in every if item.detectable_difference is not None]
     sizes = [item.detectable_difference for item in found if item.detectable_difference is not None]
     if not sizes:
         return

@@ -111,6 +111,8 @@ class Gallery:
     frames: Sequence[Frame] = ()
     extremes: Sequence[Extreme] = ()
     left_out: str = ""
+    same: bool = True
+    """Whether all arms were measured on the same images."""
 
 
 @dataclass(frozen=True)

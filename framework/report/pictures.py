@@ -5,6 +5,7 @@ primary metric is the median of its seeds. What all pictures may take is bounded
 """
 
 import base64
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import load_json
+from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
@@ -37,10 +39,16 @@ class Samples:
     run: str
     folder: Path
     entries: Sequence[Mapping[str, Any]]
+    content: tuple[str, ...] | None
+    """What tells images of other data apart; None where the evaluation does not tell what it measured."""
 
     def with_role(self, role: str) -> list[Mapping[str, Any]]:
         """Return the images of a role, by their place in the split."""
         return [entry for entry in self.entries if role in entry["roles"]]
+
+
+Held = list[tuple[Samples, Mapping[str, Any]]]
+"""Entries of one image, and the samples that they are of."""
 
 
 @dataclass
@@ -103,15 +111,18 @@ def gallery(comparison: Comparison) -> Gallery:
         problems.append(f"Pictures are shown of {len(shown)} of {plural(len(found), 'arm')} that have some.")
     metric, album = comparison.primary.name, Album()
     try:
-        frames = shared_frames(shown, album, metric)
+        held = shared_frames(shown, album, metric)
         extremes = [item for samples in shown if (item := extremes_of(samples, album, metric))]
-        frames = [with_slots(frame, shown, album) for frame in frames]
+        frames = [with_slots(frame, have, album) for frame, have in held]
     except OSError as error:
         return Gallery(left_out=f"Pictures cannot be read: {error}.")
     if album.refused:
         refused, limit = plural(album.refused, "picture"), MOST_BYTES // 1_000_000
         problems.append(f"{refused} left out: all together may take {limit} MB in this file.")
-    return Gallery(frames, extremes, " ".join(problems))
+    same = all(len(have) == len(shown) for _, have in held)
+    if not same:
+        problems.append("The arms were measured on different images.")
+    return Gallery(frames, extremes, " ".join(problems), same)
 
 
 def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
@@ -123,7 +134,9 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     index = load_json(index_of(member))
     keys = ("id", "position", "roles", "metrics", "files")
     entries = [{key: entry[key] for key in keys} for entry in index]
-    return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries)
+    told = tuple(member.facts.get(name, "") for name in PICTURES)
+    content = told if tells_pictures(member.evaluation) else None
+    return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries, content)
 
 
 def index_of(member: Member) -> Path:
@@ -138,32 +151,39 @@ def middle(members: Sequence[Member], metric: str) -> Member:
     return ordered[(len(ordered) - 1) // 2] if ordered else members[0]
 
 
-def shared_frames(shown: Sequence[Samples], album: Album, metric: str) -> list[Frame]:
-    """Return the images that all runs have, each with what every arm made of it."""
-    frames = []
-    keys = dict.fromkeys(key(entry) for samples in shown for entry in samples.with_role("shared"))
-    for wanted in sorted(keys):
-        have = [(s, entry) for s in shown for entry in s.with_role("shared") if key(entry) == wanted]
+def shared_frames(shown: Sequence[Samples], album: Album, metric: str) -> list[tuple[Frame, Held]]:
+    """Return the images that runs show, each with what the arms that were measured on it made of it."""
+    frames: list[tuple[Frame, Held]] = []
+    every = [(key(s, entry), s, entry) for s in shown for entry in s.with_role("shared")]
+    for wanted in sorted(dict.fromkeys(found for found, _, _ in every)):
+        have = [(s, entry) for found, s, entry in every if found == wanted]
         truth = pictures(album, *have[0], TRUTH)
         tiles = [Tile(s.arm, score(entry, metric), pictures(album, s, entry, MADE)) for s, entry in have]
-        frames.append(Frame(wanted[1], truth, [tile for tile in tiles if tile.pictures]))
-    return [frame for frame in frames if frame.truth or frame.tiles]
+        frames.append((Frame(wanted[1], truth, [tile for tile in tiles if tile.pictures]), have))
+    return [(frame, have) for frame, have in frames if frame.truth or frame.tiles]
 
 
-def with_slots(frame: Frame, shown: Sequence[Samples], album: Album) -> Frame:
+def with_slots(frame: Frame, have: Held, album: Album) -> Frame:
     """Return the frame with what each slot holds, as far as there is room."""
     slots = []
-    for samples in shown:
-        for entry in samples.with_role("shared"):
-            if str(entry["id"]) == frame.id:
-                found = pictures(album, samples, entry, {"slots": "slots"})
-                slots += [Tile(samples.arm, "", found)] if found else []
+    for samples, entry in have:
+        found = pictures(album, samples, entry, {"slots": "slots"})
+        slots += [Tile(samples.arm, "", found)] if found else []
     return Frame(frame.id, frame.truth, frame.tiles, slots)
 
 
-def key(entry: Mapping[str, Any]) -> tuple[int, str]:
-    """Return what tells one image of the data from another."""
-    return int(entry["position"]), str(entry["id"])
+def key(samples: Samples, entry: Mapping[str, Any]) -> tuple[int, str, tuple[str, ...]]:
+    """Return what tells one image from another, also of other data: what it is, or else its pixels."""
+    return int(entry["position"]), str(entry["id"]), samples.content or (pixels_of(samples, entry),)
+
+
+def pixels_of(samples: Samples, entry: Mapping[str, Any]) -> str:
+    """Return a hash of the file of an image; of one that is not there, its folder."""
+    name = str(entry["files"].get("image", ""))
+    path = samples.folder / name
+    if not name or Path(name).name != name or not path.is_file():
+        return str(samples.folder)
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def pictures(

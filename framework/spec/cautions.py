@@ -7,15 +7,15 @@ from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
-def cautions(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    """Yield the warnings for a valid spec."""
-    yield from _too_few_slots(spec)
+def cautions(spec: ExperimentSpec, *, trained: bool = False) -> Iterator[PathProblem]:
+    """Yield the warnings for a valid spec; of a `trained` run for its evaluation alone."""
+    yield from _too_few_slots(spec, trained=trained)
     for path, ref in located_refs(spec):
         for text in ref.config.cautions():
             yield PathProblem(path, f"{ref.name}: {text}")
 
 
-def _too_few_slots(spec: ExperimentSpec) -> Iterator[PathProblem]:
+def _too_few_slots(spec: ExperimentSpec, *, trained: bool) -> Iterator[PathProblem]:
     """Compare with `object_limit`, which a dataset's Config may have: the data itself is not read."""
     dataset = spec.data.dataset
     limits = [getattr(dataset.config, "object_limit", None)]
@@ -24,6 +24,8 @@ def _too_few_slots(spec: ExperimentSpec) -> Iterator[PathProblem]:
     known = [limit for limit in limits if limit is not None]
     limit = min(known, default=None)
     for section, slots in (("model", spec.model.slots), ("evaluation", spec.evaluation.slots)):
+        if trained and section == "model" and spec.evaluation.slots is not None:
+            continue  # that many slots are not used any more
         if limit is not None and slots is not None and slots < limit + 1:
             yield PathProblem(
                 (section, "slots"),

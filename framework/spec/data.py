@@ -65,7 +65,7 @@ class DataSpec(ClosedModel):
     value_range: Literal["signed", "unit"] | None = None
     """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
     seed: Annotated[NonNegativeInt, Lt(2**63)] = 0
-    """Seeds generated pictures. They do not depend on the training's seed: all seeds of a study see the same."""
+    """Seeds generated pictures, which do not depend on the training's `seed`."""
     augmentation: AugmentationSpec = Field(default={}, validate_default=True)
     """Random changes of training images; none by default."""
     train_split: str = "train"

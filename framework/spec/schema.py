@@ -93,6 +93,9 @@ class EvaluationSpec(ClosedModel):
     """Which masks are scored: the decoder's, or the last attention brought to image size."""
     baselines: tuple[Literal["one_segment", "position_grid", "color_kmeans"], ...] = ()
     """Trivial segmentations of the same images, measured beside the model."""
+    checkpoint: Literal["last", "best"] | PositiveInt = "last"
+    """Whose weights are measured: the last checkpoint's, the best one's by `training.checkpoint.best`,
+    or those of a step."""
     batch_size: PositiveInt = 32
     """Images at a time. Does not change results."""
     max_images: PositiveInt | None = None

@@ -71,6 +71,8 @@ class Comparison:
     mask_source: str
     failed_below: float | None = None
     """A run whose primary metric is worse than this has not bound its slots; None judges none."""
+    checkpoint: str | None = None
+    """Whose weights are measured: `last`, `best` or `step 300`; None where a plan does not tell."""
 
 
 @dataclass(frozen=True)

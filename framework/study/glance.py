@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from slotlab.framework.measurement import BEST, LAST
 from slotlab.framework.run import MODEL, UNFINISHED, RunFolder
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import SlotlabError
@@ -30,11 +31,16 @@ class Wanted:
     metrics: tuple[str, ...]
     baselines: tuple[str, ...] = ()
     max_images: int | None = None
+    checkpoint: str | int = LAST
+    filter: str | None = None
 
     def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
         """Return whether a summary is of this evaluation, and of the weights of a step."""
-        facts: dict[str, str | int] = {"split": self.split, "protocol": self.protocol}
-        facts |= {"mask_source": self.mask_source, "slots": self.slots}
+        facts: dict[str, str | int | None] = {"split": self.split, "protocol": self.protocol}
+        facts |= {"mask_source": self.mask_source, "slots": self.slots, "filter": self.filter}
+        summary = {"checkpoint": LAST, **summary}
+        facts["checkpoint"] = self.checkpoint
+        changed = [path for path in summary.get("changes") or () if path.startswith("data.")]
         methods = summary.get("methods", {})
         measured = {*methods.get(MODEL, {}), *summary.get("left_out", {})}
         listed = summary.get("data", {}).get("images")
@@ -42,6 +48,7 @@ class Wanted:
         return (
             UNFINISHED not in summary
             and all(summary.get(key) == value for key, value in facts.items())
+            and not changed
             and measured.issuperset(self.metrics)
             and set(methods).issuperset(self.baselines)
             and (images is None or summary.get("images") == images)
@@ -102,9 +109,8 @@ def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
     trained = status.get("state") == "done"
     summary = None
     if trained and wanted is not None:
-        summary = next(
-            (one for one in run.read_summaries().values() if wanted.is_met(one, last.get("step"))), None
-        )
+        measured = measured_step(run, wanted, last.get("step"))
+        summary = next((one for one in run.read_summaries().values() if wanted.is_met(one, measured)), None)
     state = state_of(run.read_state(), evaluated=wanted is None or summary is not None)
     return Glance(
         state,
@@ -116,6 +122,15 @@ def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
         left if state == "running" else None,
         summary,
     )
+
+
+def measured_step(run: RunFolder, wanted: Wanted, last: int | None) -> int | None:
+    """Return the step whose weights the wanted evaluation is of; None if that is not known."""
+    if isinstance(wanted.checkpoint, int):
+        return wanted.checkpoint
+    if wanted.checkpoint == BEST:
+        return (run.checkpoints.best_facts() or {}).get("step")
+    return last
 
 
 def state_of(noted: str | None, *, evaluated: bool) -> State:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import write_atomically
+from slotlab.framework.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
@@ -51,6 +52,8 @@ def wanted_of(spec: ExperimentSpec) -> Wanted:
         metrics=metrics_of(spec),
         baselines=tuple(spec.evaluation.baselines),
         max_images=spec.evaluation.max_images,
+        checkpoint=spec.evaluation.checkpoint,
+        filter=None if spec.data.filter is None else str(spec.data.filter),
     )
 
 
@@ -76,6 +79,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         split=ablation.arms[0].loaded.spec.evaluation.split,
         mask_source=ablation.arms[0].loaded.spec.evaluation.mask_source,
         failed_below=settings.failed_below,
+        checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
     return Plan(spec.name, spec.question, spec.base, axes, compare, tuple(arms))

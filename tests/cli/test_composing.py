@@ -260,7 +260,7 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
         ),
         (
             ["--set", "model.slots=2"],
-            "--set model.slots=2: a trained run takes new settings under evaluation and data only",
+            "--set model.slots=2: a trained run takes new settings under evaluation and data only; write evaluation.slots",
         ),
         (
             ["--metric", "frechet"],

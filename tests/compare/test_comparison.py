@@ -120,6 +120,9 @@ def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None
     assert [(len(arm.members), len(arm.failed)) for arm in found.arms] == [(1, 0), (0, 1)]
     assert found.arms[1].statistics["ari"].mean is None
     assert "no run with a value of ari: slots=11" in found.notes
+    against = compare(runs, PAIR)
+    assert "all runs failed, so no difference: slots=11" in against.notes
+    assert not any("seed in common" in note for note in against.notes)
 
 
 def test_one_seed_and_unequal_seeds_are_said(record: Record) -> None:
@@ -178,7 +181,7 @@ def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Rec
     [
         (Choice(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
         (Choice(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
-        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, filter, data, images, versions"),
+        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, images, slots, range, versions"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(

@@ -1,5 +1,7 @@
 """Checkpoints compared over images."""
 
+import inspect
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slotlab.framework.compare.comparison import compare_paths
-from slotlab.framework.compare.per_image import bootstrap
+from slotlab.framework.compare.comparison import Choice, compare_paths
+from slotlab.framework.compare.per_image import bootstrap, stream_name
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.tables import tables
 from slotlab.registry import SlotlabError
@@ -19,7 +21,13 @@ def test_the_interval_is_scipys_for_a_mean_of_differences() -> None:
     a, b = chance.exponential(size=60), chance.exponential(size=60)
     ones = np.ones(60)
     found = bootstrap(0, a, ones, b, ones)
-    expected = stats.bootstrap((a - b,), np.mean, n_resamples=9999, batch=256, rng=np.random.default_rng(0))
+    expected = stats.bootstrap(
+        (a - b,),
+        np.mean,
+        n_resamples=9999,
+        batch=256,
+        **{stream_name(stats.bootstrap): np.random.default_rng(0)},
+    )
     low, high = expected.confidence_interval
     assert found.interval is not None
     assert (found.interval.low, found.interval.high) == pytest.approx((low, high), abs=1e-12)
@@ -76,3 +84,109 @@ def test_other_images_are_refused(synthetic: ModuleType, tmp_path: Path) -> None
     with pytest.raises(SlotlabError) as missing:
         compare_paths([study], per_image=True)
     assert str(missing.value) == f"{rows} is missing; evaluate the run again with 'slotlab evaluate'"
+
+
+def test_scipys_name_for_random_numbers_of_either_version() -> None:
+    """Before 1.15 it was `random_state`; SciPy's own wrapper keeps the new name in its signature."""
+
+    def older(data: object, statistic: object, *, random_state: object = None) -> None:
+        """SciPy 1.11 to 1.14."""
+
+    def newer(data: object, statistic: object, *, rng: object = None) -> None:
+        """SciPy 1.15."""
+
+    assert (stream_name(older), stream_name(newer)) == ("random_state", "rng")
+    assert stream_name(stats.bootstrap) in inspect.signature(stats.bootstrap).parameters
+
+
+def change(run: Path, **facts: object) -> None:
+    path = run / "evaluation" / "scenes-val-whole-decoder" / "summary.json"
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps({**summary, **facts, "data": {**summary["data"], **facts.get("data", {})}}))  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("facts", "across", "reason"),
+    [
+        ({"data": {"fingerprint": "generated-00000000"}}, ["data"], "it was measured on other images (data)"),
+        ({"filter": "0 to 6 objects by metadata"}, ["filter"], "it was measured on other images (filter)"),
+        (
+            {"data": {"fingerprint": "generated"}},
+            ["data"],
+            "it was measured on other images (data)",
+        ),
+    ],
+)
+def test_images_are_paired_by_what_they_are_and_not_by_their_names(
+    synthetic: ModuleType, tmp_path: Path, facts: dict[str, object], across: list[str], reason: str
+) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    for seed in range(2):
+        change(tmp_path / "runs" / f"000001{seed:06x}", **facts)
+    found = compare_paths([study], per_image=True, across=across)
+    assert found.arms[1].image_differences == {}
+    assert f"'{found.arms[1].name}' is not compared over images: {reason}" in found.notes
+
+
+def test_images_that_no_summary_tells_of_are_not_paired(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    for number in range(2):
+        change(tmp_path / "runs" / f"{number:06x}000000", data={"fingerprint": "generated"})
+    found = compare_paths([study], per_image=True)
+    assert found.arms[1].image_differences == {}
+    assert any("do not tell which images were measured" in note for note in found.notes)
+
+
+# --- means and rows ----------------------------------------------------------------------
+
+
+def rows_file(folder: Path, number: int = 1) -> Path:
+    return folder / "runs" / f"{number:06x}000000" / "evaluation" / "scenes-val-whole-decoder" / "images.csv"
+
+
+def test_a_mean_that_its_rows_contradict_is_not_used(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    path = rows_file(tmp_path).with_name("summary.json")
+    summary = json.loads(path.read_text())
+    true = summary["methods"]["model"]["ari"]["mean"]
+    summary["methods"]["model"]["ari"]["mean"] = true + 0.25
+    path.write_text(json.dumps(summary))
+    found = compare_paths([study])
+    [lost] = found.left_out
+    assert lost.path == path.parents[2]
+    assert lost.reason == (
+        f"the mean ari is {true + 0.25:.9g} by {path}, and {true:.9g} by the rows of "
+        f"{path.with_name('images.csv')}; evaluate the run again"
+    )
+    assert [arm.statistics["ari"].count for arm in found.arms] == [2, 1]
+    other = [metric.name for metric in found.metrics if metric.name != "ari"]
+    assert not compare_paths([study], Choice(metrics=tuple(other), primary=other[0])).left_out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("model,000003", "gone,000003", "has 3 images, and summary.json beside it tells of 4"),
+        ("method,id", "way,id", "cannot be read as slotlab writes it (KeyError)"),
+        ("model,000002,", "model,000002,x", None),
+    ],
+)
+def test_rows_that_are_not_those_of_the_summary(
+    synthetic: ModuleType, tmp_path: Path, before: str, after: str, words: str | None
+) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    path = rows_file(tmp_path)
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+    reasons = [item.reason for item in compare_paths([study]).left_out]
+    assert reasons == [] if words is None else words in reasons[0]
+
+
+def test_rows_that_were_printed_with_fewer_digits_are_the_same(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    path = rows_file(tmp_path)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    for cells in lines[1:]:
+        cells[3:] = [f"{float(cell):.7f}" if cell else "" for cell in cells[3:]]
+    path.write_text("".join(",".join(cells) + "\n" for cells in lines))
+    assert not compare_paths([study]).left_out

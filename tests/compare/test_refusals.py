@@ -1,5 +1,6 @@
 """What must not be averaged is refused, with the runs named; each message is read whole."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -239,3 +240,133 @@ def test_every_reason_is_told_at_once_and_many_runs_are_counted(record: Record) 
     assert lines[0] == "mixed lists of images:"
     assert lines[1] == "  100 images: r0, r1, r2, r3 and 2 more"
     assert "mixed versions of encoder cnn:" in lines
+
+
+# --- evaluations of one run that measured something else ----------------------------------
+
+
+def with_all(*records: RunRecord) -> RunRecord:
+    """One run with the evaluations of all, each in a folder of its own."""
+    first = records[0]
+    found = {}
+    for number, one in enumerate(records):
+        for name, evaluation in one.evaluations.items():
+            folder = evaluation.folder if number == 0 else evaluation.folder.with_name(f"{name}-{number}abc")
+            found[folder.name] = replace(evaluation, folder=folder)
+    return replace(first, evaluations=found)
+
+
+UNLIKE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "filter": (
+        {"filter": "0 to 6 objects by metadata"},
+        "filter 0 to 6 objects by metadata",
+        "0 to 6 objects by metadata",
+    ),
+    "data": ({"data": {"fingerprint": "xyz"}}, "fingerprint xyz", "xyz"),
+    "images": ({"images": 50, "max_images": 50}, "50 images", "50"),
+    "slots": ({"slots": 11, "changes": {"evaluation.slots": 11}}, "11 slots", "11"),
+    "range": ({"value_range": "unit"}, "range unit", "unit"),
+}
+
+
+@pytest.mark.parametrize("fact", UNLIKE)
+def test_of_several_evaluations_the_same_one_of_each_run_is_compared_or_none(
+    record: Record, fact: str
+) -> None:
+    facts, words, value = UNLIKE[fact]
+    trained = {"settings": {"data.value_range": "signed"}, "value_range": "signed"}
+    other = {**trained, **facts}
+    runs = [with_all(record(p, s, **trained), record(p, s, 0.9, **other)) for p, s in (("a", 0), ("b", 1))]
+    text = refusal(runs)
+    assert text.startswith("the runs were evaluated in 2 ways, and only numbers of one can be compared:\n")
+    assert words in text
+    assert text.endswith(f"choose with --evaluation {fact}=...")
+    chosen = compare(runs, Choice(facts=((fact, value),)))
+    assert chosen.arms[0].statistics["ari"].mean == 0.9
+    # A run that has one of them only: that one is compared for all, and the other is named.
+    for lone, mean in ((record("c", 2, 0.9, **other), 0.9), (record("c", 2, **trained), 0.5)):
+        found = compare([*runs, lone])
+        assert found.arms[0].statistics["ari"].mean == pytest.approx(mean)
+        assert any("left aside: scenes-val-whole-decoder" in note for note in found.notes)
+    # Arms that differ in it are refused, unless one says so.
+    arms = [record("a", 0, **trained), record("b", 0, 0.9, **{**other, "settings": {"model.slot_dim": 9}})]
+    assert fact in ("range",) or "mixed" in refusal(arms) or "the data changed" in refusal(arms)
+    assert len(compare(arms, across=[fact]).arms) == 2
+
+
+def test_the_data_a_run_was_measured_on_is_told_by_its_settings_too(record: Record) -> None:
+    """Files are the same; which of their labels count is not."""
+    settings = {"data.dataset.background": 0, "data.dataset.name": "image_folder"}
+    own = record("a", 0, settings=settings)
+    other = record("b", 1, 0.9, settings=settings, changes={"data.dataset.background": 2})
+    assert refusal([own, other]).splitlines()[:3] == [
+        "the data changed between evaluations:",
+        "  fingerprint abc, data.dataset.background 0: a",
+        "  fingerprint abc, data.dataset.background 2: b",
+    ]
+
+
+def test_each_arm_with_its_own_number_of_slots_is_compared_and_so_is_the_same_number(record: Record) -> None:
+    many = {"model.slots": 11}
+    own = [record("a", 0, slots=7), record("b", 0, settings=many, slots=11)]
+    assert len(compare(own).arms) == 2
+    at_eleven = [record("a", 0, slots=11), record("b", 0, settings=many, slots=11)]
+    assert len(compare(at_eleven).arms) == 2
+    unlike = [record("a", 0, slots=11), record("b", 0, settings={"model.slot_dim": 9}, slots=7)]
+    assert refusal(unlike) == (
+        "mixed numbers of slots at evaluation:\n  11 slots: a\n  7 slots, as trained: b\n"
+        "  evaluate all arms alike (evaluation.slots), or allow it between arms with --across slots"
+    )
+
+
+def test_checkpoints_are_never_mixed_and_the_best_are_of_steps_of_their_own(record: Record) -> None:
+    best = [record("a", 0, checkpoint="best", step=500), record("b", 1, checkpoint="best", step=900)]
+    assert compare(best).arms[0].statistics["ari"].count == 2
+    assert compare(best).measured["checkpoint"] == "best"
+    assert refusal([best[0], record("b", 1)]) == (
+        "mixed checkpoints cannot be compared:\n  best: a\n  last: b\n"
+        "  evaluate all alike and choose with --checkpoint, or allow it between arms with --across checkpoint"
+    )
+    assert refusal([record("a", 0, checkpoint=300, step=300), record("b", 1)]).splitlines()[1] == "  last: b"
+    both = [with_all(record(p, s), record(p, s, 0.9, checkpoint="best")) for p, s in (("a", 0), ("b", 1))]
+    assert refusal(both).endswith("choose with --checkpoint")
+    assert compare(both, Choice(checkpoint="best")).arms[0].statistics["ari"].mean == 0.9
+    assert "checkpoint" not in compare(both, Choice(checkpoint="last")).measured
+
+
+def test_a_plan_prefers_what_the_runs_declare(record: Record) -> None:
+    other = {"slots": 11, "changes": {"evaluation.slots": 11}}
+    runs = [with_all(record(p, s), record(p, s, 0.9, **other)) for p, s in (("a", 0), ("b", 1))]
+    found = compare(runs, Choice(own=True))
+    assert found.arms[0].statistics["ari"].mean == 0.5
+    assert found.notes[0] == (
+        "of several evaluations one is compared; left aside: scenes-val-whole-decoder-1abc"
+    )
+
+
+def test_evaluations_that_differ_in_their_metrics_alone_are_one_way(record: Record) -> None:
+    """The one that has the wanted metrics is taken."""
+    runs = [
+        with_all(record(p, s), record(p, s, values={"mbo": 0.7, "ari": 0.5})) for p, s in (("a", 0), ("b", 1))
+    ]
+    assert [metric.name for metric in compare(runs).metrics] == ["ari"]
+    assert compare(runs, Choice(metrics=("mbo",))).arms[0].statistics["mbo"].mean == 0.7
+
+
+def test_set_metrics_of_other_numbers_of_pictures_are_mixed(record: Record) -> None:
+    def made(path: str, seed: int, images: int) -> RunRecord:
+        composition = {"library": {"split": "val", "images": 40}, "clusters": {"sizes": [3, 4]}}
+        fid = {
+            "version": "1",
+            "settings": {},
+            "images": images,
+            "real_images": 40,
+            "composition": composition,
+        }
+        return record(path, seed, values={"fid": 3.0}, set_metrics={"fid": fid}, metrics={})
+
+    assert compare([made("a", 0, 50), made("b", 1, 50)]).arms[0].statistics["fid"].count == 2
+    assert refusal([made("a", 0, 50), made("b", 1, 60)]).splitlines()[:2] == [
+        "mixed definitions of metric fid:",
+        "  version 1, 50 pictures against 40, slots of 40 images of val, 2 clusters: a",
+    ]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from slotlab.framework.compare.results import Interval
 from slotlab.framework.compare.statistics import (
     correct,
     describe,
@@ -168,3 +169,38 @@ def test_holm_does_not_depend_on_the_order_and_lies_between_p_and_bonferroni(
     for p, corrected in zip(ps, found, strict=True):
         assert corrected is not None
         assert p <= corrected <= min(1.0, p * len(ps))
+
+
+@pytest.mark.parametrize("offset", [0.1, 1 / 3, 1e-3, 0.0])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 9])
+def test_a_constant_difference_has_no_test_whatever_rounding_makes_of_it(
+    offset: float, size: float, seeds: int
+) -> None:
+    base = {seed: size * math.sin(seed + 1) for seed in range(seeds)}
+    arm = {seed: value + size * offset for seed, value in base.items()}
+    found = difference(arm, base)
+    assert (found.std, found.t, found.p, found.effect, found.detectable_difference) == (0.0, *(None,) * 4)
+    assert found.interval == Interval(found.mean, found.mean)  # type: ignore[arg-type]
+    assert found.note == "all pairs differ by the same amount: no test"
+
+
+def test_a_small_difference_that_scatters_is_still_tested() -> None:
+    found = difference({0: 0.5 + 1e-9, 1: 0.6 + 2e-9, 2: 0.7 + 3e-9}, {0: 0.5, 1: 0.6, 2: 0.7})
+    assert found.p is not None
+    assert found.std == pytest.approx(1e-9, rel=1e-3)
+
+
+def test_two_pairs_do_not_seem_sharper_than_three() -> None:
+    """The spread of two pairs is one number, and often far too small."""
+    two = difference({0: 0.5001, 1: 0.6}, {0: 0.4, 1: 0.5})
+    three = difference({0: 0.5001, 1: 0.6, 2: 0.72}, {0: 0.4, 1: 0.5, 2: 0.6})
+    assert (two.std, two.p) != (None, None)
+    assert two.detectable_difference is None
+    assert three.detectable_difference is not None
+
+
+def test_an_arm_without_a_value_is_not_one_without_a_shared_seed() -> None:
+    assert difference({}, {0: 1.0}).note == "no run of the arm has a value: no paired difference"
+    assert difference({0: 1.0}, {}).note == "no run of the baseline has a value: no paired difference"
+    assert difference({1: 1.0}, {0: 1.0}).note == "no seed in common: no paired difference"

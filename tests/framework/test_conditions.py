@@ -24,7 +24,7 @@ REGISTRY = load_registry()
 PROTOCOLS = REGISTRY.names("protocol")
 VARIANTS = "full, outd, camo, pbg, vbg, grassbg"
 NONE = "the dataset 'image_folder' has no variants (clevrtex and scenes have)"
-ONE = "ask for one of them, or one after the other"
+ONE = "they are the same; ask for one of them"
 SMALL = "{name: clevrtex-official, image_size: 16}"
 
 
@@ -184,7 +184,7 @@ def test_a_size_that_the_model_cannot_take(base: str) -> None:
         (
             {"protocols": ["{name: whole, image_size: 16}", "whole"]},
             [
-                f"two evaluations would be called scenes-val-whole-decoder; {ONE}",
+                f"two evaluations would be called scenes-val-whole-decoder: {ONE}",
             ],
         ),
     ],

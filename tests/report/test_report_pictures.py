@@ -133,3 +133,54 @@ def test_arms_beyond_the_most_that_are_shown_are_counted(made, monkeypatch):
     baseline = [arm.name for arm in made.arms].index(made.baseline)
     assert {tile.arm for frame in found.frames for tile in frame.tiles} == {baseline}
     assert found.left_out == "Pictures are shown of 1 of 2 arms that have some."
+
+
+def change_summary(evaluation, **facts):
+    path = evaluation / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+
+def test_pictures_of_other_data_never_stand_beside_the_same_image(study):
+    """The arm that was measured on other images shows its own, and the page does not call them the same."""
+    folder = study(arms=3, seeds=1, images=8, pictures=True)
+    for evaluation in sorted((folder.parents[1] / "runs").glob("000002*/evaluation/*")):
+        data = json.loads((evaluation / "summary.json").read_text())["data"]
+        change_summary(evaluation, data={**data, "fingerprint": "generated-00000000"})
+    found = gallery(compare_paths([folder], across=["data"]))
+    assert not found.same
+    assert "The arms were measured on different images." in found.left_out
+    assert {tuple(tile.arm for tile in frame.tiles) for frame in found.frames} == {(0, 1), (2,)}
+    assert len(found.frames) == 16
+    for frame in found.frames:
+        assert [tile.arm for tile in frame.slots] == [tile.arm for tile in frame.tiles]
+
+
+def test_where_no_summary_tells_which_images_there_were_their_pixels_do(study):
+    folder = study(arms=2, seeds=1, images=8, pictures=True)
+    runs = sorted((folder.parents[1] / "runs").glob("*/evaluation/*"))
+    for evaluation in runs:
+        data = json.loads((evaluation / "summary.json").read_text())["data"]
+        change_summary(evaluation, data={**data, "fingerprint": "generated"})
+    assert gallery(compare_paths([folder])).same
+    other = Image.fromarray(np.zeros((24, 24, 3), np.uint8))
+    other.save(runs[1] / "samples" / "000003-image.png")
+    found = gallery(compare_paths([folder]))
+    assert not found.same
+    shown = {frame.id: [] for frame in found.frames}
+    for frame in found.frames:
+        shown[frame.id].append(tuple(tile.arm for tile in frame.tiles))
+    assert sorted(shown.pop("000003")) == [(0,), (1,)]
+    assert set(map(tuple, shown.values())) == {((0, 1),)}
+
+
+def test_the_page_says_the_same_images_only_where_they_are(study):
+    from slotlab.framework.report.build import build_page
+    from slotlab.framework.report.render import render
+
+    folder = study(arms=2, seeds=1, images=8, pictures=True)
+    assert "The same images for every arm" in render(build_page(compare_paths([folder])))
+    for evaluation in sorted((folder.parents[1] / "runs").glob("000001*/evaluation/*")):
+        change_summary(evaluation, filter="0 to 6 objects by metadata")
+    page = render(build_page(compare_paths([folder], across=["filter"])))
+    assert "The same images for every arm" not in page
+    assert "Each image beside the arms that were measured on it" in page

@@ -1,0 +1,57 @@
+"""What is compared, as the options of `compare` and `report` say it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slotlab.registry.component import suggest
+from slotlab.registry.errors import SlotlabError
+
+if TYPE_CHECKING:
+    from slotlab.framework.compare.choice import Choice
+
+
+def chosen(
+    *,
+    metrics: Sequence[str],
+    primary: str | None,
+    baseline: str | None,
+    dataset: str | None,
+    protocol: str | None,
+    split: str | None,
+    masks: str | None,
+    checkpoint: str | None,
+    evaluation: Sequence[str],
+    failed_below: float | None,
+) -> "Choice":
+    """Return the choice that options make.
+
+    Raises:
+        SlotlabError: for a fact that evaluations do not have, and for what is no checkpoint.
+    """
+    from slotlab.framework.compare.choice import Choice
+    from slotlab.framework.compare.facts import FACTS
+    from slotlab.framework.measurement import checkpoint_name
+
+    if checkpoint not in (None, "best", "last"):
+        if not checkpoint.isdecimal():
+            raise SlotlabError(f"--checkpoint {checkpoint}: write best, last or the step of a checkpoint")
+        checkpoint = checkpoint_name(int(checkpoint))
+    facts = []
+    for text in evaluation:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if name not in FACTS or not (equals and value):
+            hint = f"{suggest(name, FACTS)} (facts: {', '.join(FACTS)})"
+            raise SlotlabError(f"--evaluation {text}: write FACT=VALUE, such as slots=11{hint}")
+        facts.append((name, value))
+    return Choice(
+        metrics=tuple(metrics),
+        primary=primary,
+        baseline=baseline,
+        dataset=dataset,
+        protocol=protocol,
+        split=split,
+        mask_source=masks,
+        failed_below=failed_below,
+        checkpoint=checkpoint,
+        facts=tuple(facts),
+    )

@@ -1,0 +1,132 @@
+"""What an evaluation measured, as its summary tells it, and whether two evaluations measured the same.
+
+Summaries are read here as plain data: no torch. Those of earlier versions tell less, and what one of two
+does not tell is not compared.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Summary = Mapping[str, Any]
+LAST = "last"
+BEST = "best"
+GENERATED = "generated"
+"""Begins the fingerprint of generated pictures, and was all of it in earlier versions."""
+SETTINGS = (
+    "dataset",
+    "variant",
+    "split",
+    "protocol",
+    "filter",
+    "image_size",
+    "value_range",
+    "slots",
+    "max_images",
+    "mask_source",
+)
+"""What decides about the numbers besides the weights, the pictures and the definitions of metrics."""
+MASKS = "mask_source"
+
+
+def is_readable(summary: Any) -> bool:
+    """Return whether plain data, which may be of a damaged file, is a summary as far as this module looks."""
+    try:
+        return bool(settings_of(summary)) and bool(pictures_of(summary)) and bool(definitions_of(summary))
+    except (TypeError, AttributeError, ValueError, LookupError):
+        return False
+
+
+def settings_of(summary: Summary) -> dict[str, Any]:
+    """Return the settings under which an evaluation was made, and which checkpoint it measured."""
+    found = {name: summary[name] for name in SETTINGS if name in summary}
+    return {**found, "checkpoint": summary.get("checkpoint", LAST)}
+
+
+def pictures_of(summary: Summary) -> dict[str, Any]:
+    """Return which pictures were measured."""
+    data: Mapping[str, Any] = summary.get("data") or {}
+    found = {"fingerprint": data.get("fingerprint"), "images": summary.get("images")}
+    found["skipped"] = len(data.get("skipped") or ())
+    if not is_generated(summary):  # whose fingerprint holds the settings
+        found |= {name: data[name] for name in ("settings", "seed") if name in data}
+    return found
+
+
+def is_generated(summary: Summary) -> bool:
+    """Return whether the pictures were generated."""
+    return str((summary.get("data") or {}).get("fingerprint")).startswith(GENERATED)
+
+
+def is_untold(summary: Summary) -> bool:
+    """Return whether a summary of an earlier version does not tell which generated pictures were measured."""
+    return (summary.get("data") or {}).get("fingerprint") == GENERATED
+
+
+def definitions_of(summary: Summary) -> dict[str, Any]:
+    """Return what was computed: metrics by their definitions, baselines, composed pictures."""
+    metrics = summary.get("metrics") or {}
+    defined = {
+        name: [item.get("version"), item.get("settings")]
+        for name, item in metrics.items()
+        if isinstance(item, Mapping)
+    }
+    return {
+        "metrics": defined,
+        "baselines": sorted(summary.get("baselines") or summary.get("methods") or ()),
+        "composition": summary.get("composition"),
+    }
+
+
+def same_measurement(one: Summary, other: Summary, *, masks: bool = True) -> bool:
+    """Return whether two evaluations looked at the same pictures in the same way.
+
+    `masks` says whether the source of masks is compared. Which metrics were computed makes no difference here
+    (see `covers`).
+    """
+    pairs = [(settings_of(one), settings_of(other)), (pictures_of(one), pictures_of(other))]
+    ignored = set() if masks else {MASKS}
+    if is_generated(one) and is_generated(other) and (is_untold(one) or is_untold(other)):
+        ignored.add("fingerprint")
+    return all(
+        plain(a[name]) == plain(b[name])
+        for a, b in pairs
+        for name in a.keys() & b.keys()
+        if name not in ignored
+    )
+
+
+def covers(new: Summary, old: Summary) -> bool:
+    """Return whether an evaluation computes all that another one of the same pictures has."""
+    one, other = definitions_of(new), definitions_of(old)
+    return (
+        all(one["metrics"].get(name) == item for name, item in other["metrics"].items())
+        and set(one["baselines"]) >= set(other["baselines"]) - {"model"}
+        and (not old.get("set_metrics") or plain(new.get("composition")) == plain(old.get("composition")))
+    )
+
+
+def checkpoint_name(checkpoint: str | int) -> str:
+    """Write which checkpoint was measured: `last`, `best` or `step 300`."""
+    return f"step {checkpoint}" if isinstance(checkpoint, int) else str(checkpoint)
+
+
+def is_stale(old: Summary, new: Summary) -> bool:
+    """Return whether pictures that were drawn of one evaluation are not those of the one that replaces it."""
+    every = [
+        {**settings_of(one), **pictures_of(one), **definitions_of(one), "step": one.get("step")}
+        for one in (old, new)
+    ]
+    return bool(plain(every[0]) != plain(every[1]))
+
+
+def digest(*parts: Any) -> str:
+    """Return a short hash of plain data: eight hexadecimal digits."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return data as JSON gives it back: tuples as lists."""
+    return json.loads(json.dumps(value))
