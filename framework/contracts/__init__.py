@@ -39,6 +39,7 @@ from slotlab.framework.contracts.model import (
     Objective,
     ObjectiveContext,
     PositionContext,
+    Sampler,
     Slots,
     TargetShape,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "PositionContext",
     "RawBatch",
     "Sample",
+    "Sampler",
     "ScheduleContext",
     "SetMetric",
     "SetMetricContext",
