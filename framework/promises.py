@@ -110,10 +110,9 @@ def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: S
     (rows, columns), most = size, max(size[0], image[0])
     found = tuple(masks_BKHW.shape) if isinstance(masks_BKHW, Tensor) else ()
     fits = len(found) == 4 and 0 < found[2] <= most and found[2] * columns == found[3] * rows
-    if fits:
-        expect(masks_BKHW, (*leading, *found[2:]), f"masks{of}, at each pixel,")
-        return
-    expect(masks_BKHW, (*leading, *size), f"masks{of}")
+    if fits and found[:2] != leading:
+        raise ComponentError(f"masks{of}, at each pixel, should have shape {leading}, not {found[:2]}")
+    expect(masks_BKHW, (*leading, *(found[2:] if fits else size)), f"masks{of}")
 
 
 def expect_losses(losses: object) -> None:
