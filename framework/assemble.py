@@ -98,6 +98,14 @@ class Builder:
             grouping=grouping,
             decoder=decoder,
             objective=objective,
+            names={
+                "encoder": f"encoder '{model.encoder.name}'",
+                "projection": f"position '{model.projection.position.name}'",
+                "initializer": f"initializer '{model.initializer.name}'",
+                "grouping": f"grouping '{model.grouping.name}'",
+                "decoder": f"decoder '{model.decoder.name}'",
+                "objective": f"objective '{self.spec.objective.name}'",
+            },
         )
 
     def _projection(self, grid: tuple[int, int], channels: int, dim: int) -> nn.Module:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_tb
 
+import torch
+
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
@@ -17,10 +19,11 @@ def called(component: str) -> Iterator[None]:
 
     Raises:
         SlotlabError: the component's own as it is; one that tells exception, file and line for any other.
+        MemoryError, OutOfMemoryError: as they are; they are no mistake of a component.
     """
     try:
         yield
-    except SlotlabError:
+    except (SlotlabError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise SlotlabError(f"{component} failed: {describe(error)} ({place_of(error)})") from error

@@ -5,14 +5,14 @@ One process a GPU. Started by `torchrun`, all processes train one model on share
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
@@ -106,7 +106,7 @@ class Engine:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         for name in self.spec.training.speed.recompute:
             part: Any = getattr(model, name)
-            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+            part.forward = partial(recomputed, part.forward)
         self._compile(model)
         return self.fabric.setup_module(LossStep(model), move_to_device=False)
 
@@ -115,6 +115,11 @@ class Engine:
         wrapped: Any = self.fabric.setup_optimizers(optimizer)
         found: Optimizer = wrapped
         return found
+
+    @property
+    def scaler(self) -> Any:
+        """What scales the gradients in float16, a torch `GradScaler`; None in other precisions."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients, scaled in float16."""
@@ -196,6 +201,34 @@ def check_gpus(device: torch.device, processes: int) -> None:
     found = torch.cuda.device_count()
     if processes > found:
         raise SlotlabError(f"{processes} processes need a GPU each, and torch sees {found}")
+
+
+def recomputed(forward: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a part whose activations are computed again in the backward pass, from the same random draws.
+
+    torch puts its own generators back where they were; this does so for those that the part is given.
+    """
+    streams = [value for value in (*args, *kwargs.values()) if isinstance(value, Generator)]
+    options: dict[str, Any] = {}
+    if streams:
+        states = [stream.get_state() for stream in streams]
+        options["context_fn"] = lambda: (nullcontext(), rewound(streams, states))
+    found: Any = checkpoint(forward, *args, use_reentrant=False, **options, **kwargs)
+    result: T = found
+    return result
+
+
+@contextmanager
+def rewound(streams: Sequence[Generator], states: Sequence[Tensor]) -> Iterator[None]:
+    """Let streams draw again what they drew from a state on, and go on afterwards where they were."""
+    now = [stream.get_state() for stream in streams]
+    for stream, state in zip(streams, states, strict=True):
+        stream.set_state(state)
+    try:
+        yield
+    finally:
+        for stream, state in zip(streams, now, strict=True):
+            stream.set_state(state)
 
 
 @contextmanager

@@ -1,22 +1,23 @@
 """Evaluation: a model, or a baseline, and a dataset to one row an image (`ledger.py`).
 
-Each image has its own random stream, so the batch size changes nothing.
+Each image has random streams of its own, so the batch size changes nothing. What is measured is what the
+model makes without being told the target (`SlotModel.reconstruct`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
 from slotlab.framework.data import Loader
-from slotlab.framework.ledger import Evaluation, Ledger
-from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.ledger import WORDS, Evaluation, Ledger
+from slotlab.framework.model import Reconstruction, SlotModel, masks_at
 from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.streams import streams
+from slotlab.framework.streams import painting, streams
 
 
 def evaluate(
@@ -78,8 +79,9 @@ def evaluate_masks(
     trivial = Ledger(metrics, {name: [] for name in compared})
     total, done = loader.count(spec.evaluation.max_images), 0
     for positions, batch in loader.share(range(total)):
-        outcomes = model_outcomes(spec, model, batch, sources, positions=positions)
-        for source, outcome in outcomes.items():
+        made = reconstruct(spec, model, batch.images_BCHW, positions)
+        for source, outcome in outcomes_of(made, batch, sources).items():
+            ledgers[source].words = words_for(made)
             ledgers[source].add(MODEL, positions, batch.ids, outcome)
             keep(source, batch.ids, outcome)
         for name in compared:
@@ -99,7 +101,6 @@ def model_outcome(
     return model_outcomes(spec, model, batch, (source,), positions=positions)[source]
 
 
-@torch.no_grad()
 def model_outcomes(
     spec: ExperimentSpec,
     model: SlotModel,
@@ -109,19 +110,42 @@ def model_outcomes(
     positions: Iterable[int],
 ) -> dict[MaskSource, Outcome]:
     """Run the model in evaluation mode; image `positions[i]` of the split draws from its own stream."""
+    made = reconstruct(spec, model, batch.images_BCHW, positions)
+    return outcomes_of(made, batch, sources)
+
+
+def reconstruct(
+    spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
+) -> Reconstruction:
+    """Run the model in evaluation mode on images at `positions` of a split, each with streams of its own."""
     model.eval()
-    noise = streams(spec.seed, positions, batch.images_BCHW.device)
-    output = model(batch.images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
+    places, device = list(positions), images_BCHW.device
+    return model.reconstruct(
+        images_BCHW,
+        num_slots=spec.evaluation.slots,
+        generator=streams(spec.seed, places, device),
+        painting=painting(spec.seed, places, device),
+    )
+
+
+def words_for(made: Reconstruction) -> Mapping[str, str]:
+    """Return why a metric is left out, by what it lacks."""
+    return WORDS if made.images_BCHW is not None else {**WORDS, "reconstructions_BCHW": made.lacking}
+
+
+def outcomes_of(
+    made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
+) -> dict[MaskSource, Outcome]:
+    """Return what metrics look at, with masks from each source."""
     size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
-    reconstructions_BCHW = model.objective.to_image(output.decoded.prediction_BCHW)
     outcomes: dict[MaskSource, Outcome] = {}
     for source in sources:
-        masks_BKHW = masks_at(output, source, size)
+        masks_BKHW = masks_at(made, source, size)
         outcomes[source] = Outcome(
             images_BCHW=batch.images_BCHW,
             true_BHW=batch.masks_BHW,
             predicted_BHW=None if masks_BKHW is None else masks_BKHW.argmax(dim=1),
-            reconstructions_BCHW=reconstructions_BCHW,
+            reconstructions_BCHW=made.images_BCHW,
             masks_BKHW=masks_BKHW,
             attributes=batch.attributes,
         )

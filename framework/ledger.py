@@ -14,6 +14,7 @@ import torch
 from slotlab.framework.breakdown import Row, object_rows
 from slotlab.framework.called import called
 from slotlab.framework.contracts import Metric, Outcome, PooledMetric, missing
+from slotlab.framework.model import NO_IMAGE
 from slotlab.framework.run import MODEL
 from slotlab.framework.scoring.contingency import contingency
 from slotlab.framework.scoring.overlap import objects_there
@@ -24,7 +25,7 @@ WORDS = {
     "true_BHW": "the data has no masks",
     "predicted_BHW": "the model has no masks from the chosen source",
     "masks_BKHW": "the model has no masks from the chosen source",
-    "reconstructions_BCHW": "the prediction is no image",
+    "reconstructions_BCHW": NO_IMAGE,
 }
 """Why a metric is left out, by what it lacks."""
 

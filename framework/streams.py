@@ -27,6 +27,18 @@ def epoch_order(dataset: Dataset, *, seed: int, epoch: int) -> list[int]:
     return [past + position for position in order]
 
 
+_PAINT = 3
+"""Number of the streams that decoders draw from, beside those of the slots' noise."""
+
+
+def painting(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
+    """Return one random stream for each picture that a decoder paints, by its position or number.
+
+    Apart from those of `streams`: what a decoder draws is independent of the image's initial slots.
+    """
+    return streams(mix(seed, _PAINT), positions, device)
+
+
 def streams(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
     """Return one random stream for each image, by its position in the split."""
     return [Generator(device).manual_seed(mix(seed, position)) for position in positions]

@@ -98,6 +98,7 @@ def train(
     spec = engine.spec
     plan = Plan.of(spec, len(loader.dataset))
     trainee = Trainee.of(spec, model, engine.device)
+    trainee.scaler = engine.scaler
     step_losses = engine.wrap(model)
     guard = Guard(engine, run, loader)
     keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation, guard.check_weights)

@@ -73,6 +73,8 @@ class Trainee:
     """The running mean of the weights (EMA), if the spec wants one."""
     optimizer: Optimizer | None = None
     schedule: LRScheduler | None = None
+    scaler: Any = None
+    """What scales the gradients in float16 (`Engine.scaler`); None in other precisions."""
     step: int = 0
     """Optimizer steps done."""
     phase: int = 0
@@ -137,6 +139,7 @@ class Trainee:
             "ema_updates": 0 if self.average is None else int(self.average.n_averaged),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "random": random_state(),
         }
 
@@ -153,7 +156,7 @@ class Trainee:
             self.average.n_averaged.fill_(state["ema_updates"])
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:
-        """Take over the saved optimizer and schedule, and torch's, numpy's and Python's own streams.
+        """Take over the saved optimizer, schedule and scaler, and the streams of torch, numpy and Python.
 
         With `new_rates` the saved optimizer came from other settings: its moments are taken alone.
         """
@@ -164,6 +167,8 @@ class Trainee:
         else:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+        if self.scaler is not None and state.get("scaler") is not None:  # older checkpoints have none
+            self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
 
 

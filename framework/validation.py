@@ -11,14 +11,15 @@ from slotlab.framework.contracts import Batch, Losses, Metric
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.evaluate import evaluate
-from slotlab.framework.model import Noise, SlotModel
+from slotlab.framework.model import SlotModel
+from slotlab.framework.noise import Noise
 from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import streams
 
 
 def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Noise) -> Losses:
-    """Compute the loss of a batch, in the spec's precision."""
+    """Compute the loss of a batch in the spec's precision; as in training, the decoder is told the target."""
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(spec.training.precision)
     with torch.autocast(batch.images_BCHW.device.type, dtype=dtype, enabled=dtype is not None):
         output = model(batch.images_BCHW, generator=noise)

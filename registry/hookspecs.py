@@ -116,7 +116,7 @@ def slotlab_groupings() -> Iterable[Component[Any]]:
 
     `build(config, GroupingContext)` returns an `nn.Module` with `forward(tokens_BND, slots,
     *, generator=None)` -> `Grouped`: the slots after the last iteration, and the attention
-    of that iteration, which sums to one over slots.
+    of that iteration, which sums to one over slots. All randomness comes from `generator`.
     """
     raise NotImplementedError
 
@@ -128,7 +128,10 @@ def slotlab_decoders() -> Iterable[Component[Any]]:
     `build(config, DecoderContext)` returns an `nn.Module` with `forward(slots, *,
     target_BCHW=None, generator=None)` -> `Decoded`: a prediction of the objective's target
     and, where the decoder has them, masks that sum to one over slots. `target_BCHW` is for
-    decoders that are taught with the answer (autoregressive, diffusion).
+    decoders that are taught with the answer (autoregressive, diffusion); it is given in training
+    alone. Such a decoder also has `sample(slots, *, generator=None)` -> `Decoded`, which makes
+    every picture and mask that is measured or shown (`contracts.Sampler`). All randomness comes
+    from `generator`.
     """
     raise NotImplementedError
 

@@ -6,16 +6,14 @@ Axes: B images, K slots, D slot width, C channels, H rows, W columns.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from slotlab.framework.anneal import load_state
 from slotlab.framework.assemble import build_model
 from slotlab.framework.check import check_checkpoint
-from slotlab.framework.composition.edits import at
 from slotlab.framework.contracts import Batch, Decoded, Slots
 from slotlab.framework.data import Loader, evaluation_loader, to_uint8
 from slotlab.framework.engine import Engine
@@ -25,18 +23,10 @@ from slotlab.framework.sources import known_splits
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.streams import streams
+from slotlab.framework.streams import painting, streams
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 from slotlab.registry.errors import describe
-
-
-@runtime_checkable
-class Sampler(Protocol):
-    """A decoder that paints without the answer in another way than it is trained (see architecture.md)."""
-
-    def sample(self, slots: Slots, *, generator: Generator | None = None) -> Decoded:
-        """Return pictures of slots alone."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +172,8 @@ class Composer:
         self.model.eval()
         noise = streams(self.spec.seed, positions, images_BCHW.device)
         encoded = self.model.encode(images_BCHW, num_slots=self.spec.evaluation.slots, generator=noise)
-        attention_BKN = encoded.grouped.attention_BKN.float()
-        grid = encoded.features_BCHW.shape[2:]
-        attention_BKHW = attention_BKN.reshape(*attention_BKN.shape[:2], *grid)
-        return encoded.grouped.slots, resized(attention_BKHW, (images_BCHW.shape[2], images_BCHW.shape[3]))
+        size = (images_BCHW.shape[2], images_BCHW.shape[3])
+        return encoded.grouped.slots, resized(encoded.attention_BKHW.float(), size)
 
     @torch.no_grad()
     def decode(
@@ -194,7 +182,8 @@ class Composer:
         """Paint slots, of any number that the decoder takes, all images at once.
 
         A decoder that draws (diffusion) gives each picture its own stream, of `seed` (None: the
-        spec's) and the picture's number in `positions` (None: from 0).
+        spec's) and the picture's number in `positions` (None: from 0). With an image's slots, the spec's
+        seed and the image's position, the picture is the reconstruction that evaluation measures.
 
         Raises:
             SlotlabError: if the model's predictions are no images, or the decoder fails on so many slots.
@@ -224,22 +213,8 @@ class Composer:
         return None if images_BCHW is None else to_uint8(images_BCHW, self.spec.data.bounds)
 
     def _paint(self, slots: Slots, seed: int, positions: Sequence[int]) -> Decoded:
-        device = slots.vectors_BKD.device
-        noise = streams(seed, positions, device)
-        before = noise[0].get_state()
-        decoded = self._run(slots, noise[0])
-        if len(noise) == 1 or torch.equal(noise[0].get_state(), before):
-            return decoded
-        # The decoder draws: one by one, so that a picture does not depend on the others.
-        noise = streams(seed, positions, device)
-        return concatenate([self._run(at(slots, [i]), one) for i, one in enumerate(noise)])
-
-    def _run(self, slots: Slots, generator: Generator) -> Decoded:
-        decoder: Any = self.model.decoder
         try:
-            if isinstance(decoder, Sampler):
-                return decoder.sample(slots, generator=generator)
-            return self.model.decode(slots, generator=generator)
+            return self.model.paint(slots, generator=painting(seed, positions, slots.vectors_BKD.device))
         except SlotlabError:
             raise
         except Exception as error:
@@ -263,15 +238,3 @@ def resized(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(masks_BKHW.shape[2:]) == size:
         return masks_BKHW
     return F.interpolate(masks_BKHW, size=size, mode="bilinear", align_corners=False)
-
-
-def concatenate(several: Sequence[Decoded]) -> Decoded:
-    """Put decoded batches together, one after the other."""
-
-    def join(name: str) -> Tensor | None:
-        found = [getattr(decoded, name) for decoded in several]
-        return None if found[0] is None else torch.cat(found)
-
-    prediction_BCHW = join("prediction_BCHW")
-    assert prediction_BCHW is not None
-    return Decoded(prediction_BCHW, join("masks_BKHW"), join("parts_BKCHW"))

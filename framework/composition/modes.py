@@ -78,17 +78,21 @@ class Bench:
             for i, position in enumerate(images)
         ]
 
-    def paint(self, slots: Slots) -> Composed:
-        """Paint the slots of one picture, and note what the decoder does not give."""
-        composed = self.composer.decode(slots, seed=self.choice.seed)
+    def paint(self, slots: Slots, of: View) -> Composed:
+        """Paint the slots of one picture, and note what the decoder does not give.
+
+        A decoder that draws does so as for the reconstruction of the image `of`, which the picture changes.
+        """
+        composed = self.composer.decode(slots, seed=self.choice.seed, positions=[of.position])
         reason = missing_parts(self.composer, composed)
         if reason is not None:
             self.notes[reason] = None
         return composed
 
-    def tile(self, name: str, slots: Slots, caption: str, made_of: Mapping[str, Any]) -> Tile:
-        """Return the picture of some slots."""
-        return Tile(name, self.paint(slots).images_BCHW[0], caption, {"split": self.choice.split, **made_of})
+    def tile(self, name: str, slots: Slots, of: View, caption: str, made_of: Mapping[str, Any]) -> Tile:
+        """Return the picture of some slots (see `paint`)."""
+        picture_CHW = self.paint(slots, of).images_BCHW[0]
+        return Tile(name, picture_CHW, caption, {"split": self.choice.split, **made_of})
 
     def image(self, name: str, view: View) -> Tile:
         """Return an image of the split as it is."""
@@ -150,7 +154,7 @@ def check_choice(mode: Mode, choice: Choice) -> None:
 def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
     """Return an image, its reconstruction, and each slot cut out by its mask; masks and parts as files."""
     (view,) = views
-    composed = bench.paint(view.slots)
+    composed = bench.paint(view.slots, view)
     masks_BKHW, parts_BKCHW, cut_BKCHW = composed.masks_BKHW, composed.parts_BKCHW, composed.cutouts()
     masks_KHW = view.attention_KHW if masks_BKHW is None else masks_BKHW[0]
     what = "attention" if masks_BKHW is None else "mask"
@@ -187,7 +191,7 @@ def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -
     return [
         bench.image(f"{name}-a", a),
         bench.image(f"{name}-b", b),
-        bench.tile(f"{name}-mix", mixed, caption, made_of),
+        bench.tile(f"{name}-mix", mixed, a, caption, made_of),
     ]
 
 
@@ -204,7 +208,7 @@ def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name
         weight = step / max(choice.steps - 1, 1)
         made_of = {"images": [a.position, b.position], "slots": [[slot], [goal]], "weight": weight}
         moved = interpolate(a.slots, slot, b.slots, goal, weight)
-        row.append(bench.tile(f"{name}-step{step}", moved, f"{slot} to B {goal}\n{weight:.2f}", made_of))
+        row.append(bench.tile(f"{name}-step{step}", moved, a, f"{slot} to B {goal}\n{weight:.2f}", made_of))
     return row
 
 
@@ -214,13 +218,13 @@ def remove_row(bench: Bench, views: Sequence[View], stream: Generator, name: str
     groups = [list(bench.choice.slots)] if bench.choice.slots else [[k] for k in range(view.count)]
     row = [
         bench.image(f"{name}-image", view),
-        bench.tile(f"{name}-reconstruction", view.slots, "reconstruction", {"image": view.position}),
+        bench.tile(f"{name}-reconstruction", view.slots, view, "reconstruction", {"image": view.position}),
     ]
     for gone in groups:
         label = "_".join(map(str, gone))
         left = remove(view.slots, gone)
         made_of = {"image": view.position, "removed": gone}
-        row.append(bench.tile(f"{name}-without{label}", left, f"without {numbers(gone)}", made_of))
+        row.append(bench.tile(f"{name}-without{label}", left, view, f"without {numbers(gone)}", made_of))
     return row
 
 
@@ -230,9 +234,9 @@ def duplicate_row(bench: Bench, views: Sequence[View], stream: Generator, name: 
     slot = one(bench.choice.slots, a, stream)
     made_of = {"images": [a.position, b.position], "slot": slot}
     row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
-    row.append(bench.tile(f"{name}-reconstruction", b.slots, "reconstruction of B", {"image": b.position}))
+    row.append(bench.tile(f"{name}-reconstruction", b.slots, b, "reconstruction of B", {"image": b.position}))
     added = duplicate(a.slots, slot, b.slots)
-    row.append(bench.tile(f"{name}-added", added, f"with slot {slot} of A", made_of))
+    row.append(bench.tile(f"{name}-added", added, b, f"with slot {slot} of A", made_of))
     return row
 
 

@@ -39,6 +39,7 @@ from slotlab.framework.contracts.model import (
     Objective,
     ObjectiveContext,
     PositionContext,
+    Sampler,
     Slots,
     TargetShape,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "PositionContext",
     "RawBatch",
     "Sample",
+    "Sampler",
     "ScheduleContext",
     "SetMetric",
     "SetMetricContext",

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from slotlab.framework.contracts.data import Size
 
@@ -97,21 +97,38 @@ class Grouped:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder made of slots."""
+    """What a decoder made of slots: in training (`forward`), or as a picture (`Sampler.sample`)."""
 
     prediction_BCHW: Tensor
     """In the space of the objective's target."""
     masks_BKHW: Tensor | None = None
-    """Sum to one over K at each pixel; None for decoders without alpha masks."""
+    """Not negative; sum to one over K at each pixel; None for decoders without alpha masks. As many rows and
+    columns as the target, or fewer in the same proportion: they are then brought to its size."""
     parts_BKCHW: Tensor | None = None
-    """Each slot's own prediction, before mixing; None for decoders that have none."""
+    """Each slot's own prediction, before mixing, of the prediction's shape; None for decoders without any."""
     target_BCHW: Tensor | None = None
     """Set by a decoder that chooses its own target (the noise of a diffusion step)."""
 
 
+@runtime_checkable
+class Sampler(Protocol):
+    """A decoder that makes pictures in another way than it is trained: autoregressive ones, diffusion.
+
+    Wherever a picture is shown or measured, `sample` makes it, and its `masks_BKHW` and `parts_BKCHW` are
+    those that are shown and measured; `forward` is for the loss. A decoder without `sample` is called without
+    the target instead.
+    """
+
+    def sample(self, slots: Slots, *, generator: Generator | None = None) -> Decoded:
+        """Return pictures of slots alone: the prediction has the objective's `target_shape`.
+
+        All randomness comes from `generator`. A decoder that draws is called for each picture alone.
+        """
+
+
 @dataclass(frozen=True)
 class ModelOutput:
-    """Everything one forward pass computed."""
+    """Everything one forward pass in training computed; the decoder was told the target."""
 
     features_BCHW: Tensor
     tokens_BND: Tensor

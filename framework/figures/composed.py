@@ -32,7 +32,8 @@ def _mixed(composer: Composer, a: View, b: View) -> Mix:
         raise SlotlabError(f"the decoder '{composer.spec.model.decoder.name}' gives no masks")
     kept_a, kept_b = halves(a, b)
     slots = composer.look(composer.spec.evaluation.split, [a.position, b.position]).slots
-    composed = composer.decode(mix(at(slots, [0]), kept_a, at(slots, [1]), kept_b))
+    mixed = mix(at(slots, [0]), kept_a, at(slots, [1]), kept_b)
+    composed = composer.decode(mixed, positions=[a.position])
     return Mix(a, kept_a, b, kept_b, composed.images_BCHW[0].permute(1, 2, 0).cpu().numpy())
 
 

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slotlab.framework.contracts import ModelOutput
+from slotlab.framework.contracts import Decoded
 from slotlab.framework.data import Loader, to_uint8
+from slotlab.framework.evaluate import reconstruct
 from slotlab.framework.model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.streams import streams
 
 Bounds = tuple[float, float]
 
@@ -36,23 +35,20 @@ class View:
     """Each slot's own picture, before mixing."""
 
 
-@torch.no_grad()
 def look(
     spec: ExperimentSpec, model: SlotModel, loader: Loader, positions: Iterable[int]
 ) -> Mapping[int, View]:
     """Run the model on images of a split, by position, with the random numbers that evaluation draws."""
     wanted = sorted(set(positions))
     views: dict[int, View] = {}
-    model.eval()
     whole = replace(loader, rank=0, processes=1)  # all images, also in the first of several processes
     for group, batch in whole.share(wanted):
-        noise = streams(spec.seed, group, batch.images_BCHW.device)
-        output = model(batch.images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
+        made = reconstruct(spec, model, batch.images_BCHW, group)
         size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
-        predicted_BKHW = masks_at(output, spec.evaluation.mask_source, size)
-        masks_BKHW = masks_at(output, "decoder", size)
-        parts_BKCHW = parts_as_images(model, output, size)
-        images_BCHW = model.objective.to_image(output.decoded.prediction_BCHW)
+        predicted_BKHW = masks_at(made, spec.evaluation.mask_source, size)
+        masks_BKHW = masks_at(made, "decoder", size)
+        parts_BKCHW = parts_as_images(model, made.decoded, size)
+        images_BCHW = made.images_BCHW
         for i, position in enumerate(group):
             views[position] = View(
                 id=batch.ids[i],
@@ -67,9 +63,9 @@ def look(
     return views
 
 
-def parts_as_images(model: SlotModel, output: ModelOutput, size: tuple[int, int]) -> Tensor | None:
+def parts_as_images(model: SlotModel, decoded: Decoded | None, size: tuple[int, int]) -> Tensor | None:
     """Return the slots' own pictures (B, K, C, *size), or None if the model has none of that size."""
-    parts_BKCHW = output.decoded.parts_BKCHW
+    parts_BKCHW = None if decoded is None else decoded.parts_BKCHW
     if parts_BKCHW is None:
         return None
     images_NCHW = model.objective.to_image(parts_BKCHW.flatten(0, 1))

@@ -101,7 +101,7 @@ class Studio:
     def _take_apart(self, position: int) -> TakenApart:
         self._check(position)
         seen = self.composer.look(self.split, [position])
-        composed = self.composer.decode(seen.slots)
+        composed = self.composer.decode(seen.slots, positions=[position])
         image_CHW = to_uint8(seen.batch.images_BCHW[0], self.composer.spec.data.bounds)
         masks_KHW = (seen.attention_BKHW if composed.masks_BKHW is None else composed.masks_BKHW)[0]
         parts_KCHW = None if composed.parts_BKCHW is None else composed.parts_BKCHW[0]
@@ -141,7 +141,9 @@ class Studio:
         return segments(masks_BKHW[0], [pick.slot for pick in picks])
 
     def _decode(self, picks: Sequence[Pick]) -> Composed:
-        return self.composer.decode(together([self._pick(pick) for pick in picks], 1))
+        # The noise of the first one's image: all slots of an image make the reconstruction that is shown.
+        slots = together([self._pick(pick) for pick in picks], 1)
+        return self.composer.decode(slots, positions=[picks[0].image])
 
     def _pick(self, pick: Pick) -> Slots:
         slots = self.take_apart(pick.image).slots

@@ -77,11 +77,12 @@ class Decoder(nn.Module):
     def __init__(self, config, context):
         super().__init__()
         self.fault, self.target = config.fault, context.target
+        self.gray = nn.Parameter(torch.zeros(()))
 
     def forward(self, slots, *, target_BCHW=None, generator=None):
         B, K = slots.vectors_BKD.shape[:2]
         rows, columns = self.target.size
-        prediction = torch.zeros(B, self.target.channels + (self.fault == "prediction"), rows, columns)
+        prediction = torch.zeros(B, self.target.channels + (self.fault == "prediction"), rows, columns) + self.gray
         return Decoded(prediction, masks_BKHW=torch.zeros(B, K + 1, rows, columns) if self.fault == "masks" else None)
 
 class Objective:
@@ -95,6 +96,9 @@ class Objective:
     def loss(self, decoded, target_BCHW):
         error = decoded.prediction_BCHW - target_BCHW
         return Losses(error.mean(0) if self.fault == "loss" else error.mean())
+
+    def to_image(self, prediction_BCHW):
+        return prediction_BCHW
 
 def part(build, config=Config):
     return Component(name="part", config=config, build=build, summary="a part")
