@@ -54,10 +54,11 @@ class Builder:
         """Build all parts of the model; None if one of them could not be built."""
         model = self.spec.model
         size = (self.spec.data.image_size, self.spec.data.image_size)
+        bounds = self.spec.data.bounds
         token_dim = model.projection.dim or model.slot_dim
         encoder = self.part(
             model.encoder,
-            EncoderContext(image_size=size),
+            EncoderContext(image_size=size, value_range=bounds),
             "model",
             "encoder",
             attributes=("channels", "grid"),
@@ -81,7 +82,7 @@ class Builder:
         )
         objective = self.part(
             self.spec.objective,
-            ObjectiveContext(image_size=size, feature_channels=channels, grid=grid),
+            ObjectiveContext(image_size=size, feature_channels=channels, grid=grid, value_range=bounds),
             "objective",
             attributes=("target_shape",),
         )

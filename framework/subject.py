@@ -16,6 +16,7 @@ from slotlab.framework.run import RunFolder, Weights
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.versions import check_versions
 from slotlab.registry import SlotlabError
 
 
@@ -52,8 +53,9 @@ class Subject:
         """Read the run's weights.
 
         Raises:
-            SlotlabError: if there are none.
+            SlotlabError: if there are none, or parts of the model have another version now.
         """
+        check_versions(run, loaded.spec)
         engine = Engine.open(loaded.spec, device, warn=lambda text: None)
         return cls(run, loaded, engine, run.load_weights(loaded.spec.evaluation.checkpoint))
 

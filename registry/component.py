@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -108,7 +108,8 @@ class Component(Generic[ConfigT]):
 
     `build(config, context)` makes the object that the kind's hook describes. `context`
     carries the facts that the component must not configure itself, such as the image
-    size. `version` is raised when the same settings would compute something else.
+    size. `version` is raised when the same settings would compute something else: runs of
+    the former version are then refused, or measured with the settings in `earlier`.
     """
 
     name: str
@@ -116,6 +117,8 @@ class Component(Generic[ConfigT]):
     build: Callable[[ConfigT, Any], Any]
     summary: str
     version: int = 1
+    earlier: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    """For former versions: the settings with which this version computes what that one did."""
 
     def complaints(self) -> list[str]:
         """What breaks the rules for components; empty if nothing does."""

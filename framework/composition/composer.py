@@ -24,6 +24,7 @@ from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import painting, streams
+from slotlab.framework.versions import check_versions
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 from slotlab.registry.errors import describe
@@ -85,6 +86,7 @@ class Composer:
         """
         run = RunFolder.open(path)
         loaded = load_spec(run.spec, sets=sets)
+        check_versions(run, loaded.spec)
         if problems := list(check_checkpoint(loaded.spec)):
             raise loaded.error(problems)
         weights = run.load_weights(loaded.spec.evaluation.checkpoint)

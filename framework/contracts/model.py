@@ -15,6 +15,8 @@ class EncoderContext:
 
     image_size: Size
     image_channels: int = 3
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    """Least and largest value of the images: (-1, 1) or (0, 1), by the spec's protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class ObjectiveContext:
     feature_channels: int
     grid: Size
     image_channels: int = 3
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    """Least and largest value of the images, as encoders are told; `to_image` gives images of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

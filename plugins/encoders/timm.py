@@ -1,18 +1,23 @@
 """Any timm backbone as a feature map, through `features_only`.
 
-Weights come from a local file, or from timm's own cache with `pretrained`. Source: R.
-Wightman, PyTorch Image Models; `timm.create_model(..., features_only=True)`.
+Weights come from a local file, or from timm's own cache with `pretrained`. Images are normalized as
+the weights were trained, whatever the spec's value range. Source: R. Wightman, PyTorch Image Models;
+`timm.create_model(..., features_only=True)`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from slotlab.framework.contracts import EncoderContext
+from slotlab.framework.contracts import EncoderContext, Size
+from slotlab.framework.normalization import Normalization
 from slotlab.framework.paths import SpecPath
+from slotlab.framework.timm_model import TimmModel
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import suggest
 
@@ -21,7 +26,8 @@ class TimmConfig(ComponentConfig):
     """Settings of a timm backbone."""
 
     model: str
-    """Name of a timm model, such as `resnet18` or `vit_small_patch14_dinov2`."""
+    """Name of a timm model, such as `resnet18` or `vit_small_patch14_dinov2.lvd142m`. A tag behind the dot
+    names weights and how images are normalized for them; without it they are the model's usual ones."""
     stage: int = -1
     """Which of the model's feature maps to give; -1 for the last, 0 for the finest."""
     pretrained: bool = False
@@ -30,12 +36,30 @@ class TimmConfig(ComponentConfig):
     """A local checkpoint (.safetensors, or .pth read without executing code) instead."""
     frozen: bool = False
     """Keep the weights as they are: no gradients, always in evaluation mode."""
+    normalize: Literal["weights", "imagenet", "half", "none"] = "weights"
+    """What images in [0, 1] are normalized by: the mean and deviation that timm tells of the model's weights
+    (also where these are random), ImageNet's, or 0.5 and 0.5; `none` gives them in the spec's value range."""
+    final_norm: bool = False
+    """Whether a transformer's features pass its final norm; without it they are the last block's output."""
+    border: Literal["refuse", "drop"] = "refuse"
+    """What to do about images whose side is no multiple of the patch: the last rows and columns are lost."""
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether weights are loaded, not drawn."""
+        return self.pretrained or self.weights is not None
 
     def cautions(self) -> list[str]:
-        """Warn of a frozen network that was never trained."""
-        if self.frozen and self.weights is None and not self.pretrained:
-            return ["frozen with random weights; give 'weights: FILE' or 'pretrained: true'"]
-        return []
+        """Warn of a frozen network that was never trained, and of trained weights that see another range."""
+        found = []
+        if self.frozen and not self.own_weights:
+            found.append("frozen with random weights; give 'weights: FILE' or 'pretrained: true'")
+        if self.normalize == "none" and self.own_weights:
+            text = "trained weights get images in the spec's value range, not as they were trained"
+            found.append(f"{text}; 'normalize: weights' normalizes them")
+        if self.normalize == "weights" and self.weights is not None and "." not in self.model:
+            found += unsure_normalization(self.model)
+        return found
 
 
 class TimmEncoder(nn.Module):
@@ -45,18 +69,23 @@ class TimmEncoder(nn.Module):
         super().__init__()
         check_source(config)
         self.frozen = config.frozen
-        self.own_weights = config.pretrained or config.weights is not None
-        self.backbone = create_backbone(config, context, choose_stage(config, context))
+        self.own_weights = config.own_weights
+        size, model = context.image_size, TimmModel(config.model, context.image_channels)
+        stages = model.stages(size, config.stage)
+        self.backbone = create_backbone(config, model, size, choose_stage(config, stages))
+        self.normalization = normalization(config, context, self.backbone.pretrained_cfg)
         if config.frozen:
             self.backbone.requires_grad_(False)
         self.channels = int(self.backbone.feature_info.channels()[0])
         self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"  # such as Swin's
         self.backbone.eval()
-        with torch.no_grad():
-            parameter = next(self.backbone.parameters())
-            probe = torch.zeros(1, context.image_channels, *context.image_size, device=parameter.device)
-            rows, columns = self(probe).shape[2:]
-        self.grid = (rows, columns)
+        with watching(final_norms(self.backbone)) as passed:
+            self.grid = model.grid(self, size, config.stage)
+        if config.final_norm and not passed:
+            raise model.without_norm()
+        lost = None if config.border == "drop" else model.lost_border(size, self.grid, stages, config.stage)
+        if lost is not None:
+            raise ComponentError(f"{lost} (or write 'border: drop')", field="model")
         self.train()
 
     def train(self, mode: bool = True) -> "TimmEncoder":
@@ -68,8 +97,23 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return the features of the chosen stage."""
-        features: Tensor = self.backbone(images_BCHW)[0]
+        features: Tensor = self.backbone(self.normalization(images_BCHW))[0]
         return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+def unsure_normalization(model: str) -> list[str]:
+    """Warn of a model of which timm knows weights that want different images."""
+    import timm
+
+    tagged = timm.list_pretrained(f"{model}.*")
+    facts = {name: timm.get_pretrained_cfg(name) for name in tagged}
+    ways = {(cfg.mean, cfg.std): name for name, cfg in reversed(facts.items()) if cfg is not None}
+    if len(ways) < 2:
+        return []
+    text = f"timm knows weights of '{model}' with {len(ways)} ways of normalizing images"
+    return [
+        f"{text}; name those of the file, such as {' or '.join(sorted(ways.values())[:2])}, or 'normalize'"
+    ]
 
 
 def check_source(config: TimmConfig) -> None:
@@ -87,37 +131,69 @@ def check_source(config: TimmConfig) -> None:
         raise ComponentError(f"weights file {config.weights} does not exist", field="weights")
 
 
-def choose_stage(config: TimmConfig, context: EncoderContext) -> int:
-    """Return timm's own index of the chosen stage, found on a model without values."""
-    try:
-        with torch.device("meta"):
-            sketch = make_for_size(config, context)
-    except Exception as error:  # timm raises many kinds, such as for a model without feature maps
-        raise ComponentError(f"timm cannot make '{config.model}': {error}", field="model") from error
-    stages = len(sketch.feature_info.channels())
-    if not -stages <= config.stage < stages:
-        message = f"'{config.model}' has stages 0 to {stages - 1} (or -{stages} to -1), not {config.stage}"
+def choose_stage(config: TimmConfig, stages: Any) -> int:
+    """Return timm's own index of the chosen stage."""
+    count = len(stages.channels())
+    if not -count <= config.stage < count:
+        message = f"'{config.model}' has stages 0 to {count - 1} (or -{count} to -1), not {config.stage}"
         raise ComponentError(message, field="stage")
-    return int(sketch.feature_info.out_indices[config.stage])
+    return int(stages.out_indices[config.stage])
 
 
-def create_backbone(config: TimmConfig, context: EncoderContext, index: int) -> Any:
+def normalization(config: TimmConfig, context: EncoderContext, facts: Mapping[str, Any]) -> nn.Module:
+    """Return what stands before the backbone; `facts` are what timm tells of the model's weights."""
+    from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN  # timm's own choice where nothing is told
+    std: Sequence[float] = IMAGENET_DEFAULT_STD
+    if config.normalize == "none":
+        return nn.Identity()
+    if config.normalize == "half":
+        mean = std = (0.5, 0.5, 0.5)
+    elif config.normalize == "weights":
+        mean, std = facts.get("mean") or mean, facts.get("std") or std
+    if len(mean) != context.image_channels:
+        mean, std = ((sum(values) / len(values),) * context.image_channels for values in (mean, std))
+    return Normalization(context.value_range, mean, std)
+
+
+def final_norms(backbone: Any) -> list[nn.Module]:
+    """Return the final norm of a backbone, if it has one."""
+    norm = getattr(getattr(backbone, "model", None), "norm", None)
+    return [norm] if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else []
+
+
+@contextmanager
+def watching(modules: Iterable[nn.Module]) -> Iterator[list[nn.Module]]:
+    """Collect those of some modules that are called while the block runs."""
+    called: list[nn.Module] = []
+    handles = [module.register_forward_hook(lambda one, *_: called.append(one)) for module in modules]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def create_backbone(config: TimmConfig, model: TimmModel, size: Size, index: int) -> Any:
     """Make the backbone up to one stage, with random, published or local weights."""
-    options: dict[str, Any] = {"out_indices": (index,)}
+    make = partial(model.make_normed if config.final_norm else model.make, size, out_indices=(index,))
     if config.weights is not None:
-        return load_backbone(config, context, config.weights, **options)
+        return load_backbone(config, make, config.weights)
     if not config.pretrained:
-        return make_for_size(config, context, **options)
+        return make()
     try:
         with torch.device("cpu"):  # timm cannot load onto the meta device
-            backbone = make_for_size(config, context, **options, pretrained=True)
+            backbone = make(pretrained=True)
+    except ComponentError:
+        raise
     except Exception as error:  # no network, no such weights, a full disk
         message = f"timm cannot get published weights of '{config.model}': {error}"
         raise ComponentError(message, field="pretrained") from error
     return backbone.to(torch.get_default_device())
 
 
-def load_backbone(config: TimmConfig, context: EncoderContext, path: Path, **options: Any) -> Any:
+def load_backbone(config: TimmConfig, make: Callable[..., Any], path: Path) -> Any:
     """Load local weights as timm loads its own, which also fits position codes to the image size.
 
     Every weight of the backbone must be found in the file.
@@ -126,9 +202,9 @@ def load_backbone(config: TimmConfig, context: EncoderContext, path: Path, **opt
     overlay = {"file": str(path), "custom_load": False}
     try:
         with torch.device("cpu"):
-            backbone = make_for_size(
-                config, context, **options, pretrained=True, pretrained_cfg_overlay=overlay
-            )
+            backbone = make(pretrained=True, pretrained_cfg_overlay=overlay)
+    except ComponentError:
+        raise
     except Exception as error:  # torch raises RuntimeError for shapes, a model's own filter anything
         message = f"weights file {path} does not fit '{config.model}': {error}"
         raise ComponentError(message, field="weights") from error
@@ -139,19 +215,6 @@ def load_backbone(config: TimmConfig, context: EncoderContext, path: Path, **opt
         message = f"weights file {path} lacks {count} of '{config.model}', such as {lacking[0]}"
         raise ComponentError(message, field="weights")
     return backbone.to(torch.get_default_device())
-
-
-def make_for_size(config: TimmConfig, context: EncoderContext, **options: Any) -> Any:
-    """Call timm, telling the image size to those models that must know it (transformers)."""
-    import timm
-
-    options |= {"features_only": True, "in_chans": context.image_channels}
-    try:
-        return timm.create_model(config.model, img_size=context.image_size, **options)
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-    return timm.create_model(config.model, **options)
 
 
 def weight_names(path: Path) -> set[str]:
@@ -177,4 +240,6 @@ def slotlab_encoders() -> Iterable[Component[TimmConfig]]:
         config=TimmConfig,
         build=TimmEncoder,
         summary="a timm backbone's feature map, optionally with local weights and frozen",
+        version=2,
+        earlier={1: {"normalize": "none", "border": "drop"}},
     )

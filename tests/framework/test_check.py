@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slotlab.framework.assemble import build_model
+from slotlab.framework.assemble import Builder, build_model
 from slotlab.framework.check import check_parts
-from slotlab.framework.contracts import Decoded, Grouped, Losses, Slots
+from slotlab.framework.contracts import Decoded, EncoderContext, Grouped, Losses, ObjectiveContext, Slots
 from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import SlotlabError
+from slotlab.registry import Ref, SlotlabError
 
 Specs = Callable[..., ExperimentSpec]
 PLUGINS = "slotlab.plugins"
@@ -176,3 +176,30 @@ def test_an_attribute_that_the_contract_asks_for(tiny: Specs, where: str, attrib
     component = replace(ref.registered.component, build=lambda config, context: nn.Identity())
     object.__setattr__(ref, "registered", replace(ref.registered, component=component))
     assert f"{where}: what it builds lacks the attribute '{attribute}'" in found(spec)
+
+
+@pytest.mark.parametrize(("name", "bounds"), [("signed", (-1.0, 1.0)), ("unit", (0.0, 1.0))])
+def test_encoder_and_objective_are_told_the_value_range(
+    tiny: Specs, monkeypatch: pytest.MonkeyPatch, name: str, bounds: tuple[float, float]
+) -> None:
+    told: dict[str, Any] = {}
+    build = Ref.build
+
+    def note(self: Ref, context: Any) -> Any:
+        told[self.registered.kind] = context
+        return build(self, context)
+
+    monkeypatch.setattr(Ref, "build", note)
+    for data in (
+        {"value_range": name},
+        {"protocol": {"name": "whole", "image_size": 8, "value_range": name}},
+    ):
+        told.clear()
+        assert Builder(tiny(data=data)).model() is not None
+        assert (told["encoder"].value_range, told["objective"].value_range) == (bounds, bounds)
+
+
+def test_what_contexts_say_of_the_value_range_without_a_spec() -> None:
+    assert EncoderContext(image_size=(8, 8)).value_range == (-1.0, 1.0)
+    context = ObjectiveContext(image_size=(8, 8), feature_channels=1, grid=(2, 2))
+    assert context.value_range == (-1.0, 1.0)

@@ -144,6 +144,26 @@ def test_fid_and_kid_share_features_and_have_their_distances(standin: Path) -> N
     assert len(fid.distance(first, second).warnings) == 1
 
 
+class Means(nn.Module):
+    """In the place of Inception: the least and the largest value that it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([x.flatten(1).amin(1), x.flatten(1).amax(1)], 1).repeat(1, 1024)
+
+
+def test_inception_is_given_bytes_in_its_own_range(tmp_path: Path) -> None:
+    stand_in = Standin()
+    stand_in.layers = Means()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(stand_in), str(tmp_path / "inception-2015-12-05.pt"))
+    metric = build("fid", weights=str(tmp_path))
+    black, white = torch.zeros(1, 3, 16, 16), torch.full((1, 3, 16, 16), 255.0)
+    found = metric.features(torch.cat([black, white]).byte())
+    low, high = (0 - 128) / 128, (255 - 128) / 128
+    torch.testing.assert_close(found, torch.tensor([[low], [high]]).expand(2, 2048))
+
+
 def test_a_spec_declares_its_composition(base: str, write: Write) -> None:
     declared = "evaluation:\n  composition: {set_metrics: [fid, {name: kid, subsets: 7}], floor: test}\n"
     spec = load_spec(write("with.yaml", base + declared)).spec

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import timm  # noqa: TID253
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from slotlab.framework.borders import seen_size
 from slotlab.framework.contracts import EncoderContext
 from slotlab.plugins.encoders.timm import TimmConfig, TimmEncoder
 from slotlab.registry import ComponentError
@@ -25,6 +27,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", refuse)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", refuse)
+
+
+SIGNED, UNIT = (-1.0, 1.0), (0.0, 1.0)
 
 
 def build(model: str, context: EncoderContext = CONTEXT, **settings: Any) -> TimmEncoder:
@@ -54,7 +59,7 @@ def message(model: str, context: EncoderContext = CONTEXT, **settings: Any) -> t
 # --- features ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(64, 96), (160, 160)])
+@pytest.mark.parametrize("size", [(64, 96), (160, 160)])  # multiples of each model's patch
 @pytest.mark.parametrize("model", MODELS)
 def test_any_image_size(model: str, size: tuple[int, int]) -> None:
     encoder = build(model, EncoderContext(image_size=size))
@@ -70,7 +75,8 @@ def test_a_stage_is_what_timm_gives_and_later_stages_are_left_out(model: str, tm
     size = whole.pretrained_cfg["input_size"][1:]
     expected = whole(images(*size))
     for stage in (0, 1, -1):
-        encoder = build(model, EncoderContext(image_size=size), stage=stage, weights=path).eval()
+        context = EncoderContext(image_size=size)
+        encoder = build(model, context, stage=stage, weights=path, normalize="none").eval()
         torch.testing.assert_close(encoder(images(*size)), expected[stage])
     first, last = build(model, stage=0), build(model, stage=-1)
     assert len(list(first.parameters())) < len(list(last.parameters()))
@@ -80,6 +86,247 @@ def test_features_of_models_that_put_channels_last() -> None:
     encoder = build("swin_s3_tiny_224", stage=0)
     assert encoder(images(64, 96)).shape == (2, 96, 16, 24)
     assert (encoder.channels, encoder.grid) == (96, (16, 24))
+
+
+# --- what the weights were trained on ----------------------------------------------------
+
+
+def features(model: str, images_BCHW: Tensor, value_range: tuple[float, float], **settings: Any) -> Tensor:
+    """Give images in [0, 1] to an encoder as a spec of some value range would; float64, to compare."""
+    low, high = value_range
+    size = (images_BCHW.shape[2], images_BCHW.shape[3])
+    context = EncoderContext(image_size=size, value_range=value_range)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        encoder = build(model, context, **settings).eval()
+    found: Tensor = encoder(images_BCHW * (high - low) + low)
+    return found
+
+
+def as_timm_prepares(images_BCHW: Tensor, facts: dict[str, Any]) -> Tensor:
+    """Give uint8 images to timm's own preprocessing for evaluation, which then has nothing to resize."""
+    rows, columns = images_BCHW.shape[2:]
+    transform = timm.data.create_transform(
+        (3, rows, columns), mean=facts["mean"], std=facts["std"], crop_pct=1.0, is_training=False
+    )
+    assert transform.transforms[-1].mean.tolist() == pytest.approx(facts["mean"])
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images_BCHW]
+    return torch.stack([transform(picture) for picture in pictures])
+
+
+def bytes_of(side: int) -> Tensor:
+    stream = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, side, side), generator=stream, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("value_range", [SIGNED, UNIT])
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_vit", "test_convnext", "resnet10t", "vit_tiny_patch16_224"]
+)
+def test_images_are_normalized_as_timm_does(
+    name: str, value_range: tuple[float, float], tmp_path: Path
+) -> None:
+    path = trained(name, tmp_path / "weights.safetensors")
+    pictures_BCHW = bytes_of(64)
+    overlay = {"file": str(path)}
+    options = {"img_size": 64} if "vit" in name else {}
+    whole = timm.create_model(
+        name, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay, **options
+    ).eval()
+    expected = whole(as_timm_prepares(pictures_BCHW, whole.pretrained_cfg))[-1]
+    found = features(name, pictures_BCHW / 255, value_range, weights=path)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    raw = features(name, pictures_BCHW / 255, value_range, weights=path, normalize="none")
+    already = value_range == SIGNED and whole.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    assert already or not torch.allclose(raw, expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("normalize", ["weights", "imagenet", "half"])
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
+def test_features_do_not_depend_on_the_value_range(model: str, normalize: str) -> None:
+    unit = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    first, second = (features(model, unit, bounds, normalize=normalize) for bounds in (SIGNED, UNIT))
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+
+
+MEANS = {
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "half": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
+}
+
+
+@pytest.mark.parametrize("value_range", [SIGNED, UNIT])
+@pytest.mark.parametrize("normalize", ["imagenet", "half", "none"])
+def test_what_reaches_the_backbone(normalize: str, value_range: tuple[float, float]) -> None:
+    unit = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    context = EncoderContext(image_size=(64, 96), value_range=value_range)
+    encoder = build("test_vit", context, normalize=normalize)
+    low, high = value_range
+    given = unit * (high - low) + low
+    reached = encoder.normalization(given)
+    if normalize == "none":
+        assert torch.equal(reached, given)
+        return
+    mean, std = (torch.tensor(values)[:, None, None] for values in MEANS[normalize])
+    torch.testing.assert_close(reached, (unit - mean) / std, rtol=1e-5, atol=1e-5)
+
+
+def test_random_weights_are_normalized_as_the_model_s_published_ones() -> None:
+    resnet, vit = build("resnet18"), build("test_vit")
+    ones = torch.ones(1, 3, 1, 1)  # white
+    expected = (1 - torch.tensor(MEANS["imagenet"][0])) / torch.tensor(MEANS["imagenet"][1])
+    torch.testing.assert_close(resnet.normalization(ones).flatten(), expected)
+    torch.testing.assert_close(vit.normalization(ones).flatten(), torch.ones(3))
+
+
+def test_images_of_one_channel_are_normalized_by_the_means_of_the_means() -> None:
+    context = EncoderContext(image_size=(64, 64), image_channels=1, value_range=UNIT)
+    encoder = build("resnet18", context)
+    assert encoder(torch.rand(2, 1, 64, 64)).shape == (2, 512, 2, 2)
+    expected = (0.5 - 0.449) / 0.226
+    assert encoder.normalization(torch.full((1, 1, 1, 1), 0.5)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_normalizing_adds_nothing_to_the_weights() -> None:
+    first, second = (build("test_vit", normalize=how).state_dict() for how in ("weights", "none"))
+    assert first.keys() == second.keys()
+
+
+# --- the final norm ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [0, -1])
+def test_features_with_and_without_the_final_norm(stage: int, tmp_path: Path) -> None:
+    path = trained("test_vit", tmp_path / "weights.safetensors")
+    encoders = {
+        norm: build("test_vit", stage=stage, weights=path, final_norm=norm).eval() for norm in (False, True)
+    }
+    given = images(64, 96)
+    plain, normed = (encoders[norm](given) for norm in (False, True))
+    state = load_file(path)
+    mean = plain.mean(dim=1, keepdim=True)
+    std = (plain.var(dim=1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+    weight, bias = (state[f"norm.{name}"][:, None, None] for name in ("weight", "bias"))
+    torch.testing.assert_close(normed, (plain - mean) / std * weight + bias, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(normed, plain, atol=1e-2)
+
+
+def test_the_final_norm_is_that_of_the_whole_model(tmp_path: Path) -> None:
+    path = trained("vit_tiny_patch16_224", tmp_path / "weights.safetensors")
+    overlay = {"file": str(path)}
+    whole = timm.create_model(
+        "vit_tiny_patch16_224", img_size=64, pretrained=True, pretrained_cfg_overlay=overlay
+    ).eval()
+    encoder = build(
+        "vit_tiny_patch16_224",
+        EncoderContext(image_size=(64, 64)),
+        weights=path,
+        final_norm=True,
+        normalize="none",
+    )
+    given = images(64, 64)
+    tokens = whole.forward_features(given)[:, 1:]  # without the class token
+    found = encoder.eval()(given)
+    torch.testing.assert_close(found.flatten(2).transpose(1, 2), tokens, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_convnext", "vit_tiny_patch16_224.fc_norm"])
+def test_no_final_norm(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = model.removesuffix(".fc_norm")
+    if model != name:  # as models do that normalize the mean of the tokens
+        create = timm.create_model
+        monkeypatch.setattr(timm, "create_model", lambda *a, **k: create(*a, **k, fc_norm=True))
+    text = f"these features of '{name}' pass no final norm; leave it out"
+    assert message(name, EncoderContext(image_size=(64, 64)), final_norm=True) == (text, "final_norm")
+
+
+# --- sizes that lose a border ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "used", "reduction", "nearest"),
+    [
+        pytest.param(
+            *("vit_small_patch14_dinov2", (128, 128), "126x126", 14, "126 and 140"), marks=pytest.mark.slow
+        ),
+        ("vit_tiny_patch16_224", (72, 72), "64x64", 16, "64 and 80"),
+        ("vit_tiny_patch16_224", (72, 100), "64x96", 16, "64, 80, 96 and 112"),
+        ("test_convnext", (102, 102), "100x100", 32, "100 and 104"),
+        pytest.param(*("swin_s3_tiny_224", (98, 98), "96x96", 32, "96 and 100"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_border_is_not_lost_in_silence(
+    model: str, size: tuple[int, int], used: str, reduction: int, nearest: str
+) -> None:
+    with torch.device("meta"):  # as `validate` does
+        found = message(model, EncoderContext(image_size=size))
+    assert found == (
+        (
+            f"'{model}' uses only {used} pixels of images of {size[0]}x{size[1]}: its features lie {reduction} "
+            f"pixels apart, and a border is lost; nearest sizes: {nearest} (or write 'border: drop')"
+        ),
+        "model",
+    )
+
+
+@pytest.mark.parametrize("sides", [(64, 64), (80, 80), (64, 80)])
+def test_the_nearest_sizes_lose_nothing(sides: tuple[int, int]) -> None:
+    encoder = build("vit_tiny_patch16_224", EncoderContext(image_size=sides)).eval()
+    assert seen_size(encoder, sides) == sides
+
+
+def test_a_border_may_be_dropped() -> None:
+    encoder = build("vit_tiny_patch16_224", EncoderContext(image_size=(72, 72)), border="drop").eval()
+    assert encoder.grid == (4, 4)
+    assert seen_size(encoder, (72, 72)) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("test_resnet", (45, 33)), ("resnet18", (33, 65)), ("test_convnext", (100, 36))]
+)
+def test_convolutions_that_pad_or_overlap_lose_nothing(model: str, size: tuple[int, int]) -> None:
+    assert seen_size(build(model, EncoderContext(image_size=size)).eval(), size) == size
+
+
+def test_looking_for_borders_draws_nothing() -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(ComponentError), torch.device("meta"):
+        build("vit_tiny_patch16_224", EncoderContext(image_size=(72, 72)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "text"),
+    [
+        (
+            "test_vit",
+            72,
+            (
+                "timm's 'test_vit' fails on images of 72x72 pixels: AssertionError: Input height (72) should be "
+                "divisible by patch size (16).; nearest sizes: 64 and 80"
+            ),
+        ),
+        (
+            "test_vit",
+            8,
+            (
+                "timm's 'test_vit' fails on images of 8x8 pixels: AssertionError: Input height (8) should be "
+                "divisible by patch size (16).; nearest sizes: 16"
+            ),
+        ),
+        (
+            "vit_tiny_r_s16_p8_224",
+            100,
+            (
+                "timm cannot make 'vit_tiny_r_s16_p8_224' for images of 100x100 pixels: AssertionError; "
+                "nearest sizes: 96 and 128"
+            ),
+        ),
+    ],
+)
+def test_models_that_refuse_a_size(model: str, side: int, text: str) -> None:
+    with torch.device("meta"):
+        assert message(model, EncoderContext(image_size=(side, side))) == (text, "model")
 
 
 # --- weights -----------------------------------------------------------------------------
@@ -125,6 +372,32 @@ def test_cautions() -> None:
     assert TimmConfig(model="resnet18", frozen=True, pretrained=True).cautions() == []
     assert TimmConfig(model="resnet18", frozen=True, weights=Path("file")).cautions() == []
     assert TimmConfig(model="resnet18").cautions() == []
+    assert TimmConfig(model="resnet18", normalize="none").cautions() == []
+    assert TimmConfig(model="resnet18", normalize="none", pretrained=True).cautions() == [
+        (
+            "trained weights get images in the spec's value range, not as they were trained; "
+            "'normalize: weights' normalizes them"
+        )
+    ]
+
+
+def test_a_file_of_weights_for_a_model_that_is_normalized_in_several_ways() -> None:
+    def cautions(**settings: Any) -> list[str]:
+        return TimmConfig(weights=Path("file"), **settings).cautions()
+
+    (text,) = cautions(model="vit_base_patch16_224")
+    assert re.fullmatch(
+        r"timm knows weights of 'vit_base_patch16_224' with \d ways of normalizing images; name those of the "
+        r"file, such as vit_base_patch16_224\.\w+ or vit_base_patch16_224\.\w+, or 'normalize'",
+        text,
+    )
+    named = re.findall(r"vit_base_patch16_224\.\w+", text)
+    ways = {(facts.mean, facts.std) for facts in map(timm.get_pretrained_cfg, named)}
+    assert len(ways) == 2
+    assert cautions(model="vit_base_patch16_224.dino") == []
+    assert cautions(model="vit_base_patch16_224", normalize="imagenet") == []
+    assert cautions(model="test_vit") == []
+    assert cautions(model="no_such_model") == []
 
 
 # --- messages ----------------------------------------------------------------------------
