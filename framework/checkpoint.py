@@ -10,7 +10,6 @@ name. Files are torch archives of tensors and plain data, read without executing
 import errno
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import write_atomically, write_json
+from slotlab.framework.stored import Best, read_stored
 from slotlab.registry import SlotlabError
 
 FORMAT = 2
@@ -92,12 +92,11 @@ class Checkpoints:
         return found if found is not None and found.path.is_file() else None
 
     def best_facts(self) -> dict[str, Any] | None:
-        """Return file, metric, value and step of the best checkpoint."""
+        """Return file, metric, value and step of the best checkpoint; None if that cannot be read."""
         try:
-            facts: dict[str, Any] = json.loads(self.best_file.read_text())
-        except (OSError, ValueError):
+            return read_stored(Best, self.best_file) or None
+        except SlotlabError:  # damaged: the next value that is measured is the best
             return None
-        return facts
 
     def save(self, state: Mapping[str, Any], *, keep: int) -> Checkpoint:
         """Write a checkpoint, atomically; then remove all but the newest `keep` and the best.
