@@ -14,7 +14,6 @@ read is never removed: it may be of another version, or readable again tomorrow.
 import errno
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import sync_folder, write_atomically, write_json
+from slotlab.framework.stored import Best, read_stored
 from slotlab.registry import SlotlabError
 
 FORMAT = 2
@@ -144,15 +144,11 @@ class Checkpoints:
         return found if found is not None and found.path.is_file() else None
 
     def best_facts(self) -> dict[str, Any] | None:
-        """Return file, metric, value and step of the best checkpoint; None if no such note can be read."""
+        """Return file, metric, value and step of the best checkpoint; None if that cannot be read."""
         try:
-            facts: Any = json.loads(self.best_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            return read_stored(Best, self.best_file) or None
+        except SlotlabError:  # damaged: the next value that is measured is the best
             return None
-        kinds = {"file": str, "metric": str, "value": int | float, "step": int}
-        if not isinstance(facts, dict) or not all(isinstance(facts.get(key), kinds[key]) for key in kinds):
-            return None
-        return facts
 
     def save(self, state: Mapping[str, Any], *, keep: int, best: Value | None = None) -> Checkpoint:
         """Write a checkpoint, atomically; then remove all but the newest `keep` and the best.

@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,12 +29,15 @@ from slotlab.framework.atomic import (
     fault,
     is_barely_begun,
     is_held,
-    read_json,
+    parse_json,
+    read_file,
     write_atomically,
     write_json,
 )
 from slotlab.framework.run_files import BEGINNING, STATUS, clear_run, run_leavings
+from slotlab.framework.spec.plain import leaves, load_dumped
 from slotlab.framework.spec.tree import dump
+from slotlab.framework.stored import Cost, LogLine, Means, Provenance, SpecFacts, Status, checked, read_stored
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:  # run folders are also read by commands that need no torch
@@ -128,16 +132,31 @@ class RunFolder:
         return self.path / "evaluation" / name
 
     def read_summaries(self) -> dict[str, dict[str, Any]]:
-        """Return the summary of each evaluation by its folder's name; damaged ones are left out."""
-        found = {}
-        for folder in self.evaluations():
-            with suppress(OSError, ValueError):
-                found[folder.name] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        """Return the summary of each evaluation by its folder's name, of whatever format.
+
+        Raises:
+            SlotlabError: if one is damaged.
+        """
+        return {folder.name: read_stored(Means, folder / SUMMARY) for folder in self.evaluations()}
+
+    def read_spec(self) -> dict[str, Any]:
+        """Return the resolved spec as plain data, without schema or plugins.
+
+        Raises:
+            SlotlabError: if the file is not there, or damaged.
+        """
+        found: dict[str, Any] = checked(SpecFacts, load_dumped(self.spec), self.spec)
+        for path, value in leaves(found):
+            every = value if isinstance(value, list) else [value]
+            if any(isinstance(item, float) and not isfinite(item) for item in every):
+                raise SlotlabError(f"{self.spec}: {path}: expected a finite number")
         return found
 
     def read_summary(self, name: str) -> dict[str, Any] | None:
         """Return the summary of one evaluation; None if there is none that can be read."""
-        return self.read_summaries().get(name)
+        with suppress(SlotlabError):
+            return read_stored(Means, self.evaluation(name) / SUMMARY) or None
+        return None
 
     def records(self) -> list[Path]:
         """Return the small files that say how the run is, there or not."""
@@ -240,16 +259,24 @@ class RunFolder:
             self.write_provenance(known | {"first_checkpoint": step})
 
     def read_provenance(self) -> dict[str, Any]:
-        """Return where the run came from, or nothing if it was never written."""
-        return read_json(self.path / "provenance.json")
+        """Return where the run came from, or nothing if it was never written.
+
+        Raises:
+            SlotlabError: if the file is damaged.
+        """
+        return read_stored(Provenance, self.path / "provenance.json")
 
     def write_status(self, state: str, reason: str = "") -> None:
         """Write the state of the run: running, done, failed or stopped."""
         write_json(self.path / STATUS, {"state": state, "reason": reason})
 
     def read_status(self) -> dict[str, str]:
-        """Return the state of the run, or nothing if it was never written."""
-        return read_json(self.path / STATUS)
+        """Return the state of the run, or nothing if it was never written.
+
+        Raises:
+            SlotlabError: if the file is damaged.
+        """
+        return read_stored(Status, self.path / STATUS)
 
     def read_state(self) -> str | None:
         """Return the state; `interrupted` for a run that says it is running while no process has it."""
@@ -257,8 +284,12 @@ class RunFolder:
         return "interrupted" if state == "running" and not is_held(self.path) else state
 
     def read_cost(self) -> dict[str, Any]:
-        """Return what the training took so far, or nothing if it was never written."""
-        return read_json(self.cost)
+        """Return what the training took so far, or nothing if it was never written.
+
+        Raises:
+            SlotlabError: if the file is damaged.
+        """
+        return read_stored(Cost, self.cost)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one line to the metrics."""
@@ -269,18 +300,16 @@ class RunFolder:
         """Return all lines of the metrics.
 
         Raises:
-            SlotlabError: for a line that is no JSON.
+            SlotlabError: for a line that is none of a log.
         """
-        if not self.metrics.is_file():
-            return []
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]  # the last may be being written
+        lines = (read_file(self.metrics) or b"").split(b"\n")[:-1]  # the last may be being written
         found = []
-        for number, line in enumerate(whole, 1):
+        for number, line in enumerate(lines, 1):
+            where = f"{self.metrics}, line {number}"
             try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise SlotlabError(f"{self.metrics}, line {number}: {fault(error)}") from None
+                found.append(checked(LogLine, parse_json(line), where))
+            except (ValueError, RecursionError) as error:
+                raise SlotlabError(f"{where}: {fault(error)}") from None
         return found
 
     def load_weights(self, which: Literal["last", "best"] | int = "last") -> Weights:

@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from slotlab.framework.assemble import Builder
-from slotlab.framework.atomic import read_json, write_json
+from slotlab.framework.atomic import write_json
 from slotlab.framework.contracts import Tracker, TrackerContext
 from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.stored import Told, read_stored
 from slotlab.framework.trainee import random_state, set_random_state
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
@@ -73,7 +74,7 @@ class Trackers:
         """
         if not spec.training.trackers:
             return
-        ledger = read_json(run.trackers)
+        ledger = read_stored(Told, run.trackers)
         self.run, self.step = run, resumed_from or 0
         self.known_as = ledger.get("known_as") or f"{run_id(spec)}-{secrets.token_hex(3)}"
         context = TrackerContext(

@@ -126,9 +126,7 @@ def runs(
 
     conditions = [Condition.read(text) for text in where]
     refuse_study(folder)
-    index = Index(folder)
-    index.refresh()
-    found = index.find(conditions, show)
+    found = Index(folder).find(conditions, show)
     columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
     shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
     emit(found, json, lambda records: print_runs(records, shown))

@@ -1,14 +1,16 @@
 """An evaluation in a run's folder, as data to compare. What is large is read when it is asked for."""
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import fault, read_json
+from slotlab.framework.atomic import read_file, read_json
 from slotlab.framework.measurement import LAST, checkpoint_name
 from slotlab.framework.run import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
+from slotlab.framework.stored import Summary, checked
 from slotlab.registry import SlotlabError
 
 
@@ -86,13 +88,23 @@ class EvaluationRecord:
         """Read the model's rows, one an image, in the order of the split.
 
         Raises:
-            SlotlabError: if the file is not there.
+            SlotlabError: if the file is not there, or damaged.
         """
         path = self.folder / IMAGES
-        if not path.is_file():
+        content = read_file(path)
+        if content is None:
             raise SlotlabError(f"{path} is missing; evaluate the run again with 'slotlab evaluate'")
-        with path.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if row.get("method") == MODEL]
+        try:
+            rows = [
+                row for row in csv.DictReader(io.StringIO(content.decode())) if row.get("method") == MODEL
+            ]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SlotlabError(f"{path}: no table as slotlab writes it ({error})") from None
+        if rows and "id" not in rows[0]:
+            raise SlotlabError(f"{path}: the table has no column 'id'")
+        if any(None in row or None in row.values() for row in rows):
+            raise SlotlabError(f"{path}: a row has more or fewer cells than the table has columns")
+        return rows
 
 
 def version_of(metric: Mapping[str, Any]) -> str:
@@ -120,21 +132,25 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
     Raises:
         SlotlabError: if it is no JSON, or an older slotlab wrote it.
     """
-    summary = read_json(folder / SUMMARY)
+    path = folder / SUMMARY
+    summary = read_json(path)
     if summary.get("format") != SUMMARY_FORMAT:
         text = f"summary of format {summary.get('format', 1)}, and {SUMMARY_FORMAT} is needed"
-        raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again with 'slotlab evaluate'")
+        raise SlotlabError(f"{path}: {text}; evaluate the run again with 'slotlab evaluate'")
     dropped = {"methods", "breakdowns", "published"}
     try:
-        model, sets = summary["methods"][MODEL], summary["set_metrics"]
-        means = {name: item["mean"] for name, item in model.items()}
+        checked(Summary, summary, path)
+        model, sets = summary["methods"][MODEL], summary.get("set_metrics", {})
         directions = {**summary["metrics"], **sets}
-        return EvaluationRecord(
-            folder=folder,
-            facts={name: value for name, value in summary.items() if name not in dropped},
-            values={**means, **{name: item["value"] for name, item in sets.items()}},
-            higher_is_better={name: bool(directions[name]["higher_is_better"]) for name in (*model, *sets)},
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        text = f"no summary as slotlab writes it ({fault(error)})"
-        raise SlotlabError(f"{folder / SUMMARY}: {text}; evaluate the run again") from None
+        higher = {name: bool(directions[name]["higher_is_better"]) for name in (*model, *sets)}
+    except KeyError as error:
+        raise SlotlabError(f"{path}: it has no '{error.args[0]}'; evaluate the run again") from None
+    except SlotlabError as error:
+        raise SlotlabError(f"{error}; evaluate the run again") from None
+    means = {name: item["mean"] for name, item in model.items()}
+    return EvaluationRecord(
+        folder=folder,
+        facts={name: value for name, value in summary.items() if name not in dropped},
+        values={**means, **{name: item["value"] for name, item in sets.items()}},
+        higher_is_better=higher,
+    )

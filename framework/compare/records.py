@@ -9,8 +9,9 @@ from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
 from slotlab.framework.run import RunFolder
-from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves, load_dumped
+from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
+from slotlab.framework.study.glance import lies
 from slotlab.registry import SlotlabError
 
 MEASURING = ("metric", "set_metric")
@@ -91,15 +92,13 @@ def load_run(path: Path) -> RunRecord:
         SlotlabError: if it is none, or one of its files cannot be read.
     """
     run = RunFolder.open(path)
-    spec = load_dumped(run.spec)
-    if not isinstance(spec, dict):
-        raise SlotlabError(f"{run.spec}: a spec is a mapping, and this is none")
+    spec = run.read_spec()
     provenance, status = run.read_provenance(), run.read_status()
     evaluations = [load_evaluation(folder) for folder in run.evaluations()]
     return RunRecord(
         path=path,
-        name=str(spec.get("name", path.name)),
-        run_id=str(provenance.get("run_id", "")),
+        name=spec["name"],
+        run_id=provenance.get("run_id") or "",
         seed=spec.get("seed", 0),
         state=run.read_state() or "unknown",
         reason=status.get("reason", ""),
@@ -171,9 +170,15 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     """
     folders: list[Path] = []
     studies: list[Study] = []
+    unread: dict[Path, str] = {}
     for path in paths:
         if StudyFolder(path).plan.is_file():
-            studies.append(load_study(path))
+            try:
+                studies.append(load_study(path))
+            except SlotlabError as error:
+                if len(paths) == 1:
+                    raise
+                unread[path] = str(error)
             continue
         found = list(find_runs(path))
         if not found:
@@ -185,7 +190,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     for record in single.records:
         records.setdefault(record.place, record)
     problems = {path: text for study in studies for path, text in study.problems.items()}
-    return Loaded(tuple(records.values()), tuple(studies), {**problems, **single.problems})
+    return Loaded(tuple(records.values()), tuple(studies), {**unread, **problems, **single.problems})
 
 
 def _load_folders(paths: Iterable[Path]) -> Loaded:
@@ -193,13 +198,15 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
     records: dict[Path, RunRecord] = {}
     problems: dict[Path, str] = {}
     for path in paths:
-        if path.resolve() in records:
-            continue
-        if not RunFolder(path).spec.is_file():
-            problems[path] = "not begun"
-            continue
         try:
-            records[path.resolve()] = load_run(path)
+            if path.resolve() in records:
+                continue
+            if lies(RunFolder(path).spec):
+                records[path.resolve()] = load_run(path)
+            else:
+                problems[path] = "not begun"
         except SlotlabError as error:
             problems[path] = str(error)
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+            problems[path] = getattr(error, "strerror", None) or str(error)
     return Loaded(tuple(records.values()), (), problems)

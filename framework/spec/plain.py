@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from slotlab.framework.atomic import read_file
+from slotlab.framework.spec.tree import MOST_CHARACTERS, parse
 from slotlab.registry import SlotlabError
 
 WITHOUT_EFFECT = {
@@ -54,15 +54,15 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def load_dumped(path: Path) -> Any:
-    """Read what `spec.tree.dump` wrote, five times faster than `parse` does, without lines.
-
-    What is dumped is quoted so that YAML 1.1, which libyaml reads, and 1.2 agree on it.
+    """Read what `spec.tree.dump` wrote as plain data, faster than `parse` does and without lines.
 
     Raises:
-        SlotlabError: if the file is not YAML.
+        SlotlabError: if the file is not there, is no YAML, or goes beyond the bounds of a spec.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content = read_file(path, 4 * MOST_CHARACTERS)
+    if content is None:
+        raise SlotlabError(f"{path}: there is no such file")
     try:
-        return yaml.load(path.read_bytes(), Loader=loader)
-    except yaml.YAMLError as error:
-        raise SlotlabError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        return parse(content.decode(), origin=str(path), folder=path.parent, fast=True).plain()
+    except UnicodeDecodeError as error:
+        raise SlotlabError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None

@@ -62,13 +62,14 @@ class Tree:
         return node.mark
 
 
-def parse(text: str, *, origin: str, folder: FilePath) -> Tree:
+def parse(text: str, *, origin: str, folder: FilePath, fast: bool = False) -> Tree:
     """Read one document.
 
     Args:
         text: YAML.
         origin: what to call it in errors.
         folder: what its relative paths are relative to.
+        fast: parse by libyaml where PyYAML has it, whose words for mistakes are its own.
 
     Raises:
         SpecError: for text that is not YAML, duplicate keys, keys that are not text, tags, and
@@ -79,7 +80,8 @@ def parse(text: str, *, origin: str, folder: FilePath) -> Tree:
         raise SpecError([Problem(Mark(origin, 1), (), size)])
     try:
         # Events, not nodes: a document is refused as soon as it goes beyond a bound.
-        builder = _Builder(yaml.parse(text, Loader=yaml.BaseLoader), origin, folder)
+        loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader) if fast else yaml.BaseLoader
+        builder = _Builder(yaml.parse(text, Loader=loader), origin, folder)
         tree = builder.document()
     except yaml.YAMLError as error:
         raise SpecError([_syntax_problem(error, text, origin)]) from None
@@ -200,7 +202,7 @@ class _Builder:
             self.note(event, path, f"'{shorten(text)}': a spec fills in no '${{...}}'; {hint}")
             return None
         try:
-            return scalar(text, quoted=event.style is not None, folder=self.folder)
+            return scalar(text, quoted=bool(event.style), folder=self.folder)
         except ValueError as error:
             self.note(event, path, str(error))
             return None
@@ -244,7 +246,7 @@ class _Builder:
         self.refuse_tag(event, shown)
         if len(key) > LONGEST_KEY:
             self.note(event, shown, f"a key of {len(key):,} characters; at most {LONGEST_KEY} are read")
-        elif key == "<<" and event.style is None:
+        elif key == "<<" and not event.style:
             text = "YAML's merge key is not read; take over another file's settings by 'extends: FILE'"
             self.note(event, shown, f"{text}, and repeat a whole block by an alias: 'key: *name'")
         elif (odd := _NOWHERE.search(key)) is not None:

@@ -12,10 +12,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import clear_leavings, fault, is_barely_begun, leavings, write_json
+from pydantic import TypeAdapter, ValidationError
+
+from slotlab.framework.atomic import clear_leavings, is_barely_begun, leavings, read_json, write_json
+from slotlab.framework.spec.errors import dotted
+from slotlab.framework.spec.messages import say
 from slotlab.registry import SlotlabError
 
 FORMAT = 1
@@ -51,7 +56,7 @@ class PlannedArm:
     settings: Mapping[str, Any]
     """Spec path to value, of what the axes set."""
     runs: tuple[PlannedRun, ...]
-    labels: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
     """Axis to label."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     """What its runs are measured by: `split`, `protocol`, `mask_source`, `slots`, `metrics`, ..."""
@@ -97,26 +102,17 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Plan":
-        """Read the content of plan.json; keys that are not known are left out."""
-        return cls(
-            name=data["name"],
-            question=data["question"],
-            base=data["base"],
-            axes=tuple(PlannedAxis(a["name"], a["path"], tuple(a["values"])) for a in data["axes"]),
-            compare=Comparison(**{**_known(data["compare"]), "metrics": tuple(data["compare"]["metrics"])}),
-            arms=tuple(_arm(item) for item in data["arms"]),
-        )
+        """Read the content of plan.json; keys that are not known are left out.
+
+        Raises:
+            ValidationError: if it is none.
+        """
+        return _plan().validate_json(json.dumps(data), strict=True)
 
 
-def _known(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: data[key] for key in Comparison.__dataclass_fields__ if key in data}
-
-
-def _arm(data: Mapping[str, Any]) -> PlannedArm:
-    runs = tuple(PlannedRun(run["seed"], run["run_id"], run["run"]) for run in data["runs"])
-    return PlannedArm(
-        data["name"], data["settings"], runs, data.get("labels", {}), data.get("evaluation", {})
-    )
+@cache
+def _plan() -> TypeAdapter[Plan]:
+    return TypeAdapter(Plan)
 
 
 @dataclass(frozen=True)
@@ -184,14 +180,15 @@ class StudyFolder:
         Raises:
             SlotlabError: if it is damaged, or of another format.
         """
+        data = read_json(self.plan)
+        if (found := data.get("format")) not in (None, FORMAT):
+            raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
         try:
-            data = json.loads(self.plan.read_text(encoding="utf-8"))
-            found = data["format"]
-            if found == FORMAT:
-                return Plan.from_json(data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SlotlabError(f"{self.plan} is damaged ({fault(error)}); plan it again") from error
-        raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
+            return Plan.from_json(data)
+        except ValidationError as error:
+            detail = next(iter(error.errors(include_url=False)))
+            place = dotted(tuple(detail["loc"]))
+            raise SlotlabError(f"{self.plan} is damaged ({place}: {say(detail)}); plan it again") from None
 
 
 def sharing(study: StudyFolder, run_ids: Sequence[str]) -> dict[str, list[str]]:

@@ -1,23 +1,20 @@
 """How a run is, by its folder alone. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from slotlab.framework.measurement import BEST, LAST
-from slotlab.framework.run import MODEL, UNFINISHED, RunFolder
-from slotlab.framework.spec.tree import parse
+from slotlab.framework.run import MODEL, SUMMARY, UNFINISHED, RunFolder
+from slotlab.framework.stored import Means, read_stored
 from slotlab.registry import SlotlabError
 
 State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]
 """`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation; the files of a
 `damaged` one cannot be read."""
-
-
-OTHER_FORM = "what its files hold is not in the form that slotlab writes"
-"""Why a run is damaged whose files can be read."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Wanted:
         facts["checkpoint"] = self.checkpoint
         changed = [path for path in summary.get("changes") or () if path.startswith("data.")]
         methods = summary.get("methods", {})
-        measured = {*methods.get(MODEL, {}), *summary.get("left_out", {})}
+        measured = {*methods.get(MODEL, {}), *(summary.get("left_out") or {})}
         listed = summary.get("data", {}).get("images")
         images = listed if self.max_images is None else min(self.max_images, listed or self.max_images)
         return (
@@ -75,7 +72,7 @@ class Glance:
         """Return the model's mean of a metric, if it was evaluated."""
         if self.summary is None:
             return None
-        found: float | None = self.summary["methods"][MODEL].get(metric, {}).get("mean")
+        found: float | None = self.summary["methods"].get(MODEL, {}).get(metric, {}).get("mean")
         return found
 
     def to_json(self, metrics: Sequence[str]) -> dict[str, Any]:
@@ -87,16 +84,20 @@ class Glance:
 def glance(folder: Path, wanted: Wanted | None) -> Glance:
     """Look at a run. Without `wanted` a trained run is done; one that cannot be read is damaged."""
     run = RunFolder(folder)
-    if not run.spec.is_file():
-        return Glance("waiting")
     try:
-        return _look(run, wanted)
+        return _look(run, wanted) if lies(run.spec) else Glance("waiting")
     except SlotlabError as error:
         return Glance("damaged", str(error))
     except OSError as error:
         return Glance("damaged", f"{error.filename or folder}: {error.strerror or error}")
-    except (LookupError, TypeError, AttributeError, ValueError):  # JSON or YAML, and of another form
-        return Glance("damaged", OTHER_FORM)
+
+
+def lies(path: Path) -> bool:
+    """Return whether anything lies at a path, be it a file or not."""
+    try:
+        return path.lstat() is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
@@ -105,12 +106,11 @@ def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
     last = lines[-1] if lines else {}
     step, speed = last.get("step", 0), last.get("images_per_second")
     total, batch = plan_of(run)
-    left = (total - step) * batch / speed if total is not None and speed else None
+    left = (total - step) * batch / speed if total is not None and speed and speed > 1e-9 else None
     trained = status.get("state") == "done"
     summary = None
     if trained and wanted is not None:
-        measured = measured_step(run, wanted, last.get("step"))
-        summary = next((one for one in run.read_summaries().values() if wanted.is_met(one, measured)), None)
+        summary = _wanted(run, wanted, measured_step(run, wanted, last.get("step")))
     state = state_of(run.read_state(), evaluated=wanted is None or summary is not None)
     return Glance(
         state,
@@ -141,18 +141,24 @@ def state_of(noted: str | None, *, evaluated: bool) -> State:
     return known.get(noted, "waiting")
 
 
+def _wanted(run: RunFolder, wanted: Wanted, step: int | None) -> Mapping[str, Any] | None:
+    """Return the summary of an evaluation, if it is there and whole; a damaged one is measured again."""
+    for folder in run.evaluations():
+        with suppress(SlotlabError):
+            summary = read_stored(Means, folder / SUMMARY)
+            if wanted.is_met(summary, step):
+                return summary
+    return None
+
+
 def plan_of(run: RunFolder) -> tuple[int | None, int]:
     """Return all steps of a training (None if the data was not counted yet), and images in each."""
-    try:
-        spec: Any = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=run.path).plain()
-        training = spec["training"]
-        images = run.read_provenance().get("data", {}).get("train", {}).get("images")
-    except (OSError, ValueError, KeyError, SlotlabError):  # being written by another version, or damaged
-        return None, 0
+    training = run.read_spec()["training"]
+    images = run.read_provenance().get("data", {}).get("train", {}).get("images")
     batch: int = training["batch_size"]
     steps = 0
     for phase in training["phases"]:
         if phase.get("steps") is None and images is None:
             return None, batch
-        steps += phase.get("steps") or phase["epochs"] * ceil(images / batch)
+        steps += phase.get("steps") or (phase.get("epochs") or 0) * ceil((images or 0) / batch)
     return steps, batch

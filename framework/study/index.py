@@ -15,22 +15,25 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from slotlab.framework.atomic import user_cache
 from slotlab.framework.run import MODEL, RunFolder
+from slotlab.framework.spec.errors import shorten
+from slotlab.framework.spec.plain import leaves
 from slotlab.framework.spec.scalars import scalar
-from slotlab.framework.spec.tree import parse
-from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
+from slotlab.framework.study.glance import Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
 NAME = "index.sqlite"
-VERSION = 1
+PATIENCE = 10.0
+"""Seconds until an index that another process writes is left alone."""
+VERSION = 2
 """Of the tables; an index of another version is made anew."""
 _TABLES = """
 CREATE TABLE runs (path TEXT PRIMARY KEY, signature TEXT NOT NULL, record TEXT NOT NULL);
@@ -38,6 +41,7 @@ CREATE TABLE facts (path TEXT NOT NULL, name TEXT NOT NULL, value);
 CREATE INDEX facts_of_a_run ON facts (path);
 CREATE INDEX facts_by_value ON facts (name, value);
 """
+Answer = TypeVar("Answer")
 _CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
 
 
@@ -59,7 +63,10 @@ class Condition:
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise SlotlabError(f"--where {text}: write NAME=VALUE, or !=, <, <=, >, >= in place of =")
-        value = scalar(match[3], quoted=False, folder=Path())
+        try:
+            value = scalar(match[3], quoted=False, folder=Path())
+        except ValueError as error:
+            raise SlotlabError(f"--where {shorten(text)}: {error}") from None
         one = cls(match[1], match[2], str(value) if isinstance(value, str) else value)
         one.check(text)
         return one
@@ -98,61 +105,105 @@ class Index:
         Raises:
             SlotlabError: if there is no such folder.
         """
+        return self._ask(self._fill)
+
+    def _fill(self, database: sqlite3.Connection) -> int:
         if not self.folder.is_dir():
             raise SlotlabError(f"there is no folder of runs {self.folder}")
-        now = {path.name: signature(path) for path in run_folders(self.folder)}
-        with self._open() as database:
-            known = dict(database.execute("SELECT path, signature FROM runs"))
-            changed = [name for name, mark in now.items() if known.get(name) != mark]
-            records = [(name, now[name], read_record(self.folder / name)) for name in changed]
-            with database:  # one transaction: others see all of it or nothing
-                database.execute("BEGIN IMMEDIATE")
-                for name in (*changed, *(known.keys() - now.keys())):
-                    database.execute("DELETE FROM runs WHERE path = ?", (name,))
-                    database.execute("DELETE FROM facts WHERE path = ?", (name,))
-                for name, mark, record in records:
-                    database.execute("INSERT INTO runs VALUES (?, ?, ?)", (name, mark, json.dumps(record)))
-                    rows = ((name, key, value) for key, value in facts(record))
-                    database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
+        now = {printable(path.name): path for path in run_folders(self.folder)}
+        marks = {name: signature(path) for name, path in now.items()}
+        known = dict(database.execute("SELECT path, signature FROM runs"))
+        changed = [name for name, mark in marks.items() if known.get(name) != mark]
+        records = [(name, marks[name], read_record(now[name])) for name in changed]
+        with database:  # one transaction: others see all of it or nothing
+            database.execute("BEGIN IMMEDIATE")
+            for name in (*changed, *(known.keys() - now.keys())):
+                database.execute("DELETE FROM runs WHERE path = ?", (name,))
+                database.execute("DELETE FROM facts WHERE path = ?", (name,))
+            for name, mark, record in records:
+                database.execute("INSERT INTO runs VALUES (?, ?, ?)", (name, mark, json.dumps(record)))
+                rows = ((name, printable(key), _plain(value)) for key, value in facts(record))
+                database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
         return len(changed)
 
     def find(self, conditions: Sequence[Condition] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Return the records of the runs that meet all conditions, by path.
+        """Return the records of the runs that meet all conditions, by path, as they are now.
 
         Raises:
-            SlotlabError: for a name that no run has, in the conditions or in `show`.
+            SlotlabError: if there is no such folder, and for a name that no run has, in the conditions
+                or in `show`.
         """
-        with self._open() as database:
+
+        def search(database: sqlite3.Connection) -> list[dict[str, Any]]:
+            self._fill(database)
             names = {name for (name,) in database.execute("SELECT DISTINCT name FROM facts")}
             for name in (*(one.name for one in conditions), *show):
                 if names and name not in names:
                     raise SlotlabError(f"no run has '{name}'{suggest(name, names)}")
             wheres = " AND ".join(["1", *(_where(one) for one in conditions)])
-            words = [word for one in conditions for word in (one.name, one.value)]
+            words = [word for one in conditions for word in (one.name, _plain(one.value))]
             query = f"SELECT record FROM runs WHERE {wheres} ORDER BY path"
-            return [json.loads(record) for (record,) in database.execute(query, words)]
+            return [_whole(record) for (record,) in database.execute(query, words)]
 
-    def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self._ask(search)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Ask the index; one that is damaged is made anew, and one that cannot be used stays as it is.
+
+        The folders are the truth: at worst all runs are read again, into memory.
+        """
+        place = self.path
         try:
-            return sqlite3.connect(self.path, timeout=60, isolation_level=None)
-        except sqlite3.OperationalError as error:
-            raise SlotlabError(f"the index {self.path} cannot be opened ({error})") from None
+            with _open(place) as database:
+                return question(database)
+        except (sqlite3.Error, OSError) as error:
+            if not _is_busy(error):
+                with suppress(sqlite3.Error, OSError):
+                    place.unlink(missing_ok=True)
+                    with _open(place) as database:
+                        return question(database)
+        with _open(None) as database:
+            return question(database)
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as database:
-            try:
-                version = database.execute("PRAGMA user_version").fetchone()[0]
-            except sqlite3.DatabaseError:  # damaged: the folders are the truth
-                self.path.unlink(missing_ok=True)
-                version = 0
-            if version == VERSION:
-                yield database
-                return
-        with closing(self._connect()) as database:
+
+@contextmanager
+def _open(place: Path | None) -> Iterator[sqlite3.Connection]:
+    """Open an index, with its tables; None for one in memory."""
+    if place is not None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    name = ":memory:" if place is None else place
+    with closing(sqlite3.connect(name, timeout=PATIENCE, isolation_level=None)) as database:
+        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             _create(database)
-            yield database
+        yield database
+
+
+def _is_busy(error: Exception) -> bool:
+    """Tell whether an index is whole, and only cannot be written now or here."""
+    names = (
+        "SQLITE_BUSY",
+        "SQLITE_LOCKED",
+        "SQLITE_READONLY",
+        "SQLITE_FULL",
+        "SQLITE_IOERR",
+        "SQLITE_CANTOPEN",
+    )
+    return str(getattr(error, "sqlite_errorname", "")).startswith(names)
+
+
+def _whole(record: str) -> dict[str, Any]:
+    """Read a record of the index.
+
+    Raises:
+        sqlite3.DatabaseError: if it is none.
+    """
+    try:
+        found = json.loads(record)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, dict) or not {"run", "state", "metrics", "settings"} <= found.keys():
+        raise sqlite3.DatabaseError("a record of the index is damaged")
+    return found
 
 
 def _create(database: sqlite3.Connection) -> None:
@@ -193,20 +244,18 @@ def signature(path: Path) -> str:
 def read_record(path: Path) -> dict[str, Any]:
     """Return what the index holds of a run: JSON data; of one that cannot be read, why."""
     now = glance(path, None)
+    if now.state != "damaged":
+        try:
+            return _record(path, now)
+        except SlotlabError as error:
+            now = Glance("damaged", str(error))
+        except OSError as error:
+            now = Glance("damaged", f"{error.filename or path}: {error.strerror or error}")
     # The index outlives the folder that it was asked from, which paths may be relative to.
     now = replace(now, reason=now.reason.replace(f"{path}/", ""))
-    try:
-        return _record(path, now)
-    except SlotlabError as error:
-        text = str(error).replace(f"{path}/", "")
-    except OSError as error:
-        text = f"{Path(error.filename or path).name}: {error.strerror or error}"
-    except (LookupError, TypeError, AttributeError, ValueError):  # JSON, and of another form
-        text = OTHER_FORM
     bare = {"run_id": None, "name": None, "seed": None, "seconds": None}
     nothing: dict[str, Any] = {"metrics": {}, "evaluations": {}, "settings": {}}
-    damaged = Glance("damaged", now.reason if now.state == "damaged" else text)
-    return {"run": path.name, **bare, **_standing(damaged), **nothing}
+    return {"run": path.name, **bare, **_standing(now), **nothing}
 
 
 def _standing(now: Glance) -> dict[str, Any]:
@@ -215,7 +264,7 @@ def _standing(now: Glance) -> dict[str, Any]:
 
 def _record(path: Path, now: Glance) -> dict[str, Any]:
     run = RunFolder(path)
-    spec = parse(run.spec.read_text(encoding="utf-8"), origin=str(run.spec), folder=path).plain()
+    spec = run.read_spec()
     newest: dict[str, Any] = {}
     evaluations = {}
     for name, summary in run.read_summaries().items():
@@ -225,7 +274,7 @@ def _record(path: Path, now: Glance) -> dict[str, Any]:
     return {
         "run": path.name,
         "run_id": run.read_provenance().get("run_id"),
-        "name": spec.get("name"),
+        "name": spec["name"],
         "seed": spec.get("seed", 0),
         **_standing(now),
         "seconds": run.read_cost().get("seconds"),
@@ -240,24 +289,21 @@ def facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     nested = ("metrics", "evaluations", "settings")
     settings = {name: value for name, value in record["settings"].items() if name not in record}
     yield from ((name, value) for name, value in record.items() if name not in nested)
-    yield from ((name, _plain(value)) for name, value in settings.items())
+    yield from settings.items()
     yield from record["metrics"].items()
     for evaluation, means in record["evaluations"].items():
         yield from ((f"{evaluation}/{name}", value) for name, value in means.items())
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else json.dumps(value)
+    """Return a value as SQLite holds it."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return float(value)
+    if isinstance(value, str):
+        return printable(value)
+    return value if isinstance(value, int | float | None) else json.dumps(value)
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
-    if isinstance(value, Mapping):
-        items: Any = value.items()
-    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
-        items = enumerate(value)
-    else:
-        yield path, value
-        return
-    for key, item in items:
-        yield from leaves(item, f"{path}.{key}" if path else str(key))
+def printable(text: str) -> str:
+    """Return text that UTF-8 can write: bytes of a name that are none, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

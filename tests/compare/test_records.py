@@ -15,7 +15,13 @@ from slotlab.framework.spec.plain import has_effect, load_dumped
 from slotlab.framework.spec.tree import dump, parse
 from slotlab.registry import SlotlabError
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64) + 1, 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+)
 WORDS = st.sampled_from(
     ["on", "1e5", "12:30:00", "0o17", "null", "~", ".inf", "2020-01-01", "yes", "1_000", "=", "<<"]
 )
@@ -124,8 +130,8 @@ def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("spec.yaml", "a: [", "{run}/spec.yaml: not valid YAML: while parsing a flow node"),
-        ("spec.yaml", "7", "{run}/spec.yaml: a spec is a mapping, and this is none"),
+        ("spec.yaml", "a: [", "{run}/spec.yaml:2: not valid YAML: while parsing a flow node"),
+        ("spec.yaml", "7", "{run}/spec.yaml: expected a block of 'key: value' lines, got 7"),
         ("status.json", "{", "{run}/status.json: not valid JSON: Expecting property name"),
         ("status.json", "[]", "{run}/status.json: expected a JSON object {{...}}, and it holds none"),
         (
@@ -140,8 +146,8 @@ def test_a_study_may_be_reached_by_a_link(study: Path, tmp_path: Path) -> None:
             "evaluation/scenes-val-whole-decoder/summary.json",
             '{"format": 2}',
             (
-                "{run}/evaluation/scenes-val-whole-decoder/summary.json: no summary as slotlab writes it "
-                "(it has no 'methods'); evaluate the run again"
+                "{run}/evaluation/scenes-val-whole-decoder/summary.json: "
+                "dataset: this key is required; evaluate the run again"
             ),
         ),
     ],
@@ -164,7 +170,7 @@ def test_a_log_that_cannot_be_read_is_named(synthetic: ModuleType, tmp_path: Pat
     with pytest.raises(SlotlabError) as error:
         _ = run.log
     assert str(error.value).startswith(
-        f"{run.path}/metrics.jsonl, line 1: not valid JSON: Invalid control char"
+        f"{run.path}/metrics.jsonl, line 1: not valid JSON: Unterminated string"
     )
 
 
@@ -175,7 +181,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     messages = {
         "empty": "{}: there is no run in it (no spec.yaml); give run folders, folders of runs or a study",
         "nowhere": "{}: it does not exist; give run folders, folders of runs or a study",
-        "broken": "{}/plan.json is damaged (it has no 'format'); plan it again",
+        "broken": "{}/plan.json is damaged (name: this key is required); plan it again",
     }
     for name, message in messages.items():
         with pytest.raises(SlotlabError) as error:

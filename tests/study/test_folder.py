@@ -73,11 +73,11 @@ def test_what_is_no_study_is_refused(planned: Planned, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b"", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-        (b"\xff\xfe", "not valid JSON: byte 0 is no UTF-8"),
-        (b"{}", "it has no 'format'"),
-        (b'{"format": 1}', "it has no 'name'"),
-        (b"[]", "what it holds is not in the form that slotlab writes"),
+        (b"", ": not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\xff", ": not valid JSON: byte 0 is no UTF-8"),
+        (b"{}", " is damaged (name: this key is required); plan it again"),
+        (b"[]", ": expected a JSON object {...}, and it holds none"),
+        (b'{"format": [1]}', " is of format [1], and this slotlab reads format 1"),
     ],
 )
 def test_a_damaged_plan_is_named_in_words(planned: Planned, content: bytes, fault: str) -> None:
@@ -85,7 +85,7 @@ def test_a_damaged_plan_is_named_in_words(planned: Planned, content: bytes, faul
     study.plan.write_bytes(content)
     with pytest.raises(SlotlabError) as caught:
         study.read_plan()
-    assert str(caught.value) == f"{study.plan} is damaged ({fault}); plan it again"
+    assert str(caught.value) == f"{study.plan}{fault}"
 
 
 def test_runs_lie_in_one_pool_for_all_studies(planned: Planned) -> None:

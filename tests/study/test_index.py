@@ -1,9 +1,11 @@
 """The index says what the folders say, whatever happened to it."""
 
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +130,80 @@ def test_runs_of_others_are_listed_too(
     assert not (Path("runs") / NAME).exists()
 
 
-def test_an_index_that_cannot_be(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
-    with pytest.raises(SlotlabError) as caught:
-        Index(tmp_path).refresh()
-    assert str(caught.value) == f"the index {tmp_path / NAME} cannot be opened (unable to open database file)"
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def statements(text: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(text)
+
+    return change
+
+
+def replaced_by_a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+def a_page_of_garbage(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "garbage": lambda path: path.write_bytes(b"x" * 5000),
+    "half of it": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "a page of garbage": a_page_of_garbage,
+    "a header only": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a folder": replaced_by_a_folder,
+    "a table is missing": statements("DROP TABLE facts"),
+    "a column is missing": statements("DROP TABLE runs; CREATE TABLE runs (path TEXT)"),
+    "records are no JSON": statements("UPDATE runs SET record = '{'"),
+    "records are lists": statements("UPDATE runs SET record = '[]'"),
+    "of a newer slotlab": statements("PRAGMA user_version = 99; DROP TABLE runs; CREATE TABLE runs (other)"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_index_keeps_an_answer_from_being_given(trained: list[Run], damage: str) -> None:
+    expected = ask("ari>0.2")
+    DAMAGES[damage](Path("runs") / NAME)
+    assert ask("ari>0.2") == expected
+    assert ask() == sorted(run.run_id for run in trained)
+
+
+def test_an_index_that_another_process_holds_is_left_alone(
+    trained: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ask("ari>0.2")
+    monkeypatch.setattr("slotlab.framework.study.index.PATIENCE", 0.01)
+    before = (Path("runs") / NAME).read_bytes()
+    with locked(Path("runs") / NAME):
+        assert ask("ari>0.2") == expected
+    assert (Path("runs") / NAME).read_bytes() == before
+
+
+def test_an_index_that_cannot_be_written_is_left_alone(
+    trained: list[Run], pretend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index(Path("runs"))
+    index.refresh()
+    pretend.evaluation(trained[1], value=0.99)
+    before = index.path.read_bytes()
+    real = sqlite3.connect
+    monkeypatch.setattr(  # root may write everywhere
+        sqlite3, "connect", lambda name, **options: real(
+            name if name == ":memory:" else f"file:{name}?mode=ro", uri=True, **options
+        )
+    )  # fmt: skip
+    assert ask("ari>0.9") == [trained[1].run_id]
+    assert index.path.read_bytes() == before
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -152,8 +223,32 @@ def test_no_folder(tmp_path: Path) -> None:
             "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         ),
         ("status.json", "[]", "expected a JSON object {...}, and it holds none"),
+        ("status.json", '{"state": "done", "reason": null}', "reason: expected text, got nothing"),
+        ("provenance.json", '{"run_id": []}', "run_id: expected text, got []"),
+        ("provenance.json", '{"components": [{"name": "cnn"}]}', "components.0.kind: this key is required"),
+        (
+            "spec.yaml",
+            "name: x\nseed: one\ntraining: {batch_size: 1, phases: []}",
+            "seed: expected a whole number, got 'one'",
+        ),
+        ("spec.yaml", "a: " + "[" * 100, "blocks are nested deeper than 64 levels"),
+        (
+            "spec.yaml",
+            "name: x\ntraining: {batch_size: 0, phases: []}",
+            "training.batch_size: must be at least 1, got 0",
+        ),
+        ("cost.json", '{"seconds": NaN}', "not valid JSON: NaN is no number of JSON"),
+        (
+            "cost.json",
+            '{"seconds": 1e999}',
+            "not valid JSON: the number 1e999 is beyond all that is measured",
+        ),
         ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-        ("metrics.jsonl", "{}\nx\n", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+        (
+            "metrics.jsonl",
+            '{"kind": "train", "step": 1}\nx\n',
+            "not valid JSON: Expecting value: line 1 column 1 (char 0)",
+        ),
     ],
 )
 def test_a_damaged_run_is_listed_with_the_reason(
@@ -163,7 +258,8 @@ def test_a_damaged_run_is_listed_with_the_reason(
     (bad / file).write_text(content)
     code, out, err = slotlab("runs", "--where", "state=damaged")
     assert (code, out.splitlines()[-1]) == (0, "1 run")
-    where = "metrics.jsonl, line 2" if file == "metrics.jsonl" else file
+    where = {"metrics.jsonl": "metrics.jsonl, line 2"}.get(file, file)
+    where = "spec.yaml:1: a.0.0" if "nested" in reason else where
     assert err == f"warning: runs/{bad.name} is damaged: {where}: {reason}\n"
     assert bad.name in out
     assert slotlab("runs")[1].splitlines()[-1] == "8 runs"
