@@ -76,6 +76,8 @@ def run_evaluations(
         SlotlabError: if there are no weights, they do not fit, or data is not there.
     """
     subject = Subject.open(run, loaded, device)
+    if loaded.replaced and subject.engine.is_first:
+        run.note_replaced(loaded.replaced)
     ready = [subject.ready(condition) for condition in wanted]
     totals = [one.loader.count(one.condition.spec.evaluation.max_images) for one in ready]
     summaries: list[Summary] = []
@@ -130,7 +132,8 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
     return {
         "format": SUMMARY_FORMAT,
         "run": str(subject.run.path),
-        "run_id": run_id(subject.loaded.spec),
+        "run_id": run_id_of(subject),
+        "replaced_plugins": dict(subject.loaded.replaced),
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": len(evaluation.rows[MODEL]),
@@ -143,6 +146,12 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
+
+
+def run_id_of(subject: Subject) -> str:
+    """Return the identity of the run; plugins that took the place of its own are no part of it."""
+    known = subject.run.read_provenance().get("run_id") if subject.loaded.replaced else None
+    return known or run_id(subject.loaded.spec)
 
 
 def compose(subject: Subject, ready: Ready, report: Report) -> CompositionResult:

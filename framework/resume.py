@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
             the spec's.
     """
     run = RunFolder(folder)
+    create = partial(RunFolder.create, folder, loaded.spec, plugins=loaded.registry.files)
     if overwrite or not run.spec.is_file():
-        return Start(RunFolder.create(folder, loaded.spec, overwrite=overwrite), None, ())
+        return Start(create(overwrite=overwrite), None, ())
     changed = [line for path, line in differences(run, loaded) if not is_allowed(path, allow)]
     if changed:
         lines = [f"{folder} holds a run with other settings:", *changed[:_SHOWN]]
@@ -51,10 +53,10 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
         raise ChangedSettingsError(lines)
     saved, complaints = run.checkpoints.newest()
     if saved is None:
-        run = RunFolder.create(folder, loaded.spec, overwrite=True)
+        run = create(overwrite=True)
         return Start(run, None, (*complaints, f"{folder}: no checkpoint to go on from; starting anew"))
     notes = [f"{complaint}; going on from the checkpoint before it" for complaint in complaints]
-    run.write_spec(loaded.spec)
+    run.write_spec(loaded.spec, loaded.registry.files)
     run.cut_log(saved["log_bytes"])
     done = run.read_status().get("state") == "done"
     state = f"{folder} goes on from step {saved['step']}"

@@ -1,7 +1,7 @@
 """A run's folder: the only place that knows the names of its files.
 
 RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
-RUN/plugins/             copies of the single-file plugins it used
+RUN/plugins/             copies of the single-file plugins it used (see `framework.plugin_copies`)
 RUN/provenance.json      versions, commit, hardware, command, sources of components
 RUN/status.json          running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
@@ -18,15 +18,16 @@ RUN/figures/             PNG and PDF: loss, learning_rate, and those of each eva
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slotlab.framework.atomic import fault, is_held, read_json, write_atomically, write_json
+from slotlab.framework.plugin_copies import copies, read_codes
 from slotlab.framework.spec.tree import dump
-from slotlab.registry import SlotlabError
+from slotlab.registry import PluginCode, SlotlabError
 
 if TYPE_CHECKING:  # run folders are also read by commands that need no torch
     from torch import Tensor
@@ -151,15 +152,22 @@ class RunFolder:
         return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
 
     @classmethod
-    def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
-        """Make the folder and write the resolved spec.
+    def create(
+        cls,
+        path: Path,
+        spec: "ExperimentSpec",
+        *,
+        overwrite: bool = False,
+        plugins: Sequence[PluginCode] | None = None,
+    ) -> "RunFolder":
+        """Make the folder and write the resolved spec, and copies of its plugins (None reads their files).
 
         Raises:
             SlotlabError: if the folder holds a run and `overwrite` is not given, or holds
                 anything else.
         """
         run = cls(path)
-        plugins = {file.name: file.read_bytes() for file in spec.plugins}  # which may lie in the folder
+        plugins = read_codes(spec.plugins) if plugins is None else plugins  # they may lie in the folder
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if not run.spec.is_file():
                 raise SlotlabError(f"{path} exists and is no run folder; choose another with --run DIR")
@@ -173,13 +181,13 @@ class RunFolder:
         run.write_spec(spec, plugins)
         return run
 
-    def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
-        """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
-        files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
-        for name, content in files.items():
-            write_atomically(self.path / "plugins" / name, content)
+    def write_spec(self, spec: "ExperimentSpec", plugins: Sequence[PluginCode] | None = None) -> None:
+        """Write the resolved spec, and copies of its plugins (None reads their files)."""
+        copied = copies(read_codes(spec.plugins) if plugins is None else plugins)
+        for name, content in copied.files.items():
+            write_atomically(self.path / name, content)
         data = spec.model_dump(mode="json")
-        data["plugins"] = [f"plugins/{name}" for name in files]
+        data["plugins"] = list(copied.plugins)
         write_atomically(self.spec, dump(data).encode())
 
     @classmethod
@@ -219,6 +227,14 @@ class RunFolder:
             known.setdefault("restarts", []).append({"step": step, **facts})
             self.write_provenance(known)
         self.write_status("running")
+
+    def note_replaced(self, plugins: Mapping[str, str]) -> None:
+        """Note that the run was evaluated with other plugins than its own, and which."""
+        known = self.read_provenance()
+        listed = known.setdefault("evaluated_with", [])
+        if dict(plugins) not in listed:
+            listed.append(dict(plugins))
+            self.write_provenance(known)
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""

@@ -10,7 +10,7 @@ from slotlab.framework.compare.results import Member
 from slotlab.framework.compare.selecting import KEYS, facts_of, key_of
 
 VERSIONS = "versions"
-ACROSS = (*KEYS, "filter", "data", "images", VERSIONS)
+ACROSS = (*KEYS, "filter", "data", "plugins", "images", VERSIONS)
 """What arms may differ in if one says so; never the runs of one arm."""
 
 
@@ -90,6 +90,7 @@ def _mixed_facts(members: Sequence[Member], across: frozenset[str]) -> Iterable[
     texts = {
         "filter": ("mixed filters of images", "evaluate all runs on the same images"),
         "data": ("the data changed between evaluations", "evaluate all runs on the same files"),
+        "plugins": ("plugins that took the place of the runs' own", "evaluate all runs alike"),
         "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
     }
     for name, (what, hint) in texts.items():
