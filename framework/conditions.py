@@ -79,10 +79,11 @@ class Condition:
 
     @property
     def base(self) -> str:
-        """Names what is the same whatever the source of masks: DATASET[-VARIANT]-SPLIT-PROTOCOL."""
+        """Names what is the same whatever the source of masks: DATASET[-VARIANT]-SPLIT-PROTOCOL[-PLUGINS]."""
         data, split = self.spec.data, self.spec.evaluation.split
         variant = () if self.variant is None else (self.variant,)
-        return "-".join((data.dataset.name, *variant, split, data.protocol.name))
+        plugins = (source.replace(".py@", "-") for source in self.loaded.replaced.values())
+        return "-".join((data.dataset.name, *variant, split, data.protocol.name, *plugins))
 
     def name(self, source: MaskSource) -> str:
         """Return the name of the evaluation's folder: DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""

@@ -20,6 +20,7 @@ from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import SHIPPED, apply_set
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import Tree
+from slotlab.framework.trust import Ask, refuse
 from slotlab.registry import ClosedModel
 
 _SPEC_ENDINGS = (".yaml", ".yml")
@@ -46,7 +47,12 @@ class _DataAlone(ClosedModel):
 
 
 def find_target(
-    what: str, *, protocol: str | None = None, sets: Sequence[str] = (), plugins: Sequence[Path] = ()
+    what: str,
+    *,
+    protocol: str | None = None,
+    sets: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    trust: Ask = refuse,
 ) -> Target:
     """Return what SPEC or ROOT stands for.
 
@@ -55,6 +61,7 @@ def find_target(
         protocol: the name of a protocol, in place of the spec's or the guessed one.
         sets: assignments `a.b=c`, laid over the spec or the guess.
         plugins: single-file plugins to load.
+        trust: whether to run code that came with another user's run, if it is a run's spec.
 
     Raises:
         SpecError: for settings that are not valid, each with the `--set` or line it comes from.
@@ -62,7 +69,7 @@ def find_target(
     """
     if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
         chosen = () if protocol is None else (f"data.protocol={protocol}",)
-        spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins).spec
+        spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins, trust=trust).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
         slots = spec.evaluation.slots or spec.model.slots
         return Target(spec.name, spec.data, tuple(splits), slots)

@@ -86,6 +86,8 @@ def run_evaluations(
     subject = Subject.open(run, loaded, device)
     if subject.engine.is_first:
         run.clear_leavings()
+    if loaded.replaced and subject.engine.is_first:
+        run.note_replaced(loaded.replaced)
     ready = [subject.ready(condition) for condition in wanted]
     for text in dict.fromkeys(text for one in ready for text in one.loader.selection.notes):
         warn(text)
@@ -197,7 +199,8 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
     return {
         "format": SUMMARY_FORMAT,
         "run": str(subject.run.path),
-        "run_id": run_id(subject.loaded.spec),
+        "run_id": run_id_of(subject),
+        "replaced_plugins": dict(subject.loaded.replaced),
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": ready.images,
@@ -223,6 +226,12 @@ def summarize_run(ready: Ready, heading: Summary, evaluation: Evaluation) -> Sum
         "set_metrics": {},
         "published": [reference.model_dump(mode="json") for reference in comparable(spec.data)],
     }
+
+
+def run_id_of(subject: Subject) -> str:
+    """Return the identity of the run; plugins that took the place of its own are no part of it."""
+    known = subject.run.read_provenance().get("run_id") if subject.loaded.replaced else None
+    return known or run_id(subject.loaded.spec)
 
 
 def compose(subject: Subject, ready: Ready, report: Report) -> CompositionResult:

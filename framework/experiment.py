@@ -24,9 +24,11 @@ from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
+from slotlab.framework.spec.named import programs
 from slotlab.framework.trackers import Trackers, check_trackers
 from slotlab.framework.train import Progress, Report, train
 from slotlab.framework.trainee import seeded
+from slotlab.framework.trust import Code, Trusted
 from slotlab.framework.validation import Validation
 from slotlab.registry import SlotlabError
 
@@ -53,7 +55,8 @@ def prepare(name: str | Path, *, trained: bool = False, **options: Any) -> Prepa
         problems = [problem for problem in problems if problem.path != ("training", "checkpoint", "best")]
     if problems:
         raise loaded.error(problems)
-    return Prepared(loaded, loaded.error(cautions(loaded.spec, trained=trained)).problems)
+    noticed = loaded.error(cautions(loaded.spec, trained=trained)).problems
+    return Prepared(loaded, [*loaded.notes, *noticed])
 
 
 def choose_device(name: str) -> torch.device:
@@ -115,6 +118,8 @@ def run_training(
     ours = Trackers(warn) if trackers is None else nullcontext(trackers)
     with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start, ours as told:
         run = start.run
+        if engine.is_first:
+            remember(loaded)
         for text in dict.fromkeys((*start.notes, *notes)):
             warn(text)
         tally = Tally.start(engine, run)
@@ -152,6 +157,12 @@ def run_training(
             run.write_status("done")
             draw_curves(run)
     return run
+
+
+def remember(loaded: LoadedSpec) -> None:
+    """Remember the code of a run that this user makes, so that it is not asked about later."""
+    named = [read() for _, read in programs(loaded.spec)]
+    Trusted.user().remember([*map(Code.of, loaded.registry.files), *named])
 
 
 @contextmanager

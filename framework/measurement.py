@@ -39,9 +39,13 @@ def is_readable(summary: Any) -> bool:
 
 
 def settings_of(summary: Summary) -> dict[str, Any]:
-    """Return the settings under which an evaluation was made, and which checkpoint it measured."""
+    """Return the settings under which an evaluation was made, and which checkpoint and plugins it measured."""
     found = {name: summary[name] for name in SETTINGS if name in summary}
-    return {**found, "checkpoint": summary.get("checkpoint", LAST)}
+    return {
+        **found,
+        "checkpoint": summary.get("checkpoint", LAST),
+        "replaced_plugins": summary.get("replaced_plugins") or {},
+    }
 
 
 def pictures_of(summary: Summary) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Paths in a spec are relative to the file in which they are written."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,3 +42,19 @@ def resolve(value: Any) -> Any:
 
 SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return_type=str)]
 """A path field of a Config: absolute after validation, and no part of a run's identity."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Marks a path whose file is run as a program, such as TorchScript (see docs/trust.md)."""
+
+    name: str | None = None
+    """Of the file in a folder, if the setting may name the folder."""
+
+    def file(self, path: Path) -> Path:
+        """Return the file that is run."""
+        return path if self.name is None or path.name == self.name else path / self.name
+
+
+ProgramPath = Annotated[SpecPath, Program()]
+"""A path field whose file is run as a program: asked about if another user's run names it."""

@@ -90,7 +90,7 @@ class Places:
         one = next(iter(facts.values()))
         settings = {name: value for name, value in settings_of(one).items() if name != MASKS}
         marks = [digest(settings), digest(settings, pictures_of(one), definitions_of(one))]
-        if not self.changes(spec):
+        if not self.changes(spec) and not one.get("replaced_plugins"):
             marks.insert(0, "")
         base, checkpoint = _base(condition, variant), _written(spec.evaluation.checkpoint)
         every = [Place(base, checkpoint, mark) for mark in marks]

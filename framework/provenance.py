@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from slotlab.framework import plugin_copies
 from slotlab.framework.discovery import slotlab_version
 from slotlab.framework.spec.identity import refs, run_id
 from slotlab.framework.spec.load import LoadedSpec
@@ -46,6 +47,7 @@ def provenance(
         "device": describe_device(device),
         "threads": torch.get_num_threads(),
         "components": components(loaded),
+        "plugins": plugin_copies.facts(loaded.registry.files),
         "data": dict(data),
         "plugins_not_loaded": {item.source: item.reason for item in loaded.registry.broken},
     }

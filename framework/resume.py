@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
             the spec's.
     """
     run = RunFolder(folder)
+    create = partial(RunFolder.create, folder, loaded.spec, plugins=loaded.registry.files)
     if overwrite or not run.spec.is_file() or run.is_begun():
-        return Start(RunFolder.create(folder, loaded.spec, overwrite=overwrite), None, ())
+        return Start(create(overwrite=overwrite), None, ())
     run.clear_leavings()
     changed = [line for path, line in differences(run, loaded) if not is_allowed(path, allow)]
     if changed:
@@ -56,11 +58,11 @@ def open_run(loaded: LoadedSpec, folder: Path, *, overwrite: bool, allow: Sequen
     found, complaints = checkpoints.newest_whole()
     if found is None:
         refuse_to_lose(run, complaints)
-        run = RunFolder.create(folder, loaded.spec, overwrite=True)
+        run = create(overwrite=True)
         return Start(run, None, (f"{folder}: no checkpoint to go on from; starting anew",))
     one, saved = found
     notes = [f"{complaint}; going on from the checkpoint before it" for complaint in complaints]
-    run.write_spec(loaded.spec)
+    run.write_spec(loaded.spec, loaded.registry.files)
     notes += MetricsLog(run.metrics).restore(saved)
     checkpoints.settle(one, saved.get("best"), keep=loaded.spec.training.checkpoint.keep)
     run.failure.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A run's folder: the only place that knows the names of its files.
 
 RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
-RUN/plugins/             copies of the single-file plugins it used
+RUN/plugins/             copies of the single-file plugins it used (see `framework.plugin_copies`)
 RUN/provenance.json      versions, commit, hardware, command, sources of components
 RUN/status.json          beginning, running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line for each log and each validation
@@ -17,7 +17,7 @@ RUN/figures/             PNG and PDF: loss, learning_rate, and those of each eva
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
@@ -34,11 +34,12 @@ from slotlab.framework.atomic import (
     write_atomically,
     write_json,
 )
+from slotlab.framework.plugin_copies import copies, read_codes
 from slotlab.framework.run_files import BEGINNING, STATUS, clear_run, run_leavings
 from slotlab.framework.spec.plain import leaves, load_dumped
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.stored import Cost, LogLine, Means, Provenance, SpecFacts, Status, checked, read_stored
-from slotlab.registry import SlotlabError
+from slotlab.registry import PluginCode, SlotlabError
 
 if TYPE_CHECKING:  # run folders are also read by commands that need no torch
     from torch import Tensor
@@ -164,20 +165,27 @@ class RunFolder:
         return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
 
     @classmethod
-    def create(cls, path: Path, spec: "ExperimentSpec", *, overwrite: bool = False) -> "RunFolder":
-        """Make the folder and write the resolved spec.
+    def create(
+        cls,
+        path: Path,
+        spec: "ExperimentSpec",
+        *,
+        overwrite: bool = False,
+        plugins: Sequence[PluginCode] | None = None,
+    ) -> "RunFolder":
+        """Make the folder and write the resolved spec, and copies of its plugins (None reads their files).
 
         Raises:
             SlotlabError: if the folder holds a run and `overwrite` is not given, or holds
                 anything else.
         """
         run = cls(path)
-        plugins = {file.name: file.read_bytes() for file in spec.plugins}  # which may lie in the folder
+        plugins = read_codes(spec.plugins) if plugins is None else plugins  # they may lie in the folder
         run._refuse(overwrite=overwrite)
         path.mkdir(parents=True, exist_ok=True)
         run.write_status(BEGINNING)
         run.clear_leavings()
-        clear_run(path, plugins=plugins)
+        clear_run(path, kept=copies(plugins).files)
         run.write_spec(spec, plugins)
         return run
 
@@ -211,13 +219,13 @@ class RunFolder:
                 f"{self.path} holds a run already ({state}); give --overwrite to train it again, or --run DIR"
             )
 
-    def write_spec(self, spec: "ExperimentSpec", plugins: Mapping[str, bytes] | None = None) -> None:
-        """Write the resolved spec, and copies of its plugin files (by name; None reads them)."""
-        files = {file.name: file.read_bytes() for file in spec.plugins} if plugins is None else plugins
-        for name, content in files.items():
-            write_atomically(self.path / "plugins" / name, content)
+    def write_spec(self, spec: "ExperimentSpec", plugins: Sequence[PluginCode] | None = None) -> None:
+        """Write the resolved spec, and copies of its plugins (None reads their files)."""
+        copied = copies(read_codes(spec.plugins) if plugins is None else plugins)
+        for name, content in copied.files.items():
+            write_atomically(self.path / name, content)
         data = spec.model_dump(mode="json")
-        data["plugins"] = [f"plugins/{name}" for name in files]
+        data["plugins"] = list(copied.plugins)
         write_atomically(self.spec, dump(data).encode())
 
     @classmethod
@@ -257,6 +265,14 @@ class RunFolder:
         known = self.read_provenance()
         if "first_checkpoint" not in known:
             self.write_provenance(known | {"first_checkpoint": step})
+
+    def note_replaced(self, plugins: Mapping[str, str]) -> None:
+        """Note that the run was evaluated with other plugins than its own, and which."""
+        known = self.read_provenance()
+        listed = known.setdefault("evaluated_with", [])
+        if dict(plugins) not in listed:
+            listed.append(dict(plugins))
+            self.write_provenance(known)
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written.

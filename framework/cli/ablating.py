@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.options import (
     DeviceOption,
     ImagesOption,
@@ -41,6 +42,7 @@ def ablate(
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
@@ -50,7 +52,9 @@ def ablate(
 
     chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
     sets = [*chosen, *set_]
-    loaded = load_ablation(ablation, sets=sets, plugins=plugin, strict_plugins=strict_plugins)
+    loaded = load_ablation(
+        ablation, sets=sets, plugins=plugin, strict_plugins=strict_plugins, trust=consent(given=trust)
+    )
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     folder = studies / loaded.spec.name
@@ -71,6 +75,7 @@ def say(text: str) -> None:
 
 def conduct(ablation: Any, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
     """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
+    from slotlab.framework.experiment import remember
     from slotlab.framework.launching import LauncherContext
     from slotlab.framework.study.conduct import Conductor
     from slotlab.framework.study.folder import StudyFolder
@@ -79,6 +84,8 @@ def conduct(ablation: Any, folder: Path, pool: Path, *, device: str) -> dict[str
 
     study, runs = StudyFolder(folder), plan_runs(ablation, pool)
     write_study(ablation, runs, study)
+    for arm in ablation.arms:  # trainings on other machines may be of users with another home
+        remember(arm.loaded)
     missing = [run for run in runs if glance(run.folder, run.wanted).state != "done"]
     say(f"{ablation.spec.name}: {counted(len(runs), 'run')}, {len(runs) - len(missing)} done before")
     launcher = ablation.spec.launcher.build(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
@@ -62,6 +63,7 @@ def compose(
         Path | None, typer.Option(metavar="DIR", help="Where to write; RUN/compositions/NAME without it.")
     ] = None,
     set_: SetOption = [],  # noqa: B006
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
@@ -83,6 +85,7 @@ def compose(
         checkpoint=checkpoint,
         out=out,
         sets=set_,
+        trust=consent(given=trust),
         device=device,
     )
     with stoppable("no pictures were written, and those of earlier are as they were"):

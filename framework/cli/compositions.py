@@ -27,6 +27,7 @@ from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import CompositionSpec
+from slotlab.framework.trust import Ask
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -58,6 +59,7 @@ class Request:
     checkpoint: str | None
     out: Path | None
     sets: Sequence[str]
+    trust: Ask
     device: str
 
 
@@ -74,7 +76,12 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     state = run.read_state() or "of unknown state"
     if state != "done":
         warn([f"{path}: the run is {state}; its weights are those of its last checkpoint"])
-    composer = Composer.open(path, device=choose_device(request.device), sets=assignments(run, request))
+    composer = Composer.open(
+        path,
+        device=choose_device(request.device),
+        sets=assignments(run, request),
+        trust=request.trust,
+    )
     spec = composer.spec
     wanted = spec.evaluation.composition or CompositionSpec()
     facts: dict[str, Any] = {
@@ -203,7 +210,7 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
     if request.metrics:
         written = " ".join(f"--metric {metric}" for metric in request.metrics)
         given.append(Option(f"{SECTION}.set_metrics=[{', '.join(request.metrics)}]", written))
-    declared = load_spec(run.spec).spec.evaluation.composition
+    declared = load_spec(run.spec, trust=request.trust, of_run=True).spec.evaluation.composition
     return [*([f"{SECTION}={{}}"] if declared is None else []), *given, *sets]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption
 from slotlab.framework.cli.output import emit
 
@@ -31,13 +32,21 @@ def inspect(
     workers: WorkersOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Count, measure and check data, or a packed store. Exits with 1 if anything is wrong."""
     from slotlab.framework.cli import inspecting
 
     result = inspecting.inspect_data(
-        what, protocol=protocol, split=split, sets=set_, plugins=plugin, sheet=sheet, workers=workers
+        what,
+        protocol=protocol,
+        split=split,
+        sets=set_,
+        plugins=plugin,
+        trust=consent(given=trust),
+        sheet=sheet,
+        workers=workers,
     )
     emit(result, json, inspecting.print_inspection)
     if result["problems"]:
@@ -56,6 +65,7 @@ def pack(
     protocol: ProtocolOption = None,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Decode, crop and resize data once, into a store that trainings read. Goes on after a kill."""
@@ -70,6 +80,7 @@ def pack(
         protocol=protocol,
         sets=set_,
         plugins=plugin,
+        trust=consent(given=trust),
     )
     emit(result, json, packing.print_packed)
 
@@ -83,12 +94,15 @@ def verify(
     protocol: ProtocolOption = None,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Read packed stores whole and compare their checksums. Exits with 1 if anything is wrong."""
     from slotlab.framework.cli import packing
 
-    result = packing.verify_store(what, stores=stores, protocol=protocol, sets=set_, plugins=plugin)
+    result = packing.verify_store(
+        what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
+    )
     emit(result, json, packing.print_verified)
     if any(store["problems"] for store in result["stores"]):
         raise typer.Exit(1)

@@ -12,13 +12,14 @@ from slotlab.framework.engine import Engine
 from slotlab.framework.estimate import count_images, estimate
 from slotlab.framework.experiment import choose_device, prepare
 from slotlab.framework.selection import select
+from slotlab.framework.trust import Ask
 
 
 def estimate_spec(
-    name: str, *, sets: Sequence[str], plugins: Sequence[Path], device: str, images: int | None
+    name: str, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask, device: str, images: int | None
 ) -> dict[str, Any]:
     """Measure a few steps of a spec's training and return what `print_estimate` shows."""
-    prepared = prepare(name, sets=sets, plugins=plugins)
+    prepared = prepare(name, sets=sets, plugins=plugins, trust=trust)
     spec = prepared.loaded.spec
     warn(prepared.warnings)
     engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))

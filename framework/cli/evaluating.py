@@ -9,12 +9,14 @@ import typer
 
 from slotlab.framework import processes
 from slotlab.framework.cli.composing import print_set_metrics
-from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, SetOption
+from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
 from slotlab.framework.cli.output import console, emit, warn
 from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.cli.trained import CheckpointOption, assignments
 from slotlab.framework.measurement import BEST, LAST
+from slotlab.framework.trust import Ask
 from slotlab.registry.errors import SlotlabError
 
 MASKS = ("decoder", "attention", "both")
@@ -46,6 +48,8 @@ def evaluate(
     ] = None,
     checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
     devices: DevicesOption = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures and samples.")] = True,
@@ -68,7 +72,16 @@ def evaluate(
         from slotlab.framework.conditions import Wanted
 
         wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
-        result = evaluate_runs(runs, wanted, sets=sets, device=device, figures=figures, masks=save_masks)
+        result = evaluate_runs(
+            runs,
+            wanted,
+            sets=sets,
+            plugins=plugin,
+            trust=consent(given=trust),
+            device=device,
+            figures=figures,
+            masks=save_masks,
+        )
     if processes.is_first():
         emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
 
@@ -81,9 +94,20 @@ def left(*, figures: bool, masks: bool) -> str:
 
 
 def evaluate_runs(
-    paths: Sequence[Path], wanted: Any, *, sets: Sequence[str], device: str, figures: bool, masks: bool
+    paths: Sequence[Path],
+    wanted: Any,
+    *,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    trust: Ask,
+    device: str,
+    figures: bool,
+    masks: bool,
 ) -> Result:
-    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured."""
+    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured.
+
+    Plugins that are given take the place of the runs' own with the same names.
+    """
     from slotlab.framework.conditions import conditions
     from slotlab.framework.experiment import prepare
     from slotlab.framework.run import RunFolder
@@ -91,9 +115,8 @@ def evaluate_runs(
     checked = []
     for path in dict.fromkeys(paths):
         run = RunFolder.open(path)
-        prepared = prepare(
-            run.spec, trained=True, sets=[*sets, "training.trackers=[]"]
-        )  # told of trainings alone
+        own = [*sets, "training.trackers=[]"]  # told of trainings alone
+        prepared = prepare(run.spec, trained=True, sets=own, plugins=plugins, trust=trust, of_run=True)
         warn(prepared.warnings)
         state = run.read_state() or "of unknown state"
         if state != "done":

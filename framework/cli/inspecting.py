@@ -1,6 +1,7 @@
 """What `slotlab data inspect` does, with a progress bar, and how its result is printed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.cli.quantities import counted
 from slotlab.framework.contact_sheet import draw_sheet
-from slotlab.framework.data_target import find_target
+from slotlab.framework.data_target import Target, find_target
 from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
 from slotlab.framework.measuring import Report
 from slotlab.framework.processes import cores
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.store_format import MANIFEST
+from slotlab.framework.trust import Ask, refuse
 from slotlab.registry import SlotlabError
 
 _HEADINGS = {"metadata": "listed", "mask_colors": "in the mask", "visible": "visible"}
@@ -29,6 +31,7 @@ def inspect_data(
     split: str | None = None,
     sets: Sequence[str] = (),
     plugins: Sequence[Path] = (),
+    trust: Ask = refuse,
     sheet: Path | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
@@ -40,6 +43,7 @@ def inspect_data(
         split: the one split to read.
         sets: assignments `a.b=c`.
         plugins: single-file plugins to load.
+        trust: whether to run code that came with another user's run.
         sheet: where to write a contact sheet, as PNG; None writes none.
         workers: processes that read; None for one a core.
 
@@ -59,9 +63,9 @@ def inspect_data(
             bar.stop()  # before others are forked for the next split
 
     try:
-        found = _inspect(
-            what, protocol, split, sets, plugins, cores() if workers is None else workers, report
-        )
+        target = partial(find_target, what, protocol=protocol, sets=sets, plugins=plugins, trust=trust)
+        given = protocol is not None or split is not None or bool(sets)
+        found = _inspect(what, given, target, split, cores() if workers is None else workers, report)
     finally:
         bar.stop()
     if sheet is not None:
@@ -72,20 +76,18 @@ def inspect_data(
 
 def _inspect(
     what: str,
-    protocol: str | None,
+    given: bool,
+    find: Callable[[], Target],
     split: str | None,
-    sets: Sequence[str],
-    plugins: Sequence[Path],
     workers: int,
     report: Report,
 ) -> Inspection:
     if (Path(what) / MANIFEST).is_file():
-        if protocol is not None or split is not None or sets:
+        if given:
             raise SlotlabError(f"{what} is a packed store: --protocol, --split and --set do not apply to it")
         return inspect_store(Path(what), workers=workers, report=report)
-    target = find_target(what, protocol=protocol, sets=sets, plugins=plugins)
     try:
-        return inspect_target(target, split, workers=workers, report=report)
+        return inspect_target(find(), split, workers=workers, report=report)
     except PathProblem as problem:
         raise SlotlabError(f"{what}: {problem}") from None
 

@@ -10,6 +10,7 @@ from slotlab.framework import processes
 from slotlab.framework.cli.ablating import ablate
 from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.composing import compose
+from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.evaluating import evaluate as evaluate_command
 from slotlab.framework.cli.evaluating import print_result
@@ -66,6 +67,7 @@ def show(
     what: Annotated[list[str], typer.Argument(metavar="SPEC | KIND NAME", help="A spec, or a component.")],
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Show a spec with all its settings, or a component with its settings and defaults."""
@@ -76,7 +78,8 @@ def show(
         emit(describe.component(registry, *what), json, describe.print_component)
     elif len(what) == 1:
         describe.refuse_bare_kind(what[0])
-        emit(describe.resolved(what[0], sets=set_, plugins=plugin), json, describe.print_spec)
+        found = describe.resolved(what[0], sets=set_, plugins=plugin, trust=consent(given=trust))
+        emit(found, json, describe.print_spec)
     else:
         raise SlotlabError("write 'slotlab show SPEC' or 'slotlab show KIND NAME'")
 
@@ -90,14 +93,14 @@ def validate(
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
+    trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Check specs and ablations: settings, names, and that the parts fit together. Touches no data."""
     from slotlab.framework.cli import describe
 
-    results = [
-        describe.validity(spec, sets=set_, plugins=plugin, strict_plugins=strict_plugins) for spec in specs
-    ]
+    options = {"plugins": plugin, "strict_plugins": strict_plugins, "trust": consent(given=trust)}
+    results = [describe.validity(spec, sets=set_, **options) for spec in specs]
     emit(results, json, describe.print_validity)
     if not all(result["valid"] for result in results):
         raise typer.Exit(1)
@@ -124,6 +127,7 @@ def train(
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
     devices: DevicesOption = None,
     overwrite: Annotated[
@@ -149,6 +153,7 @@ def train(
         sets=set_,
         plugins=plugin,
         strict_plugins=strict_plugins,
+        trust=consent(given=trust),
         device=device,
         overwrite=overwrite,
         allow=allow,
@@ -163,6 +168,7 @@ def estimate(
     spec: SpecArgument,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
     images: ImagesOption = None,
     json: JsonOption = None,
@@ -170,7 +176,9 @@ def estimate(
     """Say what a training would take: time, memory, operations. Times a few steps on random images."""
     from slotlab.framework.cli import estimating
 
-    result = estimating.estimate_spec(spec, sets=set_, plugins=plugin, device=device, images=images)
+    result = estimating.estimate_spec(
+        spec, sets=set_, plugins=plugin, trust=consent(given=trust), device=device, images=images
+    )
     emit(result, json, estimating.print_estimate)
 
 

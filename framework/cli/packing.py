@@ -15,6 +15,7 @@ from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.store import Stale, Store, find_store, stores_folder
 from slotlab.framework.store_format import MANIFEST
 from slotlab.framework.store_verify import verify
+from slotlab.framework.trust import Ask, refuse
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -29,6 +30,7 @@ def pack_target(
     protocol: str | None = None,
     sets: Sequence[str] = (),
     plugins: Sequence[Path] = (),
+    trust: Ask = refuse,
 ) -> dict[str, Any]:
     """Pack the data of a spec or a folder, and return what `print_packed` shows.
 
@@ -41,12 +43,13 @@ def pack_target(
         protocol: the name of a protocol, in place of the spec's.
         sets: assignments over the spec.
         plugins: single-file plugins to load.
+        trust: whether to run code that came with another user's run.
     """
     if on_error not in (None, "fail", "skip"):
         raise SlotlabError(f"--on-error {on_error}: write fail or skip")
     if workers is not None and workers < 0:
         raise SlotlabError(f"--workers {workers}: write a number of processes; 0 packs without any")
-    target = find_target(what, protocol=protocol, sets=sets, plugins=plugins)
+    target = find_target(what, protocol=protocol, sets=sets, plugins=plugins, trust=trust)
     folder = stores_folder(stores or target.data.stores)
     packed = []
     for source in sources_of(target, splits):
@@ -130,6 +133,7 @@ def verify_store(
     protocol: str | None = None,
     sets: Sequence[str] = (),
     plugins: Sequence[Path] = (),
+    trust: Ask = refuse,
 ) -> dict[str, Any]:
     """Read stores whole and compare checksums: that in a folder, or those of a spec or of data.
 
@@ -139,7 +143,7 @@ def verify_store(
     if (Path(what) / MANIFEST).is_file():
         found = [Store.open(Path(what))]
     else:
-        target = find_target(what, protocol=protocol, sets=sets, plugins=plugins)
+        target = find_target(what, protocol=protocol, sets=sets, plugins=plugins, trust=trust)
         folder = stores_folder(stores or target.data.stores)
         found = [need_store(source, folder) for source in sources_of(target)]
     return {"stores": [{**describe(store), "problems": problems_of(store)} for store in found]}

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
 from slotlab.framework.cli.trained import CheckpointOption, assignments
 
@@ -21,6 +22,7 @@ def studio(
     ] = 512,
     checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    trust: TrustOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve a local page on which slots of two images are mixed by hand and decoded at once."""
@@ -32,7 +34,8 @@ def studio(
     from slotlab.framework.experiment import choose_device
     from slotlab.framework.studio.studio import Studio
 
-    composer = Composer.open(run, device=choose_device(device), sets=[*sets, "training.trackers=[]"])
+    sets = [*sets, "training.trackers=[]"]
+    composer = Composer.open(run, device=choose_device(device), sets=sets, trust=consent(given=trust))
     page = Studio(composer, library)
     what = (
         f"studio of '{composer.spec.name}' with {page.images} images"  # found now, not by the first request

@@ -16,6 +16,7 @@ from slotlab.framework.conditions import own_condition
 from slotlab.framework.experiment import choose_device, default_folder, prepare, run_training
 from slotlab.framework.processes import is_first
 from slotlab.framework.trackers import Trackers
+from slotlab.framework.trust import Ask
 
 
 def train_spec(
@@ -25,13 +26,14 @@ def train_spec(
     sets: Sequence[str],
     plugins: Sequence[Path],
     strict_plugins: bool,
+    trust: Ask,
     device: str,
     overwrite: bool,
     allow: Sequence[str],
     then_evaluate: bool,
 ) -> dict[str, Any]:
     """Train, evaluate unless told not to, and return what `print_result` shows."""
-    prepared = prepare(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
+    prepared = prepare(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust)
     loaded = prepared.loaded
     warn(prepared.warnings)
     chosen = choose_device(device)

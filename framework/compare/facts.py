@@ -16,12 +16,14 @@ KEYS = {
     "checkpoint": "--checkpoint",
 }
 """What an evaluation is chosen by first, and the option for it."""
-FACTS = ("filter", "data", "images", "slots", "range")
+FACTS = ("filter", "data", "plugins", "images", "slots", "range")
 """What evaluations of one key may differ in, and numbers that are compared may not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """The facts that must be the same for images of one name to be the same."""
 AS_TRAINED = "as trained"
 """Stands for the number of slots, or the value range, with which a run was trained."""
+OWN_PLUGINS = "the run's own"
+"""Stands for the plugins of an evaluation that replaced none."""
 _DATASET = "data.dataset."
 Pair = tuple[RunRecord, EvaluationRecord]
 
@@ -50,6 +52,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, told: Iterable[str
     return {
         "filter": str(evaluation.facts.get("filter") or "none"),
         "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
+        "plugins": ", ".join((evaluation.facts.get("replaced_plugins") or {}).values()) or OWN_PLUGINS,
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
@@ -96,7 +99,7 @@ def _range(record: RunRecord, evaluation: EvaluationRecord) -> str:
 
 def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
     """Return the facts that say something: not that all is as trained, nor that the last weights are."""
-    usual = {"slots": AS_TRAINED, "range": AS_TRAINED, "checkpoint": LAST}
+    usual = {"slots": AS_TRAINED, "range": AS_TRAINED, "checkpoint": LAST, "plugins": OWN_PLUGINS}
     return {name: value for name, value in facts.items() if usual.get(name) != value}
 
 

@@ -90,6 +90,7 @@ def _mixed_facts(members: Sequence[Member], across: frozenset[str]) -> Iterable[
     texts = {
         "filter": ("mixed filters of images", "evaluate all runs on the same images"),
         "data": ("the data changed between evaluations", "evaluate all runs on the same files"),
+        "plugins": ("plugins that took the place of the runs' own", "evaluate all runs alike"),
         "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
         "range": ("mixed value ranges of what models see", "evaluate all runs alike (data.value_range)"),
     }

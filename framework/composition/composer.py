@@ -24,6 +24,7 @@ from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import painting, streams
+from slotlab.framework.trust import Ask, refuse
 from slotlab.framework.versions import check_versions
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
@@ -78,14 +79,18 @@ class Composer:
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, path: Path, *, device: torch.device, sets: Sequence[str] = ()) -> "Composer":
+    def open(
+        cls, path: Path, *, device: torch.device, sets: Sequence[str] = (), trust: Ask = refuse
+    ) -> "Composer":
         """Open a trained run; `sets` lays assignments over its resolved spec.
+
+        Its plugins are refused if the run is another user's, unless `trust` lets them through.
 
         Raises:
             SlotlabError: if it is no run folder, has no weights, or they do not fit its spec.
         """
         run = RunFolder.open(path)
-        loaded = load_spec(run.spec, sets=sets)
+        loaded = load_spec(run.spec, sets=sets, trust=trust, of_run=True)
         check_versions(run, loaded.spec)
         if problems := list(check_checkpoint(loaded.spec)):
             raise loaded.error(problems)

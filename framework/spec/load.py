@@ -1,20 +1,21 @@
 """From a spec file to a validated `ExperimentSpec`, every mistake located."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from slotlab.framework.discovery import load_registry
-from slotlab.framework.paths import resolve
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, read_tree
 from slotlab.framework.spec.messages import say
+from slotlab.framework.spec.named import Admission, Loading, admit_programs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
-from slotlab.registry import PluginError, Registry, SlotlabError
+from slotlab.framework.trust import Ask, refuse
+from slotlab.registry import Registry, SlotlabError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,20 @@ class LoadedSpec:
     tree: Tree
     registry: Registry
     path: FilePath
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Plugins of a run that others given with --plugin took the place of: `my_encoder.py@29c634b1` each."""
+
+    @property
+    def notes(self) -> list[Problem]:
+        """What was done on purpose and must be seen: plugins that took another's place."""
+        return [
+            Problem(
+                self.tree.locate(("plugins",)),
+                ("plugins",),
+                f"{now}, given with --plugin, takes the place of {before}, which the run was trained with",
+            )
+            for before, now in self.replaced.items()
+        ]
 
     def error(self, problems: Iterable[PathProblem]) -> SpecError:
         """Locate problems that were found later, such as while building."""
@@ -41,14 +56,19 @@ def load_spec(
     sets: Sequence[str] = (),
     plugins: Sequence[FilePath] = (),
     strict_plugins: bool = False,
+    trust: Ask = refuse,
+    of_run: bool = False,
 ) -> LoadedSpec:
     """Read, merge, load the plugins it names, and validate.
 
     Args:
         name: a file, or `slotlab:NAME` for a spec that comes with slotlab.
         sets: assignments `a.b=c`, laid over the file in order.
-        plugins: single-file plugins, loaded besides those that the spec names.
+        plugins: single-file plugins, loaded besides those that the spec names; of a run's spec they take
+            the place of copies with the same name or the same components.
         strict_plugins: fail on installed plugins that cannot be loaded.
+        trust: whether to run code that came with another user's run; it is refused without it.
+        of_run: whether the spec is a run's, even if nothing else is in its folder.
 
     Raises:
         SpecError: with every mistake of the spec.
@@ -61,37 +81,28 @@ def load_spec(
         tree = apply_set(tree, assignment)
     if tree.child("axes") is not None and tree.child("base") is not None:
         raise OtherSort(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
-    registry = load_registry(plugins, strict=strict_plugins)
-    return load_tree(tree, registry, path)
+    registry = load_registry(strict=strict_plugins)
+    return load_tree(tree, registry, path, Admission(tuple(plugins), trust, of_run))
 
 
-def load_tree(tree: Tree, registry: Registry, path: FilePath) -> LoadedSpec:
+def load_tree(tree: Tree, registry: Registry, path: FilePath, admission: Admission) -> LoadedSpec:
     """Load the plugins that a merged spec names, and validate it; `path` is the file it came from.
+
+    All plugin files that were loaded are listed in the spec, those of --plugin too, so that a run keeps
+    copies of them.
 
     Raises:
         SpecError: with every mistake of the spec.
     """
-    _load_named_plugins(tree, registry)
+    loading = Loading(tree, registry, admission)
+    loading.load()
     try:
         spec = ExperimentSpec.model_validate(tree.plain(), context={"registry": registry})
     except ValidationError as error:
         raise SpecError(validation_problems(error, tree)) from None
-    return LoadedSpec(spec, tree, registry, path)
-
-
-def _load_named_plugins(tree: Tree, registry: Registry) -> None:
-    """Load the files under `plugins:`; what is not a list of names is left to validation."""
-    listed = tree.child("plugins")
-    items = listed.value if listed is not None and isinstance(listed.value, list) else []
-    problems = []
-    for index, item in enumerate(items):
-        if isinstance(item.value, str):
-            try:
-                registry.add_file(resolve(item.value))
-            except PluginError as error:
-                problems.append(Problem(item.mark, ("plugins", index), str(error)))
-    if problems:
-        raise SpecError(problems)
+    admit_programs(spec, tree, admission)
+    spec = spec.model_copy(update={"plugins": tuple(code.path for code in registry.files)})
+    return LoadedSpec(spec, tree, registry, path, loading.replaced)
 
 
 def validation_problems(error: ValidationError, tree: Tree) -> list[Problem]:

@@ -15,11 +15,13 @@ from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_tree, validation_problems
 from slotlab.framework.spec.merge import apply_set, assign, find_spec, read_tree
+from slotlab.framework.spec.named import Admission
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec, AxisSpec
 from slotlab.framework.study.labels import Combination, Space, arm_name, label
 from slotlab.framework.trackers import check_trackers
+from slotlab.framework.trust import Ask, refuse
 from slotlab.registry import ComponentError, Registry, SlotlabError
 from slotlab.registry.component import suggest
 
@@ -69,6 +71,7 @@ def load_ablation(
     sets: Sequence[str] = (),
     plugins: Sequence[FilePath] = (),
     strict_plugins: bool = False,
+    trust: Ask = refuse,
 ) -> Ablation:
     """Read, expand and validate an ablation; check that the parts of every arm fit together.
 
@@ -78,6 +81,7 @@ def load_ablation(
             `settings.training.batch_size=8`.
         plugins: single-file plugins, for all arms.
         strict_plugins: fail on installed plugins that cannot be loaded.
+        trust: whether to run code that came with another user's run, if the base is a run's spec.
 
     Raises:
         SpecError: with every mistake of the ablation and of its arms, each once.
@@ -99,7 +103,8 @@ def load_ablation(
         raise SpecError(refused)
     chosen = combinations(spec, tree)
     base = base_file(tree, path)
-    arms = load_arms(spec, tree, read_base(base, tree), path, chosen, registry)
+    admission = Admission(tuple(plugins), trust)
+    arms = load_arms(spec, tree, read_base(base, tree), path, chosen, registry, admission)
     problems = [Problem(tree.locate(p.path), p.path, p.text) for p in check_study(spec, arms)]
     if problems:
         raise SpecError(problems)
@@ -167,6 +172,7 @@ def load_arms(
     path: FilePath,
     chosen: Sequence[Combination],
     registry: Registry,
+    admission: Admission,
 ) -> tuple[Arm, ...]:
     """Validate the spec of every arm, and check that its parts fit.
 
@@ -180,7 +186,7 @@ def load_arms(
     for combination in chosen:
         name = arm_name(combination)
         try:
-            arms.append(load_arm(spec, tree, common, path, combination, registry))
+            arms.append(load_arm(spec, tree, common, path, combination, registry, admission))
         except SpecError as error:
             for problem in error.problems:
                 problems.setdefault(problem, []).append(name)
@@ -196,6 +202,7 @@ def load_arm(
     path: FilePath,
     combination: Combination,
     registry: Registry,
+    admission: Admission,
 ) -> Arm:
     """Validate the spec of one arm."""
     merged, settings = common, {}
@@ -207,7 +214,7 @@ def load_arm(
     name = arm_name(combination)
     for key, text in (("name", spec.name), ("seed", spec.seeds[0])):
         merged = assign(merged, key, Tree(text, tree.mark))
-    loaded = load_tree(merged, registry, path)
+    loaded = load_tree(merged, registry, path, admission)
     problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
     if problems:
         raise loaded.error(problems)

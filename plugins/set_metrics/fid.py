@@ -6,10 +6,11 @@ the same numbers of images on both sides, and see what the real images have amon
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.paths import SpecPath
-from slotlab.framework.set_metrics.extractors import CleanInception
+from slotlab.framework.paths import Program, SpecPath
+from slotlab.framework.set_metrics.extractors import INCEPTION, CleanInception
 from slotlab.framework.set_metrics.metrics import FrechetMetric
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -17,7 +18,7 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 class FIDConfig(ComponentConfig):
     """Settings of FID."""
 
-    weights: SpecPath | None = None
+    weights: Annotated[SpecPath | None, Program(INCEPTION)] = None
     """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
 
 

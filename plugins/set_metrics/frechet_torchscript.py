@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import PositiveFloat, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.paths import ProgramPath
 from slotlab.framework.set_metrics.extractors import ScriptExtractor
 from slotlab.framework.set_metrics.metrics import FrechetMetric
 from slotlab.registry import Component, ComponentConfig, hookimpl
@@ -17,7 +17,7 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 class FrechetTorchScriptConfig(ComponentConfig):
     """Settings of the Frechet distance by a TorchScript network."""
 
-    weights: SpecPath
+    weights: ProgramPath
     """The file; the network takes float32 (B, 3, size, size) and gives one row of features an image."""
     size: PositiveInt = 224
     """Side in pixels that images are brought to, bicubic with antialiasing."""

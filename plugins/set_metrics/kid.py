@@ -6,12 +6,13 @@ may be negative. Often printed times 1000; here it is not.
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 from pydantic import NonNegativeInt, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.paths import SpecPath
-from slotlab.framework.set_metrics.extractors import CleanInception
+from slotlab.framework.paths import Program, SpecPath
+from slotlab.framework.set_metrics.extractors import INCEPTION, CleanInception
 from slotlab.framework.set_metrics.metrics import KernelMetric
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -19,7 +20,7 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 class KIDConfig(ComponentConfig):
     """Settings of KID."""
 
-    weights: SpecPath | None = None
+    weights: Annotated[SpecPath | None, Program(INCEPTION)] = None
     """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
     subsets: PositiveInt = 100
     """How many random subsets are compared; the value is their mean."""

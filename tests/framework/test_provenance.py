@@ -43,7 +43,7 @@ def test_all_facts(loaded: LoadedSpec) -> None:
             "packages",
             "data",
         ),
-        *("device", "threads", "components", "plugins_not_loaded"),
+        *("device", "threads", "components", "plugins", "plugins_not_loaded"),
     }
     assert facts["run_id"] == run_id(loaded.spec)
     assert datetime.fromisoformat(facts["started"]).tzinfo is not None
