@@ -101,6 +101,7 @@ def test_the_report_s_own_arm_is_the_shipped_spec_and_is_shared():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", range(3))  # the fourth is clevrtex6 itself
 def test_arms_of_the_report_s_ablation_train_a_step_and_evaluate(arm, tmp_path, small_clevrtex):
     small = [*REDUCED, f"data.dataset.root={small_clevrtex}", "model.decoder.broadcast_size=2"]
