@@ -7,10 +7,13 @@ or to the store that was packed from it.
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
@@ -36,6 +39,8 @@ class Source:
     """None for pictures that are made at the size asked for."""
     identity: Mapping[str, Any]
     """All settings that decide about pixels, as JSON data."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """The files and folders that the settings name, which are no part of the identity."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -132,7 +137,23 @@ def open_source(data: DataSpec, split: str, *, seed: int = 0) -> Source:
         "split": own,
         "pixels": {"size": size, "seed": seed} if preparation is None else asdict(preparation),
     }
-    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)))
+    roots = dict(paths_of(ref.config))
+    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)), roots)
+
+
+def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the paths in settings, by their dotted names."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Path):
+        yield name, str(value)
+    elif isinstance(value, BaseModel):
+        items = ((key, getattr(value, key)) for key in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple | list):
+        items = enumerate(value)
+    for key, item in items:
+        yield from paths_of(item, f"{name}.{key}" if name else str(key))
 
 
 def own_splits(data: DataSpec) -> Sequence[str] | None:

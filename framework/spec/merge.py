@@ -62,8 +62,22 @@ def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
     return path
 
 
-def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
+def folder_of(name: str | FilePath) -> FilePath | None:
+    """Return the folder that paths in a spec start from; None for that of its file.
+
+    Nobody keeps data inside an installed package: a spec that comes with slotlab, named as `slotlab:NAME`,
+    is read as if it lay in `experiments` in the working folder, as it does in a checkout.
+    """
+    return FilePath("experiments") if str(name).startswith(SHIPPED) else None
+
+
+def read_tree(path: FilePath, seen: Sequence[FilePath] = (), folder: FilePath | None = None) -> Tree:
     """Read a spec file and merge it over its parent, if it `extends` one.
+
+    Args:
+        path: the file.
+        seen: the files that extend it.
+        folder: what relative paths in it start from; None for the file's own folder.
 
     Raises:
         SpecError: for mistakes in the files' text, or a chain of parents that closes.
@@ -72,7 +86,7 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SlotlabError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    tree = parse(text, origin=str(path), folder=path.parent)
+    tree = parse(text, origin=str(path), folder=folder or path.parent)
     if not isinstance(tree.value, dict):
         raise SpecError([Problem(tree.mark, (), "a spec is a mapping of 'key: value' lines")])
     if not tree.value:
@@ -91,7 +105,7 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
     if parent_path.resolve() in chain:
         text = f"the chain of parents comes back to {parent_path}"
         raise SpecError([Problem(parent.mark, ("extends",), text)])
-    return merge(read_tree(parent_path, chain), tree, root=True)
+    return merge(read_tree(parent_path, chain, folder_of(parent.value) or folder), tree, root=True)
 
 
 def merge(parent: Tree, child: Tree, *, root: bool = False) -> Tree:

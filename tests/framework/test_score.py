@@ -216,7 +216,7 @@ def test_labels_beyond_the_slots(masks: Folders) -> None:
     ("change", "text"),
     [
         ({"pred": "nowhere"}, "--pred nowhere: there is no such folder"),
-        ({"pred": "empty"}, "--pred empty: there are no pictures in it"),
+        ({"pred": "empty"}, "--pred empty: there are no masks (PNG, or .npy) in it"),
         (
             {"true": "nowhere", "pred": "nothing"},
             "--true nowhere: there is no such folder; --pred nothing: there is no such folder",
