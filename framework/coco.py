@@ -89,8 +89,9 @@ def read_segments(picture: Image.Image, item: CocoItem, source: Path) -> tuple[l
     listed = {segment.id for segment in item.segments}
     strange = [number for number in ids if number not in listed | item.dropped | {0}]
     unseen = sorted(number for number in listed if isinstance(number, int) and number not in set(ids))
-    texts = [f"has segments {_some(strange)}, which are not in {source}"] if strange else []
-    texts += [f"has no pixel of segments {_some(unseen)}, which are in {source}"] if unseen else []
+    where = f"segments_info of image {fields.shown(item.number)} in {source}"
+    texts = [f"has segments {_some(strange)}, which are not in {where}"] if strange else []
+    texts += [f"has no pixel of segments {_some(unseen)}, which are in {where}"] if unseen else []
     if texts:
         raise DataError(*(DataProblem(name, text) for text in texts))
     return ids, places_HW.reshape(red_HW.shape)

@@ -16,6 +16,8 @@ from slotlab.framework.contracts import Size
 
 Id = int | str
 _SHOWN = 60
+_LONGEST_NAME = 1000
+"""Letters of a file's name with its folders."""
 _LARGEST = 1 << 28
 """Pixels of a picture."""
 _FEWEST = 6
@@ -49,7 +51,7 @@ def whole(value: Any, *, least: int, most: int) -> int:
 
 def file_name(value: Any) -> str:
     """Return the name of a file."""
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or "\0" in value:
         raise ValueError(f"is {shown(value)}; it must be the name of a file")
     return value
 

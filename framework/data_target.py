@@ -17,7 +17,7 @@ from slotlab.framework.sources import WHOLE, own_splits
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import Mark, Problem, SpecError
 from slotlab.framework.spec.load import load_spec
-from slotlab.framework.spec.merge import SHIPPED, apply_set
+from slotlab.framework.spec.merge import SHIPPED, Option, apply_set
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.trust import Ask, refuse
@@ -58,7 +58,8 @@ def find_target(
 
     Args:
         what: a spec file or `slotlab:NAME`; or a folder or file of data.
-        protocol: the name of a protocol, in place of the spec's or the guessed one.
+        protocol: the name of a protocol, or a block (`{name: seed, image_size: 64}`), in place of the
+            spec's or the guessed one.
         sets: assignments `a.b=c`, laid over the spec or the guess.
         plugins: single-file plugins to load.
         trust: whether to run code that came with another user's run, if it is a run's spec.
@@ -68,13 +69,14 @@ def find_target(
         SlotlabError: if it is neither a spec nor data of a known kind.
     """
     if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
-        chosen = () if protocol is None else (f"data.protocol={protocol}",)
+        chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins, trust=trust).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
         slots = spec.evaluation.slots or spec.model.slots
         return Target(spec.name, spec.data, tuple(splits), slots)
     block, usual = guess(what, sets)
-    found = _validate({"dataset": block, "protocol": protocol or usual}, what, sets, plugins)
+    chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
+    found = _validate({"dataset": block, "protocol": usual}, what, (*chosen, *sets), plugins)
     own = own_splits(found.data)
     splits_of_root = (WHOLE,) if own is None else tuple(own)
     return Target(found.data.dataset.name, found.data, splits_of_root)

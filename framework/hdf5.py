@@ -122,11 +122,10 @@ def _cut(text: str) -> str:
 def _clips(shapes: Mapping[str, Any]) -> str:
     """Say so if an array holds clips of frames."""
     for name, (shape, dtype) in shapes.items():
-        if dtype == "uint8" and len(shape) == 5 and shape[4] in (1, 3):
-            text = (
-                f"; {_cut(name)} holds clips of {shape[1]} frames, and pictures are read one by one: write it"
-            )
-            return f"{text} and its masks with the first two axes as one, [{shape[0] * shape[1]}, ...]"
+        if dtype == "uint8" and len(shape) == 5 and shape[4] == 3:
+            clips = f"{_cut(name)} holds clips of {shape[1]} frames, and pictures are read one by one"
+            frames = shape[0] * shape[1]
+            return f"; {clips}: write it and its masks with the first two axes as one, [{frames}, ...]"
     return ""
 
 

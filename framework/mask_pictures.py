@@ -69,7 +69,7 @@ def open_mask(path: Path) -> Image.Image:
     """
     name = str(path)
     image = decode(path, name)
-    if image.format != "PNG":
+    if path.suffix.lower() == ".png" and image.format != "PNG":
         text = f"is a {image.format} picture, whatever its name says; a mask must be a PNG: other kinds may"
         raise DataError(DataProblem(name, f"{text} change its labels"))
     if not image.mode.startswith("I"):
@@ -98,9 +98,26 @@ def labels(image: Image.Image, name: str, code: MaskCode = PLAIN) -> NDArray[np.
     """
     values_HW = values_of(image, name)
     if image.mode in ("RGB", "RGBA"):
-        return number_colors(values_HW, _color(code.background, name), _color(code.void, name))
+        return label_values(values_HW, name, code, colors=True)
     ground = _labels_named(code.background, image, name)
     void = _labels_named(code.void, image, name)
+    return _shrunk(_place(values_HW, ground, void)) if (ground, void) != ([0], []) else values_HW
+
+
+def label_values(
+    values_HW: NDArray[np.integer], name: str, code: MaskCode, *, colors: bool
+) -> NDArray[np.integer]:
+    """Return instance labels (H, W) from numbers: labels, or colors as `color_codes` numbers them.
+
+    Raises:
+        DataError: for labels that such numbers cannot be.
+    """
+    if colors:
+        return number_colors(values_HW, _color(code.background, name), _color(code.void, name))
+    named = [setting for setting in (code.background, code.void) if setting != NONE]
+    if not all(isinstance(setting, int) for setting in named):
+        raise DataError(DataProblem(name, "holds labels, no colors; write the background and void as labels"))
+    ground, void = ([setting] if isinstance(setting, int) else [] for setting in (code.background, code.void))
     return _shrunk(_place(values_HW, ground, void)) if (ground, void) != ([0], []) else values_HW
 
 

@@ -21,7 +21,7 @@ from slotlab.framework.pack_pool import Job, pack_chunks
 from slotlab.framework.pack_rows import WideLabels, probe
 from slotlab.framework.processes import cores
 from slotlab.framework.sources import Source
-from slotlab.framework.store import PARTIAL, Stale, Store, relatives, store_path
+from slotlab.framework.store import PARTIAL, Stale, Store, relatives, roots_of, store_path
 from slotlab.framework.store_format import Layout, StoreError
 from slotlab.registry import SlotlabError
 
@@ -80,8 +80,13 @@ def pack(
     path = store_path(source, stores, fingerprint)
     partial = path.with_name(path.name + PARTIAL)
     for other in relatives(path):
-        text = f"{other} ({in_words(Stale(other).bytes)}) is of another state of the files"
-        say(f"{text}; delete it if that is not needed any more")
+        roots, size = roots_of(other), in_words(Stale(other).bytes)
+        if roots is None:
+            text = f"{other} ({size}) is of other files, or of another state of these"
+            say(f"{text}; delete it if nothing needs it any more")
+        elif roots == source.roots:
+            text = f"{other} ({size}) is of another state of the files"
+            say(f"{text}; delete it if that is not needed any more")
     packing = Packing(source, fingerprint, workers, on_error, chunk, report, say)
     if partial.exists() or not path.exists():
         with explained(stores), locked(partial):

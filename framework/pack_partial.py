@@ -132,6 +132,7 @@ class Partial:
             problems=[(problem.path, problem.reason) for problem in self.source.problems],
             files={**arrays, **others, ITEMS: table.offsets[-1]},
             slotlab=version("slotlab"),
+            roots=dict(self.source.roots),
         )
 
 

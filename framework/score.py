@@ -1,28 +1,30 @@
-"""Label masks that any program wrote, scored as a model's: two folders of PNGs, and no spec.
+"""Label masks that any program wrote, scored as a model's: two folders of masks, and no spec.
 
-Masks are gray, palette or RGB PNGs, matched by name. Gray and palette masks hold labels, 0 for the
-background of the truth; RGB masks hold a color for each segment, black for 0. Reconstructions
+Masks are gray, palette or RGB PNGs, or NumPy arrays, matched by name. Gray and palette masks hold labels, 0
+for the background of the truth; RGB masks hold a color for each segment, black for 0. Reconstructions
 can be scored beside them against images. Everything that is wrong with the files is found first.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
-from slotlab.framework.files import decode, natural_key, rgb
-from slotlab.framework.folders import by_stem, not_png, repeated
+from slotlab.framework.exif import Exif
+from slotlab.framework.files import natural_key
+from slotlab.framework.folders import ENDINGS, by_stem, not_png, repeated
 from slotlab.framework.ledger import Evaluation, Ledger
-from slotlab.framework.mask_pictures import labels
+from slotlab.framework.mask_pictures import PLAIN, MaskCode
 from slotlab.framework.preparation import Preparation
 from slotlab.framework.run import MODEL
+from slotlab.framework.score_files import ARRAY, MASK_OPTIONS, agree, open_file, read_labels, read_pixels
 from slotlab.registry import SlotlabError
 
 BOUNDS = (0.0, 1.0)
@@ -33,10 +35,6 @@ WORDS = {
 }
 """Why a metric is left out, by what it lacks."""
 _TOGETHER = 32
-_MOST_SEGMENTS = 2048
-"""A mask with more values is a picture that came into the wrong folder."""
-_MOST_LABELS = 256
-"""Greater labels are no numbers of segments; they are renumbered in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +80,10 @@ class Reader:
     """What is done to true masks and images first; None for nothing."""
     slots: int | None = None
     """How many masks the model had; None where that is not known."""
+    code: MaskCode = PLAIN
+    """Which labels of true masks are the background and void."""
+    exif: Exif | None = None
+    """Whether files are turned as their EXIF orientation says; None refuses orientations that differ."""
     problems: list[DataProblem] = field(default_factory=list)
 
     def match(self) -> list[tuple[str, Mapping[str, Path]]]:
@@ -98,9 +100,14 @@ class Reader:
         ]
         if missing:
             raise SlotlabError("; ".join(missing))
-        found = {option: by_stem(folder, recursive=True) for option, folder in named.items()}
+        found = {
+            option: by_stem(folder, recursive=True, endings=endings(option))
+            for option, folder in named.items()
+        }
         empty = [
-            f"{option} {named[option]}: there are no pictures in it" for option in named if not found[option]
+            f"{option} {named[option]}: {_nothing(option, named[option])}"
+            for option in named
+            if not found[option]
         ]
         if empty:
             raise SlotlabError("; ".join(empty))
@@ -114,8 +121,12 @@ class Reader:
                 f"{text}; files are matched by name without ending, such as '{one}' and '{other}'"
             )
         for option, stems in found.items():
-            wrong = [repeated(stems), not_png(stems)] if option in ("--true", "--pred") else [repeated(stems)]
-            self.problems += [problem for found_ in wrong for some in found_.values() for problem in some]
+            wrong = (
+                [repeated(stems), not_png(stems, frozenset({ARRAY}))]
+                if option in MASK_OPTIONS
+                else [repeated(stems)]
+            )
+            self.problems += [problem for some_ in wrong for some in some_.values() for problem in some]
         self.problems += _alone(found, named)
         names = sorted(common, key=natural_key)
         return [(name, {option: found[option][name][0] for option in named}) for name in names]
@@ -123,10 +134,19 @@ class Reader:
     def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
         """Return one image; None if something is wrong with it."""
         before = len(self.problems)
-        true_HW = self._caught(lambda: _labels(files["--true"]))
-        predicted_HW = self._caught(lambda: _labels(files["--pred"]))
-        image_CHW = self._caught(lambda: _pixels(files["--images"])) if "--images" in files else None
-        recon_CHW = self._caught(lambda: _pixels(files["--recon"])) if "--recon" in files else None
+        opened = {option: self._caught(partial(open_file, path, option)) for option, path in files.items()}
+        if len(self.problems) > before:
+            return None
+        whole = {option: (files[option], file) for option, file in opened.items()}
+        exif = self._caught(lambda: agree(whole, self.exif))
+        if exif is None:
+            return None
+        true_HW = self._caught(lambda: read_labels(*whole["--true"], self.code, exif))
+        predicted_HW = self._caught(lambda: read_labels(*whole["--pred"], PLAIN, exif))
+        image_CHW = (
+            self._caught(lambda: read_pixels(*whole["--images"], exif)) if "--images" in files else None
+        )
+        recon_CHW = self._caught(lambda: read_pixels(*whole["--recon"], exif)) if "--recon" in files else None
         if true_HW is None or predicted_HW is None or len(self.problems) > before:
             return None
         if self.preparation is not None:
@@ -239,6 +259,19 @@ def outcome_of(group: Sequence[Scored]) -> Outcome:
     )
 
 
+def endings(option: str) -> frozenset[str]:
+    """Return what the files of an option end in: masks may be NumPy arrays."""
+    return ENDINGS | {ARRAY} if option in MASK_OPTIONS else ENDINGS
+
+
+def _nothing(option: str, folder: Path) -> str:
+    """Say that a folder has no files for an option, and what it has."""
+    wanted = f"masks (PNG, or {ARRAY})" if option in MASK_OPTIONS else "pictures"
+    kinds = Counter(path.suffix or "without an ending" for path in folder.rglob("*") if path.is_file())
+    there = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(4))
+    return f"there are no {wanted} in it" + (f"; it holds {there}" if there else "")
+
+
 def _alone(
     found: Mapping[str, Mapping[str, Sequence[Path]]], named: Mapping[str, Path]
 ) -> Iterator[DataProblem]:
@@ -246,23 +279,6 @@ def _alone(
         for other, theirs in found.items():
             for stem in sorted(stems.keys() - theirs.keys(), key=natural_key):
                 yield DataProblem(str(stems[stem][0]), f"there is no {stem} in {other} {named[other]}")
-
-
-def _labels(path: Path) -> Tensor:
-    values_HW = labels(decode(path, str(path)), str(path))
-    if values_HW.min() < 0:
-        raise DataError(DataProblem(str(path), f"it has the label {values_HW.min()}; labels start at 0"))
-    if values_HW.max() >= _MOST_LABELS:
-        values, places = np.unique(values_HW, return_inverse=True)
-        if len(values) >= _MOST_SEGMENTS:
-            text = f"it has {len(values):,} labels or colors: a picture, not a mask"
-            raise DataError(DataProblem(str(path), text))
-        values_HW = places.reshape(values_HW.shape) + int(values[0] != 0)
-    return torch.from_numpy(np.ascontiguousarray(values_HW).astype(np.int32))
-
-
-def _pixels(path: Path) -> Tensor:
-    return torch.from_numpy(rgb(decode(path, str(path)), str(path)))
 
 
 def _size(pixels_xHW: Tensor) -> str:

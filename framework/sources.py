@@ -7,10 +7,13 @@ or to the store that was packed from it.
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
@@ -38,6 +41,8 @@ class Source:
     """All settings that decide about pixels, as JSON data."""
     seed: int = 0
     """Of generated pictures."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """The files and folders that the settings name, which are no part of the identity."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -151,7 +156,23 @@ def open_source(data: DataSpec, split: str) -> Source:
         "split": own,
         "pixels": {"size": size, "seed": data.seed} if preparation is None else asdict(preparation),
     }
-    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)), data.seed)
+    roots = dict(paths_of(ref.config))
+    return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)), data.seed, roots)
+
+
+def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the paths in settings, by their dotted names."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Path):
+        yield name, str(value)
+    elif isinstance(value, BaseModel):
+        items = ((key, getattr(value, key)) for key in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, tuple | list):
+        items = enumerate(value)
+    for key, item in items:
+        yield from paths_of(item, f"{name}.{key}" if name else str(key))
 
 
 def own_splits(data: DataSpec) -> Sequence[str] | None:

@@ -27,6 +27,7 @@ from slotlab.framework.store_format import (
     MASKS,
     OFFSETS,
     Manifest,
+    StoreError,
     damaged,
     read_manifest,
     store_name,
@@ -72,7 +73,8 @@ def find_store(source: Source, stores: Path) -> "Store | Stale | None":
         if (store.manifest.identity, store.manifest.fingerprint) == (source.identity, fingerprint):
             return store
         return Stale(path)
-    stale = [path for path in relatives(path) if not path.name.endswith(PARTIAL)]
+    others = [other for other in relatives(path) if not other.name.endswith(PARTIAL)]
+    stale = [other for other in others if roots_of(other) in (None, source.roots)]
     return Stale(stale[-1]) if stale else None
 
 
@@ -93,6 +95,17 @@ def relatives(path: Path) -> list[Path]:
     return sorted(
         (other for other in found if other.name not in mine), key=lambda other: other.stat().st_mtime
     )
+
+
+def roots_of(path: Path) -> Mapping[str, str] | None:
+    """Return the files and folders that a store was packed from; None where it does not tell.
+
+    Stores of one identity may be of several copies of the data: their paths are no part of it.
+    """
+    try:
+        return read_manifest(path).roots
+    except StoreError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,6 +124,8 @@ class Manifest:
     slotlab: str
     """The version that packed it."""
     format: int = FORMAT
+    roots: Mapping[str, str] | None = None
+    """The files and folders that it was packed from; None for older stores, which do not tell."""
 
     @cached_property
     def layout(self) -> Layout:

@@ -17,7 +17,11 @@ app = typer.Typer(
 
 Target = Annotated[str, typer.Argument(metavar="SPEC|ROOT", help="A spec, or a folder or file of data.")]
 ProtocolOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The protocol, in place of the spec's or the usual one.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The protocol, in place of the spec's or the usual one; '{name: seed, ...}' with settings.",
+    ),
 ]
 StoresOption = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of packed stores.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes; one a core without it.")]

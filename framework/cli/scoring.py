@@ -1,5 +1,6 @@
 """What `slotlab score` does: masks of any code base, scored under a protocol's definitions."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +19,15 @@ FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
 
 def score(
     true: Annotated[
-        Path, typer.Option(metavar="DIR", help="True masks: PNGs, 0 (or black) is the background.")
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="True masks: PNGs or .npy arrays of labels, or color PNGs. 0, or black, is the background.",
+        ),
     ],
-    pred: Annotated[Path, typer.Option(metavar="DIR", help="Predicted masks: PNGs of the same names.")],
+    pred: Annotated[
+        Path, typer.Option(metavar="DIR", help="Predicted masks of the same names, PNGs or .npy.")
+    ],
     images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, to score --recon.")] = None,
     recon: Annotated[Path | None, typer.Option(metavar="DIR", help="Reconstructions of --images.")] = None,
     protocol: Annotated[
@@ -42,6 +49,22 @@ def score(
     slots: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="How many masks the model had, empty ones included."),
+    ] = None,
+    background: Annotated[
+        str,
+        typer.Option(
+            metavar="LABEL", help="The background of true masks: a label, a color '#rrggbb', or none."
+        ),
+    ] = "0",
+    void: Annotated[
+        str,
+        typer.Option(
+            metavar="LABEL", help="Pixels of true masks that are not scored: 255 in many data sets."
+        ),
+    ] = "none",
+    exif: Annotated[
+        str | None,
+        typer.Option(metavar="apply|ignore", help="Whether files are turned as their EXIF orientation says."),
     ] = None,
     rows: Annotated[
         str | None,
@@ -68,7 +91,17 @@ def score(
         from slotlab.framework.score import Folders
 
         folders = Folders(true=true, pred=pred, images=images, recon=recon)
-        result, csv = score_folders(folders, protocol, metrics, prepare=prepare, slots=slots, plugins=plugin)
+        result, csv = score_folders(
+            folders,
+            protocol,
+            metrics,
+            prepare=prepare,
+            slots=slots,
+            background=background,
+            void=void,
+            exif=exif,
+            plugins=plugin,
+        )
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
         from slotlab.framework.atomic import write_output
@@ -83,6 +116,9 @@ def score_folders(
     *,
     prepare: bool,
     slots: int | None,
+    background: str,
+    void: str,
+    exif: str | None,
     plugins: list[Path],
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
@@ -99,7 +135,11 @@ def score_folders(
     settings: Any = None if ref is None else ref.config
     chosen = chosen_metrics(ref, metrics, registry)
     built = {one.name: build_metric(one, MetricContext(value_range=BOUNDS)) for one in chosen}
-    reader = Reader(folders, settings.preparation if prepare else None, slots)
+    code = mask_code(background, void)
+    if exif not in (None, "apply", "ignore"):
+        raise SlotlabError(f"--exif {exif}: write apply or ignore")
+    turn: Any = exif
+    reader = Reader(folders, settings.preparation if prepare else None, slots, code, turn)
     evaluation, sizes = score_files(reader, built)
     found = results(evaluation, built, facts_of(chosen), settings)
     if not found["methods"][MODEL]:
@@ -115,9 +155,35 @@ def score_folders(
         "sizes": sizes,
         "value_range": "unit",
         "slots": slots,
+        "background": code.background,
+        "void": code.void,
         **found,
     }
     return result, evaluation.to_csv()
+
+
+def mask_code(background: str, void: str) -> Any:
+    """Return what --background and --void say of true masks.
+
+    Raises:
+        SlotlabError: if they name no label, or the same one.
+    """
+    from pydantic_core import PydanticCustomError
+
+    from slotlab.framework.mask_pictures import MaskCode, read_setting, same
+
+    found = []
+    for option, text in (("--background", background), ("--void", void)):
+        try:
+            number = re.fullmatch("-?[0-9]+", text)
+            found.append(int(text) if number else read_setting(text))
+        except PydanticCustomError as error:
+            raise SlotlabError(f"{option} {text}: {error.message()}") from None
+    if same(*found):
+        raise SlotlabError(
+            f"--background {background} and --void {void} are the same label; a pixel is one of them"
+        )
+    return MaskCode(*found)
 
 
 def build_metric(ref: Any, context: Any) -> Any:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
-from slotlab.framework.spec.merge import apply_set, find_spec, read_tree
+from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.named import Admission, Loading, admit_programs
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -76,7 +76,7 @@ def load_spec(
         SlotlabError: if there is no such file.
     """
     path = find_spec(name, FilePath())
-    tree = read_tree(path)
+    tree = read_tree(path, folder=folder_of(name))
     for assignment in sets:
         tree = apply_set(tree, assignment)
     if tree.child("axes") is not None and tree.child("base") is not None:

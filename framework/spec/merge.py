@@ -68,13 +68,27 @@ def find_spec(name: str | FilePath, folder: FilePath) -> FilePath:
     return path
 
 
-def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
+def folder_of(name: str | FilePath) -> FilePath | None:
+    """Return the folder that paths in a spec start from; None for that of its file.
+
+    Nobody keeps data inside an installed package: a spec that comes with slotlab, named as `slotlab:NAME`,
+    is read as if it lay in `experiments` in the working folder, as it does in a checkout.
+    """
+    return FilePath("experiments") if str(name).startswith(SHIPPED) else None
+
+
+def read_tree(path: FilePath, seen: Sequence[FilePath] = (), folder: FilePath | None = None) -> Tree:
     """Read a spec file and merge it over its parent, if it `extends` one.
+
+    Args:
+        path: the file.
+        seen: the files that extend it.
+        folder: what relative paths in it start from; None for the file's own folder.
 
     Raises:
         SpecError: for mistakes in the files' text, or a chain of parents that closes or is too long.
     """
-    tree = parse(read_text(path), origin=str(path), folder=path.parent)
+    tree = parse(read_text(path), origin=str(path), folder=folder or path.parent)
     if not isinstance(tree.value, dict):
         raise SpecError([Problem(tree.mark, (), "a spec is a mapping of 'key: value' lines")])
     if not tree.value:
@@ -96,7 +110,7 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = ()) -> Tree:
     if len(chain) > MOST_PARENTS:
         text = f"more than {MOST_PARENTS} parents, one above the other; bring some of them together"
         raise SpecError([Problem(parent.mark, ("extends",), text)])
-    return merge(read_tree(parent_path, chain), tree, root=True)
+    return merge(read_tree(parent_path, chain, folder_of(parent.value) or folder), tree, root=True)
 
 
 def read_text(path: FilePath) -> str:

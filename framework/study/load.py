@@ -14,7 +14,7 @@ from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_tree, validation_problems
-from slotlab.framework.spec.merge import apply_set, assign, find_spec, read_tree
+from slotlab.framework.spec.merge import apply_set, assign, find_spec, folder_of, read_tree
 from slotlab.framework.spec.named import Admission
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
@@ -104,7 +104,7 @@ def load_ablation(
     chosen = combinations(spec, tree)
     base = base_file(tree, path)
     admission = Admission(tuple(plugins), trust)
-    arms = load_arms(spec, tree, read_base(base, tree), path, chosen, registry, admission)
+    arms = load_arms(spec, tree, read_base(base, tree, name), path, chosen, registry, admission)
     problems = [Problem(tree.locate(p.path), p.path, p.text) for p in check_study(spec, arms)]
     if problems:
         raise SpecError(problems)
@@ -124,13 +124,15 @@ def base_file(tree: Tree, path: FilePath) -> FilePath:
         raise SpecError([Problem(base.mark, ("base",), str(error))]) from None
 
 
-def read_base(base: FilePath, tree: Tree) -> Tree:
-    """Read the base spec.
+def read_base(base: FilePath, tree: Tree, name: str | FilePath) -> Tree:
+    """Read the base spec of the ablation that is called `name`.
 
     Raises:
         SpecError: for an ablation.
     """
-    found = read_tree(base)
+    value = tree.child("base")
+    folder = folder_of(name) or (None if value is None else folder_of(str(value.value)))
+    found = read_tree(base, folder=folder)
     if found.child("axes") is not None and found.child("base") is not None:
         text = f"{base} is an ablation itself; name the spec of one experiment"
         raise SpecError([Problem(tree.locate(("base",)), ("base",), text)])

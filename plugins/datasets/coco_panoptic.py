@@ -147,6 +147,10 @@ class CocoDataset:
         else:
             mask, what = Tagged.of(decode(item.png, str(item.png))), f"its PNG {item.png}"
         exif = choose(Tagged.of(image), mask, self.config.exif, usual="ignore", names=(name, what))
+        if item.png is None and Tagged.of(image).size(exif) != mask.size(exif):
+            said, there = ("{}x{}".format(*tagged.size(exif)) for tagged in (mask, Tagged.of(image)))
+            text = f"has {there} pixels, and width and height of {what} are {said}"
+            raise DataError(DataProblem(name, text))
         mask_HW, objects = self._read(item, exif)
         return Sample(
             id=item.name,

@@ -51,7 +51,7 @@ def test_protocol_replaces_the_specs_and_can_be_changed_too(base: str) -> None:
 
 def test_mistakes_of_a_spec_keep_their_lines(base: str) -> None:
     assert complaint("spec.yaml", protocol="sead").startswith(
-        "--set data.protocol=sead: data.protocol: no protocol is called 'sead'; did you mean 'seed'?"
+        "--protocol sead: data.protocol: no protocol is called 'sead'; did you mean 'seed'?"
     )
 
 
@@ -178,7 +178,7 @@ def test_wrong_settings_over_a_guess(tmp_path: Path) -> None:
         "--set training.batch_size=3: training: unknown key (keys here: data)",
     ]
     assert complaint(tmp_path, protocol="whol").startswith(
-        f"{tmp_path}: data.protocol: no protocol is called 'whol'; did you mean 'whole'?"
+        "--protocol whol: data.protocol: no protocol is called 'whol'; did you mean 'whole'?"
     )
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from slotlab.framework.contracts import DataError, Metric, MetricContext
+from slotlab.framework.contracts import DataError, Metric, MetricContext, Outcome
 from slotlab.framework.discovery import load_registry
+from slotlab.framework.mask_pictures import MaskCode
 from slotlab.framework.preparation import Preparation
 from slotlab.framework.run import MODEL
 from slotlab.framework.score import Folders, Reader, score
@@ -216,7 +218,7 @@ def test_labels_beyond_the_slots(masks: Folders) -> None:
     ("change", "text"),
     [
         ({"pred": "nowhere"}, "--pred nowhere: there is no such folder"),
-        ({"pred": "empty"}, "--pred empty: there are no pictures in it"),
+        ({"pred": "empty"}, "--pred empty: there are no masks (PNG, or .npy) in it"),
         (
             {"true": "nowhere", "pred": "nothing"},
             "--true nowhere: there is no such folder; --pred nothing: there is no such folder",
@@ -266,3 +268,117 @@ def test_the_order_of_files_is_no_matter(masks: Folders, tmp_path: Path) -> None
     )
     both = metrics("ari", "mbo_per_object")
     assert found.summary(both) == expected.summary(both)
+
+
+# --- void, background, arrays and EXIF ----------------------------------------------------
+
+
+def value(masks: Folders, name: str = "ari", **settings: Any) -> list[float]:
+    found, _ = score(Reader(masks, **settings), metrics(name))
+    return [row[name] for row in found.rows[MODEL]]
+
+
+def test_void_is_as_if_it_were_cut_away(masks: Folders, tmp_path: Path) -> None:
+    for i in range(4):
+        true, pred = mask(i), mask(100 + i)
+        true[:, :3] = 255
+        save(tmp_path / "cut/true" / f"m{i}.png", true[:, 3:])
+        save(tmp_path / "cut/pred" / f"m{i}.png", pred[:, 3:])
+        save(tmp_path / "true" / f"m{i}.png", true)
+    cut = Folders(true=tmp_path / "cut/true", pred=tmp_path / "cut/pred")
+    for name in ("ari", "fg_ari", "mbo", "miou_official"):
+        assert value(masks, name, code=MaskCode(void=255)) == pytest.approx(value(cut, name), abs=1e-12)
+        assert value(masks, name) != pytest.approx(value(cut, name), abs=1e-6)
+
+
+def test_the_background_may_be_another_label(masks: Folders, tmp_path: Path) -> None:
+    wanted = value(masks, "fg_ari")
+    for i in range(4):
+        save(tmp_path / "true" / f"m{i}.png", (mask(i) + 250).astype(np.uint8))
+    assert value(masks, "fg_ari", code=MaskCode(background=250)) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "uint32"])
+def test_arrays_score_as_pictures_do(masks: Folders, tmp_path: Path, dtype: str) -> None:
+    for i in range(4):
+        for folder, seed in (("true", i), ("pred", 100 + i)):
+            path = tmp_path / "arrays" / folder / f"m{i}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = mask(seed).astype(dtype)
+            np.save(path, values if i % 2 else values[..., None])
+    arrays = Folders(true=tmp_path / "arrays/true", pred=tmp_path / "arrays/pred")
+    assert value(arrays) == value(masks)
+    mixed = Folders(true=tmp_path / "arrays/true", pred=masks.pred)
+    assert value(mixed) == value(masks)
+
+
+def test_arrays_may_hold_void_as_minus_one(masks: Folders, tmp_path: Path) -> None:
+    np.save(tmp_path / "true/m0.npy", np.full((10, 14), -1))
+    (tmp_path / "true/m0.png").unlink()
+    [line] = refused(Reader(masks))
+    path = tmp_path / "true/m0.npy"
+    assert line == f"{path}: it has the label -1; labels start at 0 (--void names one that is not scored)"
+    assert np.isnan(value(masks, code=MaskCode(void=-1))[0])
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.zeros((3, 4)), "holds float64; a mask is an array of whole numbers"),
+        (
+            np.zeros((2, 3, 4), int),
+            "is an array of shape [2, 3, 4]; a mask is [rows, columns] of labels, or ",
+        ),
+        (np.zeros(5, int), "is an array of shape [5]; a mask is [rows, columns] of labels, or "),
+        (np.array([{}]), "cannot be read as a NumPy array: "),
+    ],
+)
+def test_arrays_that_are_no_masks(masks: Folders, tmp_path: Path, array: Any, text: str) -> None:
+    np.save(tmp_path / "pred/m0.npy", array, allow_pickle=True)
+    (tmp_path / "pred/m0.png").unlink()
+    [line] = refused(Reader(masks))
+    assert line.startswith(f"{tmp_path}/pred/m0.npy: {text}")
+
+
+def test_a_folder_of_something_else_says_what_it_holds(masks: Folders, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for name in ("a.npz", "b.npz", "c.txt"):
+        (tmp_path / "other" / name).touch()
+    [line] = refused(Reader(Folders(true=masks.true, pred=tmp_path / "other")))
+    assert (
+        line
+        == f"--pred {tmp_path}/other: there are no masks (PNG, or .npy) in it; it holds 2 x .npz, 1 x .txt"
+    )
+
+
+def test_orientations_that_differ_are_refused_or_chosen(masks: Folders, tmp_path: Path) -> None:
+    wanted = value(masks)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(mask(0)[::-1, ::-1].copy()).save(tmp_path / "true/m0.png", exif=exif)
+    [line] = refused(Reader(masks))
+    assert line.startswith(
+        f"{tmp_path}/true/m0.png: has the EXIF orientation 3, and {tmp_path}/pred/m0.png has none"
+    )
+    assert value(masks, exif="apply") == wanted
+    assert value(masks, exif="ignore") != wanted
+
+
+def test_what_an_evaluation_wrote_is_scored_alike(tmp_path: Path) -> None:
+    """Masks that were saved with void come back by --void 255, to the last bit."""
+    from slotlab.framework.evaluations import gray_labels
+
+    rng = np.random.default_rng(0)
+    true, pred = rng.integers(-1, 4, (2, 9, 9)), rng.integers(0, 4, (2, 9, 9))
+    for i in range(2):
+        save(tmp_path / "true" / f"{i}.png", gray_labels(true[i]).astype(np.uint8))
+        save(tmp_path / "pred" / f"{i}.png", gray_labels(pred[i]).astype(np.uint8))
+    outcome = Outcome(
+        images_BCHW=torch.zeros(2, 3, 9, 9),
+        true_BHW=torch.from_numpy(true),
+        predicted_BHW=torch.from_numpy(pred),
+    )
+    folders = Folders(true=tmp_path / "true", pred=tmp_path / "pred")
+    for name in ("ari", "mbo", "boundary_f"):
+        found = value(folders, name, code=MaskCode(void=255))
+        assert found == metrics(name)[name](outcome).tolist()

@@ -205,8 +205,8 @@ def test_png_and_json_that_disagree(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             read(0)
         assert str(caught.value).splitlines() == [
-            f"{png}: has segments [190], which are not in {path}",
-            f"{png}: has no pixel of segments [12], which are in {path}",
+            f"{png}: has segments [190], which are not in segments_info of image 1 in {path}",
+            f"{png}: has no pixel of segments [12], which are in segments_info of image 1 in {path}",
         ]
 
 

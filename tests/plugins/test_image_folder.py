@@ -222,6 +222,112 @@ def test_folders_are_given_in_one_way(settings: dict[str, Any], text: str) -> No
     assert [problem["msg"] for problem in caught.value.errors()] == [text]
 
 
+# --- names ---------------------------------------------------------------------------------
+
+
+def test_names_match_however_unicode_writes_them(tmp_path: Path) -> None:
+    composed, apart = "b\u00fccher_\u00e9", "bu\u0308cher_e\u0301"
+    save(tmp_path / "images" / f"{composed}.png")
+    save(tmp_path / "masks" / f"{apart}.png", MASK)
+    dataset = build(images=tmp_path / "images", masks=tmp_path / "masks")
+    assert (dataset.problems, ids(dataset)) == ([], [composed])
+    save(tmp_path / "images" / f"{apart}.png")
+    dataset = build(images=tmp_path / "images", masks=tmp_path / "masks")
+    assert ids(dataset) == []
+    [problem] = dataset.problems
+    assert "differ only in how Unicode writes one of their letters" in problem.reason
+
+
+def test_names_that_differ_in_case_are_told(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "IMG_1.JPG")
+    save(tmp_path / "masks" / "img_1.png", MASK)
+    dataset = build(images=tmp_path / "images", masks=tmp_path / "masks")
+    reasons = [problem.reason for problem in dataset.problems]
+    end = "which differs in small and capital letters: rename one"
+    assert reasons == [
+        f"its mask {tmp_path}/masks/IMG_1.png is missing; there is img_1, {end}",
+        f"there is no picture img_1 in {tmp_path}/images; there is IMG_1, {end}",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["_mask", "-seg", ".label", "_gt", " mask"])
+def test_masks_beside_their_pictures(tmp_path: Path, suffix: str) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number:03d}.jpg")
+        save(tmp_path / f"{number:03d}{suffix}.png", MASK)
+    plain = build(images=tmp_path)
+    assert len(plain) == 6
+    assert plain.cautions == (
+        (
+            f"3 of the 6 pictures are named as another one and '{suffix}': if they are masks, write "
+            f"mask_suffix: {suffix}; now they are read as pictures"
+        ),
+    )
+    dataset = build(images=tmp_path, mask_suffix=suffix)
+    assert (ids(dataset), dataset.problems, dataset.cautions) == (["000", "001", "002"], [], ())
+    np.testing.assert_array_equal(dataset[0].mask_HW.numpy(), MASK)
+
+
+def test_pictures_and_masks_that_both_have_a_suffix(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}_rgb.png")
+        save(tmp_path / f"{number}_seg.png", MASK)
+    assert build(images=tmp_path).cautions == (
+        (
+            "half of the 6 pictures end in '_rgb', the others in '_seg': if these are masks, write image_suffix: _rgb "
+            "and mask_suffix: _seg; now they are read as pictures"
+        ),
+    )
+    dataset = build(images=tmp_path, image_suffix="_rgb", mask_suffix="_seg")
+    assert (ids(dataset), dataset.problems) == (["0", "1", "2"], [])
+    assert dataset[2].mask_HW is not None
+
+
+def test_masks_with_a_suffix_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "1.png")
+    save(tmp_path / "masks" / "1_mask.png", MASK)
+    folders = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
+    dataset = build(**folders)
+    [missing, orphan] = dataset.problems
+    assert missing.reason == (
+        f"its mask {tmp_path}/masks/1.png is missing; there is 1_mask: if that is it, write mask_suffix: _mask"
+    )
+    assert orphan.reason == f"there is no picture 1_mask in {tmp_path}/images"
+    assert ids(build(**folders, mask_suffix="_mask")) == ["1"]
+    assert complaint(**folders, mask_suffix="_seg") == (
+        f"no mask in {tmp_path}/masks ends in '_seg', as mask_suffix says; the first is called '1_mask'",
+        "mask_suffix",
+    )
+    assert complaint(images=tmp_path / "images", image_suffix="_rgb") == (
+        f"no picture in {tmp_path}/images ends in '_rgb', as image_suffix says; the first is called '1'",
+        "image_suffix",
+    )
+
+
+def test_pictures_that_are_no_pairs_are_not_taken_for_masks(tmp_path: Path) -> None:
+    for name in ("1", "2", "10", "12", "img", "img2", "a_1", "a_10", "cat", "dog"):
+        save(tmp_path / f"{name}.png")
+    assert build(images=tmp_path).cautions == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"void": 255, "background": "#ffffff"}, "background and void are both 255; a pixel is one of them"),
+        (
+            {"void": None},
+            "write a label, such as 255, a color, such as '#ffffff', or none; a color needs quotes",
+        ),
+        ({"background": True}, "expected a number, got true"),
+        ({"mask_suffix": "_a", "image_suffix": "_a"}, "pictures and masks cannot end in the same suffix"),
+    ],
+)
+def test_settings_of_masks_that_cannot_be(settings: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ImageFolderConfig.model_validate({"images": "x", **settings})
+    assert any(problem["msg"].startswith(text) for problem in caught.value.errors())
+
+
 def test_component_is_offered() -> None:
     [component] = slotlab_datasets()
     assert (component.name, component.complaints()) == ("image_folder", [])

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotlab.framework.contracts import DataError, Dataset, DatasetContext
+from slotlab.framework.contracts import VOID, DataError, Dataset, DatasetContext
 from slotlab.framework.data_target import find_target
 from slotlab.framework.selection import select
 from slotlab.plugins.datasets.multi_object_hdf5 import (
@@ -335,3 +335,110 @@ def test_negative_indices(tmp_path: Path) -> None:
 def test_component_is_offered() -> None:
     [component] = slotlab_datasets()
     assert (component.name, component.version, component.complaints()) == ("multi_object_hdf5", 1, [])
+
+
+# --- without masks, with void, of thousands of arrays ---------------------------------------
+
+
+def opened(path: Path, **settings: Any) -> Any:
+    config = MultiObjectHDF5Config.model_validate({"path": str(path), **settings})
+    return open_files(config, DatasetContext(split="all", image_size=(8, 8)))
+
+
+def test_pictures_without_masks_are_read(tmp_path: Path) -> None:
+    images, _ = scenes()
+    path = write(tmp_path / "a.h5", {"image": images, "other": images[..., 0]})
+    dataset = opened(path)
+    assert len(dataset) == N
+    assert not hasattr(dataset, "mask")
+    assert dataset[1].mask_HW is None
+    np.testing.assert_array_equal(dataset[1].image_CHW.permute(1, 2, 0).numpy(), images[1])
+    [caution] = dataset.cautions
+    assert caution == (
+        f"{path}: none of its arrays is called mask or masks or segmentation or segmentations: it is read without "
+        "masks, and nothing can be scored against a truth; if there are masks, name their array by mask "
+        f"(arrays: image uint8 [{N}, {H}, {W}, 3], other uint8 [{N}, {H}, {W}])"
+    )
+    assert opened(path, mask="other")[0].mask_HW is not None
+
+
+def test_a_file_without_masks_among_others_is_told(tmp_path: Path) -> None:
+    images, labels = scenes()
+    write(tmp_path / "a.h5", {"image": images})
+    write(tmp_path / "b.h5", {"image": images, "mask": labels})
+    dataset = opened(tmp_path)
+    assert list(dataset.ids) == [f"b_00000{row}" for row in range(N)]
+    [problem] = dataset.problems
+    assert problem.path == f"{tmp_path}/a.h5"
+    assert "and other files have masks (arrays: image uint8" in problem.reason
+
+
+def test_files_of_one_stem_have_ids_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.h5", "a.hdf5"):
+        write(tmp_path / name, {"image": scenes()[0]})
+    assert len(set(opened(tmp_path).ids)) == 2 * N
+
+
+def test_void_of_masks_of_indices(tmp_path: Path) -> None:
+    images, labels = scenes()
+    labels[:, -1] = 255
+    path = write(tmp_path / "a.h5", {"image": images, "mask": labels})
+    plain, void = opened(path), opened(path, void=255)
+    assert plain[0].attributes["num_objects"] == K - 1
+    assert void[0].attributes["num_objects"] == K - 2
+    np.testing.assert_array_equal(
+        void.mask(0).numpy(), np.where(labels[0] == 255, VOID, labels[0].astype(int))
+    )
+    negative = write(
+        tmp_path / "b.h5", {"image": images, "mask": np.where(labels == 255, -1, labels.astype(np.int16))}
+    )
+    np.testing.assert_array_equal(opened(negative, void=-1).mask(0).numpy(), void.mask(0).numpy())
+    with pytest.raises(ComponentError, match="void is a value of masks that hold indices"):
+        opened(write(tmp_path / "c.h5", deepmind(*scenes())), void=255)
+
+
+@pytest.mark.parametrize("groups", [3000])
+def test_messages_about_many_arrays_are_short(tmp_path: Path, groups: int) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number in range(groups):
+            file.create_dataset(f"scene_{number:05d}/{'x' * 100}", data=np.zeros(2))
+        file["pictures"] = scenes()[0]
+    text, field = complaint(path)
+    assert field == "image"
+    assert len(text) < 1200
+    assert f"pictures uint8 [{N}, {H}, {W}, 3]" in text
+    assert f"and {groups + 1 - 8:,} more" in text
+
+
+def test_clips_are_told_apart_from_pictures(tmp_path: Path) -> None:
+    clips = np.zeros((2, 3, H, W, 3), np.uint8)
+    path = write(tmp_path / "movi.h5", {"video": clips, "segmentations": clips[..., :1]})
+    text, _ = complaint(path)
+    assert text.endswith(
+        "; video holds clips of 3 frames, and pictures are read one by one: write it and its masks with the first "
+        "two axes as one, [6, ...]"
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.float32(3),
+        np.zeros(0, np.uint8),
+        np.zeros((N, H, W), np.float64),
+        np.array([b"text"] * N),
+        np.zeros((N, 2)),
+    ],
+)
+@pytest.mark.parametrize("name", ["image", "mask", "visibility"])
+def test_arrays_of_any_shape_and_type_end_in_words(tmp_path: Path, name: str, values: Any) -> None:
+    images, labels = scenes()
+    path = write(tmp_path / "a.h5", {"image": images, "mask": labels} | {name: values})
+    try:
+        dataset = opened(path)
+    except ComponentError as error:
+        assert error.field == name  # noqa: PT017
+    else:
+        assert name == "visibility"
+        assert dataset[0].attributes["num_objects"] <= 2
