@@ -168,8 +168,16 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
         "step": subject.weights.step,
         "metrics": facts_of(asked.metrics),
         "baselines": list(asked.baselines),
+        "cautions": cautions_of(ready),
         "composition": None if asked.composition is None else canonical(asked.composition),
     }
+
+
+def cautions_of(ready: Ready) -> list[str]:
+    """Say what keeps the pictures from being the whole split, for who reads published numbers beside."""
+    there = len(ready.loader.dataset)
+    part = f"measured on the first {ready.images} of {there} images (evaluation.max_images)"
+    return [*ready.loader.selection.notes, *([part] if ready.images < there else [])]
 
 
 def summarize_run(ready: Ready, heading: Summary, evaluation: Evaluation) -> Summary:

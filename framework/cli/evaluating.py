@@ -194,8 +194,12 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
     print_set_metrics(result["set_metrics"])
     for name, reason in result["left_out"].items():
         out.print(f"{name}: left out, {reason}", soft_wrap=True)
+    for text in result.get("cautions", ()):
+        out.print(f"caution: {text}", markup=False, soft_wrap=True)
     if result["published"]:
         out.print(published_table(result))
+        if result.get("cautions"):
+            out.print("published numbers are of all pictures that were published: mind the caution above")
         out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")
     if groups:
         print_breakdowns(result["breakdowns"])

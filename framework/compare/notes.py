@@ -36,6 +36,14 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         found.append(f"{text}: differences are of method and measurement together")
     if comparison.baseline is not None:
         found += on_differences(comparison, comparison.baseline)
+    if comparison.published:
+        members = [member for arm in arms for member in arm.members]
+        told = dict.fromkeys(
+            str(text) for one in members for text in one.evaluation.facts.get("cautions") or ()
+        )
+        found += [
+            f"published numbers are of all pictures that were published: mind that {text}" for text in told
+        ]
     found += on_provenance([member.run for arm in arms for member in arm.members])
     unfinished = [member.run.path for arm in arms for member in arm.members if member.run.state != "done"]
     if unfinished:
