@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from slotlab.framework.conditions import Wanted, conditions
 from slotlab.framework.evaluations import run_evaluation, run_evaluations
 from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.run import RunFolder
+from slotlab.framework.spec.load import load_spec
 from slotlab.registry import SlotlabError
 
 CPU = torch.device("cpu")
@@ -51,14 +53,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
 @pytest.fixture
 def run(made: RunFolder, tmp_path: Path) -> RunFolder:
     """A trained run that was never evaluated."""
-    import shutil
-
     shutil.copytree(made.path, tmp_path / "run")
     return RunFolder(tmp_path / "run")
 
 
 def measure(run: RunFolder, *sets: str, figures: bool = False, **wanted: Any) -> dict[str, Any]:
-    loaded = prepare(run.spec, trained=True, sets=sets).loaded
+    loaded = load_spec(run.spec, sets=sets)
     [summary] = run_evaluations(
         run, loaded, conditions(loaded, Wanted(**wanted)), device=CPU, figures=figures
     )
@@ -284,9 +284,29 @@ def test_the_best_of_a_training_that_keeps_none_is_refused_with_what_to_set(run:
     assert "best: ari" in text
     run.spec.write_text(text.replace("best: ari", "best: null"))
     with pytest.raises(SlotlabError) as error:
-        measure(run, "evaluation.checkpoint=best")
+        prepare(run.spec, sets=["evaluation.checkpoint=best"])
     assert str(error.value) == (
         "--set evaluation.checkpoint=best: evaluation.checkpoint: no checkpoint is the best one: set "
         "training.checkpoint.best to what they are compared by (loss, ari, fg_ari, mse) before the training, "
         "or measure the last one"
     )
+
+
+# --- going on with other pictures --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "seed", "warned"), [("generated", 0, False), ("generated", 1, True), ("abc", 0, True)]
+)
+def test_a_training_that_goes_on_with_other_pictures_says_so(
+    run: RunFolder, before: str, seed: int, warned: bool
+) -> None:
+    provenance = run.read_provenance()
+    provenance["data"]["train"]["fingerprint"] = before
+    run.write_provenance(provenance)
+    run.spec.write_text(run.spec.read_text().replace("\nseed: 0\n", f"\nseed: {seed}\n"))
+    told: list[str] = []
+    loaded = load_spec(run.spec)
+    assert loaded.spec.seed == seed
+    run_training(loaded, run.path, device=CPU, report=lambda progress: None, warn=told.append)
+    assert any("when the run began" in text for text in told) == warned
