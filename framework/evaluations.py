@@ -28,7 +28,7 @@ from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.measurement import LAST
-from slotlab.framework.places import Place, Places
+from slotlab.framework.places import Place, Places, binding
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
@@ -85,7 +85,10 @@ def run_evaluations(
     places = Places.of(run, loaded)
     # Before anything is measured, and by the first process for all: masks are written on the way.
     taken = subject.engine.from_first(
-        [places.take(one.condition, each) for one, each in zip(ready, told, strict=True)]
+        [
+            places.take(one.condition, each, len(one.loader.dataset))
+            for one, each in zip(ready, told, strict=True)
+        ]
     )
     summaries: list[Summary] = []
     for number, (one, place) in enumerate(zip(ready, taken, strict=True)):
@@ -110,7 +113,7 @@ def run_evaluations(
             heading = {
                 **told[number][source],
                 "evaluation": place.name(source),
-                "changes": places.changes(spec),
+                "changes": places.changes(spec, len(one.loader.dataset)),
             }
             summary = with_composition(summarize_run(one, heading, evaluation), composed)
             if engine.is_first:
@@ -159,7 +162,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": ready.images,
-        "max_images": asked.max_images,
+        "max_images": binding(asked.max_images, len(ready.loader.dataset)),
         "image_size": spec.data.image_size,
         "value_range": spec.data.range_name,
         "mask_source": source,

@@ -97,7 +97,10 @@ def evaluate_runs(
         warn(prepared.warnings)
         state = run.read_state() or "of unknown state"
         if state != "done":
-            warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
+            of = "its last finished epoch"
+            if prepared.loaded.spec.evaluation.checkpoint != LAST:
+                of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
+            warn([f"{path}: the run is {state}; its weights are those of {of}"])
         found = conditions(prepared.loaded, wanted)
         known = [str(warning) for warning in prepared.warnings]
         every = dict.fromkeys(text for condition in found for text in condition.warnings)

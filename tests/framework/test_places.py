@@ -105,6 +105,11 @@ def test_another_measurement_lies_beside_the_first_in_either_order(run: RunFolde
     assert folders(run)[OWN] == before
 
 
+def test_a_limit_that_leaves_no_image_out_is_none(run: RunFolder) -> None:
+    assert measure(run) == measure(run, "evaluation.max_images=3")
+    assert list(folders(run)) == [OWN]
+
+
 @pytest.mark.parametrize("what", ["slots", "recipe", "metrics", "max_images"])
 def test_the_runs_own_evaluation_has_its_plain_name_whatever_was_measured_before(
     run: RunFolder, what: str
