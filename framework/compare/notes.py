@@ -41,7 +41,8 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
     if untold := [member.run.path for member in members if is_untold(member.evaluation.facts)]:
         found.append(
             "generated images that no summary tells apart: each seed of these runs was measured on images "
-            f"of its own, which the deviation holds too; 'slotlab evaluate' measures all on the same: {name_all(untold)}"
+            "of its own, which the deviation holds too; 'slotlab evaluate' measures all on the same: "
+            f"{name_all(untold)}"
         )
     if comparison.published:
         told = dict.fromkeys(
