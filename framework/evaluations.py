@@ -31,7 +31,7 @@ from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.samples import INDEX
 from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.measurement import LAST
-from slotlab.framework.places import Place, Places
+from slotlab.framework.places import Place, Places, binding
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import IMAGES, MODEL, SAMPLES, SUMMARY, SUMMARY_FORMAT, UNFINISHED, RunFolder
@@ -96,7 +96,10 @@ def run_evaluations(
     places = Places.of(run, loaded)
     # Before anything is measured, and by the first process for all: masks are written on the way.
     taken = subject.engine.from_first(
-        [places.take(one.condition, each) for one, each in zip(ready, told, strict=True)]
+        [
+            places.take(one.condition, each, len(one.loader.dataset))
+            for one, each in zip(ready, told, strict=True)
+        ]
     )
     summaries: list[Summary] = []
     for number, (one, place) in enumerate(zip(ready, taken, strict=True)):
@@ -121,7 +124,7 @@ def run_evaluations(
             heading = {
                 **told[number][source],
                 "evaluation": place.name(source),
-                "changes": places.changes(spec),
+                "changes": places.changes(spec, len(one.loader.dataset)),
             }
             summary = with_composition(summarize_run(one, heading, evaluation), composed)
             if engine.is_first:
@@ -204,7 +207,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": ready.images,
-        "max_images": asked.max_images,
+        "max_images": binding(asked.max_images, len(ready.loader.dataset)),
         "image_size": spec.data.image_size,
         "value_range": spec.data.range_name,
         "mask_source": source,
@@ -213,8 +216,16 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
         "step": subject.weights.step,
         "metrics": facts_of(asked.metrics),
         "baselines": list(asked.baselines),
+        "cautions": cautions_of(ready),
         "composition": None if asked.composition is None else canonical(asked.composition),
     }
+
+
+def cautions_of(ready: Ready) -> list[str]:
+    """Say what keeps the pictures from being the whole split, for who reads published numbers beside."""
+    there = len(ready.loader.dataset)
+    part = f"measured on the first {ready.images} of {there} images (evaluation.max_images)"
+    return [*ready.loader.selection.notes, *([part] if ready.images < there else [])]
 
 
 def summarize_run(ready: Ready, heading: Summary, evaluation: Evaluation) -> Summary:

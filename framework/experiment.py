@@ -1,6 +1,6 @@
 """The main job: a spec becomes a run folder, trained and drawn; `framework.evaluations` measures it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from slotlab.framework.data import evaluation_loader, train_loader
 from slotlab.framework.engine import Engine, precise
 from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
+from slotlab.framework.measurement import GENERATED, is_generated
 from slotlab.framework.provenance import command_line, provenance
 from slotlab.framework.resume import Start, open_run
 from slotlab.framework.run import RunFolder
@@ -25,6 +26,7 @@ from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.named import programs
+from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.trackers import Trackers, check_trackers
 from slotlab.framework.train import Progress, Report, train
 from slotlab.framework.trainee import seeded
@@ -120,7 +122,8 @@ def run_training(
         run = start.run
         if engine.is_first:
             remember(loaded)
-        for text in dict.fromkeys((*start.notes, *notes)):
+        other = changed_data(run, spec, data["train"]) if start.saved is not None else ()
+        for text in dict.fromkeys((*start.notes, *notes, *other)):
             warn(text)
         tally = Tally.start(engine, run)
 
@@ -163,6 +166,17 @@ def remember(loaded: LoadedSpec) -> None:
     """Remember the code of a run that this user makes, so that it is not asked about later."""
     named = [read() for _, read in programs(loaded.spec)]
     Trusted.user().remember([*map(Code.of, loaded.registry.files), *named])
+
+
+def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -> list[str]:
+    """Warn of a training that goes on with other pictures than it began with."""
+    before = run.read_provenance().get("data", {}).get("train", {}).get("fingerprint")
+    # Earlier versions generated pictures from the training's seed, and did not tell which.
+    same = before == GENERATED and is_generated({"data": now}) and spec.seed == spec.data.seed
+    if before is None or same or before == now["fingerprint"]:
+        return []
+    text = f"the training data has fingerprint {now['fingerprint']}, and had {before} when the run began"
+    return [f"{run.path}: {text}; give --overwrite to train it on one data set"]
 
 
 @contextmanager

@@ -116,6 +116,23 @@ def checkpoint_name(checkpoint: str | int) -> str:
     return f"step {checkpoint}" if isinstance(checkpoint, int) else str(checkpoint)
 
 
+def is_own(summary: Summary, spec: Mapping[str, Any]) -> bool:
+    """Return whether an evaluation is the one that its run's resolved spec declares."""
+    declared, protocol = spec.get("evaluation") or {}, (spec.get("data") or {}).get("protocol") or {}
+    wanted = {
+        "split": declared.get("split"),
+        "mask_source": declared.get("mask_source"),
+        "checkpoint": declared.get("checkpoint", LAST),
+    }
+    name = protocol.get("name") if isinstance(protocol, Mapping) else protocol
+    told = {"checkpoint": LAST, **summary}
+    return (
+        not summary.get("changes")
+        and str(summary.get("protocol")).partition(" (")[0] == name
+        and all(told.get(key) == value for key, value in wanted.items())
+    )
+
+
 def is_stale(old: Summary, new: Summary) -> bool:
     """Return whether pictures that were drawn of one evaluation are not those of the one that replaces it."""
     every = [

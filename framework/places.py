@@ -80,8 +80,14 @@ class Places:
         }
         return cls(run, own, known)
 
-    def take(self, condition: Condition, facts: Mapping[MaskSource, Summary]) -> Place:
-        """Choose names for a condition; `facts` is what each summary will tell of what was measured."""
+    def take(self, condition: Condition, facts: Mapping[MaskSource, Summary], there: int) -> Place:
+        """Choose names for a condition.
+
+        Args:
+            condition: what is measured.
+            facts: what each summary will tell of it.
+            there: how many images the split has.
+        """
         spec = condition.spec
         variant = condition.variant
         theirs = getattr(self.own.data.dataset.config, "variant", None)
@@ -90,7 +96,7 @@ class Places:
         one = next(iter(facts.values()))
         settings = {name: value for name, value in settings_of(one).items() if name != MASKS}
         marks = [digest(settings), digest(settings, pictures_of(one), definitions_of(one))]
-        if not self.changes(spec) and not one.get("replaced_plugins"):
+        if not self.changes(spec, there) and not one.get("replaced_plugins"):
             marks.insert(0, "")
         base, checkpoint = _base(condition, variant), _written(spec.evaluation.checkpoint)
         every = [Place(base, checkpoint, mark) for mark in marks]
@@ -116,12 +122,12 @@ class Places:
         changed = self.changes(spec)
         return Place("", _written(spec.evaluation.checkpoint), digest(changed) if changed else "").ending
 
-    def changes(self, spec: ExperimentSpec) -> dict[str, Any]:
+    def changes(self, spec: ExperimentSpec, there: int | None = None) -> dict[str, Any]:
         """Return the settings of pictures and slots, by path, that are not those of the run's own spec.
 
         Left out is what an evaluation's name tells: data set, variant, split, protocol, masks, checkpoint.
         """
-        mine, theirs = _decisive(spec, self.own), _decisive(self.own, spec)
+        mine, theirs = (_decisive(a, b, there) for a, b in ((spec, self.own), (self.own, spec)))
         return {path: value for path, value in mine.items() if theirs.get(path, value) != value}
 
     def clear(self, place: Place, source: MaskSource, new: Summary, *, masks: bool) -> None:
@@ -140,6 +146,11 @@ class Places:
             shutil.rmtree(folder / "masks", ignore_errors=True)
 
 
+def binding(limit: int | None, there: int | None) -> int | None:
+    """Return a limit on the number of images; None for one that leaves none out."""
+    return None if limit is not None and there is not None and limit >= there else limit
+
+
 def _written(checkpoint: str | int) -> str:
     if isinstance(checkpoint, int):
         return f"step{checkpoint}"
@@ -152,7 +163,7 @@ def _base(condition: Condition, variant: str | None) -> str:
     return "-".join((data.dataset.name, *parts, split, data.protocol.name))
 
 
-def _decisive(spec: ExperimentSpec, other: ExperimentSpec) -> dict[str, Any]:
+def _decisive(spec: ExperimentSpec, other: ExperimentSpec, there: int | None) -> dict[str, Any]:
     """Return settings by path; those of components only where the other spec has the same component."""
     data = spec.data
     found: dict[str, Any] = {
@@ -160,7 +171,7 @@ def _decisive(spec: ExperimentSpec, other: ExperimentSpec) -> dict[str, Any]:
         "data.filter": canonical(data.filter),
         "data.value_range": data.range_name,
         "evaluation.slots": spec.evaluation.slots or spec.model.slots,
-        "evaluation.max_images": spec.evaluation.max_images,
+        "evaluation.max_images": binding(spec.evaluation.max_images, there),
     }
     for path, ref, others in (
         ("data.dataset", data.dataset, other.data.dataset),

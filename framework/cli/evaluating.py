@@ -120,7 +120,10 @@ def evaluate_runs(
         warn(prepared.warnings)
         state = run.read_state() or "of unknown state"
         if state != "done":
-            warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
+            of = "its last finished epoch"
+            if prepared.loaded.spec.evaluation.checkpoint != LAST:
+                of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
+            warn([f"{path}: the run is {state}; its weights are those of {of}"])
         found = conditions(prepared.loaded, wanted)
         known = [str(warning) for warning in prepared.warnings]
         every = dict.fromkeys(text for condition in found for text in condition.warnings)
@@ -228,8 +231,12 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
     print_set_metrics(result["set_metrics"])
     for name, reason in result["left_out"].items():
         out.print(f"{name}: left out, {reason}", soft_wrap=True)
+    for text in result.get("cautions", ()):
+        out.print(f"caution: {text}", markup=False, soft_wrap=True)
     if result["published"]:
         out.print(published_table(result))
+        if result.get("cautions"):
+            out.print("published numbers are of all pictures that were published: mind the caution above")
         out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")
     if groups:
         print_breakdowns(result["breakdowns"])

@@ -9,6 +9,7 @@ from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import name_all
 from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.compare.statistics import detectable, least_p
+from slotlab.framework.measurement import is_untold
 
 
 def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> list[str]:
@@ -36,6 +37,20 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         found.append(f"{text}: differences are of method and measurement together")
     if comparison.baseline is not None:
         found += on_differences(comparison, comparison.baseline)
+    members = [member for arm in arms for member in arm.members]
+    if untold := [member.run.path for member in members if is_untold(member.evaluation.facts)]:
+        found.append(
+            "generated images that no summary tells apart: each seed of these runs was measured on images "
+            "of its own, which the deviation holds too; 'slotlab evaluate' measures all on the same: "
+            f"{name_all(untold)}"
+        )
+    if comparison.published:
+        told = dict.fromkeys(
+            str(text) for one in members for text in one.evaluation.facts.get("cautions") or ()
+        )
+        found += [
+            f"published numbers are of all pictures that were published: mind that {text}" for text in told
+        ]
     found += on_provenance([member.run for arm in arms for member in arm.members])
     unfinished = [member.run.path for arm in arms for member in arm.members if member.run.state != "done"]
     if unfinished:

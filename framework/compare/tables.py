@@ -210,7 +210,7 @@ def chance(p: float | None) -> str:
 
 def facts(comparison: Comparison) -> list[str]:
     """Return what stands under the tables: the question, how it was measured, what to bear in mind."""
-    plain = ("images", "data")  # they say what they are
+    plain = ("images", "data", "slots")  # they say what they are
     measured = (text if name in plain else f"{name} {text}" for name, text in comparison.measured.items())
     lines = [f"question: {comparison.question}"] if comparison.question else []
     lines.append(f"measured on: {', '.join(measured)}")

@@ -7,7 +7,8 @@ sizes and times of a run's small files; it can be deleted at any time. Imports n
     facts(path, name, value)        one row for each thing that can be asked for:
         run_id name seed state reason step loss images_per_second seconds
         SPEC.PATH                   each setting, such as model.encoder.name
-        METRIC, EVALUATION/METRIC   the model's mean, of the newest evaluation and of each
+        METRIC, EVALUATION/METRIC   the model's mean, of the evaluation that the run's spec declares
+                                    (of the newest, where it lacks the metric), and of each
 """
 
 import hashlib
@@ -22,11 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from slotlab.framework.atomic import user_cache
-from slotlab.framework.run import MODEL, RunFolder
+from slotlab.framework.measurement import is_own
+from slotlab.framework.run import MODEL, SUMMARY, RunFolder
 from slotlab.framework.spec.errors import shorten
 from slotlab.framework.spec.plain import leaves
 from slotlab.framework.spec.scalars import scalar
-from slotlab.framework.study.glance import Glance, State, glance
+from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
@@ -267,7 +269,10 @@ def _record(path: Path, now: Glance) -> dict[str, Any]:
     spec = run.read_spec()
     newest: dict[str, Any] = {}
     evaluations = {}
-    for name, summary in run.read_summaries().items():
+    summaries = run.read_summaries()
+    # The last one counts: the evaluation that the spec declares, else the newest.
+    order = {name: (is_own(one, spec), written(run.evaluation(name))) for name, one in summaries.items()}
+    for name, summary in sorted(summaries.items(), key=lambda item: order[item[0]]):
         means = {key: one.get("mean") for key, one in summary.get("methods", {}).get(MODEL, {}).items()}
         evaluations[name] = means
         newest |= means
@@ -282,6 +287,14 @@ def _record(path: Path, now: Glance) -> dict[str, Any]:
         "evaluations": evaluations,
         "settings": dict(leaves(spec)),
     }
+
+
+def written(evaluation: Path) -> int:
+    """Return when an evaluation was written."""
+    try:
+        return (evaluation / SUMMARY).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -251,7 +251,9 @@ def test_evaluate_takes_no_settings_that_training_used_up(trained, slotlab, monk
     monkeypatch.chdir(trained[0])
     code, _, err = slotlab("evaluate", "run", "--set", "model.slots=7")
     hint = "a trained run takes new settings under evaluation and data only"
-    assert (code, err) == (1, f"error: --set model.slots=7: {hint}\n")
+    assert (code, err) == (1, f"error: --set model.slots=7: {hint}; write evaluation.slots\n")
+    code, _, err = slotlab("evaluate", "run", "--set", "training.clip_norm=2")
+    assert (code, err) == (1, f"error: --set training.clip_norm=2: {hint}\n")
 
 
 def test_evaluations_do_not_overwrite_one_another(trained, slotlab, monkeypatch):

@@ -98,6 +98,98 @@ def test_a_published_number_of_the_same_protocol_is_shown(slotlab, monkeypatch):
     assert code == 0
     assert "0.554" in out
     assert "sources: slotlab published" in out
+    assert "caution" not in out
+
+
+def test_published_numbers_beside_a_part_of_the_data_come_with_the_caution(slotlab, monkeypatch):
+    from slotlab.framework import evaluations as measured
+    from slotlab.framework.published import references
+    from slotlab.framework.selection import Selection
+
+    rows = [one for one in references() if one.protocol == "seed"]
+    monkeypatch.setattr(measured, "comparable", lambda data: rows)
+    code, out, _ = slotlab("evaluate", "run", "--no-figures", "--set", "evaluation.max_images=2")
+    assert code == 0
+    assert "caution: measured on the first 2 of 3 images (evaluation.max_images)" in out
+    assert "mind the caution above" in out
+    text = "clevrtex_full: 40 scenes are here, 50,000 were published; results are not those of the whole"
+    whole = Selection.__init__
+
+    def partial(self, base, positions, facts=(), notes=()):
+        whole(self, base, positions, facts, (*notes, text))
+
+    monkeypatch.setattr(Selection, "__init__", partial)
+    code, out, _ = slotlab("evaluate", "run", "--no-figures", "--json", "some.json")
+    assert f"caution: {text}" in slotlab("evaluate", "run", "--no-figures")[1]
+    assert json.loads(Path("some.json").read_text())["evaluations"][0]["cautions"] == [text]
+
+
+def test_number_of_slots_is_an_evaluations_setting(slotlab):
+    code, _, err = slotlab("evaluate", "run", "--set", "model.slots=11")
+    text = "a trained run takes new settings under evaluation and data only; write evaluation.slots"
+    assert (code, err) == (1, f"error: --set model.slots=11: {text}\n")
+
+
+@pytest.mark.parametrize("word", ["beest", "0", "-3", "1.5"])
+def test_what_is_no_checkpoint(slotlab, word):
+    for command in ("evaluate", "compose", "studio"):
+        code, _, err = slotlab(command, "run", "--checkpoint", word)
+        assert (code, err) == (
+            1,
+            f"error: --checkpoint {word}: write best, last or the step of a checkpoint\n",
+        )
+
+
+def test_a_checkpoint_by_its_step_and_the_best_that_there_is_not(slotlab):
+    code, out, err = slotlab("evaluate", "run", "--checkpoint", "2", "--no-figures")
+    assert (code, err) == (0, "")
+    assert "checkpoint 2, step 2" in out
+    assert Path("run/evaluation/scenes-val-whole-decoder-step2/summary.json").is_file()
+    text = (
+        "training.checkpoint.best to what they are compared by (loss, ari, fg_ari, mse) before the training"
+    )
+    for command in ("evaluate", "compose"):
+        code, _, err = slotlab(command, "run", "--checkpoint", "best")
+        assert code == 1
+        assert err.startswith(
+            "error: --checkpoint best: evaluation.checkpoint: no checkpoint is the best one: set "
+        )
+        assert text in err
+
+
+def test_composed_pictures_of_another_checkpoint_or_setting_lie_beside_the_first(slotlab):
+    words = ("compose", "run", "--mode", "slots", "--image", "0", "--json", "-")
+    more = ((), ("--checkpoint", "2"), ("--set", "data.seed=1"))
+    found = [json.loads(slotlab(*words, *each)[1])["folder"] for each in more]
+    assert len(set(found)) == 3
+    assert found[1] == f"{found[0]}-step2"
+
+
+def test_figures_that_are_listed_are_those_of_the_evaluation(slotlab):
+    _, out, _ = slotlab("evaluate", "run", "--json", "-")
+    [own] = evaluations(out)
+    assert own["figures"]
+    assert all(Path(figure).is_file() for figure in own["figures"])
+    _, out, _ = slotlab("evaluate", "run", "--no-figures")
+    assert "figure: " not in out
+    _, out, _ = slotlab("evaluate", "run", "--set", "evaluation.max_images=2", "--json", "-")
+    [other] = evaluations(out)
+    assert other["figures"]
+    assert not set(own["figures"]) & set(other["figures"])
+    assert (own["evaluation"], own["images"], other["images"]) == ("scenes-val-whole-decoder", 3, 2)
+
+
+def test_the_warning_of_few_slots_is_about_those_that_are_used(slotlab, monkeypatch):
+    from slotlab.framework.experiment import prepare
+
+    sets = ["data.dataset.max_objects=6", "model.initializer=gaussian"]
+    many = [*sets, "evaluation.slots=7"]
+    assert len(prepare("run/spec.yaml", sets=many).warnings) == 1
+    assert prepare("run/spec.yaml", sets=many, trained=True).warnings == []
+    [few] = prepare("run/spec.yaml", sets=[*sets, "evaluation.slots=6"], trained=True).warnings
+    assert "evaluation.slots: 6 slots for up to 6 objects" in str(few)
+    [own] = prepare("run/spec.yaml", sets=sets, trained=True).warnings
+    assert "model.slots: 5 slots for up to 6 objects" in str(own)
 
 
 @pytest.mark.parametrize(

@@ -370,3 +370,15 @@ def test_set_metrics_of_other_numbers_of_pictures_are_mixed(record: Record) -> N
         "mixed definitions of metric fid:",
         "  version 1, 50 pictures against 40, slots of 40 images of val, 2 clusters: a",
     ]
+
+
+def test_runs_of_earlier_versions_on_generated_images_are_compared_with_a_note(record: Record) -> None:
+    """Their fingerprint is a plain word; with one that tells the images they are never mixed."""
+    old = {"data": {"fingerprint": "generated"}}
+    found = compare([record("a", 0, **old), record("b", 1, **old)])
+    assert found.arms[0].statistics["ari"].count == 2
+    assert any("each seed of these runs was measured on images of its own" in note for note in found.notes)
+    new = {"data": {"fingerprint": "generated-1a2b3c4d", "settings": {}, "seed": 0}}
+    assert refusal([record("a", 0, **old), record("b", 1, **new)]).startswith(
+        "the data changed between evaluations:\n  fingerprint generated: a\n  fingerprint generated-1a2b3c4d: b\n"
+    )

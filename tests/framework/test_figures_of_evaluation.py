@@ -20,7 +20,9 @@ from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.figures.chosen import Ranking
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.samples import sample_roles
+from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
+from slotlab.framework.figures.view import View
 from slotlab.framework.run import RunFolder
 from slotlab.registry import SlotlabError
 
@@ -222,3 +224,36 @@ def test_what_the_model_has_no_pictures_for_is_left_out(
     }
     assert (run.figures / f"slots-{NAME}.png").is_file()
     assert not (run.figures / f"mixes-{BASE}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "reason"),
+    [
+        ({"masks_KHW": None}, "the decoder gives no masks"),
+        ({"masks_KHW": None, "parts_KHWC": None, "reconstruction_HWC": None}, "the decoder gives no masks"),
+        ({"parts_KHWC": None}, "the decoder gives no pictures of single slots"),
+        (
+            {"parts_KHWC": None, "reconstruction_HWC": None},
+            "the objective predicts no images, so that slots have no pictures",
+        ),
+        (None, "no metric has a value for any image"),
+    ],
+)
+def test_the_part_that_keeps_slots_from_being_drawn_is_named(
+    tmp_path: Path, lacking: dict[str, None] | None, reason: str
+) -> None:
+    picture_HWC = np.zeros((4, 4, 3), np.uint8)
+    whole: dict[str, Any] = {
+        "id": "a",
+        "position": 0,
+        "image_HWC": picture_HWC,
+        "true_HW": None,
+        "predicted_HW": np.zeros((4, 4), np.int64),
+        "reconstruction_HWC": picture_HWC,
+        "masks_KHW": np.full((2, 4, 4), 0.5, np.float32),
+        "parts_KHWC": np.stack([picture_HWC, picture_HWC]),
+    }
+    views = [] if lacking is None else [View(**{**whole, **lacking})]
+    with pytest.raises(SlotlabError) as error:
+        draw_slots(views, tmp_path / "slots", title="")
+    assert str(error.value) == reason

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slotlab.framework.atomic import exclusive
+from slotlab.framework.atomic import exclusive, write_json
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped
 from slotlab.framework.launching import RETRY, Job
 from slotlab.framework.run import RunFolder
@@ -17,6 +17,7 @@ from slotlab.framework.study.conduct import Conductor
 from slotlab.framework.study.folder import StudyFolder, sharing
 from slotlab.framework.study.glance import Wanted, glance
 from slotlab.framework.study.plan import Run
+from slotlab.registry import SlotlabError
 
 Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 Act = Callable[[Run], int | None]
@@ -281,6 +282,9 @@ SUMMARY = {
         {"slots": 8},
         {"images": 50},
         {"step": 2},
+        {"checkpoint": "best"},
+        {"filter": "0 to 6 objects by metadata"},
+        {"changes": {"data.dataset.min_objects": 5}},
         {"left_out": {}},
         {"methods": {"model": {"ari": {"mean": 1}}}},
     ],
@@ -288,3 +292,40 @@ SUMMARY = {
 def test_a_summary_of_anything_else_is_not_the_wanted_one(change: dict[str, Any]) -> None:
     assert WANTED.is_met(SUMMARY, 3)
     assert not WANTED.is_met({**SUMMARY, **change}, 3)
+
+
+# --- which checkpoint is measured --------------------------------------------------------
+
+BEST = ("settings.training.checkpoint.best=ari", "settings.evaluation.checkpoint=best")
+
+
+def test_an_ablation_declares_which_checkpoint_is_measured(planned: Any) -> None:
+    plain, runs = planned()
+    assert plain.read_plan().compare.checkpoint == "last"
+    study, best = planned(*BEST)
+    assert study.read_plan().compare.checkpoint == "best"
+    assert [run.wanted.checkpoint for run in best] == ["best"] * len(best)
+    assert [run.run_id for run in best] == [run.run_id for run in runs], "it changes no training"
+    _, step = planned("settings.evaluation.checkpoint=2")
+    assert step[0].wanted.checkpoint == 2
+
+
+def test_an_ablation_whose_runs_keep_no_best_checkpoint_is_refused(planned: Any) -> None:
+    with pytest.raises(SlotlabError) as error:
+        planned("settings.evaluation.checkpoint=best")
+    assert (
+        "--set settings.evaluation.checkpoint=best: evaluation.checkpoint: no checkpoint is the best one"
+        in str(error.value)
+    )
+
+
+def test_a_run_needs_the_evaluation_of_the_checkpoint_that_is_declared(planned: Any, pretend: Any) -> None:
+    _, [run, *_] = planned(*BEST)
+    folder = pretend.training(run)
+    write_json(folder.checkpoints.best_file, {"file": "x", "step": 1, "metric": "ari", "value": 0.5})
+    pretend.evaluation(run)
+    assert glance(run.folder, run.wanted).state == "trained", "the last one was measured"
+    pretend.evaluation(run, checkpoint="best", step=2)
+    assert glance(run.folder, run.wanted).state == "trained", "what was the best is not any more"
+    pretend.evaluation(run, checkpoint="best", step=1)
+    assert glance(run.folder, run.wanted).state == "done"

@@ -1,5 +1,6 @@
 """The index says what the folders say, whatever happened to it."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from slotlab.framework.atomic import write_json
 from slotlab.framework.run import RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.index import NAME, Condition, Index
@@ -51,6 +53,26 @@ def test_questions_are_answered_as_the_folders_would(trained: list[Run]) -> None
     assert ask("scenes-val-whole-decoder/mse<=0.1") == ids[1:2]
     assert ask("model.encoder.channels=[4, 4]") == sorted(ids)
     assert ask("evaluation.max_images=null") == sorted(ids)
+
+
+def test_a_metrics_bare_name_is_that_of_the_evaluation_which_the_run_declares(trained: list[Run]) -> None:
+    """Others lie beside it: later in name and in time, with a changed setting, another checkpoint or split."""
+    run = RunFolder(trained[1].folder)
+    own = run.evaluation("scenes-val-whole-decoder")
+    summary = json.loads((own / "summary.json").read_text())
+    others: dict[str, dict[str, Any]] = {
+        "scenes-val-whole-decoder-1a2b3c4d": {"changes": {"evaluation.slots": 11}},
+        "scenes-val-whole-decoder-best": {"checkpoint": "best"},
+        "scenes-test-whole-decoder": {"split": "test"},
+        "scenes-val-whole-zattention": {"mask_source": "attention"},
+    }
+    for name, facts in others.items():
+        methods = {"model": {"ari": {"mean": 0.999}, "mbo": {"mean": 0.5}}}
+        write_json(run.evaluation(name) / "summary.json", {**summary, "methods": methods, **facts})
+    assert trained[1].run_id not in ask("ari>0.9")
+    assert trained[1].run_id in ask("ari<0.2")
+    assert ask("scenes-val-whole-decoder-best/ari>0.9") == [trained[1].run_id]
+    assert ask("mbo=0.5") == [trained[1].run_id]
 
 
 def test_only_what_changed_is_read_again(trained: list[Run], pretend: Any) -> None:
