@@ -1,5 +1,6 @@
 """From a validated spec to modules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from slotlab.framework.contracts import (
     SetMetricContext,
 )
 from slotlab.framework.model import Projection, SlotModel
+from slotlab.framework.promises import check_metric
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.weight_init import WEIGHT_INITS
@@ -34,16 +36,25 @@ class Builder:
     spec: ExperimentSpec
     problems: list[PathProblem] = field(default_factory=list)
 
-    def part(self, ref: Ref, context: Any, *path: str | int, attributes: tuple[str, ...] = ()) -> Any:
+    def part(
+        self,
+        ref: Ref,
+        context: Any,
+        *path: str | int,
+        attributes: tuple[str, ...] = (),
+        check: Callable[[Any], None] = lambda built: None,
+    ) -> Any:
         """Build the component at `path`; on a mistake note the problem and return None.
 
-        `attributes` are those that the kind's contract asks of what is built.
+        `attributes` are those that the kind's contract asks of what is built; `check` finds what else
+        is wrong.
         """
         try:
             built = ref.build(context)
             lacking = [name for name in attributes if not hasattr(built, name)]
             if lacking:
                 raise ComponentError(f"what it builds lacks the attribute '{lacking[0]}'")
+            check(built)
         except ComponentError as error:
             where = path if error.field is None else (*path, error.field)
             self.problems.append(PathProblem(where, f"{ref.name}: {error}"))
@@ -84,7 +95,7 @@ class Builder:
             self.spec.objective,
             ObjectiveContext(image_size=size, feature_channels=channels, grid=grid, value_range=bounds),
             "objective",
-            attributes=("target_shape",),
+            attributes=("target_shape", "target", "loss", "to_image"),
         )
         decoder: Any = None
         if objective is not None:
@@ -140,6 +151,7 @@ class Builder:
                 "metrics",
                 index,
                 attributes=("higher_is_better", "bounds", "needs"),
+                check=check_metric,
             )
         return found
 
@@ -152,7 +164,7 @@ class Builder:
             if ref.name in found:
                 text = f"the set metric '{ref.name}' is given twice; keep one"
                 self.problems.append(PathProblem(path, text))
-            attributes = ("higher_is_better", "extractor")
+            attributes = ("higher_is_better", "extractor", "lacking", "identity", "features", "distance")
             found[ref.name] = self.part(ref, SetMetricContext(device=device), *path, attributes=attributes)
         return found
 

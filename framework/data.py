@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from slotlab.framework.augmentation import Augment
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
 from slotlab.framework.engine import Engine
+from slotlab.framework.samples import BrokenPromise, check_raw_batch, check_sample, check_size, naming
 from slotlab.framework.selection import Selection, select
 from slotlab.registry import SlotlabError
 
@@ -28,6 +29,21 @@ def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
     low, high = bounds
     unit_BCHW = (images_BCHW.float() - low) / (high - low)
     return (unit_BCHW.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """A dataset, in torch's sense, that gives an error as a value: so it comes whole out of a worker."""
+
+    dataset: Dataset
+    name: str | None
+
+    def __getitem__(self, index: int) -> Sample | SlotlabError:
+        try:
+            with naming(self.name):
+                return self.dataset[index]
+        except SlotlabError as error:
+            return error
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,7 @@ class Loader:
             yield from self._from_batches(self.dataset, groups)
             return
         loader: DataLoader[Sample] = DataLoader(
-            self.dataset,  # type: ignore[arg-type]
+            _Carried(self.dataset, self.source_name),  # type: ignore[arg-type]
             batch_sampler=groups,
             num_workers=self.workers,
             collate_fn=list,
@@ -98,8 +114,18 @@ class Loader:
         )
         masked: bool | None = None
         for samples in loader:
-            masked = check_samples(samples, masked)
+            for sample in samples:
+                if isinstance(sample, SlotlabError):
+                    raise sample
+            with naming(self.source_name):
+                masked = check_samples(samples, masked)
             yield collate(samples, self.device)
+
+    @property
+    def source_name(self) -> str | None:
+        """The dataset component's name; None for a dataset of no spec."""
+        name: str | None = self.selection.facts.get("dataset")
+        return name
 
     def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
         # A dataset may want to make more pictures at a time than a batch has.
@@ -108,7 +134,9 @@ class Loader:
         for start in range(0, len(groups), step):
             some = groups[start : start + step]
             together = [index for group in some for index in group]
-            raw = dataset.batch(together, self.device, masks=self.masks)
+            with naming(self.source_name):
+                raw = dataset.batch(together, self.device, masks=self.masks)
+                raw = check_raw_batch(raw, len(together))
             yield from split(raw, [len(group) for group in some])
 
     def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
@@ -157,11 +185,13 @@ def check_samples(samples: list[Sample], masked: bool | None) -> bool:
         SlotlabError: for images or masks that are not as the contract says.
     """
     for sample in samples:
-        image, mask = sample.image_CHW, sample.mask_HW
-        if image.dtype != torch.uint8:
-            raise SlotlabError(f"the image of {sample.id} is {image.dtype}; a dataset gives torch.uint8")
-        if mask is not None and (mask.dtype.is_floating_point or mask.dtype == torch.bool):
-            raise SlotlabError(f"the mask of {sample.id} is {mask.dtype}; a dataset gives whole numbers")
+        check_sample(sample)
+        check_size(sample)
+        if sample.image_CHW.shape != samples[0].image_CHW.shape:
+            shapes = tuple(sample.image_CHW.shape), samples[0].id, tuple(samples[0].image_CHW.shape)
+            text = "has shape {}, and that of {} {}; images of one batch have one size".format(*shapes)
+            raise BrokenPromise(f"the image of {sample.id} {text}")
+        mask = sample.mask_HW
         if masked not in (None, mask is not None):
             has, others = ("no mask", "have one") if masked else ("a mask", "have none")
             raise SlotlabError(

@@ -11,13 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
-from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
+from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome, Sampler
 from slotlab.framework.data import Loader
 from slotlab.framework.ledger import WORDS, Evaluation, Ledger
 from slotlab.framework.model import Reconstruction, SlotModel, masks_at
+from slotlab.framework.promises import check_sums, expect_decoded, expect_picture
 from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import painting, streams
+from slotlab.registry import ComponentError, SlotlabError
 
 
 def evaluate(
@@ -120,12 +122,39 @@ def reconstruct(
     """Run the model in evaluation mode on images at `positions` of a split, each with streams of its own."""
     model.eval()
     places, device = list(positions), images_BCHW.device
-    return model.reconstruct(
+    made = model.reconstruct(
         images_BCHW,
         num_slots=spec.evaluation.slots,
         generator=streams(spec.seed, places, device),
         painting=painting(spec.seed, places, device),
     )
+    check_reconstruction(spec, model, made)
+    return made
+
+
+def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstruction) -> None:
+    """Compare what is measured and shown with what grouping, decoder and objective promise.
+
+    Raises:
+        SlotlabError: naming the component.
+    """
+    batch, slots = made.encoded.grouped.slots.vectors_BKD.shape[:2]
+    image = (spec.data.image_size, spec.data.image_size)
+    decoder = spec.model.decoder.name
+    try:
+        who = f"grouping '{spec.model.grouping.name}'"
+        check_sums(made.attention_BKHW, "attention")
+        who = f"decoder '{decoder}'"
+        if made.decoded is not None:
+            method = "sample" if isinstance(model.decoder, Sampler) else "forward"
+            target = model.objective.target_shape
+            expect_decoded(made.decoded, batch, slots, target, image=image, method=method)
+            if made.decoded.masks_BKHW is not None:
+                check_sums(made.decoded.masks_BKHW, "masks")
+        who = f"objective '{spec.objective.name}'"
+        expect_picture(made.images_BCHW, batch, image)
+    except ComponentError as error:
+        raise SlotlabError(f"{who}: {error}") from None
 
 
 def words_for(made: Reconstruction) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.measurement import GENERATED, is_generated
 from slotlab.framework.provenance import command_line, provenance
+from slotlab.framework.rehearsal import rehearse
 from slotlab.framework.resume import Start, open_run
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.cautions import cautions
@@ -137,6 +138,10 @@ def run_training(
             kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
             with listening() as stop, precise(spec), kept, seeded(spec.seed + engine.rank):
                 model = engine.place(build_model(spec))
+                try:
+                    rehearse(engine, model, watched)
+                except PathProblem as problem:
+                    raise loaded.error([problem]) from None
                 validation = Validation.of(spec, watched)
                 train(
                     engine,

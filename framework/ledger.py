@@ -13,13 +13,13 @@ import torch
 
 from slotlab.framework.breakdown import Row, object_rows
 from slotlab.framework.called import called
-from slotlab.framework.contracts import Metric, Outcome, PooledMetric, missing
+from slotlab.framework.contracts import Metric, Outcome, missing
 from slotlab.framework.model import NO_IMAGE
+from slotlab.framework.promises import measure
 from slotlab.framework.run import MODEL
 from slotlab.framework.scoring.contingency import contingency
 from slotlab.framework.scoring.overlap import objects_there
 from slotlab.framework.unique import Ids
-from slotlab.registry import SlotlabError
 
 WORDS = {
     "true_BHW": "the data has no masks",
@@ -170,7 +170,7 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     """Return one row an image: its id, its number of objects and each metric that applies.
 
     Raises:
-        SlotlabError: if a metric raises, or gives no number for each image.
+        SlotlabError: if a metric raises, or does not give what it promises (`promises.measure`).
     """
     columns: dict[str, Sequence[Any]] = {"id": ids}
     if outcome.true_BHW is not None:
@@ -178,27 +178,11 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
             with called(f"metric '{name}'"):
-                columns[name] = numbers(name, metric(outcome), len(ids))
-                if isinstance(metric, PooledMetric):
-                    columns[weight_column(name)] = numbers(name, metric.weights(outcome), len(ids))
+                values, weights = measure(name, metric, outcome)
+            columns[name] = values
+            if weights is not None:
+                columns[weight_column(name)] = weights
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def numbers(name: str, found: Any, images: int) -> list[float]:
-    """Return what a metric gave, one number an image.
-
-    Raises:
-        SlotlabError: if it gave something else.
-    """
-    what = f"a {type(found).__name__}"
-    if isinstance(found, torch.Tensor):
-        if found.shape == (images,):
-            values: list[float] = found.tolist()
-            return values
-        what = f"one of shape {tuple(found.shape)}"
-    raise SlotlabError(
-        f"metric '{name}': it must give a float64 tensor of shape ({images},), and gave {what}"
-    )
 
 
 def count_objects(outcome: Outcome) -> list[int]:

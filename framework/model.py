@@ -240,7 +240,8 @@ class LossStep(nn.Module):
     def forward(self, images_BCHW: Tensor, *, generator: Noise = None) -> dict[str, Tensor]:
         """Return the scalar losses: `total`, and its parts under their own names with `loss/` before."""
         output = self.model(images_BCHW, generator=generator)
-        losses = self.model.objective.loss(output.decoded, output.target_BCHW)
+        with self.model.calling("objective"):
+            losses = self.model.objective.loss(output.decoded, output.target_BCHW)
         return {"total": losses.total, **{f"loss/{name}": term for name, term in losses.terms.items()}}
 
 

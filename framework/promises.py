@@ -5,6 +5,7 @@ values once more before a training (`framework.rehearsal`) and while a model is 
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.contracts.data import Size
 from slotlab.registry import ComponentError, SlotlabError
+from slotlab.registry.component import suggest
 
 SUM_TOLERANCE = 1e-2
 """How far masks and attention may be from a sum of one: they may be computed in half precision."""
@@ -138,30 +140,56 @@ def expect_picture(picture_BCHW: object, batch: int, image: Size) -> None:
         expect(picture_BCHW, (batch, 3, *image), "what to_image makes of a prediction")
 
 
+def check_metric(metric: Metric) -> None:
+    """Check what a metric says of itself.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    known = sorted(field.name for field in fields(Outcome))
+    for name in sorted(map(str, metric.needs)):
+        if name not in known:
+            text = f"'needs' names '{name}', which an Outcome does not have{suggest(name, known)}"
+            raise ComponentError(f"{text} (fields: {', '.join(known)})")
+    try:
+        low, high = metric.bounds
+        ordered = bool(low < high)
+    except (TypeError, ValueError):
+        ordered = False
+    if not ordered:
+        raise ComponentError(f"'bounds' should be the least and the greatest value, not {metric.bounds!r}")
+    if not callable(metric):
+        raise ComponentError("what it builds should be called with an Outcome, and cannot be called")
+
+
 # --- values ------------------------------------------------------------------------------
 
 
-def check_sums(masks_BKxx: Tensor, who: str, what: str) -> None:
-    """Check that masks are not negative and sum to one over slots.
-
-    Args:
-        masks_BKxx: (B, K, ...), on any device; waited for.
-        who: such as `decoder 'mine'`.
-        what: such as `its masks`.
+def expect_finite(found: Tensor, what: str) -> None:
+    """Refuse values that are not finite; waits for the device.
 
     Raises:
-        SlotlabError: naming the component.
+        ComponentError: saying so.
+    """
+    if not found.isfinite().all():
+        raise ComponentError(f"{what} should be finite, and holds values that are not")
+
+
+def check_sums(masks_BKxx: Tensor, what: str) -> None:
+    """Check that masks (B, K, ...) are not negative and sum to one over slots; waits for the device.
+
+    Raises:
+        ComponentError: saying what they are.
     """
     masks_BKxx = masks_BKxx.detach().float()
-    if not masks_BKxx.isfinite().all():
-        raise SlotlabError(f"{who}: {what} hold values that are not finite")
+    expect_finite(masks_BKxx, what)
     lowest = float(masks_BKxx.min())
     if lowest < -SUM_TOLERANCE:
-        raise SlotlabError(f"{who}: {what} must not be negative, and are {lowest:.4g} at the lowest")
+        raise ComponentError(f"{what} should not be negative, and is {lowest:.4g} at the lowest")
     sums_Bxx = masks_BKxx.sum(1)
     low, high = float(sums_Bxx.min()), float(sums_Bxx.max())
     if low < 1 - SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
-        raise SlotlabError(f"{who}: {what} must sum to one over slots, and sum to {low:.4g} to {high:.4g}")
+        raise ComponentError(f"{what} should sum to one over slots, and sums to {low:.4g} to {high:.4g}")
 
 
 def metric_values(name: str, found: object, images: int, what: str = "") -> list[float]:

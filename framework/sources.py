@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
+from slotlab.framework.samples import check_sample, naming
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import canonical
@@ -61,8 +62,11 @@ class Source:
 
         Raises:
             DataError: if it does not fit the protocol.
+            SlotlabError: if it is no such sample as a dataset promises.
         """
         if self.preparation is not None:
+            with naming(self.name):
+                check_sample(sample)
             return self.preparation(sample)
         seen = None if sample.mask_HW is None else count_labels(sample.mask_HW)
         listed = sample.attributes.get("num_objects")

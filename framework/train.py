@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from slotlab.framework.called import called
 from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
 from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
@@ -19,6 +20,7 @@ from slotlab.framework.keeper import Keeper
 from slotlab.framework.model import SlotModel
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.training import PhaseSpec
 from slotlab.framework.streams import epoch_order
 from slotlab.framework.trackers import Trackers, journal
 from slotlab.framework.trainee import Trainee
@@ -123,13 +125,13 @@ def train(
                 else:
                     report(Progress(trainee.step, plan.total, number, trainee.epoch, None, None))
                 if phase.interval == "step":
-                    trainee.schedule.step()
+                    step_schedule(trainee.schedule, phase)
                 if trainee.step == end or trainee.batch == plan.steps_per_epoch:
                     break  # of a phase or an epoch: saved below, after what belongs to its end
                 keeper.after_step(trainee)
             trainee.epoch, trainee.batch = trainee.epoch + 1, 0
             if phase.interval == "epoch":
-                trainee.schedule.step()
+                step_schedule(trainee.schedule, phase)
             guard.check_weights(trainee)
             value = None
             due = trainee.epoch % spec.training.validate_every == 0 or trainee.step == plan.total
@@ -156,6 +158,12 @@ def begin_phase(
     return optimizer, schedule
 
 
+def step_schedule(schedule: LRScheduler, phase: PhaseSpec) -> None:
+    """Bring the learning rate to the next step or epoch."""
+    with called(f"schedule '{phase.schedule.name}'"):
+        schedule.step()
+
+
 def train_step(
     engine: Engine, trainee: Trainee, step_losses: nn.Module, optimizer: Optimizer, batch: Batch
 ) -> dict[str, Tensor]:
@@ -170,12 +178,14 @@ def train_step(
         with engine.no_sync(step_losses, enabled=number < len(parts)):
             found = step_losses(images_BCHW, generator=trainee.noise)
             # The processes' gradients are averaged: a smaller share of the batch counts less.
-            engine.backward(found["total"] * (weight * batch.share * engine.processes))
+            with called("the backward pass"):
+                engine.backward(found["total"] * (weight * batch.share * engine.processes))
         for name, loss in found.items():
             losses[name] = losses.get(name, 0) + loss.detach() * weight
     if training.clip_norm is not None:
         engine.clip(step_losses, optimizer, training.clip_norm)
-    optimizer.step()
+    with called(f"optimizer '{training.optimizer.name}'"):
+        optimizer.step()
     trainee.advance()
     return losses
 

@@ -23,7 +23,8 @@ def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: No
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(spec.training.precision)
     with torch.autocast(batch.images_BCHW.device.type, dtype=dtype, enabled=dtype is not None):
         output = model(batch.images_BCHW, generator=noise)
-        return model.objective.loss(output.decoded, output.target_BCHW)
+        with model.calling("objective"):
+            return model.objective.loss(output.decoded, output.target_BCHW)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from slotlab.framework.atomic import write_atomically
 from slotlab.framework.called import called
 from slotlab.framework.contracts import SetMetric, SetResult
+from slotlab.framework.promises import check_distance, check_features
 from slotlab.registry import SlotlabError
 
 Features = Mapping[str, Tensor]
@@ -124,8 +125,10 @@ def measure_sets(
         real_MD = known[identity]
         first, second = halves(real_MD, seed) if against is None else (against[identity], real_MD)
         with called(f"set metric '{name}'"):
-            result = as_data(metric.distance(found[identity], real_MD))
-            floor = as_data(metric.distance(first, second)) if len(real_MD) >= 4 else None
+            result = as_data(check_distance(name, metric.distance(found[identity], real_MD)))
+            floor = (
+                as_data(check_distance(name, metric.distance(first, second))) if len(real_MD) >= 4 else None
+            )
         what = (
             "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
         )
@@ -162,7 +165,12 @@ def extract(extractors: Extractors, images: Iterable[Tensor]) -> Features:
     for images_BCHW in images:
         for identity, (name, metric) in extractors.items():
             with called(f"set metric '{name}'"):
-                found[identity].append(metric.features(images_BCHW))
+                features_BD = check_features(name, metric.features(images_BCHW), len(images_BCHW))
+            found[identity].append(features_BD)
+            widths = {one.shape[1] for one in found[identity]}
+            if len(widths) > 1:
+                text = "features must have one width for all images, and have"
+                raise SlotlabError(f"set metric '{name}': {text} {' and '.join(map(str, sorted(widths)))}")
     return {identity: torch.cat(several) for identity, several in found.items()}
 
 

@@ -118,29 +118,29 @@ def each_image(self: Any, decoded: Decoded, target: Tensor) -> Losses:
             "encoders.cnn.CNNEncoder.forward",
             narrow,
             (
-                "model.encoder: features, by the encoder's channels and grid, should have shape (2, 4, 8, 8), "
+                "model.encoder: cnn: features, by the encoder's channels and grid, should have shape (2, 4, 8, 8), "
                 "not (2, 4, 3, 8)"
             ),
         ),
         (
             "positions.linear_grid.LinearGrid.forward",
             narrow,
-            "model.projection.position: tokens should have shape (2, 64, 8), not (2, 24, 8)",
+            "model.projection.position: linear_grid: tokens should have shape (2, 64, 8), not (2, 24, 8)",
         ),
         (
             "initializers.gaussian.GaussianInitializer.forward",
             broken,
-            "model.initializer: fails on images of 8x8 pixels: KeyError: 'lost'",
+            "model.initializer: gaussian: fails on images of 8x8 pixels: KeyError: 'lost'",
         ),
         (
             "groupings.slot_attention.SlotAttention.forward",
             few_slots,
-            "model.grouping: slots should have shape (2, 3, 8), not (2, 2, 8)",
+            "model.grouping: slot_attention: slots should have shape (2, 3, 8), not (2, 2, 8)",
         ),
         (
             "decoders.spatial_broadcast.SpatialBroadcastDecoder.forward",
             small_picture,
-            "model.decoder: the prediction should have shape (2, 3, 8, 8), not (2, 3, 4, 4)",
+            "model.decoder: spatial_broadcast: the prediction should have shape (2, 3, 8, 8), not (2, 3, 4, 4)",
         ),
         (
             "decoders.spatial_broadcast.SpatialBroadcastDecoder.forward",
@@ -150,7 +150,7 @@ def each_image(self: Any, decoded: Decoded, target: Tensor) -> Losses:
         (
             "objectives.pixel_mse.PixelMSE.loss",
             each_image,
-            "objective: the loss should have shape (), not (2,)",
+            "objective: pixel_mse: the loss should have shape (), not (2,)",
         ),
     ],
 )

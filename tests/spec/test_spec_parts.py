@@ -208,16 +208,16 @@ def test_splits_that_the_dataset_does_not_have(base: str) -> None:
 FAULTS = [
     ("model.encoder", "refuse", "model.encoder.fault", "part: is not for such images"),
     ("model.encoder", "build", "model.encoder", "part: cannot be built: IndexError: no such layer (line 25)"),
-    ("model.encoder", "forward", "model.encoder", "fails on images of 16x16 pixels: RuntimeError: out of luck (line 32)"),
-    ("model.encoder", "slotlab", "model.encoder", "wants another spec"),
-    ("model.encoder", "channels", "model.encoder", "features, by the encoder's channels and grid, should have shape (2, 3, 16, 16), not (2, 2, 16, 16)"),
-    ("model.initializer", "shape", "model.initializer", "slots should have shape (2, 7, 8), not (2, 8, 8)"),
-    ("model.grouping", "slots", "model.grouping", "slots should have shape (2, 7, 8), not (2, 6, 8)"),
-    ("model.grouping", "attention", "model.grouping", "attention should have shape (2, 7, 256), not (2, 256, 7)"),
-    ("objective", "target", "objective", "the target, by the objective's target_shape, should have shape (2, 4, 16, 16), not (2, 3, 16, 16)"),
-    ("objective", "loss", "objective", "the loss should have shape (), not (3, 16, 16)"),
-    ("model.decoder", "prediction", "model.decoder", "the prediction should have shape (2, 3, 16, 16), not (2, 4, 16, 16)"),
-    ("model.decoder", "masks", "model.decoder", "masks, at each pixel, should have shape (2, 7), not (2, 8)"),
+    ("model.encoder", "forward", "model.encoder", "part: fails on images of 16x16 pixels: RuntimeError: out of luck (line 32)"),
+    ("model.encoder", "slotlab", "model.encoder", "part: wants another spec"),
+    ("model.encoder", "channels", "model.encoder", "part: features, by the encoder's channels and grid, should have shape (2, 3, 16, 16), not (2, 2, 16, 16)"),
+    ("model.initializer", "shape", "model.initializer", "part: slots should have shape (2, 7, 8), not (2, 8, 8)"),
+    ("model.grouping", "slots", "model.grouping", "part: slots should have shape (2, 7, 8), not (2, 6, 8)"),
+    ("model.grouping", "attention", "model.grouping", "part: attention should have shape (2, 7, 256), not (2, 256, 7)"),
+    ("objective", "target", "objective", "part: the target, by the objective's target_shape, should have shape (2, 4, 16, 16), not (2, 3, 16, 16)"),
+    ("objective", "loss", "objective", "part: the loss should have shape (), not (3, 16, 16)"),
+    ("model.decoder", "prediction", "model.decoder", "part: the prediction should have shape (2, 3, 16, 16), not (2, 4, 16, 16)"),
+    ("model.decoder", "masks", "model.decoder", "part: masks, at each pixel, should have shape (2, 7), not (2, 8)"),
 ]  # fmt: skip
 
 
