@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from slotlab.framework.contracts import DataError, DataProblem
+from slotlab.framework.cores import cores
 from slotlab.framework.pack_partial import Partial, Say, begin, heading, locked, opened
 from slotlab.framework.pack_pool import Job, pack_chunks
 from slotlab.framework.pack_rows import WideLabels, probe
-from slotlab.framework.processes import cores
 from slotlab.framework.sources import Source
 from slotlab.framework.store import PARTIAL, Stale, Store, relatives, roots_of, store_path
 from slotlab.framework.store_format import Layout, StoreError

@@ -32,11 +32,6 @@ PATIENCE = 20.0
 """Seconds that the others have to end by themselves after one has failed."""
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def is_first() -> bool:
     """Return whether this process is the only one, or the one of several that prints."""
     return os.environ.get("RANK", "0") == "0"

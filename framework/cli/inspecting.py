@@ -11,10 +11,10 @@ from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
 from slotlab.framework.cli.quantities import counted
 from slotlab.framework.contact_sheet import draw_sheet
+from slotlab.framework.cores import cores
 from slotlab.framework.data_target import Target, find_target
 from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
 from slotlab.framework.measuring import Report
-from slotlab.framework.processes import cores
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.store_format import MANIFEST
 from slotlab.framework.trust import Ask, refuse

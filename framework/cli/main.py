@@ -30,6 +30,7 @@ from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
 from slotlab.framework.cli.watching import runs, watch
+from slotlab.framework.cores import set_threads
 from slotlab.framework.discovery import load_registry
 from slotlab.registry.errors import SlotlabError
 
@@ -205,6 +206,7 @@ def options(
 
 def main() -> None:
     """Run the command. A user's mistake ends with its message on stderr and exit code 1."""
+    set_threads()
     try:
         app()
     except SlotlabError as error:

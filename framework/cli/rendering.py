@@ -6,8 +6,8 @@ from typing import Any
 
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.progress import open_bar
+from slotlab.framework.cores import cores
 from slotlab.framework.experiment import choose_device
-from slotlab.framework.processes import cores
 from slotlab.framework.render_tree import Rendering, render_tree
 from slotlab.framework.scenes.recipe import VARIANTS, Variant
 from slotlab.registry import SlotlabError

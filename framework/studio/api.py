@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.style import slot_color
+from slotlab.framework.studio.bodies import BoundedBodies
 from slotlab.framework.studio.requests import Composition, Index
 from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
@@ -16,6 +17,8 @@ from slotlab.registry import SlotlabError
 if TYPE_CHECKING:
     from fastapi import FastAPI, Response
 
+MOST_PROBLEMS = 8
+"""Mistakes of one request that are told."""
 HEADERS = {
     # Another run may be served at the same address next time.
     "Cache-Control": "no-store",
@@ -47,6 +50,7 @@ def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
         response.headers.update(HEADERS)
         return response
 
+    app.add_middleware(BoundedBodies, headers=HEADERS)  # the outermost: before anything is read
     answer_errors(app)
     add_images(app, studio)
     add_compositions(app, studio)
@@ -67,7 +71,10 @@ def answer_errors(app: "FastAPI") -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        words = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
+        problems = error.errors()
+        words = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in problems[:MOST_PROBLEMS]]
+        if len(problems) > MOST_PROBLEMS:
+            words.append(f"and {len(problems) - MOST_PROBLEMS} more")
         return JSONResponse({"detail": "; ".join(words)}, 422)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import PositiveInt
 
+from slotlab.framework.cores import shares
 from slotlab.framework.launching import Job, LauncherContext
-from slotlab.framework.processes import cores
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
@@ -60,7 +60,7 @@ class LocalLauncher:
     def start(self, job: Job) -> LocalTask:
         """Start a process on the next free GPU, or with its share of the cores."""
         place = self.free.pop(0)
-        environment = os.environ | surroundings(place, self.at_once or 1, self.gpus)
+        environment = os.environ | surroundings(os.environ, place, self.at_once or 1, self.gpus)
         with job.log.open("ab") as log:
             process = subprocess.Popen(
                 job.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -71,13 +71,12 @@ class LocalLauncher:
         """Nothing is open."""
 
 
-def surroundings(place: int, places: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Return the environment of one of several processes: its GPU, and its share of the cores."""
-    found = {"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)] if gpus else ""}
-    if places > 1:
-        share = str(max(cores() // places, 1))
-        found |= {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
-    return found
+def surroundings(
+    environment: Mapping[str, str], place: int, places: int, gpus: Sequence[str]
+) -> dict[str, str]:
+    """Return what one of several processes has of its own in the environment: GPU and share of the cores."""
+    gpu = gpus[place % len(gpus)] if gpus else ""
+    return {"CUDA_VISIBLE_DEVICES": gpu} | (shares(environment, places) if places > 1 else {})
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:

@@ -126,14 +126,16 @@ def test_a_library_that_is_missing(name: str, registry: Registry, monkeypatch: p
 
 def test_places_have_a_gpu_each_or_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert [surroundings(place, 2, ["3", "5"])["CUDA_VISIBLE_DEVICES"] for place in range(2)] == ["3", "5"]
-    assert surroundings(2, 3, ["3", "5"])["CUDA_VISIBLE_DEVICES"] == "3"
-    assert surroundings(0, 4, []) == {
+    gpus = ["3", "5"]
+    assert [surroundings({}, place, 2, gpus)["CUDA_VISIBLE_DEVICES"] for place in range(2)] == gpus
+    assert surroundings({}, 2, 3, gpus)["CUDA_VISIBLE_DEVICES"] == "3"
+    assert surroundings({}, 0, 4, []) == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "2",
         "MKL_NUM_THREADS": "2",
     }
-    assert surroundings(0, 1, []) == {"CUDA_VISIBLE_DEVICES": ""}
+    assert surroundings({}, 0, 1, []) == {"CUDA_VISIBLE_DEVICES": ""}
+    assert surroundings({"OMP_NUM_THREADS": "8"}, 0, 4, []) == {"CUDA_VISIBLE_DEVICES": ""}
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": " 1,GPU-a "}) == ["1", "GPU-a"]
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
 
