@@ -111,7 +111,11 @@ class Checkpoints:
     def newest_whole(self) -> tuple[tuple[Checkpoint, dict[str, Any]] | None, list[str]]:
         """Return the same with the checkpoint that it is the content of."""
         complaints: list[str] = []
-        for one in self.all():
+        try:
+            every = self.all()
+        except SlotlabError as error:
+            return None, [str(error)]
+        for one in every:
             try:
                 content = one.read()
             except SlotlabError as error:

@@ -14,12 +14,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import torch
 
 from slotlab.framework.cli import main as cli
+from slotlab.framework.processes import cores
 
+SPEC = """
+format: 1
+name: small
+plugins: [pixelwise.py]
+data:
+  dataset: {name: scenes, max_objects: 3, num_train: 4, num_val: 2, textures: [plain]}
+  protocol: {name: whole, image_size: 16}
+model:
+  slots: 3
+  slot_dim: 8
+  encoder: pixelwise
+  initializer: gaussian
+  grouping: {name: slot_attention, iterations: 1}
+  decoder: {name: spatial_broadcast, channels: [4], broadcast_size: 8, strides: [2]}
+training:
+  batch_size: 2
+  log_every: 1
+  ema_decay: 0.9
+  checkpoint: {every_steps: 1, keep: 1, best: mse}
+  phases: [{epochs: 2, lr: 0.05}]
+evaluation: {metrics: [ari, mse], baselines: []}
+"""
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 """Audit events of Python besides `open`, each raised before the change is made."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -28,7 +53,7 @@ KILL, HALF = "kill", "half"
 """SIGKILL before a change; SIGKILL when half of what is written was written."""
 Way = str | int
 """Of striking: one of these, or the number of an error."""
-WAYS: tuple[Way, ...] = (KILL, HALF, errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT)
 
 
 @dataclass
@@ -200,12 +225,42 @@ class Crash:
         return contents(root), outcome.changes
 
     @staticmethod
-    def cases(changes: Sequence[str], ways: Sequence[Way] = WAYS) -> Iterator[tuple[int, Way]]:
-        """Yield each change with each way of striking at it."""
+    def cases(changes: Sequence[str]) -> Iterator[tuple[int, Way]]:
+        """Yield each change with the ways to strike at it: both kills, and one error after the other."""
         for number, what in enumerate(changes):
-            for way in ways:
-                if way != HALF or what.startswith("write"):
-                    yield number, way
+            yield number, KILL
+            if what.startswith("write"):
+                yield number, HALF
+            yield number, ERRORS[number % len(ERRORS)]
+
+    def strike_all(self, chosen: Sequence[tuple[int, Way]], whole: Mapping[str, Any]) -> list[str]:
+        """Strike in several processes at once, and return what went wrong."""
+        shards = max(1, min(cores(), len(chosen) // 20))
+        children = []
+        for shard in range(shards):
+            child = os.fork() if shards > 1 else 0
+            if child == 0:
+                wrong = [text for at, way in chosen[shard::shards] if (text := self.tried(at, way, whole))]
+                if shards == 1:
+                    return wrong
+                (self.folder / f"wrong-{shard}.json").write_text(json.dumps(wrong))
+                os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        return [
+            text
+            for shard in range(shards)
+            for text in json.loads((self.folder / f"wrong-{shard}.json").read_text())
+        ]
+
+    def tried(self, at: int, way: Way, whole: Mapping[str, Any]) -> str | None:
+        """Strike, and return what went wrong."""
+        try:
+            self.strike(f"{at}-{way}", at, way, whole)
+        except Exception:
+            return f"{way} at change {at}\n{traceback.format_exc()}"
+        return None
 
     def strike(self, name: str, at: int, way: Way, whole: Mapping[str, Any]) -> None:
         """Strike once, give the same command again, and compare what is there with what should be."""
@@ -274,27 +329,57 @@ def learned(path: Path) -> str:
     return marks.hexdigest()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., int]) -> None:
+    """Give the commands once in this process, so that none of its copies imports everything anew."""
+    folder = tmp_path_factory.mktemp("warm")
+    (folder / "spec.yaml").write_text(
+        SPEC.replace("plugins: [pixelwise.py]\n", "").replace("pixelwise", "cnn")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        skip_drawing(patch)
+        assert command("train", folder / "spec.yaml", "--run", folder / "run", "--device", "cpu") == 0
+
+
+def skip_drawing(patch: pytest.MonkeyPatch) -> None:
     """Leave out what takes time and changes nothing on the disk: drawing, and measuring the machine."""
     from matplotlib.figure import Figure
 
     from slotlab.framework import cost
 
-    def savefig(figure: Any, file: Any, **options: Any) -> None:
-        file.write(b"a figure")
-
+    axis: Any = MagicMock()
     nothing = {"flops_per_image": None, "flops_by_part": None, "flops_missing": ""}
-    monkeypatch.setattr(Figure, "savefig", savefig)
-    monkeypatch.setattr(cost, "operations_of", lambda spec: nothing)
-    monkeypatch.setattr(cost, "peak_of", lambda engine: (None, ""))
+
+    def subplots(figure: Any, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+        axes = np.empty((rows, columns), dtype=object)
+        axes.fill(axis)
+        return axes
+
+    patch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"a figure"))
+    patch.setattr(Figure, "subplots", subplots)
+    patch.setattr(Figure, "add_subplot", lambda figure, *words, **options: axis)
+    patch.setattr(cost, "operations_of", lambda spec: nothing)
+    patch.setattr(cost, "peak_of", lambda engine: (None, ""))
 
 
 @pytest.fixture
-def crash(tmp_path: Path, quick: None) -> Callable[..., Crash]:
+def crash(tmp_path: Path, warm: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Crash]:
     """Return a function that makes a command to strike at."""
+    skip_drawing(monkeypatch)
 
     def make(prepare: Callable[[Path], None], *words: str, **options: Any) -> Crash:
         return Crash(prepare, words, tmp_path, **options)
 
     return make
+
+
+@pytest.fixture
+def prepare(plugin: Callable[..., Path]) -> Callable[[Path], None]:
+    """Return what writes a spec and a plugin into a folder."""
+    text = plugin().read_text()
+
+    def write(root: Path) -> None:
+        (root / "spec.yaml").write_text(SPEC)
+        (root / "pixelwise.py").write_text(text)
+
+    return write

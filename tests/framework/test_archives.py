@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
