@@ -27,6 +27,7 @@ from slotlab.framework.evaluate import evaluate_masks
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.ledger import Evaluation, as_csv
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import MODEL, SUMMARY_FORMAT, RunFolder
@@ -101,6 +102,7 @@ def run_evaluations(
         composed = compose(subject, one, composing) if engine.is_first else NOTHING
         for source, evaluation in found.items():
             summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
+            summary = nameless_data(summary)
             if engine.is_first:
                 left_out = write(subject, one, source, evaluation, summary, figures=figures)
                 summary = {**summary, "figures_left_out": left_out}
@@ -131,7 +133,7 @@ def summarize_run(subject: Subject, ready: Ready, source: MaskSource, evaluation
     spec = ready.condition.spec
     return {
         "format": SUMMARY_FORMAT,
-        "run": str(subject.run.path),
+        "run": subject.run.path.resolve().name,
         "run_id": run_id_of(subject),
         "replaced_plugins": dict(subject.loaded.replaced),
         **conditions_of(spec),

@@ -153,7 +153,7 @@ def evaluate_folder(
         bar.update(task, facts=f"compose: {what} {done}/{total}")
 
     try:
-        return run_evaluations(
+        found = run_evaluations(
             run,
             loaded,
             wanted,
@@ -166,6 +166,7 @@ def evaluate_folder(
     finally:
         if bar.live.is_started:  # else it would print an empty line
             bar.stop()
+    return [{**summary, "run": str(run.path)} for summary in found]
 
 
 def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
+from slotlab.framework.privacy import nameless, nameless_data
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.plain import PATH, has_effect, leaves, load_dumped
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
@@ -94,7 +95,8 @@ def load_run(path: Path) -> RunRecord:
     spec = load_dumped(run.spec)
     if not isinstance(spec, dict):
         raise SlotlabError(f"{run.spec}: a spec is a mapping, and this is none")
-    provenance, status = run.read_provenance(), run.read_status()
+    # What is compared is shared; runs of older versions hold paths of those who made them.
+    provenance, status = nameless_data(run.read_provenance()), nameless_data(run.read_status())
     evaluations = [load_evaluation(folder) for folder in run.evaluations()]
     return RunRecord(
         path=path,
@@ -201,5 +203,5 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
         try:
             records[path.resolve()] = load_run(path)
         except SlotlabError as error:
-            problems[path] = str(error)
+            problems[path] = nameless(str(error))
     return Loaded(tuple(records.values()), (), problems)

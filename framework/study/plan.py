@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.atomic import write_atomically
+from slotlab.framework.privacy import nameless
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
@@ -78,7 +79,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         failed_below=settings.failed_below,
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    return Plan(spec.name, spec.question, spec.base, axes, compare, tuple(arms))
+    return Plan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
 
 
 def wanted(arm: Arm) -> dict[str, Any]:
