@@ -32,6 +32,7 @@ from slotlab.framework.figures.samples import INDEX
 from slotlab.framework.ledger import Evaluation, as_csv
 from slotlab.framework.measurement import LAST
 from slotlab.framework.places import Place, Places, binding
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.protocol import ProtocolConfig
 from slotlab.framework.published import comparable
 from slotlab.framework.run import IMAGES, MODEL, SAMPLES, SUMMARY, SUMMARY_FORMAT, UNFINISHED, RunFolder
@@ -126,7 +127,7 @@ def run_evaluations(
                 "evaluation": place.name(source),
                 "changes": places.changes(spec, len(one.loader.dataset)),
             }
-            summary = with_composition(summarize_run(one, heading, evaluation), composed)
+            summary = nameless_data(with_composition(summarize_run(one, heading, evaluation), composed))
             if engine.is_first:
                 places.clear(place, source, summary, masks=masks)
                 left_out = write(subject, one, place, source, evaluation, summary, figures=figures)
@@ -201,7 +202,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> Summary:
     spec, asked = ready.condition.spec, ready.condition.spec.evaluation
     return {
         "format": SUMMARY_FORMAT,
-        "run": str(subject.run.path),
+        "run": subject.run.path.resolve().name,
         "run_id": run_id_of(subject),
         "replaced_plugins": dict(subject.loaded.replaced),
         **conditions_of(spec),

@@ -13,6 +13,7 @@ import torch
 
 from slotlab.framework import plugin_copies
 from slotlab.framework.discovery import slotlab_version
+from slotlab.framework.privacy import nameless_data, nameless_words
 from slotlab.framework.spec.identity import refs, run_id
 from slotlab.framework.spec.load import LoadedSpec
 
@@ -33,11 +34,11 @@ PACKAGES = (
 def provenance(
     loaded: LoadedSpec, *, command: list[str], device: torch.device, data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Collect the facts, as JSON-ready data."""
-    return {
+    """Collect the facts, as JSON-ready data without paths and names of whoever trains."""
+    facts = {
         "run_id": run_id(loaded.spec),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
+        "command": nameless_words(command),
         "spec_file": str(loaded.path),
         "slotlab": slotlab_version(),
         "commit": commit(Path(__file__).parent),
@@ -51,6 +52,8 @@ def provenance(
         "data": dict(data),
         "plugins_not_loaded": {item.source: item.reason for item in loaded.registry.broken},
     }
+    found: dict[str, Any] = nameless_data(facts)
+    return found
 
 
 def components(loaded: LoadedSpec) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from slotlab.framework.assemble import Builder
 from slotlab.framework.atomic import write_json
 from slotlab.framework.contracts import Tracker, TrackerContext
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.run import MODEL, RunFolder
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
@@ -81,7 +82,7 @@ class Trackers:
             folder=run.path.absolute(),
             name=spec.name,
             run_id=self.known_as,
-            settings=spec.model_dump(mode="json"),
+            settings=nameless_data(spec.model_dump(mode="json")),
             resumed_from=resumed_from,
         )
         built = _build(spec, context)

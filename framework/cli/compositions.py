@@ -86,7 +86,7 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     wanted = spec.evaluation.composition or CompositionSpec()
     facts: dict[str, Any] = {
         "mode": request.mode,
-        "run": str(run.path),
+        "run": run.path.resolve().name,
         "run_id": run_id(spec),
         "checkpoint": spec.evaluation.checkpoint,
         "step": composer.step,

@@ -180,7 +180,9 @@ def evaluate_folder(
     finally:
         if bar.live.is_started:  # else it would print an empty line
             bar.stop()
-    return [{**one, "figures": figures_of(run, one) if figures else []} for one in found]
+    return [
+        {**one, "run": str(run.path), "figures": figures_of(run, one) if figures else []} for one in found
+    ]
 
 
 def figures_of(run: Any, summary: Result) -> list[str]:

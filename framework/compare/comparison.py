@@ -33,6 +33,7 @@ from slotlab.framework.compare.results import (
 )
 from slotlab.framework.compare.selecting import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
+from slotlab.framework.privacy import places
 from slotlab.registry import SlotlabError
 
 __all__ = [
@@ -84,7 +85,7 @@ def compare_paths(
         across={*across, *varied},
         allow_unfinished=allow_unfinished,
         per_image=per_image,
-        title=", ".join(study.plan.name for study in loaded.studies) or ", ".join(map(str, paths)),
+        title=", ".join(study.plan.name for study in loaded.studies) or ", ".join(places(paths).values()),
     )
 
 

@@ -2,10 +2,13 @@
 
 import csv
 import io
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.naming import show
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric, Statistics
+from slotlab.framework.privacy import nameless_data
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -53,7 +56,12 @@ def _ends(prefix: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return everything as JSON-ready data; None where there is no value."""
+    """Return everything as JSON-ready data, without users' paths; None where there is no value."""
+    found: dict[str, Any] = nameless_data(_everything(comparison, comparison.places))
+    return found
+
+
+def _everything(comparison: Comparison, places: Mapping[Path, str]) -> dict[str, Any]:
     return {
         "format": 1,
         "title": comparison.title,
@@ -67,20 +75,20 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "failed_below": comparison.failed_below,
         "differing": list(comparison.differing),
-        "arms": [_arm(arm) for arm in comparison.arms],
-        "left_out": {str(item.path): item.reason for item in comparison.left_out},
+        "arms": [_arm(arm, places) for arm in comparison.arms],
+        "left_out": {places[item.path]: item.reason for item in comparison.left_out},
         "notes": list(comparison.notes),
         "published": [dict(row) for row in comparison.published],
     }
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
+def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
     return {
         "name": arm.name,
         "settings": dict(arm.settings),
         "runs": [
             {
-                "run": str(member.run.path),
+                "run": places[member.run.path],
                 "run_id": member.run.run_id,
                 "seed": member.run.seed,
                 "evaluation": member.evaluation.name,
@@ -88,8 +96,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
             }
             for member in arm.members
         ],
-        "failed": {str(run.path): run.reason for run in arm.failed},
-        "unbound": [str(member.run.path) for member in arm.unbound],
+        "failed": {places[run.path]: run.reason for run in arm.failed},
+        "unbound": [places[member.run.path] for member in arm.unbound],
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
         "image_differences": {

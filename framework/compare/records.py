@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
+from slotlab.framework.privacy import nameless, nameless_data
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
@@ -93,7 +94,8 @@ def load_run(path: Path) -> RunRecord:
     """
     run = RunFolder.open(path)
     spec = run.read_spec()
-    provenance, status = run.read_provenance(), run.read_status()
+    # What is compared is shared; runs of older versions hold paths of those who made them.
+    provenance, status = nameless_data(run.read_provenance()), nameless_data(run.read_status())
     evaluations = [load_evaluation(folder) for folder in run.evaluations()]
     return RunRecord(
         path=path,
@@ -206,7 +208,7 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
             else:
                 problems[path] = "not begun"
         except SlotlabError as error:
-            problems[path] = str(error)
+            problems[path] = nameless(str(error))
         except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
-            problems[path] = getattr(error, "strerror", None) or str(error)
+            problems[path] = nameless(getattr(error, "strerror", None) or str(error))
     return Loaded(tuple(records.values()), (), problems)

@@ -7,6 +7,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord
 from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.privacy import places
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,12 @@ class Comparison:
     """Published numbers under the same protocol, as the evaluations list them."""
     studies: tuple[Path, ...] = field(default=())
     """The folders of the studies that are compared."""
+
+    @property
+    def places(self) -> Mapping[Path, str]:
+        """How the folder of each run is written; nothing of where its user keeps them."""
+        runs = [run for arm in self.arms for run in (*(member.run for member in arm.members), *arm.failed)]
+        return places([*(run.path for run in runs), *(item.path for item in self.left_out)])
 
     def arm(self, name: str) -> Arm:
         """Return the arm of a name that is there."""

@@ -8,6 +8,7 @@ from statistics import median
 from slotlab.framework.compare.naming import short_names, show
 from slotlab.framework.compare.per_image import LABEL
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric
+from slotlab.framework.privacy import nameless
 
 NONE = "-"
 """Where there is no value."""
@@ -214,6 +215,7 @@ def facts(comparison: Comparison) -> list[str]:
     measured = (text if name in plain else f"{name} {text}" for name, text in comparison.measured.items())
     lines = [f"question: {comparison.question}"] if comparison.question else []
     lines.append(f"measured on: {', '.join(measured)}")
-    lines += [f"note: {text}" for text in comparison.notes]
-    lines += [f"left out: {item.path}: {item.reason}" for item in comparison.left_out]
+    lines += [f"note: {nameless(text)}" for text in comparison.notes]
+    places = comparison.places
+    lines += [f"left out: {places[item.path]}: {nameless(item.reason)}" for item in comparison.left_out]
     return lines

@@ -1,6 +1,5 @@
 """Where the numbers come from: runs, versions, machines and commands."""
 
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.results import Comparison
+from slotlab.framework.privacy import nameless
 from slotlab.framework.report.page import Fact, RunRow
 
 MOST_VALUES = 12
@@ -23,10 +23,17 @@ def counted(comparison: Comparison) -> list[RunRecord]:
 
 
 def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
-    """Return a row for each run, arm by arm; those that belong to none come last."""
+    """Return a row for each run, arm by arm; those that belong to none come last.
+
+    Paths are relative to the folder that the page is seen from where they lie in it, else to the folder
+    that all runs have in common: a page tells nobody where its maker keeps things.
+    """
+    places = comparison.places
 
     def where(path: Path) -> str:
-        return str(path) if seen_from is None else os.path.relpath(path, seen_from)
+        if seen_from is not None and path.resolve().is_relative_to(seen_from.resolve()):
+            return nameless(path.resolve().relative_to(seen_from.resolve()).as_posix())
+        return places[path]
 
     rows = []
     for position, arm in enumerate(comparison.arms):

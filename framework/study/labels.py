@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from slotlab.framework.privacy import nameless
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.registry.component import suggest
 
@@ -33,7 +34,8 @@ def labelled(values: Sequence[Any]) -> dict[str, Any] | str:
     short = [
         label({"name": v["name"]}) if isinstance(v, Mapping) and "name" in v else label(v) for v in values
     ]
-    for labels in (short, [label(value) for value in values]):
+    whole = [label(value) for value in values]
+    for labels in ([nameless(one) for one in short], [nameless(one) for one in whole], whole):
         if len(set(labels)) == len(labels):
             return dict(zip(labels, values, strict=True))
     twice = next(one for one in labels if labels.count(one) > 1)

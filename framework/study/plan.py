@@ -7,6 +7,7 @@ from typing import Any
 
 from slotlab.framework.atomic import write_atomically
 from slotlab.framework.measurement import checkpoint_name
+from slotlab.framework.privacy import nameless
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
@@ -82,7 +83,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    return Plan(spec.name, spec.question, spec.base, axes, compare, tuple(arms))
+    return Plan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
 
 
 def wanted(arm: Arm) -> dict[str, Any]:

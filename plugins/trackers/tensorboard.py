@@ -4,9 +4,11 @@ Source: `torch.utils.tensorboard.SummaryWriter`. What was told after the step of
 hidden by its `purge_step`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,8 @@ class TensorBoardTracker:
 
         start = self.context.resumed_from
         purge = None if start is None else start + 1
-        return SummaryWriter(str(self.context.folder / "tensorboard"), purge_step=purge)
+        with without_host():
+            return SummaryWriter(str(self.context.folder / "tensorboard"), purge_step=purge)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write scalars, down to the disk: what a killed process held back would be missing."""
@@ -57,6 +60,19 @@ class TensorBoardTracker:
         """Close the event file, if there is one."""
         if "writer" in vars(self):
             self.writer.close()
+
+
+@contextmanager
+def without_host() -> Iterator[None]:
+    """Keep the machine's name out of the event file's, which TensorBoard puts there and never reads."""
+    from tensorboard.summary.writer import event_file_writer
+
+    before: Any = event_file_writer.socket
+    event_file_writer.socket = SimpleNamespace(gethostname=lambda: "host")
+    try:
+        yield
+    finally:
+        event_file_writer.socket = before
 
 
 @hookimpl

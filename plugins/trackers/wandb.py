@@ -13,6 +13,9 @@ from slotlab.framework.contracts import TrackerContext
 from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
+PRIVATE = {"x_disable_meta": True, "x_disable_machine_info": True, "host": "", "username": "", "email": ""}
+"""Settings that keep the machine, its user and the command line out of what is sent."""
+
 
 class WandbConfig(ComponentConfig):
     """Settings of Weights & Biases."""
@@ -43,7 +46,8 @@ class WandbTracker:
         """The run, begun or gone on with when it is first needed."""
         import wandb  # slow to import, and starts a process
 
-        quiet = wandb.Settings(console="off", silent=True, disable_git=True)
+        private = {name: value for name, value in PRIVATE.items() if name in wandb.Settings.model_fields}
+        quiet = wandb.Settings(console="off", silent=True, disable_git=True, **private)
         return wandb.init(
             dir=str(self.context.folder),
             id=self.context.run_id,

@@ -181,7 +181,7 @@ def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Rec
     [
         (Choice(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
         (Choice(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
-        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, images, slots, range, versions"),
+        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, plugins, images, slots, range, versions"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(

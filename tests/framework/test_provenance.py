@@ -48,7 +48,7 @@ def test_all_facts(loaded: LoadedSpec) -> None:
     assert facts["run_id"] == run_id(loaded.spec)
     assert datetime.fromisoformat(facts["started"]).tzinfo is not None
     assert facts["command"] == ["slotlab", "train"]
-    assert facts["spec_file"] == str(loaded.path)
+    assert facts["spec_file"] == "…/spec.yaml"
     assert facts["packages"]["torch"] == version("torch")
     assert None not in facts["packages"].values()
     assert facts["device"].startswith("cpu (")

@@ -93,19 +93,24 @@ class Stranger:
         }
 
 
-def train(folder: Path, command: Callable[..., int], *words: object) -> Path:
-    (folder / "traced.py").write_text(PLUGIN)
-    (folder / "traced_helper.py").write_text(HELPER)
-    (folder / "spec.yaml").write_text(SPEC)
-    run = folder / "run"
-    assert command("train", folder / "spec.yaml", "--run", run, "--device", "cpu", *words) == 0
-    return run
+SOURCES = {"spec.yaml": SPEC, "traced.py": PLUGIN, "traced_helper.py": HELPER}
+
+
+@pytest.fixture
+def sources() -> dict[str, str]:
+    """The files that the run is trained from."""
+    return dict(SOURCES)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., int]) -> Path:
-    """A run that the user of these tests has trained and evaluated."""
-    return train(tmp_path_factory.mktemp("trained"), command)
+    """A run that the user of these tests has trained and evaluated, beside the files it is trained from."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, text in SOURCES.items():
+        (folder / name).write_text(text)
+    run = folder / "run"
+    assert command("train", folder / "spec.yaml", "--run", run, "--device", "cpu") == 0
+    return run
 
 
 @pytest.fixture
