@@ -60,10 +60,10 @@ def cpu_groups(root: Path) -> Iterator[Path]:
             continue
         top, mount = (PurePosixPath(unescape(field)) for field in head.split()[3:5])
         kind, options = tail.split()[0], tail.split()[2].split(",")
-        path = paths.get("" if kind == "cgroup2" else "cpu")
-        if path is None or not (kind == "cgroup2" or (kind == "cgroup" and "cpu" in options)):
+        member = paths.get("" if kind == "cgroup2" else "cpu")
+        if member is None or not (kind == "cgroup2" or (kind == "cgroup" and "cpu" in options)):
             continue
-        inner = path.relative_to(top) if path.is_relative_to(top) else PurePosixPath()
+        inner = member.relative_to(top) if member.is_relative_to(top) else PurePosixPath()
         for part in (inner, *inner.parents):
             yield root / mount.relative_to("/") / part
 

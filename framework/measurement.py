@@ -39,7 +39,7 @@ def is_readable(summary: Any) -> bool:
 
 
 def settings_of(summary: Summary) -> dict[str, Any]:
-    """Return the settings under which an evaluation was made, and which checkpoint and plugins it measured."""
+    """Return the settings of an evaluation, and which checkpoint and plugins it measured."""
     found = {name: summary[name] for name in SETTINGS if name in summary}
     return {
         **found,

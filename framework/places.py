@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from slotlab.framework.conditions import BOTH, Condition
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.measurement import (
@@ -28,7 +30,7 @@ from slotlab.framework.measurement import (
 )
 from slotlab.framework.run import SAMPLES, RunFolder
 from slotlab.framework.spec.identity import canonical
-from slotlab.framework.spec.load import LoadedSpec, load_tree
+from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.merge import read_tree
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -73,12 +75,12 @@ class Places:
     def of(cls, run: RunFolder, loaded: LoadedSpec) -> "Places":
         """Read the run's own spec, and what was measured before; `loaded` may have other settings over it."""
         own = loaded.spec
-        with suppress(SlotlabError, OSError):  # of another version: then nothing is known to be changed
-            own = load_tree(read_tree(run.spec), loaded.registry, run.spec).spec
-        known: dict[str, Summary] = {
-            name: told for name, told in run.read_summaries().items() if is_readable(told)
-        }
-        return cls(run, own, known)
+        # A spec of another version is not readable: then nothing is known to be changed.
+        with suppress(SlotlabError, OSError, ValidationError):
+            plain = read_tree(run.spec).plain()
+            own = ExperimentSpec.model_validate(plain, context={"registry": loaded.registry})
+        found = ((folder.name, run.read_summary(folder.name)) for folder in run.evaluations())
+        return cls(run, own, {name: told for name, told in found if told is not None and is_readable(told)})
 
     def take(self, condition: Condition, facts: Mapping[MaskSource, Summary], there: int) -> Place:
         """Choose names for a condition.

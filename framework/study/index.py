@@ -28,7 +28,7 @@ from slotlab.framework.run import MODEL, SUMMARY, RunFolder
 from slotlab.framework.spec.errors import shorten
 from slotlab.framework.spec.plain import leaves
 from slotlab.framework.spec.scalars import scalar
-from slotlab.framework.study.glance import OTHER_FORM, Glance, State, glance
+from slotlab.framework.study.glance import Glance, State, glance
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
