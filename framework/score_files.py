@@ -82,7 +82,7 @@ def read_labels(path: Path, file: File, code: MaskCode, exif: Exif) -> Tensor:
         values_HW = labels(read_as(file, exif), name, code)
     else:
         values_HW = label_values(
-            color_codes(file.astype(np.uint8, copy=False)) if file.ndim == 3 else file,
+            color_codes(file) if file.ndim == 3 else file,
             name,
             code,
             colors=file.ndim == 3,
