@@ -11,15 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from slotlab.framework.baselines import BASELINES
-from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome, Sampler
+from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
 from slotlab.framework.data import Loader
 from slotlab.framework.ledger import WORDS, Evaluation, Ledger
 from slotlab.framework.model import Reconstruction, SlotModel, masks_at
-from slotlab.framework.promises import check_sums, expect_decoded, expect_picture
+from slotlab.framework.promises import check_sums, expect_picture
 from slotlab.framework.run import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.streams import painting, streams
-from slotlab.registry import ComponentError, SlotlabError
 
 
 def evaluate(
@@ -133,28 +132,19 @@ def reconstruct(
 
 
 def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstruction) -> None:
-    """Compare what is measured and shown with what grouping, decoder and objective promise.
+    """Look at the values that are measured and shown: do masks and attention sum to one?
 
     Raises:
         SlotlabError: naming the component.
     """
-    batch, slots = made.encoded.grouped.slots.vectors_BKD.shape[:2]
-    image = (spec.data.image_size, spec.data.image_size)
-    decoder = spec.model.decoder.name
-    try:
-        who = f"grouping '{spec.model.grouping.name}'"
+    with model.promising("grouping"):
         check_sums(made.attention_BKHW, "attention")
-        who = f"decoder '{decoder}'"
-        if made.decoded is not None:
-            method = "sample" if isinstance(model.decoder, Sampler) else "forward"
-            target = model.objective.target_shape
-            expect_decoded(made.decoded, batch, slots, target, image=image, method=method)
-            if made.decoded.masks_BKHW is not None:
-                check_sums(made.decoded.masks_BKHW, "masks")
-        who = f"objective '{spec.objective.name}'"
-        expect_picture(made.images_BCHW, batch, image)
-    except ComponentError as error:
-        raise SlotlabError(f"{who}: {error}") from None
+    if made.decoded is not None and made.decoded.masks_BKHW is not None:
+        with model.promising("decoder"):
+            check_sums(made.decoded.masks_BKHW, "masks")
+    with model.promising("objective"):
+        size = (spec.data.image_size, spec.data.image_size)
+        expect_picture(made.images_BCHW, len(made.attention_BKHW), size)
 
 
 def words_for(made: Reconstruction) -> Mapping[str, str]:

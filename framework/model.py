@@ -1,7 +1,7 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,8 @@ from slotlab.framework.contracts import (
     Slots,
 )
 from slotlab.framework.noise import Noise, with_noise
-from slotlab.registry import SlotlabError
+from slotlab.framework.promises import expect_decoded, expect_type
+from slotlab.registry import ComponentError, SlotlabError
 
 
 class Projection(nn.Module):
@@ -114,6 +115,14 @@ class SlotModel(nn.Module):
         self.names = dict(names or {})
         """What messages call the parts: `encoder 'cnn'`."""
 
+    @contextmanager
+    def promising(self, part: str) -> Iterator[None]:
+        """Name a part in messages, should it break a promise that is looked at in the block."""
+        try:
+            yield
+        except ComponentError as error:
+            raise SlotlabError(f"{self.names.get(part, part)}: {error}") from None
+
     def calling(self, part: str) -> AbstractContextManager[None]:
         """Name a part in messages, should it raise."""
         return called(self.names.get(part, part))
@@ -137,8 +146,12 @@ class SlotModel(nn.Module):
             tokens_BND = self.projection(features_BCHW)
         with self.calling("initializer"):
             initial = with_noise(initial_slots, generator, tokens_BND)
+        with self.promising("initializer"):
+            expect_type(initial, Slots)
         with self.calling("grouping"):
             grouped = with_noise(self.grouping, generator, tokens_BND, initial)
+        with self.promising("grouping"):
+            expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
 
     def decode(self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: Noise = None) -> Decoded:
@@ -154,10 +167,23 @@ class SlotModel(nn.Module):
         """Make pictures of slots, also of such as were mixed or drawn and belong to no image.
 
         `sample` makes them where the decoder has it; others are called without a target.
+
+        Raises:
+            SlotlabError: naming the decoder, if what it gives is not what it promises.
         """
+        return self._as_promised(self._painted(slots, generator), slots)
+
+    def _painted(self, slots: Slots, generator: Noise) -> Decoded:
         if isinstance(self.decoder, Sampler):
             return with_noise(self.decoder.sample, generator, slots)
         return self.decode(slots, generator=generator)
+
+    def _as_promised(self, painted: Decoded, slots: Slots) -> Decoded:
+        batch, number = slots.vectors_BKD.shape[:2]
+        method = "sample" if isinstance(self.decoder, Sampler) else "forward"
+        with self.promising("decoder"):
+            expect_decoded(painted, batch, number, self.objective.target_shape, method=method)
+        return painted
 
     def forward(
         self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: Noise = None
@@ -172,6 +198,8 @@ class SlotModel(nn.Module):
             target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
         with self.calling("decoder"):
             decoded = self.decode(encoded.grouped.slots, target_BCHW=target_BCHW, generator=generator)
+        with self.promising("decoder"):
+            expect_type(decoded, Decoded)
         return ModelOutput(
             features_BCHW=encoded.features_BCHW,
             tokens_BND=encoded.tokens_BND,
@@ -204,11 +232,12 @@ class SlotModel(nn.Module):
         encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
         try:
             with self.calling("decoder"):
-                decoded = self.paint(encoded.grouped.slots, generator=painting)
+                decoded = self._painted(encoded.grouped.slots, painting)
         except SlotlabError as error:
             if isinstance(self.decoder, Sampler) or not self._decodes_with_target(images_BCHW, encoded):
                 raise
             return Reconstruction(encoded, None, None, f"{TEACHING} ({error})")
+        decoded = self._as_promised(decoded, encoded.grouped.slots)
         with self.calling("objective"):
             pictures_BCHW = self.objective.to_image(decoded.prediction_BCHW)
         lacking = "" if pictures_BCHW is not None else NO_IMAGE

@@ -4,6 +4,7 @@ Types and shapes are looked at on the meta device before any data is read (`fram
 values once more before a training (`framework.rehearsal`) and while a model is measured.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -87,9 +88,11 @@ def expect_grouped(grouped: object, shape: tuple[int, int, int], tokens: int) ->
 
 
 def expect_decoded(
-    decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size, method: str
+    decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size | None = None, method: str
 ) -> None:
     """Check what a decoder's `forward` or `sample` gives for so many images and slots.
+
+    `image` is the model's image size, above which masks are refused; None leaves them any size.
 
     Raises:
         ComponentError: saying what is wrong.
@@ -108,8 +111,9 @@ def expect_decoded(
         expect(decoded.parts_BKCHW, shape, f"parts{of}, each like the prediction,")
 
 
-def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: Size, of: str) -> None:
-    (rows, columns), most = size, max(size[0], image[0])
+def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: Size | None, of: str) -> None:
+    rows, columns = size
+    most = math.inf if image is None else max(rows, image[0])
     found = tuple(masks_BKHW.shape) if isinstance(masks_BKHW, Tensor) else ()
     fits = len(found) == 4 and 0 < found[2] <= most and found[2] * columns == found[3] * rows
     if fits and found[:2] != leading:
