@@ -141,8 +141,8 @@ def test_what_is_no_checkpoint(slotlab, word):
 
 
 def test_a_checkpoint_by_its_step_and_the_best_that_there_is_not(slotlab):
-    code, out, err = slotlab("evaluate", "run", "--checkpoint", "2", "--no-figures")
-    assert (code, err) == (0, "")
+    code, out, _ = slotlab("evaluate", "run", "--checkpoint", "2", "--no-figures")
+    assert code == 0
     assert "checkpoint 2, step 2" in out
     assert Path("run/evaluation/scenes-val-whole-decoder-step2/summary.json").is_file()
     text = (

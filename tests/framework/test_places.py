@@ -80,29 +80,38 @@ OTHERS: dict[str, Sequence[str]] = {
     "variant": ["data.dataset.variant=camo", "data.dataset.textures=null"],
     "protocol": ["data.protocol.resize=torch"],
     "metrics": ["evaluation.metrics=[mbo]"],
-    "a metric's settings": [
-        "evaluation.metrics=[ari, fg_ari, {name: mse}, {name: boundary_f, tolerance: 0.05}]"
-    ],
     "best": ["evaluation.checkpoint=best"],
     "step": ["evaluation.checkpoint=2"],
 }
 
 
-@pytest.mark.parametrize("what", OTHERS)
-def test_another_measurement_lies_beside_the_first_in_either_order(run: RunFolder, what: str) -> None:
+def test_other_measurements_lie_beside_the_first_and_each_replaces_itself(run: RunFolder) -> None:
     first = measure(run)
     assert (first["evaluation"], list(folders(run))) == (OWN, [OWN])
     before = folders(run)[OWN]
-    other = measure(run, *OTHERS[what])
-    if what == "a metric's settings":  # all that was computed before is computed again: nothing is lost
-        assert list(folders(run)) == [OWN]
-        return
-    assert folders(run)[OWN] == before
-    assert set(folders(run)) == {OWN, other["evaluation"]}
-    again = measure(run, *OTHERS[what])
-    assert (again, set(folders(run))) == (other, {OWN, other["evaluation"]})
+    names = {OWN: "its own"}
+    for what, sets in OTHERS.items():
+        other = measure(run, *sets)
+        assert other["evaluation"] not in names, f"{what} has the name of {names[other['evaluation']]}"
+        names[other["evaluation"]] = what
+        assert folders(run)[OWN] == before, what
+    written = folders(run)
+    assert set(written) == set(names)
+    for what in ("slots", "recipe", "metrics", "best"):
+        measure(run, *OTHERS[what])
     assert measure(run) == first
-    assert folders(run)[OWN] == before
+    assert folders(run) == written
+
+
+def test_an_evaluation_that_computes_all_that_was_computed_before_replaces_it(run: RunFolder) -> None:
+    measure(run)
+    more = "evaluation.metrics=[ari, fg_ari, {name: mse}, {name: boundary_f, tolerance: 0.05}]"
+    assert measure(run, more)["evaluation"] == OWN
+    again = measure(run)
+    assert again["evaluation"] != OWN, "with fewer it would lose what there is"
+    other = more.replace("0.05", "0.1")
+    assert measure(run, other)["evaluation"] not in (OWN, again["evaluation"]), "another definition"
+    assert len(folders(run)) == 3
 
 
 def test_a_limit_that_leaves_no_image_out_is_none(run: RunFolder) -> None:
