@@ -289,12 +289,12 @@ def contents(root: Path) -> dict[str, Any]:
         elif path.suffix == ".pt":
             found[f"{path.parent.relative_to(root)}/{path.name[:14]}"] = learned(path)
         else:
-            found[name] = plain(path)
+            found[name] = plain(path, root)
     return found
 
 
-def plain(path: Path) -> Any:
-    """Return what a file holds that does not depend on the time or on what happened before."""
+def plain(path: Path, root: Path) -> Any:
+    """Return what a file holds that does not depend on time and place, or on what happened before."""
     if path.name in ("provenance.json", "cost.json") or path.suffix == ".log":
         return "is there"
     if path.name == "metrics.jsonl":
@@ -302,7 +302,7 @@ def plain(path: Path) -> Any:
         return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
     if path.name == "best.json":
         return {**json.loads(path.read_text()), "file": None}
-    return path.read_bytes()
+    return path.read_bytes().replace(str(root).encode(), b"HERE")
 
 
 def learned(path: Path) -> str:
