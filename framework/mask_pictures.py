@@ -155,7 +155,7 @@ def label_colors(mask_HW3: NDArray[np.uint8]) -> NDArray[np.integer]:
     return number_colors(color_codes(mask_HW3), 0, None)
 
 
-def color_codes(mask_HW3: NDArray[np.uint8]) -> NDArray[np.int32]:
+def color_codes(mask_HW3: NDArray[np.integer]) -> NDArray[np.int32]:
     """Return each pixel's color as one number, red * 65536 + green * 256 + blue."""
     red_HW, green_HW, blue_HW = mask_HW3.astype(np.int32).transpose(2, 0, 1)
     codes_HW: NDArray[np.int32] = (red_HW << 16) + (green_HW << 8) + blue_HW
