@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slotlab.framework.contracts import DataError, DataProblem
+from slotlab.framework.exif import refuse_turned
 from slotlab.framework.files import Blob, decode, rgb
 
 MOST_OBJECTS = 10
@@ -66,6 +67,7 @@ def read_image(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
         DataError: if it cannot be read or has not `size`, (columns, rows).
     """
     image = decode(blob.read(), blob.name)
+    refuse_turned(image, blob.name)
     _check_size(image, blob, size)
     return rgb(image, blob.name)
 
@@ -77,6 +79,7 @@ def read_mask(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
         DataError: if it cannot be read, holds no indices, or has not `size`, (columns, rows).
     """
     mask = decode(blob.read(), blob.name)
+    refuse_turned(mask, blob.name)
     if mask.mode not in ("P", "L"):
         text = f"its values are not object indices but {mask.mode} colors; use a palette PNG"
         raise DataError(DataProblem(blob.name, text))

@@ -9,7 +9,7 @@ from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target
 from slotlab.framework.mask_check import mask_cautions
 from slotlab.framework.measuring import FileItems, Items, Readings, Report, StoreItems, read_all
-from slotlab.framework.selection import part_of
+from slotlab.framework.selection import left_out, part_of
 from slotlab.framework.sources import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.store import Store
@@ -55,7 +55,12 @@ def inspect_target(target: Target, split: str | None, *, workers: int, report: R
     own = own_splits(data) is not None
     sources = [open_source(data, name) for name in (wanted if own else wanted[:1])]
     groups = [(name,) for name in wanted] if own else [wanted]
-    problems = [problem for source in sources for problem in source.problems]
+    problems = [
+        problem
+        for source, names in zip(sources, groups, strict=True)
+        for name in names
+        for problem in left_out(data, name, source)
+    ]
     cautions = [text for source in sources for text in getattr(source.dataset, "cautions", ())]
     parts: list[Part] = []
     for source, names in zip(sources, groups, strict=True):

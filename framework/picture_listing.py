@@ -1,5 +1,6 @@
 """Which pictures a folder holds, and which mask belongs to each: by their names alone."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from slotlab.framework.folders import (
     with_suffix,
 )
 from slotlab.registry import ComponentError
+
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})")
+_DENSE = 0.75
+"""Numbers of which more are missing are no running numbers."""
 
 
 class Files(NamedTuple):
@@ -87,14 +92,29 @@ def _gather(
 ) -> Listing:
     """Bring the files of each name together; whatever is left out keeps its place among all names."""
     names = sorted(pictures.keys() | (masks or {}).keys(), key=natural_key)
-    places = {stem: place for place, stem in enumerate(names)}
+    places = _places(names)
     files = [
         Files(stem, places[stem], pictures[stem][0], None if masks is None else masks[stem][0])
         for stem in names
         if stem not in problems
     ]
     placed = [replace(one, place=places[stem]) for stem, some in problems.items() for one in some]
-    return Listing(files, len(names), sorted(placed), tuple(cautions), masks is not None)
+    listed = places[names[-1]] + 1
+    return Listing(files, listed, sorted(placed), tuple(cautions), masks is not None)
+
+
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """Return the position of each name, sorted naturally.
+
+    Names that are one word with running numbers tell where others are missing: these keep their places.
+    """
+    matches = [_NUMBERED.fullmatch(name) for name in names]
+    if all(matches) and len({match[1] for match in matches if match}) == 1:
+        numbers = [int(match[2]) for match in matches if match]
+        span = numbers[-1] - numbers[0] + 1
+        if len(set(numbers)) == len(numbers) and len(numbers) >= _DENSE * span:
+            return {name: number - numbers[0] for name, number in zip(names, numbers, strict=True)}
+    return {name: place for place, name in enumerate(names)}
 
 
 def _by_stem(folder: Path, naming: Naming, field: str) -> dict[str, list[Path]]:

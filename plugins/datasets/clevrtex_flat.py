@@ -14,10 +14,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from slotlab.framework.clevrtex_scene import MOST_OBJECTS, PALETTE
 from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.exif import refuse_turned
 from slotlab.framework.files import decode, fingerprint_paths, rgb
 from slotlab.framework.mask_pictures import color_codes
 from slotlab.framework.paths import SpecPath
@@ -89,19 +91,26 @@ class CLEVRTexFlatDataset:
         number, path, _ = self._files[index]
         return Sample(
             id=f"clevrtex_{self.split}_{number:06d}",
-            image_CHW=torch.from_numpy(rgb(decode(path, str(path)), str(path))),
+            image_CHW=torch.from_numpy(rgb(_upright(path), str(path))),
             mask_HW=self.mask(index),
             path=str(path),
         )
 
     def mask(self, index: int) -> Tensor:
         """Return the mask of sample `index`, uint8 (H, W); raises DataError for a broken file."""
-        path = str(self._files[index][2])
-        return torch.from_numpy(object_indices(rgb(decode(Path(path), path), path).transpose(1, 2, 0), path))
+        path = self._files[index][2]
+        return torch.from_numpy(object_indices(rgb(_upright(path), str(path)).transpose(1, 2, 0), str(path)))
 
     def fingerprint(self) -> str:
         """Return the state of all pictures and masks."""
         return fingerprint_paths((path for files in self._files for path in files[1:]), self.config.root)
+
+
+def _upright(path: Path) -> Image.Image:
+    """Return a decoded picture; raises DataError for one that is turned by its EXIF tag."""
+    image = decode(path, str(path))
+    refuse_turned(image, str(path))
+    return image
 
 
 def object_indices(mask_HW3: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -122,3 +122,17 @@ def test_the_count_of_objects_needs_no_picture(tmp_path: Path) -> None:
     save(tmp_path / "images/a.png", image, 3, turned=True)
     save(tmp_path / "masks/a.png", mask, None, turned=True)
     assert build(tmp_path).mask(0).sum() == mask.sum()
+
+
+def test_data_whose_pictures_have_no_orientation_refuses_one() -> None:
+    from slotlab.framework.exif import refuse_turned
+
+    image = Image.new("RGB", (3, 2))
+    refuse_turned(image, "a.png")
+    image.getexif()[0x0112] = 6
+    with pytest.raises(DataError) as caught:
+        refuse_turned(image, "a.png")
+    assert str(caught.value) == (
+        "a.png: has the EXIF orientation 6 (turned by a quarter), which the pictures of this data do not have; "
+        "save it upright, without the tag"
+    )

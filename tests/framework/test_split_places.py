@@ -161,6 +161,32 @@ def test_whole_scenes_that_are_missing_move_nothing(tmp_path: Path) -> None:
     assert found == {name: split for name, split in whole.items() if name in found}
 
 
+def test_numbered_pictures_that_are_missing_altogether_move_nothing(tmp_path: Path) -> None:
+    for make, sets in (KINDS["image_folder"], KINDS["masks beside"]):
+        root = tmp_path / str(len(sets))
+        files = make(root)
+        whole = members(read_data(root, *sets))
+        for path in files:
+            if path.stem.removesuffix("_mask") in ("1", "7", "12"):
+                path.unlink()
+        found = members(read_data(root, *sets))
+        assert len(found) == COUNT - 3
+        assert found == {name: split for name, split in whole.items() if name in found}
+
+
+def test_names_without_running_numbers_are_counted(tmp_path: Path) -> None:
+    for name in ("a", "b", "3", "900"):
+        save(tmp_path / "letters" / f"{name}.png", pixels(0))
+    for number in (1, 2, 50, 51):
+        save(tmp_path / "gaps" / f"{number}.png", pixels(0))
+    for number in (5, 6, 8):
+        save(tmp_path / "running" / f"img_{number:04d}.png", pixels(0))
+    places = [
+        open_source(read_data(tmp_path / name), "all").places for name in ("letters", "gaps", "running")
+    ]
+    assert places == [(0, 1, 2, 3), (0, 1, 2, 3), (0, 1, 3)]
+
+
 def test_a_filter_before_the_splits_needs_to_know_all_items(tmp_path: Path) -> None:
     files = masked_folder(tmp_path)
     sets = ["data.filter={max_objects: 6, count: mask_colors}", "data.protocol.filter_first=true"]
