@@ -52,6 +52,12 @@ class PluginCode:
         """Names it by its content: `my_encoder.py@29c634b1`."""
         return f"{self.name}@{self.digest[:8]}"
 
+    @property
+    def seeks_files(self) -> bool:
+        """Whether it may open files beside itself, and lists none."""
+        named = any(b"__file__" in content for name, content in self.files.items() if name.endswith(".py"))
+        return named and not declared(self.files[self.name])
+
     def sources(self) -> Iterator[Source]:
         """Yield its files of Python."""
         for name, content in self.files.items():

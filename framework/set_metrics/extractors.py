@@ -4,6 +4,7 @@ All downloading is left to the user: what is not there is named, with the place 
 """
 
 import hashlib
+import os
 import platform
 import warnings
 from collections.abc import Iterator, Sequence
@@ -103,6 +104,7 @@ class CleanInception:
         from cleanfid.inception_torchscript import InceptionV3W
 
         refuse(self.lacking())
+        refuse(None if self.weights else foreign(self.path))
         try:
             with quiet_script():
                 network: nn.Module = InceptionV3W(str(self.path.parent), download=False)
@@ -182,6 +184,20 @@ def features_by(network: nn.Module, inputs_BCHW: Tensor, path: Path) -> Tensor:
         wanted = f"one row of features for each of {len(inputs_BCHW)} images"
         raise SlotlabError(f"the network in {path} gives {given}, not {wanted}")
     return found.flatten(1).float().cpu()
+
+
+def owners() -> tuple[int, ...]:
+    """Return whose files may be run: the user's and the administrator's (also on systems without owners)."""
+    return (0, os.getuid()) if hasattr(os, "getuid") else (0,)
+
+
+def foreign(path: Path) -> str | None:
+    """Say that a program in a folder which everybody may write to belongs to another user."""
+    owner = path.stat().st_uid
+    if owner in owners():
+        return None
+    where = f"{path} belongs to another user (number {owner}), and reading it runs it as a program"
+    return f"{where}; say with the metric's setting 'weights' which file to use, if need be this one"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.trust import Ask, refuse
 from slotlab.registry import Registry, SlotlabError
+from slotlab.registry.code import DATA
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,18 @@ class LoadedSpec:
 
     @property
     def notes(self) -> list[Problem]:
-        """What was done on purpose and must be seen: plugins that took another's place."""
-        return [
-            Problem(
-                self.tree.locate(("plugins",)),
-                ("plugins",),
-                f"{now}, given with --plugin, takes the place of {before}, which the run was trained with",
-            )
+        """What must be seen of plugins: which took another's place, which may open what is not copied."""
+        texts = [
+            f"{now}, given with --plugin, takes the place of {before}, which the run was trained with"
             for before, now in self.replaced.items()
         ]
+        texts += [
+            f"{code.name} asks where it lies (__file__), and a run copies no files that it opens there but "
+            f"those that it lists: {DATA} = ['words.txt']"
+            for code in self.registry.files
+            if code.seeks_files
+        ]
+        return [Problem(self.tree.locate(("plugins",)), ("plugins",), text) for text in texts]
 
     def error(self, problems: Iterable[PathProblem]) -> SpecError:
         """Locate problems that were found later, such as while building."""

@@ -73,7 +73,9 @@ class TimmExtractor:
         import timm
 
         try:
-            network: Any = timm.create_model(self.model, checkpoint_path=str(self.weights))
+            network: Any = timm.create_model(self.model)
+            # Not by `checkpoint_path`, with which older versions of timm run what a pickle says.
+            timm.models.load_checkpoint(network, str(self.weights), weights_only=True)
         except Exception as error:  # torch raises RuntimeError for shapes, readers anything
             text = f"{self.weights} does not fit timm's '{self.model}': {describe(error)}"
             raise SlotlabError(text) from error

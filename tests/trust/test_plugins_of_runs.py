@@ -250,3 +250,20 @@ def test_several_processes_train_with_a_helper(tmp_path: Path, sources: Sources)
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plugin_that_may_open_files_is_told_how_they_are_copied(
+    tmp_path: Path, sources: Sources, slotlab: Slotlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    opening = sources["traced_helper.py"] + "\nWORDS = (Path(__file__).parent / 'words.txt').read_text()\n"
+    write(tmp_path, sources, traced_helper=opening)
+    Path("words.txt").write_text("a")
+    text = (
+        "traced.py asks where it lies (__file__), and a run copies no files that it opens there but those that it "
+        "lists: SLOTLAB_FILES = ['words.txt']"
+    )
+    assert text in slotlab("validate", "spec.yaml")[1]
+    Path("traced.py").write_text("SLOTLAB_FILES = ['words.txt']\n" + sources["traced.py"])
+    assert "__file__" not in slotlab("validate", "spec.yaml")[1]
+    assert list(read_code(Path("traced.py")).files) == ["traced.py", "traced_helper.py", "words.txt"]
