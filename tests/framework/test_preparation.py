@@ -220,6 +220,20 @@ def test_no_label_is_invented(resize: Any, dtype: torch.dtype) -> None:
     assert set(small.unique().tolist()) <= {0, 1, 7, 100}
 
 
+@pytest.mark.parametrize("resize", ["pil", "torch", "torch_antialias"])
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_labels_past_a_byte_are_kept(resize: Any, dtype: torch.dtype) -> None:
+    mask = torch.tensor([[0, 255, 256], [300, 511, 32767]], dtype=dtype)
+    kept = Preparation(size=(4, 6), resize=resize).resize_mask(mask)
+    assert torch.equal(kept, mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
+
+
+@pytest.mark.parametrize("resize", ["pil", "torch", "torch_antialias"])
+def test_a_picture_of_the_right_size_is_left_as_it_is(resize: Any) -> None:
+    every = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(3, 1, 1)
+    assert torch.equal(Preparation(size=(16, 16), resize=resize).resize_image(every), every)
+
+
 def test_antialiasing_is_near_pil_and_plain_interpolation_is_not() -> None:
     noise = torch.randint(0, 256, (3, 60, 80), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     images = [
