@@ -1,6 +1,5 @@
 """What `slotlab evaluate` does, with a progress bar, and how results are printed."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +8,9 @@ import typer
 
 from slotlab.framework import processes
 from slotlab.framework.cli.composing import print_set_metrics
+from slotlab.framework.cli.failures import Failures
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, SetOption
-from slotlab.framework.cli.output import console, emit, warn
+from slotlab.framework.cli.output import console, emit, error_console, warn
 from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.registry.errors import SlotlabError
@@ -67,6 +67,9 @@ def evaluate(
         result = evaluate_runs(runs, wanted, sets=set_, device=device, figures=figures, masks=save_masks)
     if processes.is_first():
         emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
+        warn(f"{run} was not evaluated: {reason}" for run, reason in result["failed"].items())
+    if result["failed"]:
+        raise typer.Exit(1)
 
 
 def left(*, figures: bool, masks: bool) -> str:
@@ -79,45 +82,62 @@ def left(*, figures: bool, masks: bool) -> str:
 def evaluate_runs(
     paths: Sequence[Path], wanted: Any, *, sets: Sequence[str], device: str, figures: bool, masks: bool
 ) -> Result:
-    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured."""
-    from slotlab.framework.conditions import conditions
-    from slotlab.framework.experiment import prepare
-    from slotlab.framework.run import RunFolder
+    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured.
 
+    A run that cannot be evaluated is told under `failed`, and the others go on.
+
+    Raises:
+        SlotlabError: if no run can be evaluated, for the first one's reason.
+    """
     for assignment in sets:
         if not assignment.lstrip().startswith(("evaluation.", "data.")):
             hint = "a trained run takes new settings under evaluation and data only"
             raise SlotlabError(f"--set {assignment}: {hint}")
-    checked = []
+    checked, failed = [], Failures()
     for path in dict.fromkeys(paths):
-        run = RunFolder.open(path)
-        prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
-        warn(prepared.warnings)
-        state = run.read_state() or "of unknown state"
-        if state != "done":
-            warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
-        found = conditions(prepared.loaded, wanted)
-        known = [str(warning) for warning in prepared.warnings]
-        every = dict.fromkeys(text for condition in found for text in condition.warnings)
-        warn([text for text in every if text not in known])
-        checked.append((run, prepared.loaded, found))
+        with failed.collecting(path):
+            checked.append(check_run(path, wanted, sets))
     summaries: list[Result] = []
     for run, loaded, found in checked:
-        summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks)
-    return {"format": 2, "evaluations": summaries}
+        with failed.collecting(run.path):
+            summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks)
+    if not summaries and failed.first is not None:
+        raise failed.first
+    return {"format": 2, "evaluations": summaries, "failed": failed.reasons}
+
+
+def check_run(path: Path, wanted: Any, sets: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Return a run, its spec with `--set` over it, and the conditions that it is to be evaluated under.
+
+    Raises:
+        SlotlabError: if it is none, is damaged, or cannot be evaluated so.
+    """
+    from slotlab.framework.conditions import conditions
+    from slotlab.framework.experiment import prepare
+    from slotlab.framework.run import RunFolder
+
+    run = RunFolder.open(path)
+    prepared = prepare(run.spec, sets=[*sets, "training.trackers=[]"])  # told of trainings alone
+    warn(prepared.warnings)
+    state = run.read_state() or "of unknown state"
+    if state != "done":
+        warn([f"{path}: the run is {state}; its weights are those of its last finished epoch"])
+    found = conditions(prepared.loaded, wanted)
+    known = [str(warning) for warning in prepared.warnings]
+    every = dict.fromkeys(text for condition in found for text in condition.warnings)
+    warn([text for text in every if text not in known])
+    return run, prepared.loaded, found
 
 
 def evaluate_folder(
     run: Any, loaded: Any, wanted: Any, device: str, *, figures: bool = True, masks: bool = False
 ) -> list[Result]:
     """Evaluate with a progress bar, on stderr so that stdout is free for JSON."""
-    from rich.console import Console
-
     from slotlab.framework.cli.progress import open_bar
     from slotlab.framework.evaluations import run_evaluations
     from slotlab.framework.experiment import choose_device
 
-    bar = open_bar("evaluate", Console(file=sys.stderr, quiet=not processes.is_first()))
+    bar = open_bar("evaluate", error_console(quiet=not processes.is_first()))
     task = bar.add_task("evaluate", total=None, facts="")
 
     def report(done: int, total: int) -> None:
@@ -184,10 +204,9 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
 
 def numbers_table(result: Result) -> Any:
     """Return the table of an evaluation, with the protocol in every row: methods down, many metrics down."""
-    from rich.markup import escape
     from rich.table import Table
 
-    methods, protocol = result["methods"], escape(result["protocol"])
+    methods, protocol = result["methods"], result["protocol"]
     names = list(dict.fromkeys(name for one in methods.values() for name in one))
     flat = len(names) <= MOST_ACROSS
     head = ("method", *names) if flat else ("metric", *methods)
@@ -200,7 +219,6 @@ def numbers_table(result: Result) -> Any:
 
 def published_table(result: Result) -> Any:
     """Return the table of published numbers of the same protocol and data."""
-    from rich.markup import escape
     from rich.table import Table
 
     rows = published_rows(result["published"])
@@ -208,7 +226,7 @@ def published_table(result: Result) -> Any:
     table = Table("protocol", "published", *names, box=None, pad_edge=False, header_style="bold dim")
     for method, cells in rows:
         shown = (cells.get(name, "-") for name in names)
-        table.add_row(escape(result["protocol"]), escape(method), *shown, style="dim")
+        table.add_row(result["protocol"], method, *shown, style="dim")
     return table
 
 
@@ -228,7 +246,6 @@ def number(reference: Mapping[str, Any]) -> str:
 
 def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print a table for each way of grouping, means with 95 % intervals and counts."""
-    from rich.markup import escape
     from rich.table import Table
 
     out = console()
@@ -237,10 +254,10 @@ def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
         table = Table(f"by {kind}", "count", *names, box=None, pad_edge=False, header_style="bold")
         for group in groups:
             count = max(group[name]["count"] for name in names)
-            table.add_row(escape(group["group"]), str(count), *(span(group[name]) for name in names))
+            table.add_row(str(group["group"]), str(count), *(span(group[name]) for name in names))
         out.print(table)
     text = (
-        f"mean \\[95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
+        f"mean [95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
     )
     out.print(text, style="dim")
 
@@ -251,7 +268,7 @@ def span(statistics: Mapping[str, Any]) -> str:
         return "-"
     if statistics["low"] is None:
         return f"{statistics['mean']:.3f}"
-    return f"{statistics['mean']:.3f} \\[{statistics['low']:.3f}, {statistics['high']:.3f}]"
+    return f"{statistics['mean']:.3f} [{statistics['low']:.3f}, {statistics['high']:.3f}]"
 
 
 def print_run(result: Result) -> None:
