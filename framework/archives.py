@@ -25,6 +25,7 @@ from slotlab.framework.atomic import clear_leavings, leavings, write_atomically,
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.files import Blob, fingerprint
 from slotlab.framework.store import stores_folder
+from slotlab.framework.terminal import visible
 from slotlab.registry import SlotlabError
 
 Report = Callable[[Path, int, int], None]
@@ -77,7 +78,8 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= self.every_s:
             self._last = now
-            print(f"reading {archive}: {done / max(total, 1):.0%} of {total / 1e9:.1f} GB", file=sys.stderr)
+            text = f"reading {archive}: {done / max(total, 1):.0%} of {total / 1e9:.1f} GB"
+            print(visible(text), file=sys.stderr)
 
 
 def open_archive(

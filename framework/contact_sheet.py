@@ -19,6 +19,7 @@ from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_co
 from slotlab.framework.inspection import Part
 from slotlab.framework.measuring import Look
 from slotlab.framework.store_format import COUNTINGS
+from slotlab.framework.terminal import visible
 
 COLUMNS = 6
 _SIDE = 128
@@ -108,7 +109,7 @@ def _write(lines: Sequence[str], width: int, size: int = 11) -> Image.Image:
     paper = Image.new("RGB", (width, (_LINE + size - 11) * len(lines) + 4), _PAPER)
     draw = ImageDraw.Draw(paper)
     for number, line in enumerate(lines):
-        shown = line
+        shown = visible(line)
         while draw.textlength(shown, font) > width - _GAP and len(shown) > 1:
             shown = "…" + shown.removeprefix("…")[1:]
         draw.text((_GAP // 2, number * (_LINE + size - 11)), shown, _INK, font)

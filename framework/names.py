@@ -17,3 +17,11 @@ def fault(name: str) -> str | None:
         return f"the character {odd if odd == '/' else f'U+{ord(odd):04X}'} cannot stand in a file's name"
     size = len(name.encode())
     return f"{size} bytes long, and at most {LONGEST} fit into a file's name" if size > LONGEST else None
+
+
+def file_name(text: str) -> str:
+    """Return a text as the name of a file, without its ending: what cannot stand in one becomes `-`."""
+    kept = "".join(letter if letter.isprintable() and letter != "/" else "-" for letter in text).strip()
+    while len(kept.encode()) > LONGEST:
+        kept = kept[:-1]
+    return kept if kept.strip(".") else "-"

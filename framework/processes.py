@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from slotlab.framework.interruptions import heeded
+from slotlab.framework.terminal import visible
 from slotlab.registry import SlotlabError
 
 REPORT = "SLOTLAB_REPORT"
@@ -35,6 +36,11 @@ PATIENCE = 20.0
 def is_first() -> bool:
     """Return whether this process is the only one, or the one of several that prints."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def several() -> bool:
+    """Return whether this process works together with others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def wanted(devices: int | None) -> bool:
@@ -206,7 +212,7 @@ def fail(lines: Sequence[str], code: int) -> NoReturn:
     if is_first() or (report is None and code not in STOPS):  # torchrun: nobody else would tell it
         for line in lines:
             where = "" if is_first() else f"process {os.environ['RANK']}: "
-            print(f"error: {where}{line}", file=sys.stderr)
+            print(visible(f"error: {where}{line}"), file=sys.stderr)
     sys.exit(code)
 
 

@@ -1,13 +1,11 @@
 """What `ablate` does, and how its result is printed."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.consent import TrustOption, consent
@@ -19,7 +17,7 @@ from slotlab.framework.cli.options import (
     SetOption,
     StrictOption,
 )
-from slotlab.framework.cli.output import console, emit, print_whole
+from slotlab.framework.cli.output import console, emit, print_whole, say
 from slotlab.framework.cli.quantities import counted, duration, maybe
 
 
@@ -68,11 +66,6 @@ def ablate(
         raise typer.Exit(1)
 
 
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def conduct(ablation: Any, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
     """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
     from slotlab.framework.experiment import remember
@@ -112,13 +105,13 @@ def print_outcome(result: dict[str, Any]) -> None:
     )
     for row in result["runs"]:
         values = (maybe(row["metrics"][name], lambda value: f"{value:.3f}") for name in result["metrics"])
-        table.add_row(escape(row["arm"]), str(row["seed"]), row["run_id"], row["state"], *values)
+        table.add_row(row["arm"], str(row["seed"]), row["run_id"], row["state"], *values)
     print_whole(out, table)
     for row in result["runs"]:
         if row["run_id"] in result["failed"]:
             text = f"failed: {row['arm']}, seed {row['seed']}: {row['reason']}"
-            out.print(text, markup=False, soft_wrap=True)
-    out.print(f"study: {result['study']}", markup=False, soft_wrap=True)
+            out.print(text, soft_wrap=True)
+    out.print(f"study: {result['study']}", soft_wrap=True)
 
 
 def forecast(
@@ -194,14 +187,14 @@ def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, di
 def print_forecast(result: dict[str, Any]) -> None:
     """Print the table of runs, and how long it will take."""
     out = console()
-    out.print(f"{result['name']}: {result['question']}", style="bold", markup=False, soft_wrap=True)
+    out.print(f"{result['name']}: {result['question']}", style="bold", soft_wrap=True)
     table = Table("arm", "seed", "run", "state", "time", box=None, pad_edge=False, header_style="bold")
     for row in result["runs"]:
         time = "" if row["state"] in ("done", "trained") else maybe(row["seconds"], duration)
-        table.add_row(escape(row["arm"]), str(row["seed"]), row["run_id"], escape(standing(row)), time)
+        table.add_row(row["arm"], str(row["seed"]), row["run_id"], standing(row), time)
     print_whole(out, table)
     for text in result["warnings"]:
-        out.print(f"warning: {text}", markup=False, soft_wrap=True)
+        out.print(f"warning: {text}", soft_wrap=True)
     todo = [row for row in result["runs"] if row["state"] != "done"]
     text = (
         f"{counted(len(result['runs']), 'run')}: {len(result['runs']) - len(todo)} done, {len(todo)} to run"

@@ -122,23 +122,22 @@ def written(comparison: "Comparison", format_: Format) -> str:
 def print_tables(comparison: "Comparison", details: "Sequence[Metric]") -> None:
     """Print the tables, and under them how to read them."""
     from rich.table import Table
-    from rich.text import Text
 
-    from slotlab.framework.cli.output import console
+    from slotlab.framework.cli.output import console, styled
     from slotlab.framework.compare.tables import facts, tables
 
     out = console()
     for table in tables(comparison, details=details):
-        out.print(Text(table.title, style="bold"), soft_wrap=True)
+        out.print(styled(table.title, "bold"), soft_wrap=True)
         grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for i, head in enumerate(table.columns):
-            grid.add_column(Text(head), justify="left" if i < table.texts else "right")
+            grid.add_column(head, justify="left" if i < table.texts else "right")
         for row in table.rows:
-            grid.add_row(*map(Text, row))
+            grid.add_row(*row)
         out.print(grid)
         out.print()
     for line in facts(comparison):
-        out.print(Text(line, style="dim"), soft_wrap=True)
+        out.print(styled(line, "dim"), soft_wrap=True)
 
 
 ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format.json: "json"}
@@ -147,13 +146,16 @@ ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format
 def write(comparison: "Comparison", folder: Path) -> None:
     """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
     from slotlab.framework.atomic import write_output
+    from slotlab.framework.cli.output import say
     from slotlab.framework.compare.drawing import draw
 
     for format_, ending in ENDINGS.items():
-        write_output(folder / f"comparison.{ending}", written(comparison, format_).encode())
+        write_output(
+            folder / f"comparison.{ending}", written(comparison, format_).encode(errors="backslashreplace")
+        )
     drawn = draw(comparison, folder)
     note = f"; {drawn.note}" if drawn.note else ""
     text = (
         f"written: {folder}/comparison.{{{','.join(ENDINGS.values())}}} and {len(drawn.stems)} figures{note}"
     )
-    print(text, file=sys.stderr)
+    say(text)

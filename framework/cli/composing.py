@@ -109,7 +109,6 @@ def print_composition(record: Mapping[str, Any]) -> None:
 
 def print_set_metrics(found: Mapping[str, Mapping[str, Any]]) -> None:
     """Print values with their floor and the numbers of images on both sides; nothing if there are none."""
-    from rich.markup import escape
     from rich.table import Table
 
     if not found:
@@ -120,7 +119,7 @@ def print_set_metrics(found: Mapping[str, Mapping[str, Any]]) -> None:
         floor = result["floor"]
         low = "-" if floor is None else "{value:.4g} ({images} against {real_images})".format(**floor)
         numbers = (str(result["images"]), str(result["real_images"]))
-        table.add_row(name, f"{result['value']:.4g}", *numbers, low, escape(result["extractor"]))
+        table.add_row(name, f"{result['value']:.4g}", *numbers, low, result["extractor"])
     out.print(table)
     floors = {result["floor"]["of"] for result in found.values() if result["floor"]}
     out.print(f"lower is better; floor: {', '.join(sorted(floors)) or 'none'}", style="dim")

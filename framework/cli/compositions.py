@@ -1,13 +1,11 @@
 """What the command `compose` does."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import TaskID
 from torch import Tensor
 
@@ -217,7 +215,7 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
 @contextmanager
 def reporting() -> Iterator[Report]:
     """Show on stderr how far the work is, once there is something to wait for."""
-    bar = open_bar("compose", Console(file=sys.stderr))
+    bar = open_bar("compose")
     tasks: dict[str, TaskID] = {}
 
     def report(what: str, done: int, total: int) -> None:

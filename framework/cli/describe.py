@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from rich.markup import escape
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
@@ -17,6 +16,7 @@ from slotlab.framework.spec.load import OtherSort
 from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.load import load_ablation
+from slotlab.framework.terminal import visible
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
 
@@ -59,7 +59,7 @@ def print_listing(result: dict[str, Any]) -> None:
         table.add_row(
             item["kind"] if item["kind"] != before else "",
             item["name"],
-            escape(item["summary"]),
+            item["summary"],
             item["source"],
         )
         before = item["kind"]
@@ -68,7 +68,7 @@ def print_listing(result: dict[str, Any]) -> None:
         out.print(f"\nshipped specs: {', '.join(result['specs'])}", soft_wrap=True)
         out.print(f"shipped ablations: {', '.join(result['ablations'])}", soft_wrap=True)
     for item in result["not_loaded"]:
-        out.print(f"not loaded: {item['source']} ({item['reason']})", markup=False, soft_wrap=True)
+        out.print(f"not loaded: {item['source']} ({item['reason']})", soft_wrap=True)
 
 
 def refuse_bare_kind(word: str) -> None:
@@ -142,7 +142,7 @@ def print_component(result: dict[str, Any]) -> None:
     out.print(
         f"{result['kind']} [bold]{result['name']}[/bold] (version {result['version']}, {result['source']})"
     )
-    out.print(result["summary"], markup=False)
+    out.print(result["summary"])
     if not result["settings"]:
         out.print("no settings")
         return
@@ -150,7 +150,7 @@ def print_component(result: dict[str, Any]) -> None:
     for item in result["settings"]:
         default = item["default"] if isinstance(item["default"], str) else json.dumps(item["default"])
         meaning = " ".join((item["description"] or "").split())
-        table.add_row(item["name"], escape(default), escape(meaning))
+        table.add_row(item["name"], default, meaning)
     out.print(table)
 
 
@@ -170,7 +170,7 @@ def print_spec(result: dict[str, Any]) -> None:
     print(dump(result["spec"]), end="")
     print(f"# run id: {result['run_id']}")
     for warning in result["warnings"]:
-        print(f"# warning: {warning}")
+        print(visible(f"# warning: {warning}"))
 
 
 def validity(name: str, **options: Any) -> dict[str, Any]:
@@ -203,9 +203,9 @@ def print_validity(results: Sequence[dict[str, Any]]) -> None:
     """Print mistakes and warnings, one a line, and a verdict for each spec."""
     for result in results:
         for text in result["errors"]:
-            print(f"error: {text}")
+            print(visible(f"error: {text}"))
         for text in result["warnings"]:
-            print(f"warning: {text}")
+            print(visible(f"warning: {text}"))
         size = f" ({result['arms']} arms, {result['runs']} runs)" if "arms" in result else ""
         verdict = f"valid{size}" if result["valid"] else counted(len(result["errors"]), "error")
-        print(f"{result['spec']}: {verdict}")
+        print(visible(f"{result['spec']}: {verdict}"))

@@ -1,6 +1,5 @@
 """What `slotlab evaluate` does, with a progress bar, and how results are printed."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +9,9 @@ import typer
 from slotlab.framework import processes
 from slotlab.framework.cli.composing import print_set_metrics
 from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.cli.failures import Failures
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
-from slotlab.framework.cli.output import console, emit, warn
+from slotlab.framework.cli.output import console, emit, error_console, warn
 from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.cli.trained import CheckpointOption, assignments
@@ -84,6 +84,9 @@ def evaluate(
         )
     if processes.is_first():
         emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
+        warn(f"{run} was not evaluated: {reason}" for run, reason in result["failed"].items())
+    if result["failed"]:
+        raise typer.Exit(1)
 
 
 def left(*, figures: bool, masks: bool) -> str:
@@ -106,33 +109,52 @@ def evaluate_runs(
 ) -> Result:
     """Evaluate existing runs, `--set` over their specs; all are checked before any is measured.
 
-    Plugins that are given take the place of the runs' own with the same names.
+    Plugins that are given take the place of the runs' own with the same names. A run that cannot be
+    evaluated is told under `failed`, and the others go on.
+
+    Raises:
+        SlotlabError: if no run can be evaluated, for the first one's reason.
+    """
+    checked, failed = [], Failures()
+    for path in dict.fromkeys(paths):
+        with failed.collecting(path):
+            checked.append(check_run(path, wanted, sets=sets, plugins=plugins, trust=trust))
+    summaries: list[Result] = []
+    for run, loaded, found in checked:
+        with failed.collecting(run.path):
+            summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks, noted=True)
+    if not summaries and failed.first is not None:
+        raise failed.first
+    return {"format": 2, "evaluations": summaries, "failed": failed.reasons}
+
+
+def check_run(
+    path: Path, wanted: Any, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask
+) -> tuple[Any, Any, Any]:
+    """Return a run, its spec with `--set` over it, and the conditions that it is to be evaluated under.
+
+    Raises:
+        SlotlabError: if it is none, is damaged, or cannot be evaluated so.
     """
     from slotlab.framework.conditions import conditions
     from slotlab.framework.experiment import prepare
     from slotlab.framework.run import RunFolder
 
-    checked = []
-    for path in dict.fromkeys(paths):
-        run = RunFolder.open(path)
-        own = [*sets, "training.trackers=[]"]  # told of trainings alone
-        prepared = prepare(run.spec, trained=True, sets=own, plugins=plugins, trust=trust, of_run=True)
-        warn(prepared.warnings)
-        state = run.read_state() or "of unknown state"
-        if state != "done":
-            of = "its last finished epoch"
-            if prepared.loaded.spec.evaluation.checkpoint != LAST:
-                of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
-            warn([f"{path}: the run is {state}; its weights are those of {of}"])
-        found = conditions(prepared.loaded, wanted)
-        known = [str(warning) for warning in prepared.warnings]
-        every = dict.fromkeys(text for condition in found for text in condition.warnings)
-        warn([text for text in every if text not in known])
-        checked.append((run, prepared.loaded, found))
-    summaries: list[Result] = []
-    for run, loaded, found in checked:
-        summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks, noted=True)
-    return {"format": 2, "evaluations": summaries}
+    run = RunFolder.open(path)
+    own = [*sets, "training.trackers=[]"]  # told of trainings alone
+    prepared = prepare(run.spec, trained=True, sets=own, plugins=plugins, trust=trust, of_run=True)
+    warn(prepared.warnings)
+    state = run.read_state() or "of unknown state"
+    if state != "done":
+        of = "its last finished epoch"
+        if prepared.loaded.spec.evaluation.checkpoint != LAST:
+            of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
+        warn([f"{path}: the run is {state}; its weights are those of {of}"])
+    found = conditions(prepared.loaded, wanted)
+    known = [str(warning) for warning in prepared.warnings]
+    every = dict.fromkeys(text for condition in found for text in condition.warnings)
+    warn([text for text in every if text not in known])
+    return run, prepared.loaded, found
 
 
 def evaluate_folder(
@@ -149,13 +171,11 @@ def evaluate_folder(
 
     `noted` says what is odd about the data, which a training has said before it is evaluated.
     """
-    from rich.console import Console
-
     from slotlab.framework.cli.progress import open_bar
     from slotlab.framework.evaluations import run_evaluations
     from slotlab.framework.experiment import choose_device
 
-    bar = open_bar("evaluate", Console(file=sys.stderr, quiet=not processes.is_first()))
+    bar = open_bar("evaluate", error_console(quiet=not processes.is_first()))
     task = bar.add_task("evaluate", total=None, facts="")
 
     def report(done: int, total: int) -> None:
@@ -246,10 +266,9 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
 
 def numbers_table(result: Result) -> Any:
     """Return the table of an evaluation, with the protocol in every row: methods down, many metrics down."""
-    from rich.markup import escape
     from rich.table import Table
 
-    methods, protocol = result["methods"], escape(result["protocol"])
+    methods, protocol = result["methods"], result["protocol"]
     names = list(dict.fromkeys(name for one in methods.values() for name in one))
     flat = len(names) <= MOST_ACROSS
     head = ("method", *names) if flat else ("metric", *methods)
@@ -262,7 +281,6 @@ def numbers_table(result: Result) -> Any:
 
 def published_table(result: Result) -> Any:
     """Return the table of published numbers of the same protocol and data."""
-    from rich.markup import escape
     from rich.table import Table
 
     rows = published_rows(result["published"])
@@ -270,7 +288,7 @@ def published_table(result: Result) -> Any:
     table = Table("protocol", "published", *names, box=None, pad_edge=False, header_style="bold dim")
     for method, cells in rows:
         shown = (cells.get(name, "-") for name in names)
-        table.add_row(escape(result["protocol"]), escape(method), *shown, style="dim")
+        table.add_row(result["protocol"], method, *shown, style="dim")
     return table
 
 
@@ -290,7 +308,6 @@ def number(reference: Mapping[str, Any]) -> str:
 
 def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print a table for each way of grouping, means with 95 % intervals and counts."""
-    from rich.markup import escape
     from rich.table import Table
 
     out = console()
@@ -299,10 +316,10 @@ def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
         table = Table(f"by {kind}", "count", *names, box=None, pad_edge=False, header_style="bold")
         for group in groups:
             count = max(group[name]["count"] for name in names)
-            table.add_row(escape(group["group"]), str(count), *(span(group[name]) for name in names))
+            table.add_row(str(group["group"]), str(count), *(span(group[name]) for name in names))
         out.print(table)
     text = (
-        f"mean \\[95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
+        f"mean [95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
     )
     out.print(text, style="dim")
 
@@ -313,7 +330,7 @@ def span(statistics: Mapping[str, Any]) -> str:
         return "-"
     if statistics["low"] is None:
         return f"{statistics['mean']:.3f}"
-    return f"{statistics['mean']:.3f} \\[{statistics['low']:.3f}, {statistics['high']:.3f}]"
+    return f"{statistics['mean']:.3f} [{statistics['low']:.3f}, {statistics['high']:.3f}]"
 
 
 def print_run(results: Sequence[Result]) -> None:

@@ -96,24 +96,20 @@ def print_inspection(result: dict[str, Any]) -> None:
     """Print what is there as tables, then each problem on a line."""
     out = console()
     rows, columns = result["image_size"]
-    out.print(
-        f"{result['dataset']} under protocol {result['protocol']}", style="bold", markup=False, soft_wrap=True
-    )
-    out.print(
-        f"images of {columns}x{rows} pixels; {result['filter'] or 'any number of objects'}", markup=False
-    )
+    out.print(f"{result['dataset']} under protocol {result['protocol']}", style="bold", soft_wrap=True)
+    out.print(f"images of {columns}x{rows} pixels; {result['filter'] or 'any number of objects'}")
     listed = ", ".join(f"{name} {number}" for name, number in result["listed"].items())
-    out.print(f"listed: {listed}", markup=False, soft_wrap=True)
+    out.print(f"listed: {listed}", soft_wrap=True)
     out.print(_facts(result["splits"]))
     for name, part in result["splits"].items():
-        out.print(f"\nobjects in {name}", style="bold", markup=False)
+        out.print(f"\nobjects in {name}", style="bold")
         out.print(_histograms(part["objects"]))
     for text in result["cautions"]:
-        out.print(f"caution: {text}", markup=False, soft_wrap=True)
+        out.print(f"caution: {text}", soft_wrap=True)
     if "sheet" in result:
-        out.print(f"contact sheet: {result['sheet']}", markup=False, soft_wrap=True)
+        out.print(f"contact sheet: {result['sheet']}", soft_wrap=True)
     for problem in result["problems"]:
-        out.print(f"problem: {problem['path']}: {problem['reason']}", markup=False, soft_wrap=True)
+        out.print(f"problem: {problem['path']}: {problem['reason']}", soft_wrap=True)
     number = len(result["problems"])
     out.print(f"{counted(number, 'problem')} found" if number else "no problems found")
 

@@ -1,5 +1,7 @@
 """The `slotlab` command, one function a subcommand; torch is imported by those that need it."""
 
+import io
+import sys
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -207,6 +209,9 @@ def options(
 def main() -> None:
     """Run the command. A user's mistake ends with its message on stderr and exit code 1."""
     set_threads()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks is written as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SlotlabError as error:

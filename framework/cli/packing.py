@@ -121,9 +121,9 @@ def print_packed(result: dict[str, Any]) -> None:
         text = f"{store['dataset']} {store['split']}: {store['images']} images of {size} pixels, {masks}"
         out.print(f"{text}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
         for problem in store["skipped"]:
-            out.print(f"left out: {problem}", markup=False, soft_wrap=True)
+            out.print(f"left out: {problem}", soft_wrap=True)
         out.print(f"protocol {result['protocol']}; checksum {store['checksum']}", soft_wrap=True)
-        out.print(f"store: {store['path']}", markup=False, soft_wrap=True)
+        out.print(f"store: {store['path']}", soft_wrap=True)
 
 
 def verify_store(
@@ -182,9 +182,9 @@ def print_verified(result: dict[str, Any]) -> None:
     out = console()
     for store in result["stores"]:
         for problem in store["problems"]:
-            out.print(problem, markup=False, soft_wrap=True)
+            out.print(problem, soft_wrap=True)
         if store["problems"]:
             verdict = f"damaged in {len(store['problems'])} places; delete it and pack it again"
         else:
             verdict = f"{store['images']} images are what was packed, checksum {store['checksum']}"
-        out.print(f"{store['path']}: {verdict}", markup=False, soft_wrap=True)
+        out.print(f"{store['path']}: {verdict}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """How far a training is: a bar on a terminal; in a log file, a line now and then."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from slotlab.framework.cli.output import error_console
 from slotlab.framework.train import Progress as TrainProgress
 
 GIB = 2**30
@@ -17,12 +17,12 @@ GIB = 2**30
 def open_bar(what: str, console: Console | None = None) -> Progress:
     """Return a progress bar, on stderr unless told otherwise, so that stdout is free for JSON."""
     return Progress(
-        TextColumn(what),
+        TextColumn(what, markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", markup=False),
         TimeRemainingColumn(),
-        console=console or Console(file=sys.stderr),
+        console=console or error_console(),
     )
 
 
@@ -95,4 +95,4 @@ class TrainingDisplay:
         self._print("train: " + ", ".join(word for word in words if word))
 
     def _print(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self.console.print(text, soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.output import console, emit, styled
 
 
 def published(
@@ -24,18 +24,17 @@ def published(
 def print_published(rows: list[dict[str, Any]]) -> None:
     """Print a table for each protocol and source."""
     from rich.table import Table
-    from rich.text import Text
 
     out = console()
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["protocol"], row["source"]), []).append(row)
     for (protocol, source), members in groups.items():
-        out.print(Text(f"protocol {protocol}: {source}", style="bold"), soft_wrap=True)
+        out.print(styled(f"protocol {protocol}: {source}", "bold"), soft_wrap=True)
         columns = ("method", "data", "train", "test", "metric", "value", "seeds", "note")
         table = Table(*columns, box=None, pad_edge=False, header_style="bold")
         for row in members:
-            table.add_row(*map(Text, cells(row)))
+            table.add_row(*cells(row))
         out.print(table)
         out.print("")
 

@@ -92,7 +92,7 @@ def print_rendering(result: dict[str, Any]) -> None:
     out = console()
     before = result["there_before"]
     out.print(f"{result['written']} scenes written" + (f", {before} were there before" if before else ""))
-    out.print(f"folder: {result['folder']}", markup=False, soft_wrap=True)
+    out.print(f"folder: {result['folder']}", soft_wrap=True)
     size = tuple(result["size"])
     more = "" if size == _PUBLISHED else f" --set 'data.dataset.picture_size={list(size)}'"
-    out.print(f"look at them: slotlab data inspect {result['folder']}{more}", markup=False, soft_wrap=True)
+    out.print(f"look at them: slotlab data inspect {result['folder']}{more}", soft_wrap=True)

@@ -102,7 +102,7 @@ def write_report(comparison: "Comparison", place: Path, *, title: str | None = N
     from slotlab.framework.report.render import render
 
     page = build_page(comparison, title=title, seen_from=place.resolve().parent)
-    html = render(page).encode()
+    html = render(page).encode(errors="backslashreplace")
     write_output(place, html)
     return {
         "report": str(place),
@@ -125,6 +125,6 @@ def print_report(result: dict[str, Any]) -> None:
 
     out = console()
     for text in result["findings"]:
-        out.print(f"- {text}", markup=False, soft_wrap=True)
+        out.print(f"- {text}", soft_wrap=True)
     size = f"{result['bytes'] / 1e6:.1f} MB"
-    out.print(f"{result['report']} ({size})", style="bold", markup=False, soft_wrap=True)
+    out.print(f"{result['report']} ({size})", style="bold", soft_wrap=True)

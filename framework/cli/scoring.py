@@ -201,21 +201,18 @@ def build_metric(ref: Any, context: Any) -> Any:
 
 def print_score(result: Result, *, groups: bool) -> None:
     """Print one line a metric."""
-    from rich.markup import escape
     from rich.table import Table
 
     out = console()
     sizes = ", ".join(f"{number} of {size}" for size, number in result["sizes"].items())
     out.print(f"{result['images']} images ({sizes} pixels)", style="bold", soft_wrap=True)
-    out.print(f"protocol {result['protocol'] or 'none'}", soft_wrap=True, markup=False)
+    out.print(f"protocol {result['protocol'] or 'none'}", soft_wrap=True)
     table = Table(
         "protocol", "metric", "mean", "images", "mean over", box=None, pad_edge=False, header_style="bold"
     )
     for name, statistics in result["methods"][MODEL].items():
         over = result["metrics"][name]["aggregation"]
-        table.add_row(
-            escape(result["protocol"] or "-"), name, cell(statistics), str(statistics["count"]), over
-        )
+        table.add_row(result["protocol"] or "-", name, cell(statistics), str(statistics["count"]), over)
     out.print(table)
     out.print("mean ± standard deviation over images", style="dim")
     for name, reason in result["left_out"].items():

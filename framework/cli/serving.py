@@ -1,13 +1,14 @@
 """The command `slotlab studio`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
+from slotlab.framework.cli.output import warn
 from slotlab.framework.cli.trained import CheckpointOption, assignments
+from slotlab.framework.terminal import visible
 
 
 def studio(
@@ -42,9 +43,9 @@ def studio(
     )
     if not is_loopback(host):
         text = f"the studio has no password: whoever reaches {host}:{port} can use it and see the data"
-        print(f"warning: {text}", file=sys.stderr)
+        warn([text])
 
     def tell(address: str) -> None:
-        print(f"{what} at {address} (Ctrl-C ends it)", flush=True)
+        print(visible(f"{what} at {address} (Ctrl-C ends it)"), flush=True)
 
     serve(page, host=host, port=port, tell=tell)

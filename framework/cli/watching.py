@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit, print_whole, warn
+from slotlab.framework.cli.output import PlainConsole, console, emit, print_whole, styled, warn
 from slotlab.framework.cli.quantities import counted, duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance
@@ -34,7 +32,7 @@ def watch(
     if once or json is not None:
         emit(look(folder), json, print_look)
         return
-    out = Console(highlight=False)
+    out = PlainConsole()
     try:
         with Live(console=out, auto_refresh=False, screen=False) as live:
             while True:
@@ -88,7 +86,7 @@ def picture(result: dict[str, Any]) -> Table:
     table = Table(
         Column("arm", overflow="fold", min_width=16),
         *("seed", "state", "", "step", "loss", primary, "images/s", "time left"),
-        title=escape(f"{result['name']}: {title}"),
+        title=f"{result['name']}: {title}",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -97,9 +95,9 @@ def picture(result: dict[str, Any]) -> Table:
     for row in result["runs"]:
         total = row["total_steps"]
         table.add_row(
-            escape(row["arm"]),
+            row["arm"],
             str(row["seed"]),
-            f"[{STYLES.get(row['state'], 'yellow')}]{row['state']}[/]",
+            styled(row["state"], STYLES.get(row["state"], "yellow")),
             ProgressBar(total=total or 1, completed=row["step"], width=16),
             f"{row['step']}/{total or '?'}",
             maybe(row["loss"], lambda value: f"{value:.4f}"),
@@ -122,7 +120,8 @@ def runs(
     json: JsonOption = None,
 ) -> None:
     """List the runs in a folder that have certain settings, states or results, by an index of them."""
-    from slotlab.framework.study.index import Condition, Index, facts
+    from slotlab.framework.study.index import Condition, Index
+    from slotlab.framework.study.record import facts
 
     conditions = [Condition.read(text) for text in where]
     refuse_study(folder)
@@ -177,6 +176,6 @@ def print_runs(records: list[dict[str, Any]], shown: list[dict[str, Any]]) -> No
     for record, facts in zip(records, shown, strict=True):
         values = (maybe(record["metrics"].get(name), lambda value: f"{value:.3f}") for name in metrics)
         row = [record["run"], *("" if record[key] is None else str(record[key]) for key in base[1:])]
-        table.add_row(*map(escape, row), *values, *(escape(written(facts.get(name))) for name in more))
+        table.add_row(*row, *values, *(written(facts.get(name)) for name in more))
     print_whole(out, table)
     out.print(counted(len(records), "run"))

@@ -1,16 +1,14 @@
 """What `train` does, with a progress bar."""
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from slotlab.framework.cli.evaluating import evaluate_folder
-from slotlab.framework.cli.output import warn
+from slotlab.framework.cli.output import error_console, warn
 from slotlab.framework.cli.progress import TrainingDisplay
 from slotlab.framework.conditions import own_condition
 from slotlab.framework.experiment import choose_device, default_folder, prepare, run_training
@@ -41,7 +39,7 @@ def train_spec(
     display = TrainingDisplay(
         f"training '{loaded.spec.name}' on {chosen} into {path}",
         phases=len(loaded.spec.training.phases),
-        console=Console(file=sys.stderr),
+        console=error_console(),
         memory=partial(memory_in_use, chosen),
     )
     with Trackers(warn=lambda text: warn([text])) as trackers:

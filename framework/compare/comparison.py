@@ -16,7 +16,7 @@ from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.facts import shown_facts
 from slotlab.framework.compare.grouping import ACROSS, Group
 from slotlab.framework.compare.notes import notes_on
-from slotlab.framework.compare.per_image import image_differences, unpaired
+from slotlab.framework.compare.per_image import image_differences, unpaired, unread
 from slotlab.framework.compare.records import RunRecord, Study, load_all
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.results import (
@@ -143,6 +143,9 @@ def compare(
     ordered = sorted(records, key=lambda record: record.path)
     selected = select(ordered, choice, across=facts, allow_unfinished=allow_unfinished)
     left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
+    if per_image:
+        selected, unread_images = with_images(selected)
+        left_out += unread_images
     if not selected.members:
         raise SlotlabError(_nothing(selected, left_out))
     metrics, primary = choose_metrics(selected.members, choice)
@@ -176,6 +179,14 @@ def compare(
     )
     notes = notes_on(comparison, wanted=choice.baseline, per_image=per_image)
     return replace(comparison, notes=(*selected.notes, *notes))
+
+
+def with_images(selected: Selected) -> tuple[Selected, list[LeftOut]]:
+    """Leave out the runs whose values of single images cannot be read."""
+    damaged = unread(selected.members)
+    members = tuple(member for i, member in enumerate(selected.members) if i not in damaged)
+    lost = [LeftOut(selected.members[i].run.path, reason) for i, reason in damaged.items()]
+    return replace(selected, members=members), lost
 
 
 def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:

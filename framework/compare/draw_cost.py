@@ -88,7 +88,7 @@ def _draw(comparison: Comparison, points: Sequence[_Point], label: str, stem: Pa
                 label=plain(point.look.arm.name),
             )
         axis.set_xlabel(label)
-        axis.set_ylabel(head(metric))
+        axis.set_ylabel(plain(head(metric)))
         axis.set_title("mean ± standard deviation over seeds; filled: on the Pareto front", loc="left")
         axis.grid()
         legend(figure, [point.look.arm.name for point in points])

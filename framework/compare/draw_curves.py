@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from slotlab.framework.compare.looks import Looked, legend, plain
 from slotlab.framework.compare.results import Metric
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import save, styled
+from slotlab.framework.names import file_name
 
 BAND = "mean over seeds; the band goes from the lowest to the highest seed"
 _SIZE = (6.4, 3.8)
@@ -47,14 +49,16 @@ def log_series(log: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[f
     found: dict[tuple[str, str], dict[float, float]] = {}
     for line in log:
         for name, value in line.items():
-            if name not in _NOT_CURVES and isinstance(value, int | float):
+            if name not in _NOT_CURVES and isinstance(value, int | float) and not isinstance(value, bool):
                 found.setdefault((line["kind"], name), {})[line["step"]] = value
     return found
 
 
-def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> list[Path]:
-    """Draw each loss and metric of the logs over steps; return the stems of what was drawn."""
-    logs = {look.arm.name: [log_series(member.run.log) for member in look.arm.members] for look in arms}
+def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> tuple[list[Path], list[str]]:
+    """Draw each loss and metric of the logs over steps; return the stems, and which logs are damaged."""
+    read = {look.arm.name: [member.run.log_or_reason() for member in look.arm.members] for look in arms}
+    damaged = [reason for logs in read.values() for _, reason in logs if reason]
+    logs = {name: [log_series(log) for log, reason in logs if not reason] for name, logs in read.items()}
     keys = sorted({key for seeds in logs.values() for series in seeds for key in series})
     stems = []
     for kind, name in keys:
@@ -63,9 +67,9 @@ def draw_learning_curves(arms: Sequence[Looked], folder: Path) -> list[Path]:
             one = band([series[kind, name] for series in logs[look.arm.name] if (kind, name) in series])
             if one.x:
                 bands.append((look, one))
-        stem = folder / f"curve-{kind}-{name.replace('/', '-')}"
+        stem = folder / file_name(f"curve-{kind}-{name}")
         stems += _draw(bands, stem, x_label="step", y_label=f"{kind} {name}", logarithmic="loss" in name)
-    return stems
+    return stems, damaged
 
 
 def draw_by_objects(arms: Sequence[Looked], metric: Metric, stem: Path) -> list[Path]:
@@ -89,10 +93,18 @@ def draw_by_objects(arms: Sequence[Looked], metric: Metric, stem: Path) -> list[
 
 def by_objects(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[dict[float, float], dict[float, int]]:
     """Return the metric, and the number of images, by number of objects."""
-    found = {float(row["group"]): row[metric] for row in rows if metric in row}
+    found = {float(row["group"]): row[metric] for row in rows if metric in row and is_number(row["group"])}
     defined = {group: one for group, one in found.items() if one["mean"] is not None}
     means = {group: float(one["mean"]) for group, one in defined.items()}
-    return means, {group: int(one["count"]) for group, one in defined.items()}
+    return means, {group: int(one.get("count") or 0) for group, one in defined.items()}
+
+
+def is_number(group: object) -> bool:
+    """Tell whether a group is named by a finite number."""
+    try:
+        return isfinite(float(str(group)))
+    except ValueError:
+        return False
 
 
 def _draw(

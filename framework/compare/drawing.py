@@ -8,6 +8,7 @@ from slotlab.framework.compare.draw_curves import draw_by_objects, draw_learning
 from slotlab.framework.compare.draw_intervals import draw_differences, draw_intervals
 from slotlab.framework.compare.looks import OTHER, Looked, look
 from slotlab.framework.compare.results import Arm, Comparison
+from slotlab.framework.names import file_name
 
 MOST = 12
 """Arms in one figure: more cannot be told apart."""
@@ -22,26 +23,28 @@ class Drawn:
     stems: tuple[Path, ...]
     """Without .png and .pdf."""
     note: str
-    """Which arms are not in the figures; empty if all are."""
+    """Which arms and logs are not in the figures; empty if all are."""
 
 
 def draw(comparison: Comparison, folder: Path) -> Drawn:
     """Draw all figures for which there is data into a folder.
 
     Raises:
-        SlotlabError: for a log or summary that cannot be read.
+        SlotlabError: for a summary that cannot be read.
     """
     looks = look(shortlist(comparison, MOST), comparison.baseline)
     few = list(looks.values())
     many = [looks.get(arm.name, Looked(arm, OTHER, ".", "-")) for arm in shortlist(comparison, MOST_ROWS)]
     stems: list[Path] = []
     for metric in comparison.metrics:
-        stems += draw_intervals(comparison, many, metric, folder / f"intervals-{metric.name}")
-        stems += draw_differences(comparison, many, metric, folder / f"differences-{metric.name}")
-        stems += draw_by_objects(few, metric, folder / f"objects-{metric.name}")
-    stems += draw_learning_curves(few, folder)
+        stems += draw_intervals(comparison, many, metric, folder / file_name(f"intervals-{metric.name}"))
+        stems += draw_differences(comparison, many, metric, folder / file_name(f"differences-{metric.name}"))
+        stems += draw_by_objects(few, metric, folder / file_name(f"objects-{metric.name}"))
+    curves, damaged = draw_learning_curves(few, folder)
+    stems += curves
     stems += draw_costs(comparison, few, folder)
-    return Drawn(tuple(stems), _note(comparison))
+    lost = [f"without the curves of {reason}" for reason in damaged]
+    return Drawn(tuple(stems), "; ".join(filter(None, [_note(comparison), *lost])))
 
 
 def _note(comparison: Comparison) -> str:

@@ -95,15 +95,17 @@ class EvaluationRecord:
         if content is None:
             raise SlotlabError(f"{path} is missing; evaluate the run again with 'slotlab evaluate'")
         try:
-            rows = [
-                row for row in csv.DictReader(io.StringIO(content.decode())) if row.get("method") == MODEL
-            ]
+            table = csv.DictReader(io.StringIO(content.decode(), newline=""))
+            rows = [row for row in table if row.get("method") == MODEL]
         except (UnicodeDecodeError, csv.Error) as error:
             raise SlotlabError(f"{path}: no table as slotlab writes it ({error})") from None
-        if rows and "id" not in rows[0]:
-            raise SlotlabError(f"{path}: the table has no column 'id'")
+        if lacking := {"id", "method"} - set(table.fieldnames or ()):
+            raise SlotlabError(f"{path}: the table has no column '{min(lacking)}'")
         if any(None in row or None in row.values() for row in rows):
             raise SlotlabError(f"{path}: a row has more or fewer cells than the table has columns")
+        if len(rows) != self.facts["images"]:
+            counts = f"{len(rows)} images, and the summary beside it is of {self.facts['images']}"
+            raise SlotlabError(f"{path}: it has {counts}; evaluate the run again")
         return rows
 
 

@@ -47,7 +47,7 @@ def plain(text: str, *, width: int = 60) -> str:
 
     A curve whose name begins with `_` would have no place in the legend.
     """
-    folded = fold(text, width=width).replace("$", r"\$")
+    folded = fold(text, width=width)
     return f" {folded}" if folded.startswith("_") else folded
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from slotlab.framework.compare.tables import NONE, Table
+from slotlab.framework.terminal import visible
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,12 +29,12 @@ _LATEX = {
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is; line breaks become spaces."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(visible(text).split()))
 
 
 def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, also in the cell of a table; line breaks become spaces."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(visible(text).split()))
 
 
 def markdown(tables: Sequence[Table], lines: Sequence[str]) -> str:
@@ -64,7 +65,7 @@ def markdown_table(table: Table) -> str:
 def latex(tables: Sequence[Table], lines: Sequence[str]) -> str:
     """Return LaTeX with booktabs' rules: one table environment each, the lines as comments."""
     parts = [r"% needs \usepackage{booktabs}", *(latex_table(table) for table in tables)]
-    return "\n\n".join([*parts, "\n".join(f"% {' '.join(line.split())}" for line in lines)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"% {' '.join(visible(line).split())}" for line in lines)]) + "\n"
 
 
 def latex_table(table: Table) -> str:

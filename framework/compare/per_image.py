@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.refusals import Refusal, RefusedError
 from slotlab.framework.compare.results import ImageDifference, Interval, Member
 from slotlab.framework.compare.statistics import NEGLIGIBLE
+from slotlab.framework.run import IMAGES
+from slotlab.registry import SlotlabError
 
 LABEL = "this checkpoint, not this method"
 RESAMPLES = 9999
@@ -26,8 +28,18 @@ def read_images(evaluation: EvaluationRecord, metrics: Sequence[str]) -> tuple[l
     """Return the ids of the images, and each metric's values and weights (1 for means over images).
 
     Weights have the key `<metric>_weight`. An empty cell is NaN.
+
+    Raises:
+        SlotlabError: if the file is not there, or damaged.
     """
     rows = evaluation.rows()
+    try:
+        return _columns(rows, metrics)
+    except ValueError as error:
+        raise SlotlabError(f"{evaluation.folder / IMAGES}: {error}") from None
+
+
+def _columns(rows: Sequence[Mapping[str, str]], metrics: Sequence[str]) -> tuple[list[str], Values]:
     ids = [row["id"] for row in rows]
     values: Values = {}
     for name in metrics:
@@ -39,6 +51,17 @@ def read_images(evaluation: EvaluationRecord, metrics: Sequence[str]) -> tuple[l
             )
             values[weight] = np.array(weights)
     return ids, values
+
+
+def unread(members: Sequence[Member]) -> dict[int, str]:
+    """Return why the images of some members cannot be read, by their position."""
+    found = {}
+    for position, member in enumerate(members):
+        try:
+            read_images(member.evaluation, list(member.evaluation.values))
+        except SlotlabError as error:
+            found[position] = str(error)
+    return found
 
 
 def image_differences(

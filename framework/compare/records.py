@@ -49,9 +49,16 @@ class RunRecord:
         """Read the log: the lines of metrics.jsonl, of `kind` train or validation.
 
         Raises:
-            SlotlabError: for a line that is no JSON.
+            SlotlabError: for a line that is none of a log.
         """
         return RunFolder(self.path).read_log()
+
+    def log_or_reason(self) -> tuple[list[dict[str, Any]], str]:
+        """Read the log; an empty one and the reason, if it is damaged."""
+        try:
+            return self.log, ""
+        except SlotlabError as error:
+            return [], str(error)
 
     @cached_property
     def place(self) -> Path:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from slotlab.framework.atomic import clear_leavings, exclusive, leavings, write_json
+from slotlab.framework.terminal import visible
 from slotlab.registry import SlotlabError
 
 RECORD = "composition.json"
@@ -146,7 +147,7 @@ def strip(row: Row) -> Image.Image:
         image = picture(tile.image_CHW).convert("RGB")
         factor = max(1, round(_SIDE / image.height))
         image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-        text = tile.caption.splitlines()
+        text = visible(tile.caption).splitlines()
         wide = max([image.width, *(int(font.getlength(line)) + 2 for line in text)])
         paper = Image.new("RGB", (wide + _GAP, image.height + lines * _LINE + _GAP), _PAPER)
         paper.paste(image, (0, 0))

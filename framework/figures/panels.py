@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.figures.masks import paint_slots, paint_truth
-from slotlab.framework.figures.style import new_grid, save, show, styled
+from slotlab.framework.figures.style import new_grid, plain, save, show, styled
 from slotlab.framework.figures.view import View
 
 
@@ -28,7 +28,7 @@ def draw_panels(panels: Sequence[Panel], stem: Path, *, title: str) -> None:
         for row, panel in zip(axes, panels, strict=True):
             for axis, picture in zip(row, pictures(panel.view).values(), strict=True):
                 show(axis, picture)
-            row[0].set_ylabel(panel.title)
+            row[0].set_ylabel(plain(panel.title))
         for axis, name in zip(axes[0], columns, strict=True):
             axis.set_title(name)
         save(figure, stem)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.atomic import write_output
+from slotlab.framework.terminal import visible
 
 SLOT_COLORS = (
     *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
@@ -115,11 +116,16 @@ def new_grid(rows: int, columns: int, *, title: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def plain(text: str) -> str:
+    """Return text that matplotlib writes as it is: it would read `$` as mathematics."""
+    return visible(text).replace("$", r"\$")
+
+
 def fold(text: str, *, width: int) -> str:
-    """Break a text into lines of `width` letters at most, where it has spaces."""
+    """Break a text into lines of `width` letters at most, where it has spaces; it is written as it is."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, max(width, 1), break_long_words=False))
+    return plain("\n".join(textwrap.wrap(text, max(width, 1), break_long_words=False)))
 
 
 def frame(axis: Any, color: str) -> None:

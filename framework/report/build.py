@@ -1,5 +1,6 @@
 """From a comparison to a page: everything that is read, chosen and worded is done here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from slotlab.framework.compare.looks import COLORS
@@ -32,8 +33,10 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         seen_from: the folder that paths of runs are given relative to; None gives them as they are.
 
     Raises:
-        SlotlabError: for a log or summary that cannot be read.
+        SlotlabError: for a summary that cannot be read.
     """
+    damaged = [f"no curves of a damaged log: {reason}" for reason in damaged_logs(comparison)]
+    comparison = replace(comparison, notes=(*comparison.notes, *damaged))
     return Page(
         title=title or comparison.title,
         comparison=comparison,
@@ -52,6 +55,12 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         runs=run_rows(comparison, seen_from),
         provenance=provenance(comparison),
     )
+
+
+def damaged_logs(comparison: Comparison) -> list[str]:
+    """Return why some logs cannot be read."""
+    read = (member.run.log_or_reason() for arm in comparison.arms for member in arm.members)
+    return [reason for _, reason in read if reason]
 
 
 def looks(comparison: Comparison) -> list[Look]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.compare.draw_curves import log_series
+from slotlab.framework.compare.draw_curves import is_number, log_series
 from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.report.page import Chart, Line
 
@@ -35,7 +35,7 @@ def rank(name: str, primary: str) -> tuple[int, str]:
 
 def arm_curves(arm: Arm, points: int) -> dict[str, Line]:
     """Return the curves of one arm over its seeds."""
-    runs = [log_series(member.run.log) for member in arm.members]
+    runs = [log_series(member.run.log_or_reason()[0]) for member in arm.members]
     keys = dict.fromkeys(key for run in runs for key in run)
     return {" ".join(key): over_seeds([run[key] for run in runs if key in run], points) for key in keys}
 
@@ -110,12 +110,3 @@ def line(groups: Groups) -> Line:
     values = [groups[name] for name in names]
     means = [sum(item) / len(item) for item in values]
     return Line(names, means, list(map(min, values)), list(map(max, values)))
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a group is named by a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

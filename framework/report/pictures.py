@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import load_json
+from slotlab.framework.atomic import read_file
 from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
 from slotlab.framework.run import SAMPLES
+from slotlab.framework.stored import SampleEntry, read_list
+from slotlab.registry import SlotlabError
+from slotlab.registry.errors import describe
 
 TRUTH = {"image": "image", "true": "true masks"}
 MADE = {"reconstruction": "reconstruction", "predicted": "predicted masks"}
@@ -57,13 +60,14 @@ class Album:
 
     left: int = MOST_BYTES
     refused: int = 0
+    damaged: list[str] = field(default_factory=list)
     known: dict[Path, str | None] = field(default_factory=dict)
 
     def picture(self, samples: Samples, entry: Mapping[str, Any], kind: str, words: str) -> Picture | None:
         """Return one picture, or None if it is not there or there is no room."""
         name = str(entry["files"].get(kind, ""))
         path = samples.folder / name
-        if not name or Path(name).name != name or not path.is_file():
+        if not name or Path(name).name != name or not is_there(path):
             return None
         if path not in self.known:
             self.known[path] = self.read(path)
@@ -72,7 +76,12 @@ class Album:
 
     def read(self, path: Path) -> str | None:
         """Return a PNG file as a URI, and count it."""
-        uri = f"data:image/png;base64,{base64.b64encode(smaller(path)).decode()}"
+        try:
+            content = smaller(path)
+        except Exception as error:  # Pillow tells of a damaged picture in many ways
+            self.damaged.append(f"{path} ({describe(error)})")
+            return None
+        uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         if len(uri) > self.left:
             self.refused += 1
             return None
@@ -80,13 +89,23 @@ class Album:
         return uri
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a file; a name that no file can have names none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def smaller(path: Path) -> bytes:
     """Return a PNG with at most `MOST_PIXELS` rows, as it is if it has no more."""
     from PIL import Image
 
-    with Image.open(path, formats=["PNG"]) as picture:
+    content = read_file(path) or b""
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        picture.load()
         if picture.height <= MOST_PIXELS:
-            return path.read_bytes()
+            return content
         size = (max(1, round(picture.width * MOST_PIXELS / picture.height)), MOST_PIXELS)
         few = picture.convert("RGB").getcolors(256)  # masks, whose colors must not be mixed
         method = Image.Resampling.NEAREST if few else Image.Resampling.LANCZOS
@@ -101,7 +120,7 @@ def gallery(comparison: Comparison) -> Gallery:
     for position, arm in enumerate(comparison.arms):
         try:
             samples = samples_of(position, arm, comparison.primary.name)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except SlotlabError as error:
             problems.append(f"The samples of {arm.name} cannot be read: {error}.")
             continue
         found += [] if samples is None else [samples]
@@ -110,12 +129,12 @@ def gallery(comparison: Comparison) -> Gallery:
     if len(found) > len(shown):
         problems.append(f"Pictures are shown of {len(shown)} of {plural(len(found), 'arm')} that have some.")
     metric, album = comparison.primary.name, Album()
-    try:
-        held = shared_frames(shown, album, metric)
-        extremes = [item for samples in shown if (item := extremes_of(samples, album, metric))]
-        frames = [with_slots(frame, have, album) for frame, have in held]
-    except OSError as error:
-        return Gallery(left_out=f"Pictures cannot be read: {error}.")
+    held = shared_frames(shown, album, metric)
+    extremes = [item for samples in shown if (item := extremes_of(samples, album, metric))]
+    frames = [with_slots(frame, have, album) for frame, have in held]
+    if album.damaged:
+        some = "; ".join(album.damaged[:3])
+        problems.append(f"{plural(len(album.damaged), 'picture')} cannot be read: {some}.")
     if album.refused:
         refused, limit = plural(album.refused, "picture"), MOST_BYTES // 1_000_000
         problems.append(f"{refused} left out: all together may take {limit} MB in this file.")
@@ -131,9 +150,7 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     if not with_samples:
         return None
     member = middle(with_samples, metric)
-    index = load_json(index_of(member))
-    keys = ("id", "position", "roles", "metrics", "files")
-    entries = [{key: entry[key] for key in keys} for entry in index]
+    entries = read_list(SampleEntry, index_of(member))
     told = tuple(member.facts.get(name, "") for name in PICTURES)
     content = told if tells_pictures(member.evaluation) else None
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries, content)
@@ -181,9 +198,12 @@ def pixels_of(samples: Samples, entry: Mapping[str, Any]) -> str:
     """Return a hash of the file of an image; of one that is not there, its folder."""
     name = str(entry["files"].get("image", ""))
     path = samples.folder / name
-    if not name or Path(name).name != name or not path.is_file():
+    if not name or Path(name).name != name or not is_there(path):
         return str(samples.folder)
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+    try:
+        return hashlib.blake2b(read_file(path) or b"", digest_size=8).hexdigest()
+    except SlotlabError:  # told of where it is to be shown
+        return str(samples.folder)
 
 
 def pictures(

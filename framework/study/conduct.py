@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,7 +166,8 @@ class Conductor:
         reason = why(now, code, self.study.log(run.run_id), ticket.log_bytes)
         if ticket.failures > self.retries:
             self.failures[run.run_id] = reason
-            record_failure(run, now, reason)
+            with suppress(OSError, SlotlabError):  # of a folder that cannot be written
+                record_failure(run, now, reason)
             self.say(f"{run.name}: failed; {reason}")
         else:
             self.queue.append(ticket)

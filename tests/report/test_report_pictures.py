@@ -91,15 +91,24 @@ def test_what_is_no_picture_is_not_passed_on(made):
     folder = samples_of_median(made)
     (folder / "000000-image.png").write_text("<svg onload='alert(1)'/>")
     found = gallery(made)
-    assert not found.frames
-    assert found.left_out.startswith("Pictures cannot be read: cannot identify image file")
+    shown = [picture for frame in found.frames for picture in frame.truth]
+    assert shown
+    assert not any("svg" in picture.uri for picture in shown)
+    path = folder / "000000-image.png"
+    assert found.left_out.startswith(
+        f"1 picture cannot be read: {path} (UnidentifiedImageError: cannot identify"
+    )
 
 
 def test_a_broken_index_is_told_and_leaves_the_other_arm(made):
-    (samples_of_median(made) / "index.json").write_text("[{}]")
+    path = samples_of_median(made) / "index.json"
+    path.write_text("[{}]")
     found = gallery(made)
     assert {tile.arm for frame in found.frames for tile in frame.tiles} == {1}
-    assert found.left_out == f"The samples of {made.arms[0].name} cannot be read: 'id'."
+    assert (
+        found.left_out
+        == f"The samples of {made.arms[0].name} cannot be read: {path}, item 0: id: this key is required."
+    )
 
 
 def test_all_together_take_no_more_than_they_may(made, monkeypatch):
@@ -113,7 +122,7 @@ def test_all_together_take_no_more_than_they_may(made, monkeypatch):
 
 
 def album(self, left):
-    self.left, self.refused, self.known = left, 0, {}
+    self.left, self.refused, self.known, self.damaged = left, 0, {}, []
 
 
 def test_large_pictures_are_made_smaller_and_masks_keep_their_colors(made):

@@ -1,7 +1,7 @@
 """What no spec needs is refused at once, with its place: depth, length, aliases, digits, strange names."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from slotlab.framework.spec.merge import MOST_PARENTS, apply_set, read_tree
 from slotlab.framework.spec.scalars import LARGEST, MOST_DIGITS
 from slotlab.framework.spec.tree import MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES, parse
 from slotlab.registry import Registry, SlotlabError
-from tests.conftest import Write
 
+Write = Callable[[str, str], Path]
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
     for before, name in zip("abcdefghijk", "bcdefghijkl", strict=True)
