@@ -135,7 +135,7 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     keys = ("id", "position", "roles", "metrics", "files")
     entries = [{key: entry[key] for key in keys} for entry in index]
     told = tuple(member.facts.get(name, "") for name in PICTURES)
-    content = told if tells_pictures(member.evaluation) else None
+    content = told if tells_pictures(member.evaluation, certainly=True) else None
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries, content)
 
 
