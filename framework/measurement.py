@@ -14,6 +14,8 @@ LAST = "last"
 BEST = "best"
 GENERATED = "generated"
 """Begins the fingerprint of generated pictures, and was all of it in earlier versions."""
+UNTOLD = "untold"
+"""Begins the fingerprint of pictures whose dataset cannot tell whether its files changed."""
 SETTINGS = (
     "dataset",
     "variant",

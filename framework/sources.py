@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from slotlab.framework.contracts import DataProblem, Dataset, DatasetContext, Sample
+from slotlab.framework.measurement import GENERATED, UNTOLD
 from slotlab.framework.preparation import Counting, Preparation, PreparedSample, count_labels
 from slotlab.framework.samples import check_sample, naming
 from slotlab.framework.spec.data import DataSpec
@@ -129,7 +130,7 @@ class Source:
         depends: Any = getattr(self.dataset, "depends", None)
         settings = self.identity["settings"] if depends is None else depends()
         text = json.dumps([{**self.identity, "settings": settings}, self.seed, state], sort_keys=True)
-        kind = "generated" if self.preparation is None else "untold"
+        kind = GENERATED if self.preparation is None else UNTOLD
         return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord
 from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.measurement import LAST, is_generated, is_untold
+from slotlab.framework.measurement import LAST, UNTOLD, is_generated, is_untold
 from slotlab.framework.spec.plain import ADDED
 
 KEYS = {
@@ -109,7 +109,9 @@ def fits(facts: Mapping[str, str], name: str, wanted: str) -> bool:
     return wanted in (facts[name], value) or value.startswith((f"{wanted} ", f"{wanted},"))
 
 
-def tells_pictures(evaluation: EvaluationRecord) -> bool:
-    """Return whether the fingerprint tells which pictures were measured."""
+def tells_pictures(evaluation: EvaluationRecord, *, certainly: bool = False) -> bool:
+    """Return whether the fingerprint tells which pictures were measured, `certainly` if files changed."""
     data: Mapping[str, Any] = evaluation.facts.get("data", {})
-    return data.get("fingerprint") is not None and not is_untold(evaluation.facts)
+    fingerprint = data.get("fingerprint")
+    known = fingerprint is not None and not is_untold(evaluation.facts)
+    return known and not (certainly and str(fingerprint).startswith(UNTOLD))

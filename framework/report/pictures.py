@@ -152,7 +152,7 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     member = middle(with_samples, metric)
     entries = read_list(SampleEntry, index_of(member))
     told = tuple(member.facts.get(name, "") for name in PICTURES)
-    content = told if tells_pictures(member.evaluation) else None
+    content = told if tells_pictures(member.evaluation, certainly=True) else None
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries, content)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from slotlab.framework.atomic import write_atomically
 from slotlab.framework.called import called
 from slotlab.framework.contracts import SetMetric, SetResult
+from slotlab.framework.measurement import UNTOLD
 from slotlab.framework.promises import check_distance, check_features
 from slotlab.registry import SlotlabError
 
@@ -59,7 +60,8 @@ class Cache:
 
     def path(self, real: RealImages, identity: str) -> Path | None:
         """Return the file for some features of some images; None if they cannot be told apart."""
-        if self.folder is None or real.facts.get("fingerprint") is None:
+        fingerprint = real.facts.get("fingerprint")
+        if self.folder is None or fingerprint is None or str(fingerprint).startswith(UNTOLD):
             return None
         text = json.dumps([dict(real.facts), identity], sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"

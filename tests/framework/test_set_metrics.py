@@ -278,8 +278,9 @@ def test_other_images_or_features_are_not_taken_from_the_cache(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_images_without_a_fingerprint_are_not_kept(tmp_path: Path) -> None:
-    measured(FrechetMetric(Colors()), pictures(12), cache=Cache(tmp_path), real=real(fingerprint=None))
+@pytest.mark.parametrize("fingerprint", [None, "untold-1a2b3c4d"])
+def test_images_without_a_fingerprint_are_not_kept(tmp_path: Path, fingerprint: str | None) -> None:
+    measured(FrechetMetric(Colors()), pictures(12), cache=Cache(tmp_path), real=real(fingerprint=fingerprint))
     assert list(tmp_path.iterdir()) == []
 
 
