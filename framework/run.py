@@ -154,7 +154,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         run.write_status(BEGINNING)
         run.clear_leavings()
-        clear_run(path, plugins=plugins)
+        clear_run(path, keep={f"plugins/{name}" for name in plugins})
         run.write_spec(spec, plugins)
         return run
 
