@@ -185,7 +185,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         run.write_status(BEGINNING)
         run.clear_leavings()
-        clear_run(path, kept=copies(plugins).files)
+        clear_run(path, keep=copies(plugins).files)
         run.write_spec(spec, plugins)
         return run
 

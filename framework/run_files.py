@@ -45,11 +45,12 @@ def run_leavings(path: Path) -> Iterator[Path]:
                 yield from leavings(Path(folder))
 
 
-def clear_run(path: Path, *, kept: Container[str]) -> None:
+def clear_run(path: Path, *, keep: Container[str]) -> None:
     """Remove what a run writes, and nothing that a user may have put beside it.
 
     The status stays, which says that the folder is ours, and what the command may itself be reading until
-    it is replaced: the run's own spec, and the named ones of its plugin files, as seen from the run's folder.
+    it is replaced: the run's own spec, and those of its plugins that are to be kept, by their paths in the
+    folder, such as `plugins/mine.py`.
     """
     for name in WRITTEN:
         entry = path / name
@@ -60,8 +61,8 @@ def clear_run(path: Path, *, kept: Container[str]) -> None:
         else:
             entry.unlink(missing_ok=True)
     for folder, _, files in os.walk(path / "plugins", topdown=False):
-        for file in (Path(folder) / name for name in files):
-            if file.relative_to(path).as_posix() not in kept:
+        for file in (Path(folder, name) for name in files):
+            if file.relative_to(path).as_posix() not in keep:
                 file.unlink()
-        if Path(folder) != path / "plugins" and not any(Path(folder).iterdir()):
+        if not any(Path(folder).iterdir()):
             Path(folder).rmdir()

@@ -92,8 +92,9 @@ class Disk:
         def synced(number: Any) -> None:  # a kill takes nothing from the system's memory
             self.change(f"fsync {place(number if isinstance(number, int) else number.fileno())}")
 
-        builtins.open = io.open = opened  # type: ignore[assignment]
-        os.write, os.fsync = written, synced
+        changed: Any = {(builtins, "open"): opened, (io, "open"): opened, (os, "write"): written}
+        for (module, name), function in {**changed, (os, "fsync"): synced}.items():
+            setattr(module, name, function)
 
     def is_inside(self, path: Any) -> bool:
         """Return whether a path is in the folder; those relative to an open folder are."""

@@ -121,7 +121,7 @@ def copying(disk: Any) -> None:
         return Copy(child, self.free)
 
     LocalLauncher.start = start  # type: ignore[assignment, method-assign]
-    time.sleep = lambda seconds: sleep(min(seconds, 0.02))
+    time.sleep = lambda seconds: sleep(min(float(seconds), 0.02))
 
 
 @pytest.mark.parametrize("number", [2, pytest.param(None, marks=pytest.mark.slow)])

@@ -53,6 +53,30 @@ def train(base: str, monkeypatch: pytest.MonkeyPatch) -> Train:
 RUN = RunFolder(Path("run"))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs are kept that several tests begin with."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def there(train: Train, kept: Path) -> Callable[..., None]:
+    """Return a function that puts a run there that is finished, or was stopped before its fifth step of nine."""
+
+    def put(*, finished: bool) -> None:
+        once = kept / str(finished)
+        if once.exists():
+            shutil.copytree(once, RUN.path)
+            return
+        if finished:
+            train()
+        else:
+            stop(train, at=5)
+        shutil.copytree(RUN.path, once)
+
+    return put
+
+
 def files() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in RUN.path.rglob("*") if path.is_file()}
 
@@ -107,12 +131,9 @@ def no_folder(folder: Path) -> None:
     ],
 )
 def test_a_run_whose_checkpoints_cannot_be_read_is_not_wiped(
-    train: Train, harm: Callable[[Path], None], why: str, finished: bool
+    train: Train, there: Callable[..., None], harm: Callable[[Path], None], why: str, finished: bool
 ) -> None:
-    if finished:
-        train()
-    else:
-        stop(train, at=5)
+    there(finished=finished)
     harm(RUN.checkpoints.folder)
     before = files()
     with pytest.raises(SlotlabError) as error:
@@ -124,15 +145,17 @@ def test_a_run_whose_checkpoints_cannot_be_read_is_not_wiped(
     assert files() == before
 
 
-def test_overwriting_clears_what_cannot_be_read(train: Train) -> None:
-    stop(train, at=5)
+def test_overwriting_clears_what_cannot_be_read(train: Train, there: Callable[..., None]) -> None:
+    there(finished=False)
     no_folder(RUN.checkpoints.folder)
     train(overwrite=True)
     assert RUN.read_status()["state"] == "done"
 
 
-def test_a_run_without_its_checkpoints_says_what_can_be_done(train: Train) -> None:
-    train()
+def test_a_run_without_its_checkpoints_says_what_can_be_done(
+    train: Train, there: Callable[..., None]
+) -> None:
+    there(finished=True)
     missing(RUN.checkpoints.folder)
     with pytest.raises(SlotlabError) as error:
         train()
@@ -197,8 +220,10 @@ def test_a_folder_with_a_torn_first_file_is_free(train: Train, name: str) -> Non
     assert not list(RUN.path.glob(".*"))
 
 
-def test_what_was_being_cleared_is_cleared_on_without_being_asked_again(train: Train) -> None:
-    train()
+def test_what_was_being_cleared_is_cleared_on_without_being_asked_again(
+    train: Train, there: Callable[..., None]
+) -> None:
+    there(finished=True)
     RUN.write_status("beginning")
     shutil.rmtree(RUN.checkpoints.folder)
     RUN.spec.unlink()
@@ -236,13 +261,12 @@ def nothing(data: bytes) -> bytes:
 @pytest.mark.parametrize("harm", [cut, torn, zeros, nothing])
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_log_that_lost_lines_gets_them_back(
-    train: Train, harm: Callable[[bytes], bytes], finished: bool
+    train: Train, there: Callable[..., None], harm: Callable[[bytes], bytes], finished: bool
 ) -> None:
-    train()
+    there(finished=True)
     whole = lines()
-    if not finished:
-        shutil.rmtree(RUN.path)
-        stop(train, at=4)
+    shutil.rmtree(RUN.path)
+    there(finished=finished)
     saved, _ = RUN.checkpoints.newest()
     assert saved is not None
     RUN.metrics.write_bytes(harm(RUN.metrics.read_bytes()[: saved["log_bytes"]]))
@@ -274,20 +298,20 @@ def rates() -> list[float]:
     return [line["lr"] for line in RUN.read_log() if line["kind"] == "train"]
 
 
-def test_another_rate_is_trained_with(train: Train) -> None:
+def test_another_rate_is_trained_with(train: Train, there: Callable[..., None]) -> None:
     """The advice after a loss that is no number: a lower rate, from the last good checkpoint."""
-    train()
+    there(finished=True)
     whole = rates()
     shutil.rmtree(RUN.path)
-    stop(train, at=4)
+    there(finished=False)
     lower = PHASES.replace("1e-3", "1e-4")
     assert train(lower, allow=["training.phases"]) == ["run goes on from step 3"]
     assert rates()[:3] == whole[:3]
     assert rates()[3:] == pytest.approx([rate / 10 for rate in whole[3:]])
 
 
-def test_another_rate_is_trained_with_after_another_kill(train: Train) -> None:
-    stop(train, at=4)
+def test_another_rate_is_trained_with_after_another_kill(train: Train, there: Callable[..., None]) -> None:
+    there(finished=False)
     lower = PHASES.replace("1e-3", "1e-4")
     with pytest.raises(TrainingStopped):
         train(lower, allow=["training.phases"], stop_at=5)  # nothing was saved since
@@ -295,8 +319,8 @@ def test_another_rate_is_trained_with_after_another_kill(train: Train) -> None:
     assert max(rates()[3:]) <= 1e-4
 
 
-def test_the_moments_are_kept(train: Train) -> None:
-    stop(train, at=4)
+def test_the_moments_are_kept(train: Train, there: Callable[..., None]) -> None:
+    there(finished=False)
     before = RUN.checkpoints.newest()[0]
     assert before is not None
     with pytest.raises(TrainingStopped):

@@ -202,3 +202,22 @@ def test_damaged_weights_are_named(run: RunFolder) -> None:
         f"{run.path} has no whole checkpoint (the run is beginning); "
         f"{damage.format(newest.path)}; {damage.format(oldest.path)}; train it again"
     )
+
+
+def test_overwriting_removes_plugins_that_the_new_run_has_not(
+    run: RunFolder, tiny: Specs, plugin: Callable[..., Path]
+) -> None:
+    for name in ("old.py", "deep/helper.py"):
+        write_atomically(run.path / "plugins" / name, b"")
+    RunFolder.create(run.path, tiny(plugins=[str(plugin("fresh_plugin.py"))]), overwrite=True)
+    found = [path.relative_to(run.path).as_posix() for path in (run.path / "plugins").rglob("*")]
+    assert found == ["plugins/fresh_plugin.py"]
+
+
+def test_what_was_saved_says_that_the_run_is_more_than_begun(run: RunFolder, tiny: Specs) -> None:
+    assert run.is_begun()
+    assert not run.has_saved()
+    run.note_checkpoint(3)
+    assert not run.is_begun()
+    assert run.has_saved()
+    assert run.read_provenance() == {"first_checkpoint": 3}
