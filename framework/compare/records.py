@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
-from slotlab.framework.privacy import nameless, nameless_data
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.plain import PATH, has_effect, leaves, load_dumped
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
@@ -203,5 +203,5 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
         try:
             records[path.resolve()] = load_run(path)
         except SlotlabError as error:
-            problems[path] = nameless(str(error))
+            problems[path] = str(error)
     return Loaded(tuple(records.values()), (), problems)
