@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from slotlab.framework.atomic import fault, is_held, read_json, write_atomically, write_json
-from slotlab.framework.plugin_copies import copies, read_codes
+from slotlab.framework.plugin_copies import copies, entries, read_codes
 from slotlab.framework.spec.tree import dump
 from slotlab.registry import PluginCode, SlotlabError
 
@@ -231,10 +231,9 @@ class RunFolder:
     def note_replaced(self, plugins: Mapping[str, str]) -> None:
         """Note that the run was evaluated with other plugins than its own, and which."""
         known = self.read_provenance()
-        listed = known.setdefault("evaluated_with", [])
+        listed = entries(known, "evaluated_with")
         if dict(plugins) not in listed:
-            listed.append(dict(plugins))
-            self.write_provenance(known)
+            self.write_provenance({**known, "evaluated_with": [*listed, dict(plugins)]})
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written."""

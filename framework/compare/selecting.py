@@ -43,7 +43,7 @@ def facts_of(evaluation: EvaluationRecord) -> dict[str, str]:
     images = f"{evaluation.facts['images']} images"
     return {
         "filter": str(evaluation.facts.get("filter") or "none"),
-        "plugins": ", ".join((evaluation.facts.get("replaced_plugins") or {}).values()) or "the run's own",
+        "plugins": str(evaluation.facts.get("replaced_plugins") or "the run's own"),
         "data": f"fingerprint {data.get('fingerprint')}",
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
     }
