@@ -14,7 +14,7 @@ from slotlab.registry import PluginCode, PluginError, read_code
 from slotlab.registry.code import sha256
 
 FOLDER = "plugins"
-RECORDS = ("provenance.json", "status.json", "metrics.jsonl", "checkpoints", "evaluation")
+RECORDS = ("provenance.json", "status.json", "metrics.jsonl", "cost.json", "checkpoints/step-*.pt")
 """What only a run's folder has beside its spec.yaml."""
 
 
@@ -64,9 +64,12 @@ def facts(codes: Iterable[PluginCode]) -> list[dict[str, Any]]:
     ]
 
 
-def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run's: it has a spec and what a training writes."""
-    return (folder / "spec.yaml").is_file() and any((folder / name).exists() for name in RECORDS)
+def run_of(folder: Path) -> Path | None:
+    """Return the run's folder that a folder is, or lies in: one with a spec and what a training writes."""
+    for one in (folder, *folder.absolute().parents):
+        if (one / "spec.yaml").is_file() and any(any(one.glob(name)) for name in RECORDS):
+            return one
+    return None
 
 
 def check_copy(run: Path, code: PluginCode) -> None:
@@ -92,13 +95,18 @@ def check_copy(run: Path, code: PluginCode) -> None:
 def recorded(run: Path, name: str) -> Iterator[str]:
     """Yield the hashes recorded for a plugin's name at the last start, whole or their first digits."""
     known = read_json(run / "provenance.json")
-    starts = [known, *(one for one in known.get("restarts") or () if isinstance(one, dict))]
+    starts = [known, *entries(known, "restarts")]
     last = next((one for one in reversed(starts) if one.get("components")), known)
-    plugins = last.get("plugins")
-    if plugins is not None:
-        yield from (str(one["sha256"]) for one in plugins if one.get("file") == name)
+    if "plugins" in last:
+        yield from (str(one.get("sha256")) for one in entries(last, "plugins") if one.get("file") == name)
         return
-    for item in last.get("components") or ():
+    for item in entries(last, "components"):
         file, at, digest = str(item.get("source")).rpartition("@")
         if at and file == name:
             yield digest
+
+
+def entries(record: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the mappings of a list in a record, which another version or hand may have written."""
+    listed = record.get(key)
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []

@@ -34,7 +34,7 @@ from slotlab.framework.atomic import (
     write_atomically,
     write_json,
 )
-from slotlab.framework.plugin_copies import copies, read_codes
+from slotlab.framework.plugin_copies import copies, entries, read_codes
 from slotlab.framework.run_files import BEGINNING, STATUS, clear_run, run_leavings
 from slotlab.framework.spec.plain import leaves, load_dumped
 from slotlab.framework.spec.tree import dump
@@ -269,10 +269,9 @@ class RunFolder:
     def note_replaced(self, plugins: Mapping[str, str]) -> None:
         """Note that the run was evaluated with other plugins than its own, and which."""
         known = self.read_provenance()
-        listed = known.setdefault("evaluated_with", [])
+        listed = entries(known, "evaluated_with")
         if dict(plugins) not in listed:
-            listed.append(dict(plugins))
-            self.write_provenance(known)
+            self.write_provenance({**known, "evaluated_with": [*listed, dict(plugins)]})
 
     def read_provenance(self) -> dict[str, Any]:
         """Return where the run came from, or nothing if it was never written.

@@ -20,7 +20,7 @@ def consent(*, given: bool) -> Ask:
     """Return who decides: the option, the person at the terminal (once for each content), or nobody."""
     if given:
         return allow
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         return refuse
     answers: dict[tuple[Code, ...], bool] = {}
 

@@ -52,7 +52,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, told: Iterable[str
     return {
         "filter": str(evaluation.facts.get("filter") or "none"),
         "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
-        "plugins": ", ".join((evaluation.facts.get("replaced_plugins") or {}).values()) or OWN_PLUGINS,
+        "plugins": str(evaluation.facts.get("replaced_plugins") or OWN_PLUGINS),
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),

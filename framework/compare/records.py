@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
-from slotlab.framework.privacy import nameless, nameless_data
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
@@ -215,7 +215,7 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
             else:
                 problems[path] = "not begun"
         except SlotlabError as error:
-            problems[path] = nameless(str(error))
+            problems[path] = str(error)
         except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
-            problems[path] = nameless(getattr(error, "strerror", None) or str(error))
+            problems[path] = getattr(error, "strerror", None) or str(error)
     return Loaded(tuple(records.values()), (), problems)

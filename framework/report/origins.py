@@ -47,7 +47,7 @@ def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
         for run in arm.failed:
             rows.append(RunRow(position, str(run.seed), run.state, run.reason, where(run.path), {}, True))
     for item in comparison.left_out:
-        rows.append(RunRow(None, "", NO_ARM, item.reason, where(item.path), {}, True))
+        rows.append(RunRow(None, "", NO_ARM, nameless(item.reason), where(item.path), {}, True))
     return rows
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_copies import run_of
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
 from slotlab.framework.spec.messages import say
@@ -86,6 +87,7 @@ def load_spec(
     if tree.child("axes") is not None and tree.child("base") is not None:
         raise OtherSort(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
     registry = load_registry(strict=strict_plugins)
+    of_run = of_run or run_of(path.parent) is not None
     return load_tree(tree, registry, path, Admission(tuple(plugins), trust, of_run))
 
 

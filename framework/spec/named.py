@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from typing import get_args
 
 from slotlab.framework.paths import Program, SpecString, resolve
-from slotlab.framework.plugin_copies import check_copy, is_run, recorded
+from slotlab.framework.plugin_copies import check_copy, recorded, run_of
 from slotlab.framework.spec.errors import Path, Problem, SpecError
 from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -34,16 +34,12 @@ class Admission:
     of_run: bool = False
     """Whether the spec is a run's, whatever else is in its folder."""
 
-    def is_copy(self, node: Tree) -> bool:
-        """Return whether a text of a spec was written in a run's folder, not by the user."""
-        if node.mark.line is None:  # in a --set
-            return False
-        return self.of_run or is_run(folder_of(node))
-
-
-def folder_of(node: Tree) -> FilePath:
-    """Return the folder of the file that a text was written in."""
-    return node.value.folder if isinstance(node.value, SpecString) else FilePath()
+    def run_of(self, node: Tree) -> FilePath | None:
+        """Return the run's folder that a text of a spec was written in; None for what the user wrote."""
+        if node.mark.line is None or not isinstance(node.value, SpecString):  # in a --set
+            return None
+        found = run_of(node.value.folder)
+        return node.value.folder if found is None and self.of_run else found
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Loading:
         """
         listed = self.tree.child("plugins")
         items = listed.value if listed is not None and isinstance(listed.value, list) else []
-        has_copies = any(isinstance(item.value, str) and self.admission.is_copy(item) for item in items)
+        has_copies = any(self.admission.run_of(item) is not None for item in items)
         for path in () if has_copies else self.admission.given:
             self.registry.add_file(path)
         named = [one for one in map(self._read, items, range(len(items))) if one is not None]
@@ -99,25 +95,25 @@ class Loading:
     def _read(self, node: Tree, index: int) -> _Named | None:
         if not isinstance(node.value, str):
             return None
-        path, is_copy = resolve(node.value), self.admission.is_copy(node)
-        if is_copy and self._stands_in(path, node):
+        path, run = resolve(node.value), self.admission.run_of(node)
+        if run is not None and self._stands_in(path, run):
             return None
         try:
             code = read_code(path)
-            if is_copy:
-                check_copy(folder_of(node), code)
+            if run is not None:
+                check_copy(run, code)
         except SlotlabError as error:
             self.problems.append(Problem(node.mark, ("plugins", index), str(error)))
             return None
-        return _Named(node, index, code, is_copy)
+        return _Named(node, index, code, run is not None)
 
-    def _stands_in(self, path: FilePath, node: Tree) -> bool:
+    def _stands_in(self, path: FilePath, run: FilePath) -> bool:
         """Note that a file given with --plugin is used for a copy of its name, which is not even imported."""
         given = next((one for one in self.admission.given if one.name == path.name), None)
         if given is None:
             return False
         now = read_code(given)
-        known = [one[:8] for one in recorded(folder_of(node), path.name)]
+        known = [one[:8] for one in recorded(run, path.name)]
         if not known and path.is_file():
             known = [sha256(path.read_bytes())[:8]]
         if now.digest[:8] not in known:
@@ -144,7 +140,7 @@ def admit_programs(spec: ExperimentSpec, tree: Tree, admission: Admission) -> No
         node: Tree | None = tree
         for part in path:
             node = None if node is None else node.child(part)
-        if node is not None and admission.is_copy(node):
+        if node is not None and admission.run_of(node) is not None:
             found[path] = code()
     strange = admit(list(found.values()), admission.ask)
     if strange:

@@ -28,7 +28,15 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.trackers import Trackers, check_trackers, numbers
 from slotlab.framework.train import Progress, train
 from slotlab.framework.validation import Validation
-from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, Registered, SlotlabError
+from slotlab.registry import (
+    Component,
+    ComponentConfig,
+    ComponentError,
+    Ref,
+    Registered,
+    Registry,
+    SlotlabError,
+)
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -128,7 +136,7 @@ def attempt(
 
 
 def loaded(spec: ExperimentSpec) -> LoadedSpec:
-    found: Any = type("Loaded", (), {"spec": spec, "registry": None})()
+    found: Any = type("Loaded", (), {"spec": spec, "registry": Registry()})()
     return found  # type: ignore[no-any-return]
 
 

@@ -146,6 +146,15 @@ def test_a_record_from_before_helpers_and_whole_hashes(stranger: Any, slotlab: S
     assert f"run/provenance.json says {old[-8:]}" in out
 
 
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"plugins": 3}', '{"restarts": {"a": 1}, "components": [4, null]}', "{"]
+)
+def test_a_record_of_another_form_ends_in_no_traceback(stranger: Any, slotlab: Slotlab, text: str) -> None:
+    (stranger.run / "provenance.json").write_text(text)
+    code, out, err = slotlab("validate", "run/spec.yaml")
+    assert (code, "Traceback" in out + err, stranger.trace.exists()) == (1, False, False)
+
+
 def test_its_maker_is_not_asked(trained: Path, slotlab: Slotlab) -> None:
     assert slotlab("validate", trained / "spec.yaml")[0] == 0
     assert slotlab("evaluate", trained, "--device", "cpu", "--no-figures")[0] == 0
@@ -185,6 +194,23 @@ def test_a_settings_file_of_a_run_may_name_no_code_elsewhere(
     spec.write_text(spec.read_text().replace(f"plugins/{stranger.copy.parent.name}", str(trained.parent)))
     code, out, _ = slotlab("validate", "run/spec.yaml")
     assert (code, "then give --trust" in out, stranger.trace.exists()) == (1, True, False)
+
+
+def test_nor_through_a_parent_in_it_or_beside_it(stranger: Any, slotlab: Slotlab) -> None:
+    spec = stranger.run / "spec.yaml"
+    for place in ("run/inner", "outside"):
+        Path(place).mkdir()
+        shutil.copytree("run/plugins", f"{place}/plugins")
+        shutil.move(spec, f"{place}/parent.yaml")
+        spec.write_text(f"extends: {os.path.relpath(f'{place}/parent.yaml', 'run')}\n")
+        for file in ("run/spec.yaml", "run/inner/other.yaml", "child.yaml")[: 3 if "inner" in place else 1]:
+            if file != "run/spec.yaml":
+                Path(file).write_text(
+                    f"extends: {os.path.relpath(f'{place}/parent.yaml', Path(file).parent)}\n"
+                )
+            code, out, _ = slotlab("validate", file)
+            assert (code, "then give --trust" in out, stranger.trace.exists()) == (1, True, False), file
+        shutil.copy(f"{place}/parent.yaml", spec)
 
 
 # --- asking ------------------------------------------------------------------------------
