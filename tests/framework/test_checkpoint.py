@@ -47,7 +47,11 @@ def test_the_newest_few_are_kept_and_the_best(checkpoints: Checkpoints) -> None:
 
 
 @pytest.mark.parametrize(
-    ("higher", "value", "better"), [(True, 0.6, True), (True, 0.4, False), (False, 0.4, True)]
+    ("higher", "value", "better"),
+    [
+        *((True, 0.6, True), (True, 0.4, False), (False, 0.4, True), (False, 0.6, False)),
+        *((True, 0.5, False), (False, 0.5, False)),  # of equals the first is kept
+    ],
 )
 def test_better_by_the_metrics_own_direction(
     checkpoints: Checkpoints, higher: bool, value: float, better: bool

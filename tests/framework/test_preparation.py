@@ -290,6 +290,9 @@ def test_what_does_not_fit_is_said_with_the_file() -> None:
         complaint("clevr6", Sample(id="x", image_CHW=image))
         == "x: it has 320x180 pixels, too few for a crop of [29, 64, 192, 192]"
     )
+    for box in ([0, 0, 181, 320], [0, 0, 180, 321], [1, 0, 180, 320], [0, 1, 180, 320]):
+        reason = f"it has 320x180 pixels, too few for a crop of {box}"
+        assert complaint("whole", Sample(id="x", image_CHW=image), crop=box) == f"x: {reason}"
     shifted = Sample(id="x", image_CHW=image, mask_HW=torch.zeros((180, 300), dtype=torch.uint8))
     assert complaint("whole", shifted) == "x: its mask has 300x180 pixels, its picture 320x180"
     many = torch.arange(12, dtype=torch.uint8).repeat(240, 20)

@@ -56,6 +56,10 @@ def test_labels_that_are_no_numbers_of_segments() -> None:
     assert str(error.value) == (
         "segment labels go up to 16711680 (true) and 0 (predicted); number the segments of each image from 0"
     )
+    most = torch.tensor([[[0, 2047]]])  # the largest table that is counted, and one row more
+    assert contingency(most, most).shape == (1, 2048, 2048)
+    with pytest.raises(SlotlabError):
+        contingency(most + 1, most)
 
 
 # --- ARI of many pixels ------------------------------------------------------------------

@@ -206,3 +206,8 @@ def test_what_a_metric_computes_is_its_version_and_settings_but_not_where_files_
     assert settings("corloc") == {"version": "1", "settings": {}}
     assert settings("{name: corloc, threshold: 0.7}") == {"version": "1", "settings": {"threshold": 0.7}}
     assert settings("{name: lpips, backbone: some.pth}") == settings("lpips")
+
+
+def test_the_order_of_a_set_is_no_part_of_an_identity() -> None:
+    one, other = frozenset([0, 8]), frozenset([8, 0])  # Python keeps them in the order they were given in
+    assert (list(one) != list(other), canonical(one)) == (True, canonical(other))
