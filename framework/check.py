@@ -120,7 +120,8 @@ def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathPro
             optimizer: Any = ref.build(OptimizerContext(params=groups, lr=phase.lr))
             expect_type(optimizer, torch.optim.Optimizer, "build")
             ref, path = phase.schedule, ("training", "phases", number, "schedule")
-            context = ScheduleContext(optimizer=optimizer, total_steps=phase.steps or _LONG)
+            steps = phase.epochs if phase.interval == "epoch" and phase.epochs else phase.steps
+            context = ScheduleContext(optimizer=optimizer, total_steps=steps or _LONG)
             schedule: Any = ref.build(context)
             expect_type(schedule, torch.optim.lr_scheduler.LRScheduler, "build")
             ref, path = spec.training.optimizer, where

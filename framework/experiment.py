@@ -13,11 +13,12 @@ from slotlab.framework.assemble import build_model
 from slotlab.framework.atomic import exclusive
 from slotlab.framework.check import check_parts
 from slotlab.framework.cost import Tally, planned_images
-from slotlab.framework.data import evaluation_loader, train_loader
+from slotlab.framework.data import Loader, evaluation_loader, train_loader
 from slotlab.framework.engine import Engine, precise
 from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
 from slotlab.framework.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.measurement import GENERATED, is_generated
+from slotlab.framework.model import SlotModel
 from slotlab.framework.provenance import command_line, provenance
 from slotlab.framework.rehearsal import rehearse
 from slotlab.framework.resume import Start, open_run
@@ -103,7 +104,7 @@ def run_training(
     The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason.
 
     Raises:
-        SpecError: if the data is not as the spec says.
+        SpecError: if the data is not as the spec says, or a component does not give what it promises.
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
@@ -118,6 +119,7 @@ def run_training(
     notes = (*loader.selection.notes, *watched.selection.notes)
     data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
     facts = provenance(loaded, command=command_line(), device=device, data=data)
+    model = rehearsed_model(engine, loaded, watched)
     ours = Trackers(warn) if trackers is None else nullcontext(trackers)
     with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start, ours as told:
         run = start.run
@@ -137,11 +139,6 @@ def run_training(
                 told.start(run, spec, None if start.saved is None else start.saved["step"])
             kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
             with listening() as stop, precise(spec), kept, seeded(spec.seed + engine.rank):
-                model = engine.place(build_model(spec))
-                try:
-                    rehearse(engine, model, watched)
-                except PathProblem as problem:
-                    raise loaded.error([problem]) from None
                 validation = Validation.of(spec, watched)
                 train(
                     engine,
@@ -182,6 +179,21 @@ def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -
         return []
     text = f"the training data has fingerprint {now['fingerprint']}, and had {before} when the run began"
     return [f"{run.path}: {text}; give --overwrite to train it on one data set"]
+
+
+def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> SlotModel:
+    """Build the model of a spec, on the engine's device, and see that its components keep their promises.
+
+    Raises:
+        SpecError: at the component that does not.
+        SlotlabError: naming it, where that is not one of the spec's lines.
+    """
+    model = engine.place(build_model(loaded.spec))
+    try:
+        rehearse(engine, model, watched)
+    except PathProblem as problem:
+        raise loaded.error([problem]) from None
+    return model
 
 
 @contextmanager

@@ -75,6 +75,10 @@ class Source:
 
     def count(self, index: int, count: Counting) -> int | None:
         """Return the number of objects of sample `index`, reading no more than that needs."""
+        with naming(self.name):
+            return self._count(index, count)
+
+    def _count(self, index: int, count: Counting) -> int | None:
         if count == "metadata" and hasattr(self.dataset, "attributes"):
             listed: int | None = self.dataset.attributes(index).get("num_objects")
             return listed
