@@ -245,11 +245,13 @@ class _Matcher:
             if image is None:
                 wanted = self.folder / picture.file_name
                 text = f"is missing; it is {title} of {self.path}"
+                text += self.shelf.hint(self.folder, picture.file_name)
                 problems.append(DataProblem(str(wanted), text, place))
         if self.pngs is not None and len(picture.pngs) == 1:
             png = self.shelf.find(self.pngs, picture.pngs[0])
             if png is None:
                 text = f"is missing; it belongs to {title} of {self.path}"
+                text += self.shelf.hint(self.pngs, picture.pngs[0])
                 problems.append(DataProblem(str(self.pngs / picture.pngs[0]), text, place))
         elif self.pngs is not None and not picture.complaints:
             text = f"{title} has {len(picture.pngs)} annotations; a panoptic image has one"

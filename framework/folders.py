@@ -133,15 +133,27 @@ class Shelf:
 
     def __init__(self) -> None:
         self._listed: dict[Path, Mapping[str, str]] = {}
+        self._folded: dict[Path, Mapping[str, str]] = {}
 
     def find(self, folder: Path, name: str) -> Path | None:
         """Return the file of a name in a folder; None if there is none."""
         path = folder / name
-        if path.parent not in self._listed:
+        actual = self._names(path.parent).get(normalize("NFC", path.name))
+        return None if actual is None else path.parent / actual
+
+    def hint(self, folder: Path, name: str) -> str:
+        """Say which file differs from a name in small and capital letters alone; nothing if there is none."""
+        path = folder / name
+        if path.parent not in self._folded:
+            self._folded[path.parent] = {one.casefold(): one for one in self._names(path.parent)}
+        near = self._folded[path.parent].get(normalize("NFC", path.name).casefold())
+        return "" if near is None else f"; there is {near}, which differs in small and capital letters"
+
+    def _names(self, folder: Path) -> Mapping[str, str]:
+        if folder not in self._listed:
             try:
-                names = [entry.name for entry in path.parent.iterdir()]
+                names = [entry.name for entry in folder.iterdir()]
             except OSError:
                 names = []
-            self._listed[path.parent] = {normalize("NFC", one): one for one in names}
-        actual = self._listed[path.parent].get(normalize("NFC", path.name))
-        return None if actual is None else path.parent / actual
+            self._listed[folder] = {normalize("NFC", one): one for one in names}
+        return self._listed[folder]

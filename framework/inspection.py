@@ -9,6 +9,7 @@ from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data_target import Target
 from slotlab.framework.mask_check import mask_cautions
 from slotlab.framework.measuring import FileItems, Items, Readings, Report, StoreItems, read_all
+from slotlab.framework.preparation import Preparation
 from slotlab.framework.selection import left_out, part_of
 from slotlab.framework.sources import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.spec.data import DataSpec
@@ -105,7 +106,11 @@ def inspect_store(path: Path, *, workers: int, report: Report) -> Inspection:
         "listed": {manifest.split: len(store)},
     }
     problems = [DataProblem(*problem) for problem in manifest.problems] + _problems(found)
-    return _conclude(facts, [Part(manifest.split, items, sorted(found.measured), summary)], problems, [])
+    packed = Source(manifest.name, manifest.split, store, Preparation(size=manifest.size), manifest.identity)
+    cautions = [] if manifest.mask is None else mask_cautions(packed, range(len(store)), None, None)
+    return _conclude(
+        facts, [Part(manifest.split, items, sorted(found.measured), summary)], problems, cautions
+    )
 
 
 def _conclude(

@@ -109,7 +109,7 @@ def _look(dataset: Dataset, index: int) -> MaskFacts | None:
 
 def _setting(config: Any, name: str) -> Any:
     """Return a setting of the dataset; None where it has no such."""
-    return getattr(config, name) if name in type(config).model_fields else None
+    return getattr(config, name) if name in getattr(type(config), "model_fields", ()) else None
 
 
 def _no_ground(found: Sequence[MaskFacts], config: Any, slots: int | None) -> str | None:

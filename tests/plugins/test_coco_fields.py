@@ -260,6 +260,13 @@ def test_names_are_found_however_unicode_writes_them(root: Path) -> None:
     assert "bücher" in dataset.ids
 
 
+def test_a_name_that_differs_in_case_is_told(root: Path) -> None:
+    (root / "val/1.png").rename(root / "val/1.PNG")
+    [problem] = build(root, instances()).problems
+    text = f"is missing; it is image 1 of {root}/annotations/all.json; there is 1.PNG, which differs in small and"
+    assert problem.reason == f"{text} capital letters"
+
+
 # --- crowds and what nobody labeled --------------------------------------------------------
 
 

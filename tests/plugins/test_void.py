@@ -184,3 +184,69 @@ def test_other_negative_labels_are_refused() -> None:
     with pytest.raises(SlotlabError) as error:
         bad.counts_BTP  # noqa: B018
     assert str(error.value) == "segment labels start at 0 (a true label of -1 is void), got -2"
+
+
+# --- packed stores -------------------------------------------------------------------------
+
+
+class Masked:
+    """Samples of which those at some positions have void."""
+
+    def __init__(self, void: set[int]):
+        self.void = void
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Sample:
+        if index >= 6:
+            raise IndexError(index)
+        stream = Generator().manual_seed(index)
+        mask = torch.randint(0, 3, (8, 8), generator=stream)
+        if index in self.void:
+            mask[:3] = VOID
+        image = torch.randint(0, 256, (3, 8, 8), generator=stream).to(torch.uint8)
+        return Sample(id=f"m{index}", image_CHW=image, mask_HW=mask)
+
+    def fingerprint(self) -> str:
+        return str(sorted(self.void))
+
+
+@pytest.mark.parametrize("void", [set(), {0}, {4}, {0, 1, 2, 3, 4, 5}])
+def test_void_comes_back_from_a_store(tmp_path: Path, void: set[int]) -> None:
+    from slotlab.framework.pack import pack
+    from slotlab.framework.selection import FileSamples
+    from slotlab.framework.sources import Source
+
+    source = Source("masked", "all", Masked(void), Preparation(size=(4, 4)), {})
+    said: list[str] = []
+    store = pack(source, tmp_path, workers=0, say=said.append)
+    assert store.manifest.mask == ("int32" if void else "uint8")
+    anew = "a mask has labels above 255, or void, which need more than 8 bits: packing starts anew with 32"
+    assert said == ([anew] if void and 0 not in void else [])
+    files = FileSamples(source)
+    for index in range(6):
+        mask, expected = store[index].mask_HW, files[index].mask_HW
+        assert mask is not None
+        assert expected is not None
+        assert torch.equal(mask.long(), expected.long())
+        assert bool((mask == VOID).any()) == (index in void)
+    batch = store.resident(torch.device("cpu")).batch(range(6), torch.device("cpu"))
+    assert batch.masks_BHW is not None
+    assert bool((batch.masks_BHW == VOID).any()) == bool(void)
+    assert store.counts("mask_colors").tolist() == [source.item(i).counts["mask_colors"] for i in range(6)]
+
+
+def test_other_negative_labels_are_not_packed(tmp_path: Path) -> None:
+    from slotlab.framework.pack import pack
+    from slotlab.framework.sources import Source
+
+    class Bad(Masked):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            assert sample.mask_HW is not None
+            return replace(sample, mask_HW=sample.mask_HW - 2)
+
+    source = Source("bad", "all", Bad(set()), Preparation(size=(4, 4)), {})
+    with pytest.raises(SlotlabError, match="its mask has the label -2; labels start at 0, and -1 is void"):
+        pack(source, tmp_path, workers=0)
