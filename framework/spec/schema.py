@@ -1,6 +1,6 @@
 """An experiment spec and its sections; those of data and training have files of their own. Data only."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len, Lt
 from pydantic import (
@@ -9,6 +9,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    field_validator,
 )
 
 from slotlab.framework.contracts import MaskSource
@@ -16,6 +17,7 @@ from slotlab.framework.paths import SpecPath
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.training import TrainingSpec
 from slotlab.registry import ClosedModel, Ref, RefTo
+from slotlab.registry.component import custom_error
 
 LONGEST_NAME = 200
 """Characters: a folder's name has 255 bytes at most, and a run's has its identity behind the name."""
@@ -102,6 +104,14 @@ class EvaluationSpec(ClosedModel):
     """Evaluate the first so many images only; None for all."""
     composition: CompositionSpec | None = None
     """New pictures from slots, made and measured after the images; None for none."""
+
+    @field_validator("checkpoint", mode="before")
+    @classmethod
+    def _one_of_three(cls, value: Any) -> Any:
+        is_step = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if value not in ("last", "best") and not is_step:
+            raise custom_error("checkpoint", f"expected best, last or the step of a checkpoint, got {value}")
+        return value
 
 
 class ExperimentSpec(ClosedModel):

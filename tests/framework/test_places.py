@@ -109,9 +109,12 @@ def test_an_evaluation_that_computes_all_that_was_computed_before_replaces_it(ru
     assert measure(run, more)["evaluation"] == OWN
     again = measure(run)
     assert again["evaluation"] != OWN, "with fewer it would lose what there is"
-    other = more.replace("0.05", "0.1")
-    assert measure(run, other)["evaluation"] not in (OWN, again["evaluation"]), "another definition"
-    assert len(folders(run)) == 3
+    other = measure(run, more.replace("0.05", "0.1"))
+    assert other["evaluation"] != OWN, "it is another definition of a metric"
+    kept = json.loads(folders(run)[OWN])["metrics"]["boundary_f"]
+    assert kept["settings"] == {"tolerance": 0.05}
+    assert other["evaluation"] == again["evaluation"], "which had nothing but what this one has"
+    assert len(folders(run)) == 2
 
 
 def test_a_limit_that_leaves_no_image_out_is_none(run: RunFolder) -> None:
@@ -324,3 +327,13 @@ def test_a_training_that_goes_on_with_other_pictures_says_so(
     assert loaded.spec.seed == seed
     run_training(loaded, run.path, device=CPU, report=lambda progress: None, warn=told.append)
     assert any("when the run began" in text for text in told) == warned
+
+
+@pytest.mark.parametrize("value", ["bst", "0", "-1", "1.5", "[1]"])
+def test_what_is_no_checkpoint_is_said_in_one_line(base: str, value: str) -> None:
+    with pytest.raises(SlotlabError) as error:
+        load_spec("spec.yaml", sets=[f"evaluation.checkpoint={value}"])
+    [line] = error.value.lines()
+    assert line.startswith(
+        f"--set evaluation.checkpoint={value}: evaluation.checkpoint: expected best, last or the step"
+    )
