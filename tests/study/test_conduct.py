@@ -281,6 +281,7 @@ SUMMARY = {
         {"slots": 8},
         {"images": 50},
         {"step": 2},
+        {"unfinished": "its figures are being drawn"},
         {"left_out": {}},
         {"methods": {"model": {"ari": {"mean": 1}}}},
     ],
