@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from slotlab.framework import evaluations
 from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.breakdown import breakdowns
 from slotlab.framework.conditions import Wanted, conditions, own_condition
@@ -21,7 +22,7 @@ from slotlab.framework.evaluate import evaluate, evaluate_masks
 from slotlab.framework.evaluations import run_evaluations
 from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.ledger import Evaluation, Ledger
-from slotlab.framework.run import MODEL, RunFolder
+from slotlab.framework.run import MODEL, UNFINISHED, RunFolder
 from slotlab.framework.score import Folders, Reader, score
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec
@@ -107,6 +108,26 @@ def same_numbers(one: Evaluation, other: Evaluation) -> bool:
 
 
 # --- files and facts ---------------------------------------------------------------------
+
+
+def test_numbers_are_kept_whatever_becomes_of_the_drawing(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, loaded = trained
+    wanted = conditions(loaded, Wanted())
+
+    def stopped(*words: Any, **options: Any) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluations, "draw_evaluation", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluations(run, loaded, wanted, device=CPU)
+    [half] = [one for one in run.read_summaries().values() if UNFINISHED in one]
+    monkeypatch.setattr(evaluations, "draw_evaluation", lambda *words, **options: {})
+    run_evaluations(run, loaded, wanted, device=CPU)
+    whole = [one for one in run.read_summaries().values() if UNFINISHED not in one]
+    assert {key: value for key, value in half.items() if key != UNFINISHED} in whole
+    assert len(whole) == len(run.evaluations())
 
 
 def test_each_condition_and_source_has_a_folder_with_all_facts(trained: Trained) -> None:
