@@ -57,7 +57,9 @@ class Preparation:
         size = (image_CHW.shape[1], image_CHW.shape[2])
         if mask_HW is not None and mask_HW.shape != size:
             texts = ("x".join(map(str, shape[::-1])) for shape in (tuple(mask_HW.shape), size))
-            raise complaint(sample, "its mask has {} pixels, its picture {}".format(*texts))
+            turned = tuple(mask_HW.shape) == size[::-1]
+            hint = ": is one of them turned by its EXIF orientation, and the other not?" if turned else ""
+            raise complaint(sample, "its mask has {} pixels, its picture {}".format(*texts) + hint)
         self._check_crop(sample, size)
         listed: int | None = sample.attributes.get("num_objects")
         counts = {"metadata": listed, "mask_colors": None, "visible": None}

@@ -295,6 +295,11 @@ def test_what_does_not_fit_is_said_with_the_file() -> None:
         assert complaint("whole", Sample(id="x", image_CHW=image), crop=box) == f"x: {reason}"
     shifted = Sample(id="x", image_CHW=image, mask_HW=torch.zeros((180, 300), dtype=torch.uint8))
     assert complaint("whole", shifted) == "x: its mask has 300x180 pixels, its picture 320x180"
+    turned = Sample(id="x", image_CHW=shifted.image_CHW, mask_HW=torch.zeros(320, 180, dtype=torch.uint8))
+    assert complaint("whole", turned) == (
+        "x: its mask has 180x320 pixels, its picture 320x180: is one of them turned by its EXIF orientation, "
+        "and the other not?"
+    )
     many = torch.arange(12, dtype=torch.uint8).repeat(240, 20)
     sample = Sample(id="x", image_CHW=stripes(240, (1,)), mask_HW=many)
     assert complaint("seed", sample) == "x: its mask has 12 values, the protocol allows 11"
