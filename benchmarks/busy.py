@@ -10,7 +10,7 @@ Quiet turns wait for a moment in which the machine is idle, and those in which o
 tenth of a core are tried again (`--patience N` tries); how much it took is printed.
 
 `--quota N` measures in a control group (version 1, or 2 where its controller `cpu` is on) with the time of N
-cores instead, which needs root. Nothing on the machine is changed but that group, which goes at the end.
+cores, competitors included, which needs root. The group goes at the end; nothing else is changed.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class Runner:
         """Train while nothing else runs, if there is such a moment; else keep the quietest try."""
         tries = []
         while len(tries) < patience and not (tries and tries[-1]["others"] < QUIET):
-            wait_for_quiet(10)
+            wait_for_quiet(2)
             tries.append(self.measure(seconds))
         self.turns.setdefault("quiet", []).append(min(tries, key=lambda turn: turn["others"]))
 
@@ -119,16 +119,23 @@ def start(name, settings, options, group):
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    if group is not None:
-        (group / "cgroup.procs").write_text(str(process.pid))
+    join(group, process)
     return Runner(name, process)
 
 
+def join(group, process):
+    """Put a process into a control group, if there is one."""
+    if group is not None:
+        (group / "cgroup.procs").write_text(str(process.pid))
+
+
 @contextmanager
-def competing(numbers):
+def competing(numbers, group):
     """Keep some cores busy while the block runs."""
     others = [subprocess.Popen([sys.executable, "-c", COUNTING % number]) for number in numbers]
     try:
+        for other in others:
+            join(group, other)
         time.sleep(0.3)
         yield
     finally:
@@ -196,7 +203,7 @@ def main():
     if options.train:
         train(options.train)
         return
-    conditions = ["quiet"] if options.quota else ["quiet", "busy"]
+    conditions = ["quiet", "busy"]
     with ExitStack() as stack:
         group = stack.enter_context(limited(options.quota))
         runners = [start(name, settings, options, group) for name, settings in variants(options).items()]
@@ -210,7 +217,7 @@ def main():
                     for runner in runners:
                         runner.quiet_turn(options.seconds, options.patience)
                     continue
-                with competing(affinity()):
+                with competing(affinity(), group):
                     for runner in runners:
                         runner.turn(condition, options.seconds)
         load = os.getloadavg()[0]

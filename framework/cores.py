@@ -51,9 +51,9 @@ def cpu_groups(root: Path) -> Iterator[Path]:
     paths: dict[str, PurePosixPath] = {}
     for line in members:
         _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        controllers, _, place = rest.partition(":")
         for controller in controllers.split(","):  # version 2 names none
-            paths[controller] = PurePosixPath(path)
+            paths[controller] = PurePosixPath(place)
     for line in mounts:
         head, _, tail = line.partition(" - ")
         if len(head.split()) < 5 or len(tail.split()) < 3:

@@ -81,7 +81,8 @@ class TimmModel:
             rows, columns = self.probe(network, size).shape[2:]
         except Exception as error:  # the models fail in many ways on sizes that they are not made for
             text = f"timm's '{self.name}' fails on images of {by(size)} pixels: {describe(error)}"
-            raise ComponentError(text + self.nearest_that_work(size, stage), field="model") from error
+            nearest = self.nearest_that_work(size, stage)
+            raise ComponentError(text.rstrip(".") + nearest, field="model") from error
         return rows, columns
 
     @torch.no_grad()

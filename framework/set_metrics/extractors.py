@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slotlab.framework.cores import cores
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
@@ -95,7 +96,7 @@ class CleanInception:
             self._network = self._open()
         resize = build_resizer("clean")
         pictures_BHWC = images_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-        with ThreadPoolExecutor() as pool:  # PIL works without Python's lock
+        with ThreadPoolExecutor(cores()) as pool:  # PIL works without Python's lock
             resized_BHWC = np.stack(list(pool.map(resize, pictures_BHWC)))
         inputs_BCHW = torch.from_numpy(resized_BHWC).permute(0, 3, 1, 2).to(self.device)
         return features_by(self._network, inputs_BCHW, self.path)

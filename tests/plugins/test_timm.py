@@ -303,7 +303,7 @@ def test_looking_for_borders_draws_nothing() -> None:
             72,
             (
                 "timm's 'test_vit' fails on images of 72x72 pixels: AssertionError: Input height (72) should be "
-                "divisible by patch size (16).; nearest sizes: 64 and 80"
+                "divisible by patch size (16); nearest sizes: 64 and 80"
             ),
         ),
         (
@@ -311,7 +311,7 @@ def test_looking_for_borders_draws_nothing() -> None:
             8,
             (
                 "timm's 'test_vit' fails on images of 8x8 pixels: AssertionError: Input height (8) should be "
-                "divisible by patch size (16).; nearest sizes: 16"
+                "divisible by patch size (16); nearest sizes: 16"
             ),
         ),
         (
