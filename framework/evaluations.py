@@ -102,7 +102,6 @@ def run_evaluations(
         composed = compose(subject, one, composing) if engine.is_first else NOTHING
         for source, evaluation in found.items():
             summary = with_composition(summarize_run(subject, one, source, evaluation), composed)
-            summary = nameless_data(summary)
             if engine.is_first:
                 left_out = write(subject, one, source, evaluation, summary, figures=figures)
                 summary = {**summary, "figures_left_out": left_out}
@@ -227,7 +226,7 @@ def write(
     write_atomically(folder / "images.csv", evaluation.to_csv().encode())
     if evaluation.objects:
         write_atomically(folder / "objects.csv", as_csv(evaluation.objects).encode())
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", nameless_data(summary))
     if not figures:
         return {}
     shown = Evaluated(

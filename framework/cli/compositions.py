@@ -83,7 +83,7 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     wanted = spec.evaluation.composition or CompositionSpec()
     facts = {
         "mode": request.mode,
-        "run": run.path.resolve().name,
+        "run": str(run.path),
         "run_id": run_id(spec),
         "step": composer.step,
         "protocol": spec.data.protocol_name,
