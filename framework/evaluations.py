@@ -127,7 +127,7 @@ def run_evaluations(
                 "evaluation": place.name(source),
                 "changes": places.changes(spec, len(one.loader.dataset)),
             }
-            summary = nameless_data(with_composition(summarize_run(one, heading, evaluation), composed))
+            summary = with_composition(summarize_run(one, heading, evaluation), composed)
             if engine.is_first:
                 places.clear(place, source, summary, masks=masks)
                 left_out = write(subject, one, place, source, evaluation, summary, figures=figures)
@@ -319,10 +319,11 @@ def write(
     condition = ready.condition
     name = place.name(source)
     folder = subject.run.evaluation(name)
+    shared = nameless_data(summary)
     objects = as_csv(evaluation.objects).encode() if evaluation.objects else None
     tables = {IMAGES: evaluation.to_csv().encode(), "objects.csv": objects}
-    finished = to_json(summary)
-    unfinished = to_json(summary | {UNFINISHED: "its figures are being drawn"})
+    finished = to_json(shared)
+    unfinished = to_json({**shared, UNFINISHED: "its figures are being drawn"})
     stale: dict[str, bytes | None] = {}
     if figures or not is_content(folder / SUMMARY, finished):  # samples are of the numbers beside them
         stale = {f"{SAMPLES}/{INDEX}": None}

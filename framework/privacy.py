@@ -17,7 +17,9 @@ from typing import Any
 GONE = "…"
 _END = r"[^\s'\"`,;:()\[\]{}<>|=]"
 """A letter of a path."""
-_ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"`,()\[\]{}<>]*", re.IGNORECASE)
+_ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s'\"`,()\[\]{}<>]*)", re.IGNORECASE)
+_PUBLIC = re.compile(r"https?://([a-z0-9-]+\.)+[a-z]{2,}(/[^@]*)?", re.IGNORECASE)
+"""An address of the web: a name with a dot, no port, no user."""
 _REMOTE = re.compile(r"\b[\w.-]+@[\w.-]+:[~/\w][^\s'\"`,]*")
 _PATH = re.compile(
     rf"(?<![\w.~</\\{GONE}-])(?:~[\w.-]*/|/+(?={_END})|\.\.?/(?:[^\s'\"`,]*/)?\.\./|\.\./|[A-Za-z]:[\\/])(?:{_END}*)"
@@ -26,10 +28,18 @@ _INNER = re.compile(rf"{_END}*/{_END}*")
 
 
 def nameless(text: str) -> str:
-    """Return a text without absolute paths, home folders, users' names in paths and addresses."""
+    """Return a text without absolute paths, home folders, users' names in paths and private addresses."""
+    parts = _ADDRESS.split(text)
+    return "".join(_address(part) if number % 2 else _bare(part) for number, part in enumerate(parts))
+
+
+def _address(text: str) -> str:
+    return text if _PUBLIC.fullmatch(text) else f"{text.partition(':')[0]}:{GONE}"
+
+
+def _bare(text: str) -> str:
     for name, short in _homes():
         text = text.replace(name, short)
-    text = _ADDRESS.sub(lambda found: f"{found[1]}:{GONE}", text)
     text = _REMOTE.sub(GONE, text)
     text = _PATH.sub(lambda found: last(found[0]), text)
     return _INNER.sub(lambda found: "/".join(map(_hidden, found[0].split("/"))), text)

@@ -84,7 +84,7 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     wanted = spec.evaluation.composition or CompositionSpec()
     facts: dict[str, Any] = {
         "mode": request.mode,
-        "run": run.path.resolve().name,
+        "run": str(run.path),
         "run_id": run_id(spec),
         "checkpoint": spec.evaluation.checkpoint,
         "step": composer.step,

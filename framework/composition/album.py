@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from slotlab.framework.atomic import clear_leavings, exclusive, leavings, write_json
+from slotlab.framework.privacy import nameless_data
 from slotlab.framework.terminal import visible
 from slotlab.registry import SlotlabError
 
@@ -72,7 +73,7 @@ class Album:
             rows = [tiles[start : start + self.columns] for start in range(0, len(tiles), self.columns)]
         (self.place / SHEET).write_bytes(sheet(rows))
         record = {"format": 1, **facts, "sheet": SHEET, "pictures": self.listed}
-        write_json(self.place / RECORD, record)
+        write_json(self.place / RECORD, nameless_data(record))
         return record
 
 

@@ -28,6 +28,9 @@ def zebedee(monkeypatch: pytest.MonkeyPatch) -> None:
         ("~other/y", "…/y"),
         ("http://zebedee:secret@host:5/p?q=1 failed", "http:… failed"),
         ("file:///home/zebedee/x", "file:…"),
+        ("{uri: http://mlflow:5000, root: /a/b}", "{uri: http:…, root: …/b}"),
+        ("http://10.0.0.7/x and https://zebedee@example.org/y", "http:… and https:…"),
+        ("sqlite:////home/zebedee/ml.db", "sqlite:…"),
         ("zebedee@host:/x/y", "…"),
         (r"C:\Users\zebedee\d", "…/d"),
         ("(/opt/x/mine.py, line 12)", "(…/mine.py, line 12)"),
@@ -50,6 +53,8 @@ def test_places_and_names_are_left_out(text: str, shared: str) -> None:
             "and/or",
             "~",
         ),
+        "get the file from https://nvlabs-fi-cdn.nvidia.com/a/b/c.pt and put it there",
+        "https://arxiv.org/abs/2006.15055",
         "slotlab train specs/x.yaml --set training.batch_size=8",
     ],
 )
