@@ -38,7 +38,9 @@ def deep(levels: int) -> Any:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value in JSON data."""
     yield path
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
     for key, item in items:
         yield from places(item, (*path, key))
 
@@ -93,7 +95,9 @@ def torn(content: bytes, chance: random.Random) -> bytes:
         return content[:start] + content[stop:]
     if kind < 0.8:
         return content[:stop] + content[start:]
-    junk = bytes(chance.choice(b"\x00\xff{}[]:,-\"'&*!|>%@`#\n\t 0e9\xc3~<$") for _ in range(chance.randint(1, 6)))
+    junk = bytes(
+        chance.choice(b"\x00\xff{}[]:,-\"'&*!|>%@`#\n\t 0e9\xc3~<$") for _ in range(chance.randint(1, 6))
+    )
     return content[:start] + junk + content[stop:]
 
 
