@@ -27,4 +27,3 @@ def study(synthetic: ModuleType, tmp_path: Path) -> Path:
     return folder
 
 
-Run = Callable[..., tuple[int, str, str]]
