@@ -229,9 +229,12 @@ def test_labels_past_a_byte_are_kept(resize: Any, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("resize", ["pil", "torch", "torch_antialias"])
-def test_a_picture_of_the_right_size_is_left_as_it_is(resize: Any) -> None:
+def test_pixels_are_kept_at_their_size_and_rounded_at_another(resize: Any) -> None:
     every = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(3, 1, 1)
     assert torch.equal(Preparation(size=(16, 16), resize=resize).resize_image(every), every)
+    ends = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2).repeat(3, 2, 1)
+    between = Preparation(size=(2, 4), resize=resize).resize_image(ends)  # 63.75 and 191.25 are rounded
+    assert between[0, 0].tolist() == [0, 64, 191, 255]
 
 
 def test_antialiasing_is_near_pil_and_plain_interpolation_is_not() -> None:
