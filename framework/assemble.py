@@ -20,7 +20,8 @@ from slotlab.framework.contracts import (
     SetMetric,
     SetMetricContext,
 )
-from slotlab.framework.model import Projection, SlotModel
+from slotlab.framework.model import SlotModel
+from slotlab.framework.projection import Projection
 from slotlab.framework.promises import check_metric
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from einops import rearrange
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -23,29 +22,6 @@ from slotlab.framework.contracts import (
 from slotlab.framework.noise import Noise, with_noise
 from slotlab.framework.promises import expect_decoded, expect_type
 from slotlab.registry import ComponentError, SlotlabError
-
-
-class Projection(nn.Module):
-    """Features to tokens: position code, LayerNorm over channels, linear, ReLU, linear.
-
-    Source: Locatello et al. 2020, section E.3. (B, C, H, W) to (B, H*W, dim), row by row.
-    """
-
-    def __init__(
-        self, position: nn.Module, *, channels: int, hidden_dim: int, dim: int, layer_norm_eps: float
-    ):
-        super().__init__()
-        self.position = position
-        self.norm = nn.LayerNorm(channels, eps=layer_norm_eps)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, dim)
-        )
-
-    def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return tokens of shape (B, H*W, dim)."""
-        placed_BNC = rearrange(self.position(features_BCHW), "b c h w -> b (h w) c")
-        tokens_BND: Tensor = self.mlp(self.norm(placed_BNC))
-        return tokens_BND
 
 
 @dataclass(frozen=True)
