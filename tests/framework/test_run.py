@@ -204,10 +204,10 @@ def test_damaged_weights_are_named(run: RunFolder) -> None:
 
 
 def test_the_log_is_cut_to_where_a_checkpoint_was(run: RunFolder) -> None:
-    run.log({"step": 1})
+    run.log({"kind": "train", "step": 1})
     size = run.log_bytes()
-    run.log({"step": 2})
+    run.log({"kind": "train", "step": 2})
     run.cut_log(size + 1000)
     assert len(run.read_log()) == 2
     run.cut_log(size)
-    assert run.read_log() == [{"step": 1}]
+    assert run.read_log() == [{"kind": "train", "step": 1}]
