@@ -24,7 +24,7 @@ class SpatialBroadcastConfig(ComponentConfig):
 
     broadcast_size: PositiveInt = 8
     """Side in positions of the grid each slot is first copied to."""
-    channels: Annotated[tuple[PositiveInt, ...], Len(1)] = (64, 64, 64, 64)
+    channels: Annotated[tuple[PositiveInt, ...], Len(1, 64)] = (64, 64, 64, 64)
     """Output channels of each transposed convolution."""
     strides: tuple[PositiveInt, ...] = ()
     """Upsampling factor of each layer; empty for 2 everywhere."""

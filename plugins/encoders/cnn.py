@@ -18,7 +18,7 @@ from slotlab.registry import Component, ComponentConfig, ComponentError, hookimp
 class CNNConfig(ComponentConfig):
     """Settings of the convolutional encoder."""
 
-    channels: Annotated[tuple[PositiveInt, ...], Len(1)] = (64, 64, 64, 64)
+    channels: Annotated[tuple[PositiveInt, ...], Len(1, 64)] = (64, 64, 64, 64)
     """Output channels of each layer."""
     kernel_size: PositiveInt = 5
     """Side of every kernel in pixels; odd, so that layers keep the size."""

@@ -4,8 +4,10 @@ Source: Locatello et al. 2020, section 2.1, algorithm 1.
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import torch
+from annotated_types import Le
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
@@ -16,7 +18,7 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 class SlotAttentionConfig(ComponentConfig):
     """Settings of slot attention."""
 
-    iterations: NonNegativeInt = 3
+    iterations: Annotated[NonNegativeInt, Le(100)] = 3
     """Rounds of attention and update; with 0 the initial slots are returned."""
     mlp_dim: PositiveInt | None = None
     """Hidden width of the residual MLP; None for twice the slots' width."""

@@ -1,7 +1,6 @@
 """The mutations, and a study that costs nothing to damage."""
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -25,5 +24,3 @@ def study(synthetic: ModuleType, tmp_path: Path) -> Path:
     """A study of two arms and two seeds whose runs have samples, to be damaged."""
     folder: Path = synthetic.write_study(tmp_path, arms=2, seeds=2, images=6)
     return folder
-
-

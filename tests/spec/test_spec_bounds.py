@@ -192,6 +192,42 @@ def test_thousands_of_mistakes_are_told_soon_and_not_all(write: Write, base: str
 
 
 @pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "grouping: {name: slot_attention, iterations: 2147483648}",
+            "grouping.iterations: must be at most 100",
+        ),
+        (
+            f"encoder: {{name: cnn, channels: {[1] * 4000}}}",
+            "encoder.channels: takes at most 64 item(s), got 4000",
+        ),
+        (
+            "slot_dim: 9223372036854775807",
+            "projection: cannot be built: RuntimeError: Storage size calculation",
+        ),
+        ("slot_dim: 18446744073709551615", "initializer: gaussian: cannot be built: "),
+    ],
+)
+def test_settings_that_no_machine_can_try_are_refused_soon(
+    write: Write, base: str, setting: str, message: str
+) -> None:
+    from slotlab.framework.check import check_parts
+
+    key = setting.partition(":")[0]
+    kept = [line for line in base.splitlines() if not line.startswith(f"  {key}:")]
+    kept.insert(kept.index("model:") + 1, f"  {setting}")
+    write("spec.yaml", "\n".join(kept))
+    with soon(4):
+        try:
+            loaded = load_spec("spec.yaml")
+            found = [str(problem) for problem in loaded.error(check_parts(loaded.spec)).problems]
+        except SpecError as error:
+            found = error.lines()
+    assert any(f"model.{message}" in text for text in found), found
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("a" * 201, "spec.yaml:2: name: a text of at most 200 characters, and this one has 201"),
