@@ -93,7 +93,13 @@ def evaluate_runs(
         if not assignment.lstrip().startswith(("evaluation.", "data.")):
             hint = "a trained run takes new settings under evaluation and data only"
             raise SlotlabError(f"--set {assignment}: {hint}")
+    from slotlab.framework.run import RunFolder
+    from slotlab.framework.study.glance import lies
+
     checked, failed = [], Failures()
+    for path in paths:
+        if not lies(RunFolder(path).spec):  # a slip of the command, not a damaged run
+            RunFolder.open(path)
     for path in dict.fromkeys(paths):
         with failed.collecting(path):
             checked.append(check_run(path, wanted, sets))
