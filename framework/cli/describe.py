@@ -139,9 +139,7 @@ def plain(value: Any) -> Any:
 def print_component(result: dict[str, Any]) -> None:
     """Print a component's settings as a table."""
     out = console()
-    out.print(
-        f"{result['kind']} [bold]{result['name']}[/bold] (version {result['version']}, {result['source']})"
-    )
+    out.print(f"{result['kind']} {result['name']} (version {result['version']}, {result['source']})")
     out.print(result["summary"])
     if not result["settings"]:
         out.print("no settings")

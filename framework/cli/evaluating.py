@@ -115,7 +115,13 @@ def evaluate_runs(
     Raises:
         SlotlabError: if no run can be evaluated, for the first one's reason.
     """
+    from slotlab.framework.run import RunFolder
+    from slotlab.framework.study.glance import lies
+
     checked, failed = [], Failures()
+    for path in paths:
+        if not lies(RunFolder(path).spec):  # a slip of the command, not a damaged run
+            RunFolder.open(path)
     for path in dict.fromkeys(paths):
         with failed.collecting(path):
             checked.append(check_run(path, wanted, sets=sets, plugins=plugins, trust=trust))

@@ -29,12 +29,12 @@ _LATEX = {
 
 def escape_latex(text: str) -> str:
     """Return text that LaTeX prints as it is; line breaks become spaces."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(visible(text).split()))
+    return "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(text.split())))
 
 
 def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, also in the cell of a table; line breaks become spaces."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(visible(text).split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", visible(" ".join(text.split())))
 
 
 def markdown(tables: Sequence[Table], lines: Sequence[str]) -> str:
@@ -65,7 +65,7 @@ def markdown_table(table: Table) -> str:
 def latex(tables: Sequence[Table], lines: Sequence[str]) -> str:
     """Return LaTeX with booktabs' rules: one table environment each, the lines as comments."""
     parts = [r"% needs \usepackage{booktabs}", *(latex_table(table) for table in tables)]
-    return "\n\n".join([*parts, "\n".join(f"% {' '.join(visible(line).split())}" for line in lines)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"% {visible(' '.join(line.split()))}" for line in lines)]) + "\n"
 
 
 def latex_table(table: Table) -> str:

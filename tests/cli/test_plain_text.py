@@ -201,6 +201,10 @@ def test_a_run_that_cannot_be_evaluated_is_told_and_the_others_are_measured(
         measured.append(run.path.name)
         return [{"run": str(run.path)}]
 
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "bad", "worse", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "spec.yaml").touch()
     monkeypatch.setattr(evaluating, "check_run", check)
     monkeypatch.setattr(evaluating, "evaluate_folder", evaluate)
     monkeypatch.setattr(evaluating, "print_evaluations", lambda found, groups: None)

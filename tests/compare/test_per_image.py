@@ -13,7 +13,6 @@ from slotlab.framework.compare.comparison import Choice, compare_paths
 from slotlab.framework.compare.per_image import bootstrap, stream_name
 from slotlab.framework.compare.refusals import RefusedError
 from slotlab.framework.compare.tables import tables
-from slotlab.registry import SlotlabError
 
 
 def test_the_interval_is_scipys_for_a_mean_of_differences() -> None:
@@ -81,9 +80,9 @@ def test_other_images_are_refused(synthetic: ModuleType, tmp_path: Path) -> None
         "  evaluate both runs on the same images",
     ]
     rows.unlink()
-    with pytest.raises(SlotlabError) as missing:
-        compare_paths([study], per_image=True)
-    assert str(missing.value) == f"{rows} is missing; evaluate the run again with 'slotlab evaluate'"
+    (lost,) = compare_paths([study], per_image=True).left_out
+    assert lost.path == run
+    assert lost.reason == f"{rows} is missing; evaluate the run again with 'slotlab evaluate'"
 
 
 def test_scipys_name_for_random_numbers_of_either_version() -> None:
