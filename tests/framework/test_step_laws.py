@@ -78,6 +78,16 @@ def test_a_recomputed_part_draws_the_same_again(tiny: Specs, parts: list[str], a
     assert torch.equal(after, after_again), "the stream goes on where it was"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_and_recomputed_parts_draw_the_same_again(tiny: Specs) -> None:
+    plain, after = drawing_gradients(tiny())
+    spec = tiny(training={"speed": {"recompute": ["grouping", "decoder"], "compile": "default"}})
+    again, after_again = drawing_gradients(spec)
+    assert all(torch.allclose(plain[name], again[name], atol=1e-6) for name in plain)
+    assert torch.equal(after, after_again)
+
+
 def test_a_whole_training_is_the_same_with_recomputed_parts(
     tiny: Specs, noise_loader: Loaders, tmp_path: Path
 ) -> None:
