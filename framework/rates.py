@@ -11,11 +11,13 @@ from slotlab.framework.spec.schema import ExperimentSpec
 
 
 def rates(spec: ExperimentSpec, phase: int) -> str:
-    """Return all that decides about a phase's optimizer and schedule, as JSON."""
+    """Return all that decides about a phase's optimizer and schedule, as JSON.
+
+    Defaults are left out: a setting that a newer slotlab has is no change.
+    """
     training = spec.training
-    data = training.model_dump(mode="json", include={"phases", "optimizer", "groups"})
-    facts = {"optimizer": data["optimizer"], "groups": data["groups"], "phase": data["phases"][phase]}
-    return json.dumps(facts, sort_keys=True)
+    data = training.model_dump(mode="json", include={"phases", "optimizer", "groups"}, exclude_defaults=True)
+    return json.dumps({**data, "phases": data["phases"][phase]}, sort_keys=True)
 
 
 def have_changed(saved: Any, spec: ExperimentSpec) -> bool:

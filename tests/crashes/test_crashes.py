@@ -59,7 +59,7 @@ def strike(one: Crash, number: int | None, *, seed: int) -> None:
     assert not wrong, "\n\n".join((f"{len(wrong)} of {len(chosen)}", *wrong[:5]))
 
 
-some_and_all = pytest.mark.parametrize("number", [6, pytest.param(None, marks=pytest.mark.slow)])
+some_and_all = pytest.mark.parametrize("number", [4, pytest.param(None, marks=pytest.mark.slow)])
 
 
 @some_and_all
@@ -124,7 +124,7 @@ def copying(disk: Any) -> None:
     time.sleep = lambda seconds: sleep(min(float(seconds), 0.02))
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_ablate(crash: Crash, prepare: Prepare, number: int | None) -> None:
     def with_study(root: Path) -> None:
         prepare(root)
