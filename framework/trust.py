@@ -26,6 +26,11 @@ class Code:
     """Helpers that are part of it."""
 
     @property
+    def shown(self) -> str:
+        """Where it lies; a name that would move the terminal's cursor could hide what is asked."""
+        return printable(str(self.path))
+
+    @property
     def source(self) -> str:
         """Names it by its content: `my_encoder.py@29c634b1`."""
         return f"{self.path.name}@{self.digest[:8]}"
@@ -33,7 +38,13 @@ class Code:
     @classmethod
     def of(cls, plugin: PluginCode) -> "Code":
         """Return what a plugin is."""
-        return cls(plugin.path, plugin.digest, tuple(name for name in plugin.files if name != plugin.name))
+        others = (name for name in plugin.files if name != plugin.name)
+        return cls(plugin.path, plugin.digest, tuple(map(printable, others)))
+
+
+def printable(text: str) -> str:
+    """Write control characters as escapes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 Ask = Callable[[Sequence[Code]], bool]
@@ -109,5 +120,5 @@ def refusal(code: Code) -> str:
     files = f" and {', '.join(code.files)}" if code.files else ""
     return (
         f"{code.source} came with a run that is not known to be yours, and loading it runs it as a program; "
-        f"read {code.path}{files} first, then give --trust, which is remembered for this content"
+        f"read {code.shown}{files} first, then give --trust, which is remembered for this content"
     )

@@ -37,6 +37,6 @@ def ask(found: Sequence[Code]) -> bool:
     print("this came with a run that is not known to be yours, and is run as a program:", file=sys.stderr)
     for code in found:
         files = f" (with {', '.join(code.files)})" if code.files else ""
-        print(f"  {code.path}{files}, SHA-256 {code.digest}", file=sys.stderr)
+        print(f"  {code.shown}{files}, SHA-256 {code.digest}", file=sys.stderr)
     print("run it, and remember this content? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -18,7 +18,7 @@ from slotlab.framework.composition import Composer
 from slotlab.framework.experiment import remember
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedRun, StudyFolder
-from slotlab.framework.trust import Code, Trusted, admit, allow, refuse, user_state
+from slotlab.framework.trust import Code, Trusted, admit, allow, refusal, refuse, user_state
 from slotlab.registry import SlotlabError, read_code
 
 Slotlab = Callable[..., tuple[int, str, str]]
@@ -253,6 +253,16 @@ def test_who_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [decide(one), decide(one)] == [False, False]
         assert len(asked) == ends, "once for each content"
     assert consent(given=True) is allow
+
+
+def test_names_cannot_hide_what_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "run\x1b[2K" / "mine.py"
+    path.parent.mkdir()
+    path.write_text("SLOTLAB_FILES = ['a\\x1b[1Ab']\n")
+    (path.parent / "a\x1b[1Ab").write_text("")
+    text = refusal(Code.of(read_code(path)))
+    assert "\x1b" not in text
+    assert "run\\x1b[2K/mine.py and a\\x1b[1Ab first" in text
 
 
 # --- remembering -------------------------------------------------------------------------
