@@ -1,13 +1,12 @@
 """Whether the means of a summary are those of the rows beside it: one of the files may have been changed."""
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from slotlab.framework.compare.evaluations import EvaluationRecord
 from slotlab.framework.compare.results import LeftOut, Member
-from slotlab.framework.run import IMAGES, MODEL, SUMMARY
+from slotlab.framework.run import IMAGES, SUMMARY
+from slotlab.registry import SlotlabError
 
 PRINTED = 1e-6
 """What numbers may differ by, as a part of the largest one: rows may have been printed with fewer digits."""
@@ -28,14 +27,10 @@ def checked(members: Iterable[Member], metrics: Sequence[str]) -> tuple[list[Mem
 def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str | None:
     """Say how a summary and its rows contradict each other; None if they do not, or there are no rows."""
     path = evaluation.folder / IMAGES
-    if not path.is_file():
+    if not path.exists():
         return None
-    again = "evaluate the run again"
     try:
-        rows = read_rows(path)
-        told = evaluation.facts["images"]
-        if len(rows) != told:
-            return f"{path} has {len(rows)} images, and {SUMMARY} beside it tells of {told}; {again}"
+        rows = evaluation.rows()
         for name in metrics:
             value = evaluation.values.get(name)
             if value is None or not rows or name not in rows[0]:
@@ -44,16 +39,12 @@ def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str |
             if mean is None or not abs(mean - value) <= PRINTED * scale:
                 found = "none" if mean is None else f"{mean:.9g}"
                 what = f"the mean {name} is {value:.9g} by {evaluation.folder / SUMMARY}"
-                return f"{what}, and {found} by the rows of {path}; {again}"
-    except (OSError, ValueError, csv.Error, LookupError, TypeError) as error:
-        return f"{path} cannot be read as slotlab writes it ({type(error).__name__}); {again}"
+                return f"{what}, and {found} by the rows of {path}; evaluate the run again"
+    except SlotlabError as error:
+        return str(error)
+    except ValueError as error:
+        return f"{path}: {error}; evaluate the run again"
     return None
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the model's rows, one an image."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row["method"] == MODEL]
 
 
 def mean_of(rows: Sequence[dict[str, str]], metric: str) -> tuple[float | None, float]:

@@ -66,17 +66,17 @@ def test_a_damaged_run_is_left_out_with_the_reason(
         ),
     ],
 )
-def test_a_run_whose_images_are_damaged_is_left_out_where_they_count(
+def test_a_run_whose_images_are_damaged_is_left_out(
     made: tuple[Path, Path], change: Callable[[str], str], reason: str
 ) -> None:
     study, run = made
     text = (run / IMAGES).read_text()
     (run / IMAGES).write_text(change(text))
-    assert not compare_paths([study]).left_out
-    (lost,) = compare_paths([study], per_image=True).left_out
-    assert lost.path == run
-    assert lost.reason.startswith(f"{run / IMAGES}: ")
-    assert reason in lost.reason
+    for per_image in (False, True):
+        (lost,) = compare_paths([study], per_image=per_image).left_out
+        assert lost.path == run
+        assert lost.reason.startswith(f"{run / IMAGES}: ")
+        assert reason in lost.reason
 
 
 def test_a_damaged_log_costs_its_curves_and_nothing_else(made: tuple[Path, Path], tmp_path: Path) -> None:

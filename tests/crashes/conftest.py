@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from slotlab.framework.cli import main as cli
-from slotlab.framework.processes import cores
+from slotlab.framework.cores import cores
 
 SPEC = """
 format: 1

@@ -199,7 +199,11 @@ def test_the_loader_of_a_spec(tiny: Specs) -> None:
     images = torch.cat([batch.images_BCHW for batch in loader.epoch()])
     assert images.shape == (3, 3, 24, 24)
     assert 0 <= images.min() < images.max() <= 1
-    other_spec = tiny(data=spec.data.model_dump(mode="json"), seed=5, evaluation=evaluation)
+    data = spec.data.model_dump(mode="json")
+    same_spec = tiny(data=data, seed=5, evaluation=evaluation)
+    same = evaluation_loader(Engine.open(same_spec, cpu, warn=print))
+    assert np.array_equal(next(loader.epoch()).images_BCHW, next(same.epoch()).images_BCHW)
+    other_spec = tiny(data={**data, "seed": 5}, seed=4, evaluation=evaluation)
     other = evaluation_loader(Engine.open(other_spec, cpu, warn=print))
     assert not np.array_equal(next(loader.epoch()).images_BCHW, next(other.epoch()).images_BCHW)
 

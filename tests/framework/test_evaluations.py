@@ -200,7 +200,7 @@ def test_the_specs_own_evaluation_is_the_condition_without_wishes(trained: Train
 
 def test_weights_that_do_not_fit_another_size(trained: Trained) -> None:
     run, _ = trained
-    other = prepare("spec.yaml", sets=["model.slot_dim=9"]).loaded
+    other = prepare(run.path.parent / "spec.yaml", sets=["model.slot_dim=9"]).loaded
     with pytest.raises(SlotlabError) as error:
         run_evaluations(run, other, conditions(other, Wanted(protocols=[LARGER])), device=CPU)
     text = f"the weights in {run.checkpoints.folder} do not fit {run.spec} for images of 24 pixels, trained on 16: "

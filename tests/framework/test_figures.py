@@ -21,7 +21,10 @@ from slotlab.framework.figures.style import (
     BACKGROUND,
     SLOT_COLORS,
     UNUSED,
+    new_grid,
+    plain,
     rgb,
+    save,
     slot_color,
     slot_colors,
     styled,
@@ -251,7 +254,7 @@ def test_slots_have_frames_of_their_colors(tmp_path: Path) -> None:
 def test_slots_without_masks_are_not_drawn(tmp_path: Path) -> None:
     with pytest.raises(SlotlabError) as caught:
         draw_slots([bare()], tmp_path / "slots", title="tiny")
-    assert str(caught.value) == "the decoder gives no masks, or no pictures of single slots"
+    assert str(caught.value) == "the decoder gives no masks"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -293,3 +296,13 @@ def test_style_ends_with_its_block() -> None:
     with pytest.raises(RuntimeError), styled():
         raise RuntimeError
     assert settings() == before
+
+
+@pytest.mark.parametrize("text", ["$x_{", "$", "a$b$c", "\\frac{", "^_{}", "\\$", "\x1b$", "%#&~"])
+def test_figures_are_drawn_whatever_their_text_is(text: str, tmp_path: Path) -> None:
+    with styled():
+        figure, axes = new_grid(1, 1, title=text)
+        axes[0, 0].set_ylabel(plain(text))
+        save(figure, tmp_path / "drawn")
+        assert "mathdefault" not in figure.get_suptitle()
+    assert (tmp_path / "drawn.png").stat().st_size > 1000

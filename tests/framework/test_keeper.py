@@ -62,7 +62,7 @@ def test_processes_save_at_steps_without_asking_each_other(tiny: Specs, tmp_path
     stop = StopRequest(signal.SIGTERM)  # this process alone was told
     keeper = Keeper(engine, RunFolder(tmp_path), stop, 100)
     for step in range(1, 7):
-        keeper.after_step(Trainee(build_model(spec), torch.Generator(), step=step))
+        keeper.after_step(Trainee(spec, build_model(spec), torch.Generator(), step=step))
     assert asked == ["wait"] * 3
 
 

@@ -17,7 +17,9 @@ def trained(folder: Path, *restarts: dict[str, Any], **versions: int) -> RunFold
     """A run folder that tells nothing but the versions of its components, `kind_name=version`."""
     run = RunFolder(folder)
     named = [(*name.split("_", 1), version) for name, version in versions.items()]
-    components = [{"kind": kind, "name": name, "version": version} for kind, name, version in named]
+    components = [
+        {"kind": kind, "name": name, "version": version, "source": "slotlab"} for kind, name, version in named
+    ]
     run.write_provenance({"components": components, "restarts": list(restarts)})
     return run
 

@@ -23,6 +23,7 @@ from slotlab.framework.discovery import load_registry
 from slotlab.framework.report.origins import FACTS
 from slotlab.framework.spec.load import load_tree
 from slotlab.framework.spec.merge import apply_set, read_tree
+from slotlab.framework.spec.named import Admission
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.glance import glance
 from slotlab.framework.study.index import printable
@@ -109,7 +110,7 @@ def cases(
 
     def specs(chance: random.Random) -> None:
         path.write_bytes(mutate(SPEC, chance))
-        check_parts(load_tree(read_tree(path), registry, path).spec)
+        check_parts(load_tree(read_tree(path), registry, path, Admission()).spec)
 
     def sets(chance: random.Random) -> None:
         key = chance.choice(places) if chance.random() < 0.8 else str(mutations.value(chance))
@@ -118,13 +119,13 @@ def cases(
         changed = apply_set(
             tree, chance.choice((f"{key}={text}", f"{key}.{text}", text, f"{key}.0.x={text}"))
         )
-        check_parts(load_tree(changed, registry, base).spec)
+        check_parts(load_tree(changed, registry, base, Admission()).spec)
 
     def ablations(chance: random.Random) -> None:
         path.write_bytes(mutate(ABLATION, chance))
         load_ablation(path)
 
-    check_parts(load_tree(tree, registry, base).spec)  # what is imported now is no case's time
+    check_parts(load_tree(tree, registry, base, Admission()).spec)  # what is imported now is no case's time
     found: dict[str, Case] = {"specs": specs, "sets": sets, "ablations": ablations}
     return found | {"run files": made.run_files, "study files": made.study_files}
 
@@ -243,5 +244,5 @@ def test_no_damaged_file_hides_the_other_runs(
         code, out, err = slotlab("compare", study)
         assert code == 0, (name, err)
         if name != "metrics.jsonl":  # which no table needs
-            assert f"left out: {made.victim}: " in out.replace("\n", ""), (name, out)
+            assert f"left out: {made.victim.name}: " in out.replace("\n", ""), (name, out)
         made.mend(path)
