@@ -165,8 +165,8 @@ def test_a_mean_that_its_rows_contradict_is_not_used(synthetic: ModuleType, tmp_
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("model,000003", "gone,000003", "has 3 images, and summary.json beside it tells of 4"),
-        ("method,id", "way,id", "cannot be read as slotlab writes it (KeyError)"),
+        ("model,000003", "gone,000003", "it has 3 images, and the summary beside it is of 4"),
+        ("method,id", "way,id", "the table has no column 'method'"),
         ("model,000002,", "model,000002,x", None),
     ],
 )

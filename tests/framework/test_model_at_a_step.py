@@ -265,4 +265,4 @@ def test_weights_are_loaded_in_one_place() -> None:
                 found.add((path.name, ast.unparse(node.value)))
     others = {owner for name, owner in found if name in ("trainee.py", "rates.py")}
     assert {pair for pair in found if pair[0] not in ("trainee.py", "rates.py")} == {("anneal.py", "model")}
-    assert others <= {"self.optimizer", "self.schedule", "self.scaler"}
+    assert others <= {"optimizer", "self.optimizer", "self.schedule", "self.scaler"}

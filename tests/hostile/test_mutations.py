@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from slotlab.framework.check import check_parts
+from slotlab.framework.compare.facts import facts_of, key_of
 from slotlab.framework.compare.records import load_all
-from slotlab.framework.compare.selecting import facts_of, key_of
 from slotlab.framework.discovery import load_registry
 from slotlab.framework.report.origins import FACTS
 from slotlab.framework.spec.load import load_tree
@@ -176,7 +176,7 @@ class Made:
                 one.log_or_reason()
                 [read(one.provenance) for read in FACTS.values()]
                 [
-                    (key_of(item), facts_of(item), item.versions, item.bounds)
+                    (key_of(item), facts_of(one, item), item.versions, item.bounds)
                     for item in one.evaluations.values()
                 ]
         finally:
