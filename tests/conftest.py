@@ -23,7 +23,7 @@ import pytest
 # What is read where a module is imported (by typer, OpenMP, Hypothesis) has to be in place before the imports below.
 KEPT = (
     *("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR", "CUDA_VISIBLE_DEVICES"),
-    *("SLOTLAB_SHARED", "SLOTLAB_TESTS_SCRATCH"),
+    *("SLOTLAB_SHARED", "SLOTLAB_TESTS_SCRATCH", "SLOTLAB_STRIKES", "SLOTLAB_MUTATIONS"),
 )
 SCRATCH = os.environ.get("SLOTLAB_TESTS_SCRATCH") or tempfile.mkdtemp(prefix="slotlab-tests-")
 SURROUNDINGS = {
