@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def in_a_process(folder: Path, seconds: float | None) -> bool:
         try:
             train_in(folder)
             status = 0
+        except BaseException:
+            traceback.print_exc()  # pytest shows it beside the failure
         finally:
             os._exit(status)  # no clean-up of the parent's
     if seconds is not None:
