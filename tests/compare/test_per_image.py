@@ -127,6 +127,16 @@ def test_images_are_paired_by_what_they_are_and_not_by_their_names(
     assert f"'{found.arms[1].name}' is not compared over images: {reason}" in found.notes
 
 
+def test_rows_in_another_order_are_not_paired(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    path = rows_file(tmp_path)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    assert compare_paths([study]).left_out == ()
+    with pytest.raises(RefusedError, match="the images are in another order:"):
+        compare_paths([study], per_image=True)
+
+
 def test_images_that_no_summary_tells_of_are_not_paired(synthetic: ModuleType, tmp_path: Path) -> None:
     study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
     for number in range(2):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from slotlab.framework.compare.comparison import Choice, compare
+from slotlab.framework.compare.facts import telling_settings
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import RefusedError
 
@@ -304,6 +305,18 @@ def test_the_data_a_run_was_measured_on_is_told_by_its_settings_too(record: Reco
         "  fingerprint abc, data.dataset.background 0: a",
         "  fingerprint abc, data.dataset.background 2: b",
     ]
+
+
+def test_settings_belong_to_the_description_where_evaluations_of_one_dataset_differ(record: Record) -> None:
+    def told(*datasets: str) -> tuple[str, ...]:
+        runs = [
+            record(name, dataset=dataset, settings={"data.dataset.background": number})
+            for number, (name, dataset) in enumerate(zip("ab", datasets, strict=True))
+        ]
+        return telling_settings((run, one) for run in runs for one in run.evaluations.values())
+
+    assert told("scenes", "scenes") == ("data.dataset.background",)
+    assert told("scenes", "clevrtex") == ()
 
 
 def test_each_arm_with_its_own_number_of_slots_is_compared_and_so_is_the_same_number(record: Record) -> None:

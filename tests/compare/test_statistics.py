@@ -204,3 +204,14 @@ def test_an_arm_without_a_value_is_not_one_without_a_shared_seed() -> None:
     assert difference({}, {0: 1.0}).note == "no run of the arm has a value: no paired difference"
     assert difference({0: 1.0}, {}).note == "no run of the baseline has a value: no paired difference"
     assert difference({1: 1.0}, {0: 1.0}).note == "no seed in common: no paired difference"
+
+
+@pytest.mark.parametrize("scatter", [0.1, 1e-17])
+def test_values_below_zero_scatter_as_much_as_those_above(scatter: float) -> None:
+    """A metric such as the adjusted Rand index may be negative; rounding is no spread on either side."""
+    above = {0: 0.3, 1: 0.1 + 0.2, 2: 0.3 + scatter}
+    found, mirrored = describe(above), describe({seed: -value for seed, value in above.items()})
+    assert (found.std == 0.0) is (scatter < 1e-12)
+    assert mirrored.std == found.std
+    assert found.interval is not None
+    assert mirrored.interval == Interval(-found.interval.high, -found.interval.low)

@@ -63,6 +63,14 @@ def test_better_by_the_metrics_own_direction(
     assert not checkpoints.is_better(Value("loss", float("nan")), higher=higher)
 
 
+def test_a_best_that_is_gone_is_known_to_no_later_one(checkpoints: Checkpoints) -> None:
+    best = checkpoints.save(state(1), keep=1, best=Value("ari", 0.5))
+    assert checkpoints.save(state(2), keep=1).read()["best"]["file"] == best.path.name
+    best.path.unlink()
+    assert checkpoints.save(state(3), keep=1).read()["best"] is None
+    assert checkpoints.is_better(Value("ari", 0.1), higher=True)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_newest_falls_back(checkpoints: Checkpoints, damage: str) -> None:
     checkpoints.save(state(1), keep=3)

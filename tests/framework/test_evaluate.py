@@ -16,7 +16,7 @@ from slotlab.framework.assemble import build_metrics, build_model
 from slotlab.framework.baselines import BASELINES
 from slotlab.framework.contracts import Batch, Outcome
 from slotlab.framework.data import Loader
-from slotlab.framework.evaluate import evaluate
+from slotlab.framework.evaluate import baseline_outcome, evaluate
 from slotlab.framework.ledger import Evaluation, count_objects, ranked, reasons, rows_of, summarize
 from slotlab.framework.metric import FunctionMetric
 from slotlab.framework.model import masks_at
@@ -246,6 +246,16 @@ def test_position_grid_tiles_the_image(segments: int, tiles: int) -> None:
         rows, columns = (labels == name).nonzero().unbind(dim=1)
         area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
         assert area == (labels == name).sum(), "each tile is a rectangle"
+
+
+@pytest.mark.parametrize(("slots", "segments"), [(None, 3), (4, 4)])
+def test_a_baseline_has_as_many_segments_as_there_are_slots(
+    tiny: Specs, noise_loader: Loaders, slots: int | None, segments: int
+) -> None:
+    batch = next(noise_loader().epoch())
+    outcome = baseline_outcome("position_grid", tiny(evaluation={"slots": slots}), batch)
+    assert outcome.predicted_BHW is not None
+    assert torch.equal(outcome.predicted_BHW, BASELINES["position_grid"](batch.images_BCHW, segments))
 
 
 def test_one_segment_and_kmeans() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slotlab.framework import guard
 from slotlab.framework.assemble import build_model
 from slotlab.framework.contracts import Decoded, Slots
 from slotlab.framework.data import Loader
@@ -17,6 +18,7 @@ from slotlab.framework.engine import Engine
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.train import train
+from slotlab.framework.trainee import Trainee
 from slotlab.registry import SlotlabError
 
 Specs = Callable[..., ExperimentSpec]
@@ -176,3 +178,27 @@ class Told(nn.Module):
     def forward(self, slots: Slots, *, target_BCHW: Tensor, generator: Any = None) -> Decoded:
         decoded: Decoded = self.inner(slots)
         return Decoded(decoded.prediction_BCHW + 0 * target_BCHW, decoded.masks_BKHW)
+
+
+class Warming(nn.Module):
+    """Stands for a part whose setting changes with the step."""
+
+    schedulable = frozenset({"level"})
+    level = 0.0
+
+
+def test_a_step_is_passed_through_again_with_the_annealed_values_of_that_step(
+    tiny: Specs, noise_loader: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = build_model(tiny())
+    model.initializer = Warming()
+    spec = tiny(training={"anneal": {"initializer.level": {"start": 0.0, "end": 8.0, "steps": 8}}})
+    cpu, saved = torch.device("cpu"), {"model": model.state_dict()}
+    engine, trainee = Engine.open(spec, cpu, warn=print), Trainee.of(spec, model, cpu)
+    seen: list[float] = []
+    monkeypatch.setattr(
+        guard, "replay", lambda spec, model, batch, noise: seen.append(model.initializer.level)
+    )
+    for number in (1, 5):  # the first is done before any, the fifth after four
+        guard.find_origin(engine, trainee, next(noise_loader().epoch()), number, saved)
+    assert seen == [0.0, 0.0, 4.0, 4.0], "with the last good weights, and with those of today"

@@ -106,6 +106,13 @@ def test_no_background_makes_a_segment_of_every_value(tmp_path: Path) -> None:
     assert found.tolist() == [[1, 2]]
 
 
+def test_a_color_that_a_palette_holds_twice_means_the_labels_that_are_there() -> None:
+    image = Image.frombytes("P", (3, 1), bytes([0, 7, 2]))
+    image.putpalette([1, 1, 1] * 3 + [9, 9, 9] + [1, 1, 1] * 3 + [9, 9, 9])
+    found = labels(image, "x", MaskCode(background="#090909"))
+    assert found.tolist() == [[7, 0, 2]], "the label of that color and 0 have changed places"
+
+
 def test_names_are_those_in_the_file(tmp_path: Path) -> None:
     for image, code in ways(tmp_path / "masks").values():
         found = labels(image, "x", code)

@@ -1,5 +1,6 @@
 """Going on with a run: only with the run that is there, and with what has changed shown."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,24 @@ def test_a_changed_plugin_file_is_seen(
     line = f"components.encoder.layered: source {source} before, {file_source(file)} now"
     assert error.value.lines()[1] == line
     assert train(*mine, allow=["components.encoder.layered"]) == ["run goes on from step 9"]
+
+
+def test_another_version_of_an_installed_component_is_seen_and_of_its_package_is_not(
+    train: Callable[..., list[str]],
+) -> None:
+    def note(fact: str, value: object) -> None:
+        path = Path("run/provenance.json")
+        facts = json.loads(path.read_text())
+        next(item for item in facts["components"] if item["name"] == "cnn")[fact] = value
+        path.write_text(json.dumps(facts))
+
+    train()
+    note("source", "slotlab 0.0.1")
+    assert train() == ["run is trained already; give --overwrite to train it anew"]
+    note("version", 99)
+    with pytest.raises(ChangedSettingsError) as error:
+        train()
+    assert error.value.lines()[1:-1] == ["components.encoder.cnn: version 99 before, 1 now"]
 
 
 def test_two_processes_cannot_train_one_run(train: Callable[..., list[str]]) -> None:

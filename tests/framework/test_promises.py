@@ -467,6 +467,7 @@ def test_what_a_metric_gives(tiny: Specs, noise_loader: Loaders, metric: Metric,
         (wide(math.nan, 0.5), (0.0, 1.0)),
         (wide(math.inf, 3.0), (0.0, math.inf)),
         (wide(-1.0, 1.0), (-1, 1)),
+        (wide(-1000 - 1e-4, 1e-7), (-1000.0, 0.0)),  # relative to the bound, whatever its sign
     ],
 )
 def test_what_a_metric_may_give(values: Tensor, bounds: Any) -> None:

@@ -16,6 +16,7 @@ from slotlab.framework.data import Loader
 from slotlab.framework.engine import Engine
 from slotlab.framework.interruptions import StopRequest, TrainingPreempted, TrainingStopped
 from slotlab.framework.metrics_log import MetricsLog
+from slotlab.framework.rates import have_changed, rates
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.train import Progress, train
@@ -137,6 +138,17 @@ def test_a_request_at_the_last_step_lets_the_training_finish(
 ) -> None:
     spec = specs(tiny)
     attempt(spec, noise_loader(), RunFolder.create(tmp_path / "run", spec), stop_at=13)
+
+
+def test_rates_are_compared_as_long_as_their_phase_is_planned(tiny: Specs) -> None:
+    """With `--allow training.phases` a training may go on from a phase that its spec no longer has."""
+    spec, shorter = (tiny(training={"phases": phases}) for phases in (PHASES, PHASES[:1]))
+    for number in range(len(PHASES)):
+        saved = {"rates": rates(spec, number), "phase": number}
+        assert not have_changed(saved, spec)
+        assert not have_changed(saved, shorter)
+    changed = tiny(training={"phases": [{**PHASES[0], "lr": 0.5}]})
+    assert have_changed({"rates": rates(spec, 0), "phase": 0}, changed)
 
 
 def test_global_streams_come_back() -> None:

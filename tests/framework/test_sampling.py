@@ -325,6 +325,21 @@ def test_a_decoder_that_fails_in_any_case_is_named(tiny: Specs, noise_loader: Lo
         evaluate(spec, made(spec, Broken), noise_loader(size=3), build_metrics(spec))
 
 
+class BrokenSampler(Optional):
+    """Fails where it paints, and decodes where it is told the target."""
+
+    def sample(self, slots: Slots, **options: Any) -> Decoded:
+        raise ValueError("lost")
+
+
+def test_a_sampler_that_fails_is_named_and_not_taken_for_one_that_needs_the_target(
+    tiny: Specs, noise_loader: Loaders
+) -> None:
+    spec = tiny(evaluation={**METRICS, "mask_source": "attention"})
+    with pytest.raises(SlotlabError, match=r"^decoder 'spatial_broadcast' failed: ValueError: lost"):
+        evaluate(spec, made(spec, BrokenSampler), noise_loader(size=3), build_metrics(spec))
+
+
 def decoding_by(spec: ExperimentSpec, decoder: type[Painter]) -> ExperimentSpec:
     """Let the spec's decoder build another one."""
     ref = spec.model.decoder

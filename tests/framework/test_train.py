@@ -140,10 +140,14 @@ def test_the_reference_learning_rates(tiny: Specs, noise_loader: Loaders, run: R
 
 
 def test_schedules_by_step_and_by_epoch(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
-    phase = {"epochs": 2, "lr": 1.0, "schedule": {"name": "cosine"}}
-    for interval, steps in (("step", range(6)), ("epoch", [0, 0, 0, 1, 1, 1])):
+    phase = {"lr": 1.0, "schedule": {"name": "cosine"}}
+    for interval, planned, steps in (
+        ("step", {"epochs": 2}, range(6)),
+        ("epoch", {"epochs": 2}, [0, 0, 0, 1, 1, 1]),
+        ("epoch", {"steps": 4}, [0, 0, 0, 1]),  # a part of an epoch is one too
+    ):
         run.metrics.unlink(missing_ok=True)
-        spec = tiny(training={"phases": [{**phase, "interval": interval}], "explosion": 1e30})
+        spec = tiny(training={"phases": [{**phase, **planned, "interval": interval}], "explosion": 1e30})
         train(open_engine(spec), build_model(spec), noise_loader(), run)
         length = 6 if interval == "step" else 2
         expected = [(1 + math.cos(math.pi * step / length)) / 2 for step in steps]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -17,6 +18,7 @@ from slotlab.registry import (
     Ref,
     RefTo,
     Registry,
+    hookimpl,
     hookspecs,
 )
 
@@ -94,6 +96,15 @@ def test_rules_for_components(changes: dict[str, Any], complaint: str) -> None:
 
 def test_every_broken_rule_is_said_at_once() -> None:
     assert len(component(name="", config=1, build=1, summary="", version=0).complaints()) == 5
+
+
+def test_a_module_that_was_refused_is_refused_again(registry: Registry) -> None:
+    """What a failed attempt leaves behind is not taken for a plugin that is loaded already."""
+    module = ModuleType("taken")
+    module.slotlab_encoders = hookimpl(lambda: [component(name="cnn")])  # type: ignore[attr-defined]
+    for _ in range(2):
+        with pytest.raises(PluginError, match="two plugins provide the encoder 'cnn'"):
+            registry.add(module, source="taken 1.0")
 
 
 def test_registries_share_nothing(plugin: Callable[..., Path]) -> None:

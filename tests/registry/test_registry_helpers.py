@@ -92,6 +92,25 @@ def test_a_lone_file_is_named_by_its_content_alone(plugin: Plugin, write: Write)
     assert code.source == f"pixelwise.py@{code.digest[:8]}"
 
 
+def test_the_names_of_helpers_are_hashed_with_their_contents(plugin: Plugin, write: Write) -> None:
+    path = adding(plugin, "import helper")
+    module = write("helper.py", "VALUE = 3\n")
+    before = read_code(path)
+    module.unlink()
+    write("helper/__init__.py", "VALUE = 3\n")
+    after = read_code(path)
+    assert list(before.files.values()) == list(after.files.values())
+    assert before.digest != after.digest
+
+
+def test_what_a_package_imports_from_itself_is_not_from_elsewhere(plugin: Plugin, write: Write) -> None:
+    write("nets/__init__.py", "from .blocks import VALUE\nfrom torch import nn\n")
+    write("nets/blocks.py", "VALUE = 3\n")
+    code = read_code(adding(plugin, "import nets"))
+    assert list(code.files) == ["mine.py", "nets/__init__.py", "nets/blocks.py"]
+    assert code.foreign() == {"torch"}
+
+
 def test_two_plugins_have_helpers_of_their_own(plugin: Plugin, write: Write) -> None:
     write("a/helper.py", "VALUE = 1\n")
     write("b/helper.py", "VALUE = 2\n")

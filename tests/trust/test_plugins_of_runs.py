@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.plugin_copies import copies
+from slotlab.framework.plugin_copies import copies, recorded
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import read_code
 
@@ -268,3 +268,19 @@ def test_a_plugin_that_may_open_files_is_told_how_they_are_copied(
     Path("traced.py").write_text("SLOTLAB_FILES = ['words.txt']\n" + sources["traced.py"])
     assert "__file__" not in slotlab("validate", "spec.yaml")[1]
     assert list(read_code(Path("traced.py")).files) == ["traced.py", "traced_helper.py", "words.txt"]
+
+
+@pytest.mark.parametrize("restarts", [[], [{"step": 3}], [{"step": 3}, {"step": 5}]])
+def test_a_copy_is_compared_with_the_last_start_that_tells_of_plugins(
+    tmp_path: Path, restarts: list[dict[str, Any]]
+) -> None:
+    def start(digest: str) -> dict[str, Any]:
+        return {"components": [{"name": "a"}], "plugins": [{"file": "a.py", "sha256": digest}]}
+
+    def known(*starts: dict[str, Any]) -> list[str]:
+        facts = {**start("first"), "restarts": [*starts, *restarts]}
+        (tmp_path / "provenance.json").write_text(json.dumps(facts))
+        return list(recorded(tmp_path, "a.py"))
+
+    assert known() == ["first"]
+    assert known(start("second"), start("third")) == ["third"]

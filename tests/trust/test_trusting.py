@@ -302,6 +302,15 @@ def test_without_a_place_to_remember_it_is_asked_again(
     assert admit([code], refuse) == [code]
 
 
+def test_a_content_that_is_known_keeps_no_other_from_being_remembered(tmp_path: Path) -> None:
+    trusted = Trusted(tmp_path / "trusted")
+    first, *others = [Code(tmp_path / f"{digit}.py", digit * 64) for digit in "012"]
+    assert trusted.remember([first])
+    assert not any(map(trusted.knows, others))
+    assert trusted.remember([first, *others])
+    assert all(map(trusted.knows, others))
+
+
 # --- programs that are no Python -----------------------------------------------------------
 
 
