@@ -25,11 +25,11 @@ def called(component: str) -> Iterator[None]:
         yield
     except (SlotlabError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit: else the command would end as if all were done
         raise SlotlabError(f"{component} failed: {describe(error)} ({place_of(error)})") from error
 
 
-def place_of(error: Exception) -> str:
+def place_of(error: BaseException) -> str:
     """Return file and line of the component's code that led to an exception."""
     frames = list(walk_tb(error.__traceback__))
     beyond = [frame for frame, _ in frames if not str(frame.f_globals.get("__name__")).startswith(BETWEEN)]

@@ -131,7 +131,7 @@ def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathPro
         except ComponentError as error:
             at = path if error.field is None else (*path, error.field)
             yield PathProblem(at, f"{ref.name}: {error}")
-        except Exception as error:  # a stranger's component may fail in any way
+        except (Exception, SystemExit) as error:  # a stranger's component may fail in any way
             yield PathProblem(
                 path, f"{ref.name}: fails in its first step: {describe(error, ref.registered.path)}"
             )

@@ -108,7 +108,9 @@ class _Matcher:
         cautions = []
         if self.skipped:
             rest = f", and {len(self.skipped) - _SHOWN} more" if len(self.skipped) > _SHOWN else ""
-            text = f"{self.path}: {len(self.skipped)} annotations are left out, as broken_annotations says"
+            number = len(self.skipped)
+            what = "annotation is" if number == 1 else "annotations are"
+            text = f"{self.path}: {number:,} {what} left out, as broken_annotations says"
             cautions.append(f"{text}: {'; '.join(self.skipped[:_SHOWN])}{rest}")
         return CocoListing([item for item in items if item], len(order), tuple(self.problems), cautions)
 

@@ -73,6 +73,12 @@ class Condition:
         """What is allowed and rarely meant."""
         return self.loaded.error(cautions(self.spec, trained=True)).lines()
 
+    @property
+    def warnings_of_data(self) -> list[str]:
+        """What of them is about the pictures, which whoever reads the numbers should know."""
+        found = self.loaded.error(cautions(self.spec, trained=True)).problems
+        return [problem.text for problem in found if problem.path[:1] == ("data",)]
+
     def of(self, source: MaskSource) -> LoadedSpec:
         """Return the spec for one source of masks."""
         return _with_evaluation(self.loaded, mask_source=source)

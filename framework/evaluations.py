@@ -226,7 +226,11 @@ def cautions_of(ready: Ready) -> list[str]:
     """Say what keeps the pictures from being the whole split, for who reads published numbers beside."""
     there = len(ready.loader.dataset)
     part = f"measured on the first {ready.images} of {there} images (evaluation.max_images)"
-    return [*ready.loader.selection.notes, *([part] if ready.images < there else [])]
+    return [
+        *ready.loader.selection.notes,
+        *ready.condition.warnings_of_data,
+        *([part] if ready.images < there else []),
+    ]
 
 
 def summarize_run(ready: Ready, heading: Summary, evaluation: Evaluation) -> Summary:

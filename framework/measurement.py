@@ -127,9 +127,18 @@ def is_own(summary: Summary, spec: Mapping[str, Any]) -> bool:
         "checkpoint": declared.get("checkpoint", LAST),
     }
     name = protocol.get("name") if isinstance(protocol, Mapping) else protocol
+    dataset: Any = (spec.get("data") or {}).get("dataset")
+    if isinstance(dataset, Mapping):
+        names = {"dataset": dataset.get("name"), "variant": dataset.get("variant")}
+        wanted |= {key: value for key, value in names.items() if key in summary}
     told = {"checkpoint": LAST, **summary}
+    seen = (spec.get("data") or {}).get("value_range")
+    if seen is None and isinstance(protocol, Mapping):
+        seen = protocol.get("value_range")
     return (
         not summary.get("changes")
+        and not summary.get("replaced_plugins")
+        and summary.get("value_range") in (None, seen)
         and str(summary.get("protocol")).partition(" (")[0] == name
         and all(told.get(key) == value for key, value in wanted.items())
     )

@@ -51,7 +51,7 @@ class Walk:
             self.through()
         except SlotlabError as error:
             return PathProblem(self.path, f"{self.name}{error}")
-        except Exception as error:  # a stranger's component may fail in any way
+        except (Exception, SystemExit) as error:  # a stranger's component may fail in any way
             size = self.spec.data.image_size
             text = f"fails on images of {size}x{size} pixels: {describe(error, self.file)}"
             return PathProblem(self.path, f"{self.name}{text}")

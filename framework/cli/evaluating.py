@@ -226,7 +226,10 @@ def figures_of(run: Any, summary: Result) -> list[str]:
 def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:
     """Print a table for each evaluation, then the runs."""
     out = console()
+    several = len({result["run"] for result in results}) > 1
     for result in results:
+        if several:
+            out.print(f"run {result['run']}", style="bold", soft_wrap=True)
         print_evaluation(result, groups=groups)
         out.print("")
     for run in dict.fromkeys(result["run"] for result in results):

@@ -32,13 +32,13 @@ def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str |
     try:
         rows = evaluation.rows()
         for name in metrics:
-            value = evaluation.values.get(name)
-            if value is None or not rows or name not in rows[0]:
+            if not rows or name not in rows[0]:
                 continue
-            mean, scale = mean_of(rows, name)
-            if mean is None or not abs(mean - value) <= PRINTED * scale:
-                found = "none" if mean is None else f"{mean:.9g}"
-                what = f"the mean {name} is {value:.9g} by {evaluation.folder / SUMMARY}"
+            value, (mean, scale) = evaluation.values.get(name), mean_of(rows, name)
+            same = mean is value if mean is None or value is None else abs(mean - value) <= PRINTED * scale
+            if not same:
+                told, found = ("none" if one is None else f"{one:.9g}" for one in (value, mean))
+                what = f"the mean {name} is {told} by {evaluation.folder / SUMMARY}"
                 return f"{what}, and {found} by the rows of {path}; evaluate the run again"
     except SlotlabError as error:
         return str(error)

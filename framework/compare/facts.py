@@ -22,7 +22,7 @@ PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """The facts that must be the same for images of one name to be the same."""
 AS_TRAINED = "as trained"
 """Stands for the number of slots, or the value range, with which a run was trained."""
-OWN_PLUGINS = "the run's own"
+OWN_PLUGINS = "own"
 """Stands for the plugins of an evaluation that replaced none."""
 _DATASET = "data.dataset."
 Pair = tuple[RunRecord, EvaluationRecord]
@@ -52,7 +52,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, told: Iterable[str
     return {
         "filter": str(evaluation.facts.get("filter") or "none"),
         "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
-        "plugins": str(evaluation.facts.get("replaced_plugins") or OWN_PLUGINS),
+        "plugins": _plugins(evaluation.facts.get("replaced_plugins")),
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
@@ -83,6 +83,13 @@ def telling_settings(pairs: Iterable[Pair]) -> tuple[str, ...]:
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _plugins(replaced: Any) -> str:
+    """Name the plugins that were used in place of the run's own, with their contents."""
+    if isinstance(replaced, Mapping):
+        replaced = ", ".join(map(str, replaced.values()))
+    return str(replaced or OWN_PLUGINS)
 
 
 def _slots(record: RunRecord, evaluation: EvaluationRecord) -> str:

@@ -10,9 +10,18 @@ from slotlab.framework.spec.schema import ExperimentSpec
 def cautions(spec: ExperimentSpec, *, trained: bool = False) -> Iterator[PathProblem]:
     """Yield the warnings for a valid spec; of a `trained` run for its evaluation alone."""
     yield from _too_few_slots(spec, trained=trained)
+    yield from _nothing_to_crop(spec)
     for path, ref in located_refs(spec):
         for text in ref.config.cautions():
             yield PathProblem(path, f"{ref.name}: {text}")
+
+
+def _nothing_to_crop(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Pictures that are made at the size asked for are not cropped, whatever the protocol says."""
+    crop, dataset = spec.data.settings.crop, spec.data.dataset
+    if crop is not None and getattr(dataset.config, "rendered", False):
+        text = f"'{dataset.name}' makes its pictures at the size asked for: the crop {crop} is not applied"
+        yield PathProblem(("data", "protocol"), f"{spec.data.protocol.name}: {text}")
 
 
 def _too_few_slots(spec: ExperimentSpec, *, trained: bool) -> Iterator[PathProblem]:

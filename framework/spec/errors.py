@@ -37,7 +37,9 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.mark}: {dotted(self.path)}" if self.path else str(self.mark)
-        return f"{where}: {self.text}"
+        return f"{where}: {self.text}".replace(
+            "\n", "\\n"
+        )  # a problem is told in one line, whatever it quotes
 
 
 class SpecError(SlotlabError):

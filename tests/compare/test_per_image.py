@@ -172,6 +172,18 @@ def test_a_mean_that_its_rows_contradict_is_not_used(synthetic: ModuleType, tmp_
     assert not compare_paths([study], Choice(metrics=tuple(other), primary=other[0])).left_out
 
 
+def test_a_mean_that_is_missing_beside_rows_that_have_one_is_told(
+    synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
+    path = rows_file(tmp_path).with_name("summary.json")
+    summary = json.loads(path.read_text())
+    summary["methods"]["model"]["ari"]["mean"] = None
+    path.write_text(json.dumps(summary))
+    [lost] = compare_paths([study]).left_out
+    assert lost.reason.startswith(f"the mean ari is none by {path}, and ")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [

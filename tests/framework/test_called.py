@@ -121,3 +121,15 @@ def test_a_component_may_say_itself_what_is_wrong() -> None:
     with pytest.raises(SlotlabError) as caught, called("metric 'mine'"):
         raise SlotlabError("give it weights")
     assert str(caught.value) == "give it weights"
+
+
+def test_a_component_that_exits_does_not_end_the_command_as_if_all_were_done(
+    base: str, write: Callable[[str, str], Path], plugin: Callable[..., Path], slotlab: Slotlab
+) -> None:
+    with pytest.raises(SlotlabError, match=r"metric 'm' failed: SystemExit"), called("metric 'm'"):
+        raise SystemExit(0)
+    plugin(**{"return self.layer(images_BCHW)": "raise SystemExit(0)"})
+    write("spec.yaml", base.replace("{name: cnn, channels: [4, 4]}", "pixelwise"))
+    code, _, err = slotlab("validate", "spec.yaml", "--plugin", "pixelwise.py")
+    assert code == 1
+    assert "pixelwise: fails on images of 16x16 pixels: SystemExit" in err

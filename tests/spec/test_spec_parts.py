@@ -287,3 +287,12 @@ def test_a_frozen_network_with_random_weights(base: str) -> None:
             "frozen with random weights; give 'weights: FILE' or 'pretrained: true'"
         )
     ]
+
+
+def test_a_crop_that_generated_pictures_do_not_get_is_told(base):
+    crops = ("data.protocol={name: whole, image_size: 16, crop: 10}",)
+    loaded = load_spec("spec.yaml", sets=crops)
+    found = [item.text for item in loaded.error(cautions(loaded.spec)).problems]
+    assert found == ["whole: 'scenes' makes its pictures at the size asked for: the crop 10 is not applied"]
+    plain = load_spec("spec.yaml")
+    assert not list(cautions(plain.spec))

@@ -196,3 +196,8 @@ def test_home_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert expand("~/x") == Path("/home/someone/x")
     assert resolve(SpecString("~/x", Path("/folder"))) == Path("/home/someone/x")
     assert expand("~no_such_user_here/x") == Path("~no_such_user_here/x")
+
+
+def test_a_problem_is_told_in_one_line_whatever_it_quotes() -> None:
+    problem = Problem(Mark("spec.yaml", 3), ("a\nerror: b",), "no encoder is called 'c\nd'")
+    assert str(problem) == "spec.yaml:3: a\\nerror: b: no encoder is called 'c\\nd'"
