@@ -130,6 +130,6 @@ def test_a_component_that_exits_does_not_end_the_command_as_if_all_were_done(
         raise SystemExit(0)
     plugin(**{"return self.layer(images_BCHW)": "raise SystemExit(0)"})
     write("spec.yaml", base.replace("{name: cnn, channels: [4, 4]}", "pixelwise"))
-    code, _, err = slotlab("validate", "spec.yaml", "--plugin", "pixelwise.py")
+    code, out, err = slotlab("validate", "spec.yaml", "--plugin", "pixelwise.py")
     assert code == 1
-    assert "pixelwise: fails on images of 16x16 pixels: SystemExit" in err
+    assert "pixelwise: fails on images of 16x16 pixels: SystemExit" in out + err
