@@ -120,28 +120,34 @@ def checkpoint_name(checkpoint: str | int) -> str:
 
 def is_own(summary: Summary, spec: Mapping[str, Any]) -> bool:
     """Return whether an evaluation is the one that its run's resolved spec declares."""
-    declared, protocol = spec.get("evaluation") or {}, (spec.get("data") or {}).get("protocol") or {}
+    declared, data = block(spec.get("evaluation")), block(spec.get("data"))
+    dataset, protocol = block(data.get("dataset")), block(data.get("protocol"))
     wanted = {
         "split": declared.get("split"),
         "mask_source": declared.get("mask_source"),
         "checkpoint": declared.get("checkpoint", LAST),
     }
-    name = protocol.get("name") if isinstance(protocol, Mapping) else protocol
-    dataset: Any = (spec.get("data") or {}).get("dataset")
-    if isinstance(dataset, Mapping):
-        names = {"dataset": dataset.get("name"), "variant": dataset.get("variant")}
-        wanted |= {key: value for key, value in names.items() if key in summary}
+    names = {
+        "dataset": dataset.get("name"),
+        **({"variant": dataset["variant"]} if "variant" in dataset else {}),
+    }
+    wanted |= {key: value for key, value in names.items() if key in summary}
     told = {"checkpoint": LAST, **summary}
-    seen = (spec.get("data") or {}).get("value_range")
-    if seen is None and isinstance(protocol, Mapping):
-        seen = protocol.get("value_range")
+    seen = data.get("value_range") or protocol.get("value_range")
     return (
         not summary.get("changes")
         and not summary.get("replaced_plugins")
-        and summary.get("value_range") in (None, seen)
-        and str(summary.get("protocol")).partition(" (")[0] == name
+        and (seen is None or summary.get("value_range") in (None, seen))
+        and str(summary.get("protocol")).partition(" (")[0] == protocol.get("name")
         and all(told.get(key) == value for key, value in wanted.items())
     )
+
+
+def block(value: Any) -> Mapping[str, Any]:
+    """Return a section of a spec, or a component, as a mapping: its settings, or its name alone."""
+    if isinstance(value, Mapping):
+        return value
+    return {"name": str(value)} if isinstance(value, str) else {}
 
 
 def is_stale(old: Summary, new: Summary) -> bool:
