@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 CHOSEN = "SLOTLAB_CHOSE"
 """Environment variable: what slotlab set itself, `NAME=VALUE` each; all other settings are the user's."""
 COUNT = "OMP_NUM_THREADS"
-WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WAITING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "0"}
 """How long a thread spins before it sleeps, for GNU's OpenMP (rounds) and for LLVM's and Intel's (ms)."""
 POLICY = "OMP_WAIT_POLICY"
 

@@ -11,7 +11,7 @@ import pytest
 from slotlab.framework import cores as module
 from slotlab.framework.cores import CHOSEN, cores, cpu_quota, is_users, shares, thread_settings
 
-WHOLE = {"OMP_NUM_THREADS": "4", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+WHOLE = {"OMP_NUM_THREADS": "4", "GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "0"}
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +214,7 @@ def test_nothing_is_set_when_torch_is_loaded(own_environment: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("given", "threads", "spins"),
     [
-        ({}, str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1), "1000"),
+        ({}, str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1), "20000"),
         ({"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "77"}, "1", "77"),
     ],
     ids=["chosen", "the user's"],
