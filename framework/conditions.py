@@ -85,11 +85,10 @@ class Condition:
 
     @property
     def base(self) -> str:
-        """Names what is the same whatever the source of masks: DATASET[-VARIANT]-SPLIT-PROTOCOL[-PLUGINS]."""
+        """Names what is the same whatever the source of masks: DATASET[-VARIANT]-SPLIT-PROTOCOL."""
         data, split = self.spec.data, self.spec.evaluation.split
         variant = () if self.variant is None else (self.variant,)
-        plugins = (source.replace(".py@", "-") for source in self.loaded.replaced.values())
-        return "-".join((data.dataset.name, *variant, split, data.protocol.name, *plugins))
+        return "-".join((data.dataset.name, *variant, split, data.protocol.name))
 
     def name(self, source: MaskSource) -> str:
         """Return the name of the evaluation's folder: DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS."""
