@@ -119,8 +119,10 @@ def _command() -> Any:
         import sys
         from contextlib import suppress
 
-        # A cancellation comes as Ctrl-C, which a cluster that was started behind `&` in a script ignores.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A cancellation comes as Ctrl-C, once or more often, at any line. It is only noted, so that none is
+        # lost to a line that cannot pass it on, and the command has all the time it needs to save and end.
+        cancellations: list[int] = []
+        signal.signal(signal.SIGINT, lambda number, frame: cancellations.append(number))
 
         def end_with_parent() -> None:  # a worker that is killed leaves no training behind
             if sys.platform == "linux":
@@ -135,15 +137,13 @@ def _command() -> Any:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent,
             )
-            try:
-                while process.poll() is None:
-                    with suppress(
-                        subprocess.TimeoutExpired
-                    ):  # short waits: a cancellation comes between them
-                        process.wait(0.2)
-            except KeyboardInterrupt:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+            told = False
+            while process.poll() is None:
+                if cancellations and not told:
+                    process.send_signal(signal.SIGTERM)
+                    told = True
+                with suppress(subprocess.TimeoutExpired):  # short waits: a cancellation comes between them
+                    process.wait(0.2)
         return int(process.returncode)
 
     return run
