@@ -18,7 +18,7 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import console, emit, print_whole, say
-from slotlab.framework.cli.quantities import counted, duration, maybe
+from slotlab.framework.cli.units import counted, duration, maybe
 
 
 def ablate(
@@ -68,11 +68,11 @@ def ablate(
 
 def conduct(ablation: Any, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
     """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
-    from slotlab.framework.experiment import remember
-    from slotlab.framework.launching import LauncherContext
+    from slotlab.framework.jobs.train import remember
     from slotlab.framework.study.conduct import Conductor
     from slotlab.framework.study.folder import StudyFolder
     from slotlab.framework.study.glance import glance
+    from slotlab.framework.study.launching import LauncherContext
     from slotlab.framework.study.plan import make_plan, plan_runs, write_study
 
     study, runs = StudyFolder(folder), plan_runs(ablation, pool)
@@ -118,9 +118,9 @@ def forecast(
     ablation: Any, folder: Path, pool: Path, *, device: str, timed: bool, images: int | None
 ) -> dict[str, Any]:
     """Return the runs of an ablation with their states and the time that they will take."""
-    from slotlab.framework.launching import LauncherContext
     from slotlab.framework.study.folder import StudyFolder, sharing
     from slotlab.framework.study.glance import glance
+    from slotlab.framework.study.launching import LauncherContext
     from slotlab.framework.study.plan import plan_runs
 
     runs = plan_runs(ablation, pool)
@@ -157,16 +157,16 @@ def remaining(look: Any, time: dict[str, Any]) -> float | None:
 
 def count_training_images(spec: Any) -> int:
     """Return how many images a spec trains on."""
-    from slotlab.framework.selection import select
+    from slotlab.framework.data.selection import select
 
     return len(select(spec.data, spec.data.train_split))
 
 
 def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
     """Time a few steps of each arm; an arm that cannot be timed has a warning in place of its time."""
-    from slotlab.framework.engine import Engine
-    from slotlab.framework.estimate import count_images, estimate
-    from slotlab.framework.experiment import choose_device
+    from slotlab.framework.jobs.estimate import count_images, estimate
+    from slotlab.framework.jobs.train import choose_device
+    from slotlab.framework.model.engine import Engine
     from slotlab.registry import SlotlabError
 
     counts: dict[str, int] = {}

@@ -145,9 +145,9 @@ ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format
 
 def write(comparison: "Comparison", folder: Path) -> None:
     """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
-    from slotlab.framework.atomic import write_output
     from slotlab.framework.cli.output import say
     from slotlab.framework.compare.drawing import draw
+    from slotlab.framework.system.atomic import write_output
 
     for format_, ending in ENDINGS.items():
         write_output(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slotlab.framework.trust import Ask, Code, allow, refuse
+from slotlab.framework.plugin_loading.trust import Ask, Code, allow, refuse
 
 TrustOption = Annotated[
     bool,

@@ -9,14 +9,14 @@ from pydantic.fields import FieldInfo
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.quantities import counted
-from slotlab.framework.experiment import prepare
+from slotlab.framework.cli.units import counted
+from slotlab.framework.jobs.train import prepare
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import OtherSort
 from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.load import load_ablation
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
 

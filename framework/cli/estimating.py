@@ -7,12 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.cli.output import console, warn
-from slotlab.framework.cli.quantities import duration, flops, maybe, size
-from slotlab.framework.engine import Engine
-from slotlab.framework.estimate import count_images, estimate
-from slotlab.framework.experiment import choose_device, prepare
-from slotlab.framework.selection import select
-from slotlab.framework.trust import Ask
+from slotlab.framework.cli.units import duration, flops, maybe, size
+from slotlab.framework.data.selection import select
+from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.train import choose_device, prepare
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.plugin_loading.trust import Ask
 
 
 def estimate_spec(

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from slotlab.framework import processes
 from slotlab.framework.cli.composing import print_set_metrics
 from slotlab.framework.cli.consent import TrustOption, consent
 from slotlab.framework.cli.failures import Failures
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
 from slotlab.framework.cli.output import console, emit, error_console, warn
-from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.cli.trained import CheckpointOption, assignments
-from slotlab.framework.measurement import BEST, LAST
-from slotlab.framework.trust import Ask
+from slotlab.framework.cli.units import cost_line
+from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.runs.measurement import BEST, LAST
+from slotlab.framework.system import processes
 from slotlab.registry.errors import SlotlabError
 
 MASKS = ("decoder", "attention", "both")
@@ -69,7 +69,7 @@ def evaluate(
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
     with stoppable(left(figures=figures, masks=save_masks)):
-        from slotlab.framework.conditions import Wanted
+        from slotlab.framework.evaluation.conditions import Wanted
 
         wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
         result = evaluate_runs(
@@ -115,7 +115,7 @@ def evaluate_runs(
     Raises:
         SlotlabError: if no run can be evaluated, for the first one's reason.
     """
-    from slotlab.framework.run import RunFolder
+    from slotlab.framework.runs.folder import RunFolder
     from slotlab.framework.study.glance import lies
 
     checked, failed = [], Failures()
@@ -142,9 +142,9 @@ def check_run(
     Raises:
         SlotlabError: if it is none, is damaged, or cannot be evaluated so.
     """
-    from slotlab.framework.conditions import conditions
-    from slotlab.framework.experiment import prepare
-    from slotlab.framework.run import RunFolder
+    from slotlab.framework.evaluation.conditions import conditions
+    from slotlab.framework.jobs.train import prepare
+    from slotlab.framework.runs.folder import RunFolder
 
     run = RunFolder.open(path)
     own = [*sets, "training.trackers=[]"]  # told of trainings alone
@@ -178,8 +178,8 @@ def evaluate_folder(
     `noted` says what is odd about the data, which a training has said before it is evaluated.
     """
     from slotlab.framework.cli.progress import open_bar
-    from slotlab.framework.evaluations import run_evaluations
-    from slotlab.framework.experiment import choose_device
+    from slotlab.framework.jobs.evaluate import run_evaluations
+    from slotlab.framework.jobs.train import choose_device
 
     bar = open_bar("evaluate", error_console(quiet=not processes.is_first()))
     task = bar.add_task("evaluate", total=None, facts="")

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from slotlab.framework import processes
 from slotlab.framework.cli.ablating import ablate
 from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.composing import compose
@@ -32,8 +31,9 @@ from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
 from slotlab.framework.cli.watching import runs, watch
-from slotlab.framework.cores import set_threads
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.system import processes
+from slotlab.framework.system.cores import set_threads
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(
@@ -148,7 +148,7 @@ def train(
     """Train a spec into a run folder, or go on with it; then evaluate it and draw its figures."""
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
-    from slotlab.framework.cli import work
+    from slotlab.framework.cli import training as work
 
     result = work.train_spec(
         spec,

@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from slotlab.framework.processes import is_first
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.processes import is_first
+from slotlab.framework.system.terminal import visible
 from slotlab.registry.errors import SlotlabError
 
 PIPED_WIDTH = 140

@@ -15,7 +15,7 @@ def published(
     json: JsonOption = None,
 ) -> None:
     """List published numbers with their protocol, data and source."""
-    from slotlab.framework.published import of_protocol, references
+    from slotlab.framework.evaluation.published import of_protocol, references
 
     found = [one.model_dump(mode="json") for one in of_protocol(references(), protocol)]
     emit(found, json, print_published)

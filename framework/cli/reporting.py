@@ -97,9 +97,9 @@ def default_place(paths: Sequence[Path]) -> Path:
 
 def write_report(comparison: "Comparison", place: Path, *, title: str | None = None) -> dict[str, Any]:
     """Write the page whole or not at all, and return what was written, as JSON-ready data."""
-    from slotlab.framework.atomic import write_output
     from slotlab.framework.report.build import build_page
     from slotlab.framework.report.render import render
+    from slotlab.framework.system.atomic import write_output
 
     page = build_page(comparison, title=title, seen_from=place.resolve().parent)
     html = render(page).encode(errors="backslashreplace")

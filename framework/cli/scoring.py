@@ -10,7 +10,8 @@ from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
 from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.run import MODEL, SUMMARY_FORMAT
+from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
 from slotlab.registry.errors import ComponentError, SlotlabError
 
 Result = dict[str, Any]
@@ -88,7 +89,7 @@ def score(
     if prepare and protocol is None:
         raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
-        from slotlab.framework.score import Folders
+        from slotlab.framework.evaluation.score_files import Folders
 
         folders = Folders(true=true, pred=pred, images=images, recon=recon)
         result, csv = score_folders(
@@ -104,7 +105,7 @@ def score(
         )
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
-        from slotlab.framework.atomic import write_output
+        from slotlab.framework.system.atomic import write_output
 
         write_output(Path(rows), csv.encode())
 
@@ -122,13 +123,13 @@ def score_folders(
     plugins: list[Path],
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
-    from slotlab.framework.conditions import chosen_metrics, find_protocol
     from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.discovery import load_registry
-    from slotlab.framework.evaluations import facts_of, results
-    from slotlab.framework.protocol import describe_protocol
-    from slotlab.framework.score import BOUNDS, Reader
-    from slotlab.framework.score import score as score_files
+    from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
+    from slotlab.framework.evaluation.score_files import BOUNDS, Reader
+    from slotlab.framework.evaluation.score_files import score as score_files
+    from slotlab.framework.jobs.evaluate import facts_of, results
+    from slotlab.framework.plugin_loading.discovery import load_registry
+    from slotlab.framework.spec.protocol import describe_protocol
 
     registry = load_registry(plugins)
     ref = None if protocol is None else find_protocol(protocol, registry)
@@ -139,7 +140,7 @@ def score_folders(
     if exif not in (None, "apply", "ignore"):
         raise SlotlabError(f"--exif {exif}: write apply or ignore")
     turn: Any = exif
-    reader = Reader(folders, settings.preparation if prepare else None, slots, code, turn)
+    reader = Reader(folders, Preparation.of(settings) if prepare else None, slots, code, turn)
     evaluation, sizes = score_files(reader, built)
     found = results(evaluation, built, facts_of(chosen), settings)
     if not found["methods"][MODEL]:
@@ -170,7 +171,7 @@ def mask_code(background: str, void: str) -> Any:
     """
     from pydantic_core import PydanticCustomError
 
-    from slotlab.framework.mask_pictures import MaskCode, read_setting, same
+    from slotlab.framework.data.formats.mask_pictures import MaskCode, read_setting, same
 
     found = []
     for option, text in (("--background", background), ("--void", void)):

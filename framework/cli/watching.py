@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import PlainConsole, console, emit, print_whole, styled, warn
-from slotlab.framework.cli.quantities import counted, duration, maybe
+from slotlab.framework.cli.units import counted, duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance
 from slotlab.registry.errors import SlotlabError

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from slotlab.framework.compare.tables import NONE, Table
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 
 _LATEX = {
     "\\": r"\textbackslash{}",
