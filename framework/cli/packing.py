@@ -12,10 +12,11 @@ from slotlab.framework.data.inspection.target import Target, find_target
 from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.data.store.format import MANIFEST
 from slotlab.framework.data.store.pack import PackProgress, in_words, pack
-from slotlab.framework.data.store.reader import Stale, Store, find_store, stores_folder
+from slotlab.framework.data.store.reader import Stale, Store, find_store
 from slotlab.framework.data.store.verify import verify
 from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.system.cache import stores_folder
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 

@@ -10,9 +10,10 @@ import torch
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.source import Source, open_source, own_splits
-from slotlab.framework.data.store.reader import Stale, Store, find_store, stores_folder
+from slotlab.framework.data.store.reader import Stale, Store, find_store
 from slotlab.framework.spec.data import DataSpec, FilterSpec
 from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.system.cache import stores_folder
 
 SKIP_HINT = "mend the files, or leave them out with data.on_error: skip"
 PACK_HINT = "pack it with 'slotlab data pack'"

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data.formats.pictures import Blob, fingerprint
-from slotlab.framework.data.store.reader import stores_folder
 from slotlab.framework.system.atomic import clear_leavings, leavings, write_atomically, written_whole
+from slotlab.framework.system.cache import stores_folder
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 

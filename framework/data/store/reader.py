@@ -1,7 +1,6 @@
 """Reading packed stores. `format` says what a store is on disk, and `pack` makes one."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -30,19 +29,9 @@ from slotlab.framework.data.store.format import (
     read_manifest,
     store_name,
 )
-from slotlab.framework.system.cache import user_cache
 
 _COPIED_AT_ONCE = 256
 """Rows on their way to the device."""
-
-
-def stores_folder(folder: Path | None = None) -> Path:
-    """Return where packed stores lie: `folder`, else $SLOTLAB_STORES, else the user's cache."""
-    if folder is not None:
-        return folder
-    if os.environ.get("SLOTLAB_STORES"):
-        return Path(os.environ["SLOTLAB_STORES"]).expanduser().absolute()
-    return user_cache() / "stores"
 
 
 @dataclass(frozen=True)

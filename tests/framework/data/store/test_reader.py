@@ -27,8 +27,9 @@ from slotlab.framework.data.store.format import (
     write_line,
 )
 from slotlab.framework.data.store.pack import pack
-from slotlab.framework.data.store.reader import PARTIAL, Stale, Store, find_store, store_path, stores_folder
+from slotlab.framework.data.store.reader import PARTIAL, Stale, Store, find_store, store_path
 from slotlab.framework.data.store.verify import verify
+from slotlab.framework.system.cache import stores_folder
 from slotlab.registry import SlotlabError
 
 CPU = torch.device("cpu")
