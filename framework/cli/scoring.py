@@ -89,9 +89,9 @@ def score(
     if prepare and protocol is None:
         raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
-        from slotlab.framework.evaluation.score_files import Folders
+        from slotlab.framework.evaluation.score_files import ScoredFolders
 
-        folders = Folders(true=true, pred=pred, images=images, recon=recon)
+        folders = ScoredFolders(true=true, pred=pred, images=images, recon=recon)
         result, csv = score_folders(
             folders,
             protocol,

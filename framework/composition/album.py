@@ -33,7 +33,7 @@ _PAPER, _INK = (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Tile:
+class AlbumPicture:
     """One picture, written as NAME.png."""
 
     name: str
@@ -45,21 +45,21 @@ class Tile:
     on_sheet: bool = True
 
 
-Row = Sequence[Tile]
+AlbumRow = Sequence[AlbumPicture]
 """Pictures that stand side by side on the sheet."""
 
 
 @dataclass
-class Album:
+class CompositionAlbum:
     """A folder of pictures that is being written."""
 
     place: Path
     columns: int | None = None
     """Pictures in a row of the sheet; None for the rows as they were added."""
-    shown: list[Row] = field(default_factory=list)
+    shown: list[AlbumRow] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: AlbumRow) -> None:
         """Write the pictures of a row."""
         for tile in row:
             picture(tile.image_CHW).save(self.place / f"{tile.name}.png")
@@ -90,7 +90,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 @contextmanager
-def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
+def writing(folder: Path, *, columns: int | None = None) -> Iterator[CompositionAlbum]:
     """Give an album that takes the place of `folder` when the block ends well.
 
     Args:
@@ -109,7 +109,7 @@ def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     try:
         with ExitStack() as stack:  # what is locked is no leaving
             stack.enter_context(exclusive(new, f"{new} is being written by another process"))
-            yield Album(new, columns)
+            yield CompositionAlbum(new, columns)
             if folder.exists():
                 stack.enter_context(exclusive(folder, f"{folder} is being written by another process"))
                 folder.replace(old)
@@ -127,7 +127,7 @@ def picture(image_CHW: Tensor) -> Image.Image:
     return Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
 
 
-def sheet(rows: Sequence[Row]) -> bytes:
+def sheet(rows: Sequence[AlbumRow]) -> bytes:
     """Return a PNG with rows of pictures over their captions; small pictures are enlarged."""
     strips = [strip(row) for row in rows if row]
     width = max((one.width for one in strips), default=1)
@@ -141,7 +141,7 @@ def sheet(rows: Sequence[Row]) -> bytes:
     return buffer.getvalue()
 
 
-def strip(row: Row) -> Image.Image:
+def strip(row: AlbumRow) -> Image.Image:
     """Return one row of pictures over their captions."""
     lines = max(tile.caption.count("\n") + 1 if tile.caption else 0 for tile in row)
     font: Any = ImageFont.load_default(10)

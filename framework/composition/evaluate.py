@@ -17,7 +17,7 @@ from slotlab.framework.spec.identity import canonical, definition
 from slotlab.framework.spec.schema import HALVES, CompositionSpec
 from slotlab.registry import SlotlabError
 
-Report = Callable[[str, int, int], None]
+ReportStage = Callable[[str, int, int], None]
 """Called with (what is done, how many are done, how many in all)."""
 
 
@@ -53,7 +53,7 @@ class Sampling:
             start += len(composed.images_BCHW)
 
 
-def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: Report = silent) -> Sampling:
+def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: ReportStage = silent) -> Sampling:
     """Find the slots of the library and group them.
 
     Raises:
@@ -103,7 +103,7 @@ def measure_sampling(
     pictures: Iterable[Tensor],
     *,
     floor: str = HALVES,
-    report: Report = silent,
+    report: ReportStage = silent,
 ) -> dict[str, dict[str, Any]]:
     """Compare painted pictures (uint8 batches) with the evaluated images by metrics that lack nothing.
 
@@ -137,7 +137,7 @@ class CompositionResult:
 NOTHING = CompositionResult({}, {})
 
 
-def evaluate_composition(composer: Composer, report: Report = silent) -> CompositionResult:
+def evaluate_composition(composer: Composer, report: ReportStage = silent) -> CompositionResult:
     """Make and measure the pictures that the spec declares; what cannot be is left out with the reason."""
     wanted = composer.spec.evaluation.composition
     if wanted is None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.composition.album import Row, Tile
+from slotlab.framework.composition.album import AlbumPicture, AlbumRow
 from slotlab.framework.composition.composer import Composed, Composer, missing_parts
 from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
 from slotlab.framework.contracts import Slots
@@ -25,7 +25,7 @@ CHOICE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class SlotChoice:
     """Which images and slots to use; what is left open is drawn from the seed."""
 
     split: str
@@ -43,7 +43,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class View:
+class ImageSlots:
     """One image of the split, and its slots."""
 
     position: int
@@ -61,24 +61,24 @@ class View:
 
 
 @dataclass(frozen=True)
-class Bench:
+class RowPainter:
     """A composer, a choice, and what every mode needs of them."""
 
     composer: Composer
-    choice: Choice
+    choice: SlotChoice
     notes: dict[str, None] = field(default_factory=dict)
     """What cannot be shown, and why, in the order in which it was found."""
 
-    def views(self, images: Sequence[int]) -> list[View]:
+    def views(self, images: Sequence[int]) -> list[ImageSlots]:
         """Return images of the split with their slots."""
         seen = self.composer.look(self.choice.split, images)
         pictures_BCHW = to_uint8(seen.batch.images_BCHW, self.composer.spec.data.bounds)
         return [
-            View(position, at(seen.slots, [i]), pictures_BCHW[i], seen.attention_BKHW[i])
+            ImageSlots(position, at(seen.slots, [i]), pictures_BCHW[i], seen.attention_BKHW[i])
             for i, position in enumerate(images)
         ]
 
-    def paint(self, slots: Slots, of: View) -> Composed:
+    def paint(self, slots: Slots, of: ImageSlots) -> Composed:
         """Paint the slots of one picture, and note what the decoder does not give.
 
         A decoder that draws does so as for the reconstruction of the image `of`, which the picture changes.
@@ -89,18 +89,20 @@ class Bench:
             self.notes[reason] = None
         return composed
 
-    def tile(self, name: str, slots: Slots, of: View, caption: str, made_of: Mapping[str, Any]) -> Tile:
+    def tile(
+        self, name: str, slots: Slots, of: ImageSlots, caption: str, made_of: Mapping[str, Any]
+    ) -> AlbumPicture:
         """Return the picture of some slots (see `paint`)."""
         picture_CHW = self.paint(slots, of).images_BCHW[0]
-        return Tile(name, picture_CHW, caption, {"split": self.choice.split, **made_of})
+        return AlbumPicture(name, picture_CHW, caption, {"split": self.choice.split, **made_of})
 
-    def image(self, name: str, view: View) -> Tile:
+    def image(self, name: str, view: ImageSlots) -> AlbumPicture:
         """Return an image of the split as it is."""
         made_of = {"split": self.choice.split, "image": view.position}
-        return Tile(name, view.image_CHW, f"{self.choice.split} {view.position}", made_of)
+        return AlbumPicture(name, view.image_CHW, f"{self.choice.split} {view.position}", made_of)
 
 
-def rows_of(mode: Mode, bench: Bench) -> Iterator[Row]:
+def rows_of(mode: Mode, bench: RowPainter) -> Iterator[AlbumRow]:
     """Yield the rows of a mode.
 
     Raises:
@@ -115,7 +117,7 @@ def rows_of(mode: Mode, bench: Bench) -> Iterator[Row]:
         yield make(bench, bench.views(images), stream, f"{number:03d}")
 
 
-def choose_images(mode: Mode, choice: Choice, total: int) -> list[Sequence[int]]:
+def choose_images(mode: Mode, choice: SlotChoice, total: int) -> list[Sequence[int]]:
     """Return the images of each row: those that are given, or the first of a random order of the split."""
     each = 1 if mode in ("slots", "remove") else 2
     if choice.images:
@@ -129,7 +131,7 @@ def choose_images(mode: Mode, choice: Choice, total: int) -> list[Sequence[int]]
     return [order[each * row : each * (row + 1)] for row in range(min(choice.count, groups))]
 
 
-def check_choice(mode: Mode, choice: Choice) -> None:
+def check_choice(mode: Mode, choice: SlotChoice) -> None:
     """Refuse other numbers of images or slots than a mode takes.
 
     Raises:
@@ -151,7 +153,7 @@ def check_choice(mode: Mode, choice: Choice) -> None:
         raise SlotlabError(f"--mode {mode} takes one slot of an image; --slot is given more than once")
 
 
-def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def slots_row(bench: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return an image, its reconstruction, and each slot cut out by its mask; masks and parts as files."""
     (view,) = views
     composed = bench.paint(view.slots, view)
@@ -160,19 +162,23 @@ def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str)
     what = "attention" if masks_BKHW is None else "mask"
     row = [bench.image(f"{name}-image", view)]
     facts = {"split": bench.choice.split, "image": view.position}
-    row.append(Tile(f"{name}-reconstruction", composed.images_BCHW[0], "reconstruction", facts))
+    row.append(AlbumPicture(f"{name}-reconstruction", composed.images_BCHW[0], "reconstruction", facts))
     for k in range(view.count):
         made_of = {**facts, "slot": k}
         gray_1HW = (masks_KHW[k][None] * 255).round().to(torch.uint8)
-        row.append(Tile(f"{name}-{what}{k}", gray_1HW, f"{what} {k}", made_of, on_sheet=cut_BKCHW is None))
+        row.append(
+            AlbumPicture(f"{name}-{what}{k}", gray_1HW, f"{what} {k}", made_of, on_sheet=cut_BKCHW is None)
+        )
         if parts_BKCHW is not None:
-            row.append(Tile(f"{name}-part{k}", parts_BKCHW[0, k], f"part {k}", made_of, on_sheet=False))
+            row.append(
+                AlbumPicture(f"{name}-part{k}", parts_BKCHW[0, k], f"part {k}", made_of, on_sheet=False)
+            )
         if cut_BKCHW is not None:
-            row.append(Tile(f"{name}-slot{k}", cut_BKCHW[0, k], f"slot {k}", made_of))
+            row.append(AlbumPicture(f"{name}-slot{k}", cut_BKCHW[0, k], f"slot {k}", made_of))
     return row
 
 
-def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def mix_row(bench: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return images A and B, and the picture of some slots of each.
 
     By chance: half of A's slots, and of B those with the other numbers, so that learned slots, which
@@ -195,7 +201,7 @@ def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -
     ]
 
 
-def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def interpolate_row(bench: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return image A as one of its slots becomes a slot of image B, step by step: the one of the same
     number unless another is given.
     """
@@ -212,7 +218,7 @@ def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name
     return row
 
 
-def remove_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def remove_row(bench: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return an image, its reconstruction, and the picture without some slots: the given, or each in turn."""
     (view,) = views
     groups = [list(bench.choice.slots)] if bench.choice.slots else [[k] for k in range(view.count)]
@@ -228,7 +234,7 @@ def remove_row(bench: Bench, views: Sequence[View], stream: Generator, name: str
     return row
 
 
-def duplicate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def duplicate_row(bench: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return images A and B, and the picture of B's slots with one slot of A added."""
     a, b = views
     slot = one(bench.choice.slots, a, stream)
@@ -240,7 +246,7 @@ def duplicate_row(bench: Bench, views: Sequence[View], stream: Generator, name: 
     return row
 
 
-def one(given: Sequence[int], view: View, stream: Generator) -> int:
+def one(given: Sequence[int], view: ImageSlots, stream: Generator) -> int:
     """Return the slot that is given, or a random one of the image's."""
     drawn = int(torch.randint(view.count, (), generator=stream))  # always, so that the next draw is the same
     check_slots(view.slots, given)
@@ -252,7 +258,7 @@ def numbers(slots: Sequence[int]) -> str:
     return ", ".join(map(str, slots)) or "none"
 
 
-MODES: dict[Mode, Callable[[Bench, Sequence[View], Generator, str], Row]] = {
+MODES: dict[Mode, Callable[[RowPainter, Sequence[ImageSlots], Generator, str], AlbumRow]] = {
     "slots": slots_row,
     "mix": mix_row,
     "interpolate": interpolate_row,

@@ -14,7 +14,7 @@ from slotlab.framework.arithmetic.matching import matched_iou
 from slotlab.framework.arithmetic.overlap import true_sizes
 from slotlab.framework.contracts import Outcome
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 TRAITS = ("material", "shape", "size")
 """What objects are grouped by, where the data tells it: keys of `Sample.attributes["objects"]`."""
 IOU = "object_iou"
@@ -25,7 +25,7 @@ CONFIDENCE = 0.95
 _QUARTERS = 4
 
 
-def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[Row]]:
+def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[ResultRow]]:
     """Return, for each image, one row for each true object that is seen: what it is, and its IoU.
 
     Empty lists where there are no true or no predicted masks.
@@ -45,7 +45,7 @@ def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[Row]]:
     ]
 
 
-def traits(attributes: Mapping[str, Any], index: int) -> Row:
+def traits(attributes: Mapping[str, Any], index: int) -> ResultRow:
     """Return what the data says of the object with mask value `index`."""
     for facts in attributes.get("objects", ()):
         if facts.get("index") == index:
@@ -55,7 +55,7 @@ def traits(attributes: Mapping[str, Any], index: int) -> Row:
 
 
 def breakdowns(
-    rows: Sequence[Row], objects: Sequence[Row], metrics: Iterable[str]
+    rows: Sequence[ResultRow], objects: Sequence[ResultRow], metrics: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return statistics by group, for every way of grouping that the data allows.
 
@@ -84,7 +84,7 @@ def breakdowns(
     return found
 
 
-def by_occlusion(objects: Sequence[Row]) -> list[dict[str, Any]]:
+def by_occlusion(objects: Sequence[ResultRow]) -> list[dict[str, Any]]:
     """Group by the visible fraction in quarters if the data tells it, else into four by visible pixels.
 
     Pixels are counted at the size of the scored masks. Each group's name says which it is.
@@ -105,21 +105,21 @@ def by_occlusion(objects: Sequence[Row]) -> list[dict[str, Any]]:
     return [of_objects(name, members) for name, members in groups.items() if members]
 
 
-def of_objects(group: str, members: Sequence[Row]) -> dict[str, Any]:
+def of_objects(group: str, members: Sequence[ResultRow]) -> dict[str, Any]:
     """Return the statistics of a group of objects."""
     return {"group": group, IOU: of_column(members, IOU)}
 
 
-def of_column(rows: Sequence[Row], name: str) -> dict[str, Any]:
+def of_column(rows: Sequence[ResultRow], name: str) -> dict[str, Any]:
     """Return the statistics of a column, weighted where it has weights."""
     weight = f"{name}_weight"
     weights = [row[weight] for row in rows] if rows and weight in rows[0] else None
     return interval([row[name] for row in rows], weights)
 
 
-def grouped(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
+def grouped(rows: Sequence[ResultRow], key: str) -> dict[Any, list[ResultRow]]:
     """Return the rows by the value of a column, numbers by size before words by letter."""
-    groups: dict[Any, list[Row]] = {}
+    groups: dict[Any, list[ResultRow]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row)
     order = sorted(groups, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))

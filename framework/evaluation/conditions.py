@@ -39,7 +39,7 @@ _HINTS: Mapping[Path, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class EvaluationRequest:
     """What to evaluate a run under; each protocol with each variant."""
 
     protocols: Sequence[str] = ()
@@ -100,7 +100,7 @@ def own_condition(loaded: LoadedSpec) -> Condition:
     return Condition(loaded, (loaded.spec.evaluation.mask_source,), None)
 
 
-def conditions(loaded: LoadedSpec, wanted: Wanted) -> list[Condition]:
+def conditions(loaded: LoadedSpec, wanted: EvaluationRequest) -> list[Condition]:
     """Return the conditions that are wanted, in the order of variants and protocols.
 
     Raises:
@@ -243,7 +243,9 @@ def _said(error: ValidationError) -> str:
     return "; ".join(f"{where}: {text}" if where else text for where, text in parts)
 
 
-def _condition(loaded: LoadedSpec, wanted: Wanted, ref: Ref | None, variant: str | None) -> Condition:
+def _condition(
+    loaded: LoadedSpec, wanted: EvaluationRequest, ref: Ref | None, variant: str | None
+) -> Condition:
     spec = loaded.spec
     scoring = ref.config.evaluation if ref is not None and isinstance(ref.config, ProtocolConfig) else None
     data, evaluation = spec.data, spec.evaluation

@@ -19,7 +19,7 @@ from slotlab.framework.runs.folder import SAMPLES, RunFolder
 from slotlab.framework.runs.measurement import (
     LAST,
     MASKS,
-    Summary,
+    SummaryData,
     covers,
     definitions_of,
     digest,
@@ -69,7 +69,7 @@ class Places:
     run: RunFolder
     own: ExperimentSpec
     """The spec that is in the run's folder."""
-    taken: dict[str, Summary] = field(default_factory=dict)
+    taken: dict[str, SummaryData] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: RunFolder, loaded: LoadedSpec) -> "Places":
@@ -82,7 +82,7 @@ class Places:
         found = ((folder.name, run.read_summary(folder.name)) for folder in run.evaluations())
         return cls(run, own, {name: told for name, told in found if told is not None and is_readable(told)})
 
-    def take(self, condition: Condition, facts: Mapping[MaskSource, Summary], there: int) -> Place:
+    def take(self, condition: Condition, facts: Mapping[MaskSource, SummaryData], there: int) -> Place:
         """Choose names for a condition.
 
         Args:
@@ -106,7 +106,7 @@ class Places:
         self.taken |= {place.name(source): told for source, told in facts.items()}
         return place
 
-    def is_free(self, place: Place, facts: Mapping[MaskSource, Summary]) -> bool:
+    def is_free(self, place: Place, facts: Mapping[MaskSource, SummaryData]) -> bool:
         """Return whether names hold nothing, or measurements that these facts replace."""
         new = next(iter(facts.values()))
         for source in BOTH:
@@ -132,7 +132,7 @@ class Places:
         mine, theirs = (_decisive(a, b, there) for a, b in ((spec, self.own), (self.own, spec)))
         return {path: value for path, value in mine.items() if theirs.get(path, value) != value}
 
-    def clear(self, place: Place, source: MaskSource, new: Summary, *, masks: bool) -> None:
+    def clear(self, place: Place, source: MaskSource, new: SummaryData, *, masks: bool) -> None:
         """Remove what was drawn of the evaluation that is replaced, unless weights and facts are the same."""
         name, run = place.name(source), self.run
         old = run.read_summary(name)

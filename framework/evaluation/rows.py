@@ -17,7 +17,7 @@ from slotlab.framework.contracts import Metric, Outcome, missing
 from slotlab.framework.contracts.calling import called
 from slotlab.framework.contracts.promises import measure
 from slotlab.framework.data.sample_ids import Ids
-from slotlab.framework.evaluation.breakdown import Row, object_rows
+from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
 from slotlab.framework.model.slot_model import NO_IMAGE
 from slotlab.framework.runs.folder import MODEL
 
@@ -34,10 +34,10 @@ WORDS = {
 class Evaluation:
     """Rows of each method (the model, then the baselines) over the same images."""
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[ResultRow]]
     left_out: Mapping[str, str]
     """Metrics without a value for the model, and why."""
-    objects: Sequence[Row] = ()
+    objects: Sequence[ResultRow] = ()
     """One row for each true object that is seen, and how well the model found it."""
 
     def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Evaluation:
         return as_csv([{"method": method, **row} for method, rows in self.rows.items() for row in rows])
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[ResultRow]) -> str:
     """Return rows as CSV text; columns are all that any row has."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
@@ -65,7 +65,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def column(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float] | None]:
+def column(rows: Sequence[ResultRow], metric: str) -> tuple[list[float], list[float] | None]:
     """Return a metric's values, and their weights if it is pooled over objects."""
     weight = weight_column(metric)
     weights = [row[weight] for row in rows] if weight in rows[0] else None
@@ -116,12 +116,12 @@ class Ledger:
     """Rows as they are measured, in any order and by several processes, brought together at the end."""
 
     metrics: Mapping[str, Metric]
-    rows: dict[str, list[tuple[int, Row]]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[int, ResultRow]]] = field(default_factory=dict)
     detailed: bool = True
     """Whether objects are told apart, for `Evaluation.objects`."""
     words: Mapping[str, str] = field(default_factory=lambda: WORDS)
     """Why a metric is left out, by what it lacks."""
-    objects: list[tuple[int, list[Row]]] = field(default_factory=list)
+    objects: list[tuple[int, list[ResultRow]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
@@ -166,7 +166,7 @@ def reasons(
     return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
 
 
-def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[Row]:
+def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[ResultRow]:
     """Return one row an image: its id, its number of objects and each metric that applies.
 
     Raises:
@@ -195,7 +195,7 @@ def count_objects(outcome: Outcome) -> list[int]:
     return [int(count) for count in objects_there(counts_BTP).tolist()]
 
 
-def ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> list[int]:
+def ranked(rows: Sequence[ResultRow], metric: str, *, higher_is_better: bool) -> list[int]:
     """Return the positions of the rows from best to worst; undefined values are left out."""
     defined = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
     return sorted(defined, key=lambda i: rows[i][metric], reverse=higher_is_better)

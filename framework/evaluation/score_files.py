@@ -45,7 +45,7 @@ _TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folders:
+class ScoredFolders:
     """Where the pictures are."""
 
     true: Path
@@ -82,7 +82,7 @@ class Scored:
 class Reader:
     """Reads what belongs together, and notes what is wrong."""
 
-    folders: Folders
+    folders: ScoredFolders
     preparation: Preparation | None = None
     """What is done to true masks and images first; None for nothing."""
     slots: int | None = None

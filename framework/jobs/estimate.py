@@ -38,7 +38,7 @@ class Trial:
 
 
 @dataclass
-class Bench:
+class TrialTraining:
     """Training steps of a spec's model on random images, at any batch size."""
 
     engine: Engine
@@ -46,7 +46,7 @@ class Bench:
     step: Callable[[Batch], None]
 
     @classmethod
-    def of(cls, engine: Engine) -> "Bench":
+    def of(cls, engine: Engine) -> "TrialTraining":
         """Build the model and its first optimizer, as a training does."""
         spec = engine.spec
         model = engine.place(build_model(spec))
@@ -124,7 +124,7 @@ def largest(fits: Callable[[int], bool], below: int) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepCost:
     """What the trials found, at the spec's batch size or brought up to it from a smaller one."""
 
     trial: Trial | None
@@ -136,12 +136,12 @@ class Measured:
     """The most images that fit into memory, where the spec's batch does not."""
 
 
-def measure(engine: Engine, *, budget: float = BUDGET) -> Measured:
+def measure(engine: Engine, *, budget: float = BUDGET) -> StepCost:
     """Time a few training steps; the model is thrown away."""
     spec, wanted = engine.spec, engine.spec.training.batch_size
     kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
     with precise(spec), kept, seeded(spec.seed):
-        bench = Bench.of(engine)
+        bench = TrialTraining.of(engine)
         if engine.device.type == "cpu":
             return measure_growing(bench, wanted, budget)
         trial, most = bench.attempt(wanted), None
@@ -151,7 +151,7 @@ def measure(engine: Engine, *, budget: float = BUDGET) -> Measured:
         return scaled(trial, wanted, bench.checkpoint_bytes(), most)
 
 
-def measure_growing(bench: Bench, wanted: int, budget: float) -> Measured:
+def measure_growing(bench: TrialTraining, wanted: int, budget: float) -> StepCost:
     """Double the batch from one image as long as time and memory allow; scale the rest.
 
     A system that lends more memory than it has ends a process that uses it, so that memory is
@@ -175,15 +175,15 @@ def measure_growing(bench: Bench, wanted: int, budget: float) -> Measured:
     if room is not None and each and memory - trial.memory > room:
         most = trial.batch_size + room // each
     found = scaled(trial, wanted, bench.checkpoint_bytes(), most)
-    return Measured(found.trial, found.step_seconds, memory, found.checkpoint_bytes, most)
+    return StepCost(found.trial, found.step_seconds, memory, found.checkpoint_bytes, most)
 
 
-def scaled(trial: Trial | None, wanted: int, checkpoint_bytes: int, most: int | None) -> Measured:
+def scaled(trial: Trial | None, wanted: int, checkpoint_bytes: int, most: int | None) -> StepCost:
     """Bring a trial's time up to the wanted batch size; memory is as measured."""
     if trial is None:
-        return Measured(None, None, None, checkpoint_bytes, most)
+        return StepCost(None, None, None, checkpoint_bytes, most)
     seconds = trial.step_seconds * wanted / trial.batch_size
-    return Measured(trial, seconds, trial.memory, checkpoint_bytes, most)
+    return StepCost(trial, seconds, trial.memory, checkpoint_bytes, most)
 
 
 def estimate(engine: Engine, num_images: int, *, budget: float = BUDGET) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def estimate(engine: Engine, num_images: int, *, budget: float = BUDGET) -> dict
     }
 
 
-def warnings(found: Measured, batch: int) -> list[str]:
+def warnings(found: StepCost, batch: int) -> list[str]:
     """Say what will not do, and what was reckoned instead of measured."""
     texts = []
     if found.largest_batch is not None:

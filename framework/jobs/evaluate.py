@@ -17,7 +17,7 @@ from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.evaluate import (
     NOTHING,
     CompositionResult,
-    Report,
+    ReportStage,
     evaluate_composition,
     silent,
 )
@@ -75,7 +75,7 @@ def run_evaluations(
     figures: bool = True,
     masks: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-    composing: Report = silent,
+    composing: ReportStage = silent,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Summary]:
     """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
@@ -259,7 +259,7 @@ def run_id_of(subject: Subject) -> str:
     return known or run_id(subject.loaded.spec)
 
 
-def compose(subject: Subject, ready: Ready, report: Report) -> CompositionResult:
+def compose(subject: Subject, ready: Ready, report: ReportStage) -> CompositionResult:
     """Make and measure the pictures that a condition's spec declares; one process does it for all."""
     composer = Composer(
         ready.condition.loaded, ready.engine, ready.model, subject.weights.step, run=subject.run

@@ -28,7 +28,7 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.allocator import keeping_memory
 from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.system.locks import exclusive
-from slotlab.framework.training.loop import Report, train
+from slotlab.framework.training.loop import ReportProgress, train
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.rehearsal import rehearse
 from slotlab.framework.training.resume import Start, open_run
@@ -95,7 +95,7 @@ def run_training(
     device: torch.device,
     overwrite: bool = False,
     allow: Sequence[str] = (),
-    report: Report,
+    report: ReportProgress,
     warn: Callable[[str], None] = lambda text: None,
     trackers: Trackers | None = None,
 ) -> RunFolder:

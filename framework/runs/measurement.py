@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-Summary = Mapping[str, Any]
+SummaryData = Mapping[str, Any]
 LAST = "last"
 BEST = "best"
 GENERATED = "generated"
@@ -40,7 +40,7 @@ def is_readable(summary: Any) -> bool:
         return False
 
 
-def settings_of(summary: Summary) -> dict[str, Any]:
+def settings_of(summary: SummaryData) -> dict[str, Any]:
     """Return the settings of an evaluation, and which checkpoint and plugins it measured."""
     found = {name: summary[name] for name in SETTINGS if name in summary}
     return {
@@ -50,7 +50,7 @@ def settings_of(summary: Summary) -> dict[str, Any]:
     }
 
 
-def pictures_of(summary: Summary) -> dict[str, Any]:
+def pictures_of(summary: SummaryData) -> dict[str, Any]:
     """Return which pictures were measured."""
     data: Mapping[str, Any] = summary.get("data") or {}
     found = {"fingerprint": data.get("fingerprint"), "images": summary.get("images")}
@@ -60,17 +60,17 @@ def pictures_of(summary: Summary) -> dict[str, Any]:
     return found
 
 
-def is_generated(summary: Summary) -> bool:
+def is_generated(summary: SummaryData) -> bool:
     """Return whether the pictures were generated."""
     return str((summary.get("data") or {}).get("fingerprint")).startswith(GENERATED)
 
 
-def is_untold(summary: Summary) -> bool:
+def is_untold(summary: SummaryData) -> bool:
     """Return whether a summary of an earlier version does not tell which generated pictures were measured."""
     return (summary.get("data") or {}).get("fingerprint") == GENERATED
 
 
-def definitions_of(summary: Summary) -> dict[str, Any]:
+def definitions_of(summary: SummaryData) -> dict[str, Any]:
     """Return what was computed: metrics by their definitions, baselines, composed pictures."""
     metrics = summary.get("metrics") or {}
     defined = {
@@ -85,7 +85,7 @@ def definitions_of(summary: Summary) -> dict[str, Any]:
     }
 
 
-def same_measurement(one: Summary, other: Summary, *, masks: bool = True) -> bool:
+def same_measurement(one: SummaryData, other: SummaryData, *, masks: bool = True) -> bool:
     """Return whether two evaluations looked at the same pictures in the same way.
 
     `masks` says whether the source of masks is compared. Which metrics were computed makes no difference here
@@ -103,7 +103,7 @@ def same_measurement(one: Summary, other: Summary, *, masks: bool = True) -> boo
     )
 
 
-def covers(new: Summary, old: Summary) -> bool:
+def covers(new: SummaryData, old: SummaryData) -> bool:
     """Return whether an evaluation computes all that another one of the same pictures has."""
     one, other = definitions_of(new), definitions_of(old)
     return (
@@ -118,7 +118,7 @@ def checkpoint_name(checkpoint: str | int) -> str:
     return f"step {checkpoint}" if isinstance(checkpoint, int) else str(checkpoint)
 
 
-def is_own(summary: Summary, spec: Mapping[str, Any]) -> bool:
+def is_own(summary: SummaryData, spec: Mapping[str, Any]) -> bool:
     """Return whether an evaluation is the one that its run's resolved spec declares."""
     declared, data = block(spec.get("evaluation")), block(spec.get("data"))
     dataset, protocol = block(data.get("dataset")), block(data.get("protocol"))
@@ -150,7 +150,7 @@ def block(value: Any) -> Mapping[str, Any]:
     return {"name": str(value)} if isinstance(value, str) else {}
 
 
-def is_stale(old: Summary, new: Summary) -> bool:
+def is_stale(old: SummaryData, new: SummaryData) -> bool:
     """Return whether pictures that were drawn of one evaluation are not those of the one that replaces it."""
     every = [
         {**settings_of(one), **pictures_of(one), **definitions_of(one), "step": one.get("step")}

@@ -25,8 +25,8 @@ from slotlab.framework.training.state import Trainee
 from slotlab.framework.training.trackers import Trackers, journal
 from slotlab.framework.training.validation import Validation
 
-Report = Callable[[Progress], None]
-Log = Callable[[Mapping[str, Any]], None]
+ReportProgress = Callable[[Progress], None]
+WriteRecord = Callable[[Mapping[str, Any]], None]
 
 
 def train(
@@ -36,7 +36,7 @@ def train(
     run: RunFolder,
     *,
     validation: Validation | None = None,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
     saved: Mapping[str, Any] | None = None,
     stop: StopRequest | None = None,
     trackers: Trackers | None = None,
@@ -154,10 +154,10 @@ def train_step(
 def log_step(
     trainee: Trainee,
     losses: Mapping[str, Tensor],
-    log: Log,
+    log: WriteRecord,
     guard: Guard,
     plan: Plan,
-    report: Report,
+    report: ReportProgress,
 ) -> None:
     """Read the losses since the last line back from the device, judge them and write a line."""
     assert trainee.optimizer is not None
@@ -170,7 +170,9 @@ def log_step(
     report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
 
 
-def log_validation(engine: Engine, trainee: Trainee, validation: Validation, log: Log) -> float | None:
+def log_validation(
+    engine: Engine, trainee: Trainee, validation: Validation, log: WriteRecord
+) -> float | None:
     """Validate, write a line, and return the value by which checkpoints are compared."""
     values = validation.measure(engine, trainee.measured)
     log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})

@@ -28,7 +28,7 @@ class ResNet18StyleConfig(ComponentConfig):
     """Side of every kernel in pixels; odd."""
 
 
-class Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """conv-BN-ReLU-conv-BN, plus the input, ReLU. The skip is a conv-BN where the width changes."""
 
     def __init__(self, width_in: int, width: int, kernel_size: int):
@@ -66,7 +66,7 @@ class ResNet18StyleEncoder(nn.Module):
             nn.ReLU(inplace=True),
         )
         widths = (config.stem, *config.blocks)
-        self.blocks = nn.Sequential(*(Block(*pair, config.kernel_size) for pair in pairwise(widths)))
+        self.blocks = nn.Sequential(*(_ResidualBlock(*pair, config.kernel_size) for pair in pairwise(widths)))
         self.channels = widths[-1]
         self.grid = context.image_size
 

@@ -7,7 +7,7 @@ import pytest
 from slotlab.framework.contracts import MetricContext, PooledMetric
 from slotlab.framework.evaluation.conditions import (
     Condition,
-    Wanted,
+    EvaluationRequest,
     chosen_metrics,
     conditions,
     find_protocol,
@@ -29,7 +29,7 @@ SMALL = "{name: clevrtex-official, image_size: 16}"
 
 
 def laid(*sets: str, **wanted: Any) -> list[Condition]:
-    return conditions(load_spec("spec.yaml", sets=sets), Wanted(**wanted))
+    return conditions(load_spec("spec.yaml", sets=sets), EvaluationRequest(**wanted))
 
 
 def refused(*sets: str, **wanted: Any) -> list[str]:
@@ -85,7 +85,7 @@ def test_definitions_are_no_part_of_a_runs_identity(base: str, change: str) -> N
 
 def test_without_wishes_the_spec_says_it_all(base: str) -> None:
     loaded = load_spec("spec.yaml", sets=["evaluation.split=test", "evaluation.mask_source=attention"])
-    [condition] = conditions(loaded, Wanted())
+    [condition] = conditions(loaded, EvaluationRequest())
     own = own_condition(loaded)
     assert condition.spec.data == own.spec.data == loaded.spec.data
     assert condition.spec.evaluation == own.spec.evaluation == loaded.spec.evaluation

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.evaluation.conditions import Wanted, conditions
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions
 from slotlab.framework.figures.chosen import Ranking
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.samples import sample_roles
@@ -144,7 +144,7 @@ def test_composed_pictures_are_drawn_once_for_both_sources_of_masks(
     monkeypatch.setattr(evaluation, "draw_mixed", lambda composer, views, stem, title: calls.append(stem))
     monkeypatch.setattr(evaluation, "draw_composition", lambda composer, stem, title: calls.append(stem))
     loaded = prepare(run.spec).loaded
-    found = run_evaluations(run, loaded, conditions(loaded, Wanted(masks="both")), device=CPU)
+    found = run_evaluations(run, loaded, conditions(loaded, EvaluationRequest(masks="both")), device=CPU)
     assert [one["mask_source"] for one in found] == ["decoder", "attention"]
     assert calls == [run.figures / f"{kind}-{BASE}" for kind in COMPOSED]
     assert {f"{kind}-{BASE}-attention" for kind in OF_MASKS} <= drawn(run)
