@@ -127,7 +127,7 @@ def score_folders(
     from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
     from slotlab.framework.evaluation.score_files import BOUNDS, Reader
     from slotlab.framework.evaluation.score_files import score as score_files
-    from slotlab.framework.jobs.evaluate import facts_of, results
+    from slotlab.framework.jobs.summary import facts_of, results
     from slotlab.framework.plugin_loading.discovery import load_registry
     from slotlab.framework.spec.protocol import describe_protocol
 

@@ -88,6 +88,38 @@ def default_folder(loaded: LoadedSpec, runs: Path) -> Path:
     return runs / f"{loaded.spec.name}-{run_id(loaded.spec)[:8]}"
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """The training split, and the split on which the model is validated."""
+
+    train: Loader
+    evaluation: Loader
+
+    @classmethod
+    def open(cls, loaded: LoadedSpec, engine: Engine) -> "TrainingData":
+        """Open both splits, each process for its share.
+
+        Raises:
+            SpecError: if the data is not as the spec says.
+            DataError: if files of the data are broken.
+        """
+        spec, placement = loaded.spec, engine.placement
+        try:
+            return cls(train_loader(spec, placement), evaluation_loader(spec, placement))
+        except PathProblem as problem:
+            raise loaded.error([problem]) from None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the splits hold, as JSON-ready data for the run's provenance."""
+        return {"train": self.train.selection.facts, "evaluation": self.evaluation.selection.facts}
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the data."""
+        return [*self.train.selection.notes, *self.evaluation.selection.notes]
+
+
 def run_training(
     loaded: LoadedSpec,
     folder: Path,
@@ -99,70 +131,84 @@ def run_training(
     warn: Callable[[str], None] = lambda text: None,
     trackers: Trackers | None = None,
 ) -> RunFolder:
-    """Train a spec into a run folder, or go on with the run that is there, and draw the curves.
+    """Train a spec into a run folder, or resume the run that is in it, and draw the curves.
 
-    Trackers that are given are left open, to be told of an evaluation too.
-    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason.
+    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason. Trackers that are
+    passed in stay open, so that they can receive an evaluation too.
 
     Raises:
-        SpecError: if the data is not as the spec says, or a component does not give what it promises.
+        SpecError: if the data is not as the spec says, or a component breaks its promise.
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
     if folder.exists() and not folder.is_dir():
         raise SlotlabError(f"{folder} is a file; choose another folder with --run DIR")
-    spec = loaded.spec
-    engine = Engine.open(spec, device, warn=warn)
-    try:
-        loader, watched = train_loader(spec, engine.placement), evaluation_loader(spec, engine.placement)
-    except PathProblem as problem:
-        raise loaded.error([problem]) from None
-    notes = (*loader.selection.notes, *watched.selection.notes)
-    data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
-    facts = provenance(loaded, command=command_line(), device=device, data=data)
-    model = rehearsed_model(engine, loaded, watched)
-    ours = Trackers(warn) if trackers is None else nullcontext(trackers)
-    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start, ours as told:
-        run = start.run
+    engine = Engine.open(loaded.spec, device, warn=warn)
+    data = TrainingData.open(loaded, engine)
+    facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
+    model = rehearsed_model(engine, loaded, data.evaluation)
+    opened = Trackers(warn) if trackers is None else nullcontext(trackers)
+    with (
+        begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start,
+        opened as kept,
+    ):
         if engine.is_first:
             remember(loaded)
-        other = changed_data(run, spec, data["train"]) if start.saved is not None else ()
-        for text in dict.fromkeys((*start.notes, *notes, *other)):
+        changed = () if start.saved is None else changed_data(start.run, loaded.spec, data.facts["train"])
+        for text in dict.fromkeys((*start.notes, *data.notes, *changed)):
             warn(text)
-        tally = Tally.start(engine, run)
-
-        def follow(progress: Progress) -> None:
-            report(progress)
-            tally.note()
-
-        try:
-            if engine.is_first:
-                told.start(run, spec, None if start.saved is None else start.saved["step"])
-            kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
-            with listening() as stop, precise(spec), kept, seeded(spec.seed + engine.rank):
-                validation = Validation.of(spec, watched)
-                train(
-                    engine,
-                    model,
-                    loader,
-                    run,
-                    validation=validation,
-                    report=follow,
-                    saved=start.saved,
-                    stop=stop,
-                    trackers=told,
-                )
-                tally.finish(planned_images(spec, len(loader.dataset)))
-        except BaseException as error:
-            tally.note(always=True)
-            note_end(engine, run, error)
-            if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
-                raise TrainingStopped(stop_message(run)) from None
-            raise
+        train_to_the_end(engine, model, data, start, report, kept)
         if engine.is_first:
-            run.write_status("done")
-            draw_curves(run)
-    return run
+            start.run.write_status("done")
+            draw_curves(start.run)
+    return start.run
+
+
+def train_to_the_end(
+    engine: Engine,
+    model: SlotModel,
+    data: TrainingData,
+    start: Start,
+    report: ReportProgress,
+    trackers: Trackers,
+) -> None:
+    """Train, keep account of time and energy, and write into the run's status how an error ended it.
+
+    Raises:
+        SlotlabError: if training fails.
+        TrainingStopped, TrainingPreempted: if the user or the system stopped it.
+    """
+    spec, run = engine.spec, start.run
+    tally = Tally.start(engine, run)
+
+    def follow(progress: Progress) -> None:
+        report(progress)
+        tally.note()
+
+    try:
+        if engine.is_first:
+            trackers.start(run, spec, None if start.saved is None else start.saved["step"])
+        memory = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
+        with listening() as stop, precise(spec), memory, seeded(spec.seed + engine.rank):
+            validation = Validation.of(spec, data.evaluation)
+            train(
+                engine,
+                model,
+                data.train,
+                run,
+                validation=validation,
+                report=follow,
+                saved=start.saved,
+                stop=stop,
+                trackers=trackers,
+            )
+            tally.finish(planned_images(spec, len(data.train.dataset)))
+    except BaseException as error:
+        tally.note(always=True)
+        note_end(engine, run, error)
+        if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
+            raise TrainingStopped(stop_message(run)) from None
+        raise
 
 
 def remember(loaded: LoadedSpec) -> None:

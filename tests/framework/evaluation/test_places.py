@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions
-from slotlab.framework.jobs.evaluate import run_evaluation, run_evaluations
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.load import load_spec
@@ -276,7 +276,7 @@ def test_a_training_ends_with_the_evaluation_that_its_spec_declares(tmp_path: Pa
     (tmp_path / "spec.yaml").write_text(SPEC.replace("{batch_size: 4}", "{batch_size: 4, checkpoint: best}"))
     loaded = prepare(tmp_path / "spec.yaml").loaded
     run = run_training(loaded, tmp_path / "run", device=CPU, report=lambda progress: None)
-    summary = run_evaluation(run, loaded, device=CPU)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
     assert (summary["checkpoint"], summary["evaluation"]) == ("best", f"{OWN}-best")
 
 

@@ -370,7 +370,7 @@ def test_orientations_that_differ_are_refused_or_chosen(masks: ScoredFolders, tm
 
 def test_what_an_evaluation_wrote_is_scored_alike(tmp_path: Path) -> None:
     """Masks that were saved with void come back by --void 255, to the last bit."""
-    from slotlab.framework.jobs.evaluate import gray_labels
+    from slotlab.framework.jobs.saved_masks import gray_labels
 
     rng = np.random.default_rng(0)
     true, pred = rng.integers(-1, 4, (2, 9, 9)), rng.integers(0, 4, (2, 9, 9))

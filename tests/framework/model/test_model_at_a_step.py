@@ -12,8 +12,9 @@ import slotlab.framework.model.anneal as anneal_module
 from slotlab.framework.composition import Composer
 from slotlab.framework.data.loader import Loader, evaluation_loader
 from slotlab.framework.data.placement import Placement
+from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.evaluation.evaluate import evaluate
-from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.anneal import anneal, check_anneal, load_state, value_at
 from slotlab.framework.model.build import build_metrics, build_model
@@ -133,7 +134,7 @@ def test_validation_checkpoint_and_evaluation_give_the_same_number(trained: Trai
     facts = run.checkpoints.best_facts()
     assert facts is not None
     assert facts["value"] == measured[facts["step"]] == min(measured.values())
-    summary = run_evaluation(run, loaded, device=CPU)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
     assert summary["methods"][MODEL]["mse"]["mean"] == lines[STEPS]["mse"]
 
 
