@@ -124,7 +124,7 @@ def score_folders(
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
     from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
+    from slotlab.framework.evaluation.choices import chosen_metrics, find_protocol
     from slotlab.framework.evaluation.score_files import BOUNDS, Reader
     from slotlab.framework.evaluation.score_files import score as score_files
     from slotlab.framework.jobs.summary import facts_of, results
