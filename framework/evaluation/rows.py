@@ -117,14 +117,21 @@ class Ledger:
     rows: dict[str, list[tuple[int, ResultRow]]] = field(default_factory=dict)
     detailed: bool = True
     """Whether single objects are measured, for `Evaluation.objects`."""
-    words: Mapping[str, str] = field(default_factory=lambda: WORDS)
-    """Why a metric is left out, by the missing field of `Outcome`."""
     objects: list[tuple[int, list[ResultRow]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
-    def add(self, method: str, positions: Sequence[int], ids: Sequence[str], outcome: Outcome) -> None:
+    def add(
+        self,
+        method: str,
+        positions: Sequence[int],
+        ids: Sequence[str],
+        outcome: Outcome,
+        words: Mapping[str, str] = WORDS,
+    ) -> None:
         """Measure the images of an outcome, which have these positions in the split.
+
+        `words` say why a metric is left out, by the missing field of `Outcome`.
 
         Raises:
             SlotlabError: if a metric fails, or two images have one id.
@@ -133,7 +140,7 @@ class Ledger:
         rows = rows_of(outcome, ids, self.metrics)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
         if method == MODEL:
-            self.left_out |= reasons(outcome, self.metrics, self.words)
+            self.left_out |= reasons(outcome, self.metrics, words)
             if self.detailed:
                 self.objects += zip(positions, object_rows(outcome, ids), strict=True)
 
@@ -195,5 +202,5 @@ def count_objects(outcome: Outcome) -> list[int]:
 
 def ranked(rows: Sequence[ResultRow], metric: str, *, higher_is_better: bool) -> list[int]:
     """Return the positions of the rows from best to worst; undefined values are left out."""
-    defined = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
-    return sorted(defined, key=lambda i: rows[i][metric], reverse=higher_is_better)
+    known = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
+    return sorted(known, key=lambda i: rows[i][metric], reverse=higher_is_better)

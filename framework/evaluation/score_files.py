@@ -217,7 +217,7 @@ def score(
         SlotlabError: if a folder is not there, or nothing in them belongs together.
     """
     names = reader.match()
-    ledger = Ledger(metrics, {MODEL: []}, words=WORDS)
+    ledger = Ledger(metrics, {MODEL: []})
     sizes: Counter[str] = Counter()
     done = 0
     for group in _together(reader, names, report):
@@ -227,6 +227,7 @@ def score(
                 range(done, done + len(group)),
                 [one.id for one in group],
                 outcome_of(group),
+                WORDS,
             )
         sizes[_size(group[0].true_HW)] += len(group)
         done += len(group)

@@ -52,22 +52,13 @@ def run_evaluations(
     """Evaluate a run's weights under conditions; write rows, summaries, samples and figures.
 
     Everything is opened before anything is measured. With several processes each measures its share of
-    the images, and the first one writes.
-
-    Args:
-        run: whose newest, best or chosen checkpoint is evaluated, as the spec says.
-        loaded: the run's spec.
-        wanted: the conditions; `own_condition(loaded)` is the spec's own.
-        device: where to compute.
-        figures: whether to draw figures and samples.
-        masks: whether to write the masks too (see `saved_masks`).
-        report: called with (images done, images in all).
-        composing: called with the progress of composed pictures, if the spec declares any.
-        warn: called with a sentence for each oddity of the data.
+    the images, and the first one writes. `masks` also writes the masks (see `saved_masks`). `report` is
+    called with (images done, images in all), `composing` with the progress of composed pictures, `warn`
+    with a sentence for each oddity of the data.
 
     Returns:
-        The summaries as written, one for each condition and source of masks, with `figures_left_out`. None
-        of them replaces a different evaluation: that one is kept beside it.
+        The summaries as written, one per condition and source of masks, with `figures_left_out`. None of
+        them replaces a different evaluation: that one is kept beside it.
 
     Raises:
         SlotlabError: if there are no weights, they do not fit, or data is missing.

@@ -263,14 +263,16 @@ class Masked(Protocol):
 
 
 def masks_at(output: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
-    """Return float32 masks (B, K, *size) from the chosen source, or None if it has none.
-
-    They are brought to `size` bilinearly where they are coarser, which keeps their sum.
-    """
+    """Return the masks of a source, float32 (B, K, *size); None if the decoder gives no masks."""
     decoders = None if output.decoded is None else output.decoded.masks_BKHW
     masks_BKHW = decoders if source == "decoder" else output.attention_BKHW
     if masks_BKHW is None:
         return None
+    return resized_masks(masks_BKHW, size)
+
+
+def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks as float32 (B, K, *size), resized bilinearly, which keeps their sum over K."""
     masks_BKHW = masks_BKHW.to(torch.float32)
     if tuple(masks_BKHW.shape[2:]) == size:
         return masks_BKHW
