@@ -1,8 +1,8 @@
-"""Label masks that any program wrote, scored as a model's: two folders of masks, and no spec.
+"""Score label masks from any program like those of a model: two folders of masks, without a spec.
 
 Masks are gray, palette or RGB PNGs, or NumPy arrays, matched by name. Gray and palette masks hold labels, 0
-for the background of the truth; RGB masks hold a color for each segment, black for 0. Reconstructions
-can be scored beside them against images. Everything that is wrong with the files is found first.
+for the true background; RGB masks hold a color per segment, black for 0. Reconstructions can be scored
+against images too. Everything that is wrong with the files is reported before any score.
 """
 
 from collections import Counter
@@ -35,34 +35,34 @@ from slotlab.framework.runs.folder import MODEL
 from slotlab.registry import SlotlabError
 
 BOUNDS = (0.0, 1.0)
-"""The range that images are brought to; metrics that are defined on another one convert."""
+"""The value range of images; metrics that are defined on another range convert."""
 WORDS = {
     "masks_BKHW": "label masks do not tell how soft the masks were",
     "reconstructions_BCHW": "no reconstructions are given; add --images and --recon",
 }
-"""Why a metric is left out, by what it lacks."""
+"""Why a metric is left out, by the missing field of `Outcome`."""
 _TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredFolders:
-    """Where the pictures are."""
+    """The folders of masks, images and reconstructions to score."""
 
     true: Path
     pred: Path
     images: Path | None = None
     recon: Path | None = None
-    """None for both or for none of the two."""
+    """Either both `images` and `recon` are given, or neither."""
 
     def named(self) -> dict[str, Path]:
-        """Return those that are given, by the option that names them."""
+        """Return the given folders, by the command-line option."""
         every = {"--true": self.true, "--pred": self.pred, "--images": self.images, "--recon": self.recon}
         return {option: folder for option, folder in every.items() if folder is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What is read of one image."""
+    """The masks and pictures of one image, as read from the files."""
 
     id: str
     true_HW: Tensor
@@ -80,44 +80,27 @@ class Scored:
 
 @dataclass
 class Reader:
-    """Reads what belongs together, and notes what is wrong."""
+    """Reads the files that belong together, and collects what is wrong with them."""
 
     folders: ScoredFolders
     preparation: Preparation | None = None
-    """What is done to true masks and images first; None for nothing."""
+    """Crops and resizes true masks and images first; None leaves them as they are."""
     slots: int | None = None
-    """How many masks the model had; None where that is not known."""
+    """How many slots the model had; None if unknown."""
     code: MaskCode = PLAIN
-    """Which labels of true masks are the background and void."""
+    """Says which labels of true masks are background and void."""
     exif: Exif | None = None
-    """Whether files are turned as their EXIF orientation says; None refuses orientations that differ."""
+    """Whether files are rotated by their EXIF orientation; None refuses orientations that differ."""
     problems: list[DataProblem] = field(default_factory=list)
 
     def match(self) -> list[tuple[str, Mapping[str, Path]]]:
         """Return the names that all folders have, each with its files by option, img2 before img10.
 
         Raises:
-            SlotlabError: for folders that are not there or empty.
+            SlotlabError: for folders that do not exist or are empty, or have no name in common.
         """
         named = self.folders.named()
-        missing = [
-            f"{option} {folder}: there is no such folder"
-            for option, folder in named.items()
-            if not folder.is_dir()
-        ]
-        if missing:
-            raise SlotlabError("; ".join(missing))
-        found = {
-            option: by_stem(folder, recursive=True, endings=endings(option))
-            for option, folder in named.items()
-        }
-        empty = [
-            f"{option} {named[option]}: {_nothing(option, named[option])}"
-            for option in named
-            if not found[option]
-        ]
-        if empty:
-            raise SlotlabError("; ".join(empty))
+        found = files_by_stem(named)
         common = set.intersection(*(set(stems) for stems in found.values()))
         if not common:
             one, other = (min(found[option]) for option in ("--true", "--pred"))
@@ -196,13 +179,39 @@ class Reader:
             return None
 
 
+def files_by_stem(named: Mapping[str, Path]) -> dict[str, Mapping[str, Sequence[Path]]]:
+    """Return, by option, the files of its folder by their names without ending.
+
+    Raises:
+        SlotlabError: for folders that do not exist or are empty.
+    """
+    missing = [
+        f"{option} {folder}: there is no such folder"
+        for option, folder in named.items()
+        if not folder.is_dir()
+    ]
+    if missing:
+        raise SlotlabError("; ".join(missing))
+    found = {
+        option: by_stem(folder, recursive=True, endings=endings(option)) for option, folder in named.items()
+    }
+    empty = [
+        f"{option} {named[option]}: {_nothing(option, named[option])}"
+        for option in named
+        if not found[option]
+    ]
+    if empty:
+        raise SlotlabError("; ".join(empty))
+    return {**found}
+
+
 def score(
     reader: Reader,
     metrics: Mapping[str, Metric],
     *,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Evaluation, dict[str, int]]:
-    """Score all images; the numbers depend on no order and on no grouping.
+    """Score all images; the numbers depend neither on their order nor on how they are batched.
 
     Args:
         reader: of the files.
@@ -210,18 +219,18 @@ def score(
         report: called with (images read, images in all).
 
     Returns:
-        The evaluation, and how many images have which size (`128x128`: columns x rows).
+        The evaluation, and the number of images of each size (`128x128`: columns x rows).
 
     Raises:
         DataError: with everything that is wrong with the files.
-        SlotlabError: if a folder is not there, or nothing in them belongs together.
+        SlotlabError: if a folder does not exist, or the folders have no name in common.
     """
     names = reader.match()
     ledger = Ledger(metrics, {MODEL: []})
     sizes: Counter[str] = Counter()
     done = 0
     for group in _together(reader, names, report):
-        if not reader.problems:  # else it will not be shown
+        if not reader.problems:  # otherwise the errors are shown instead
             ledger.add(
                 MODEL,
                 range(done, done + len(group)),
@@ -268,12 +277,12 @@ def outcome_of(group: Sequence[Scored]) -> Outcome:
 
 
 def endings(option: str) -> frozenset[str]:
-    """Return what the files of an option end in: masks may be NumPy arrays."""
+    """Return the endings of an option's files; masks may be NumPy arrays."""
     return ENDINGS | {ARRAY} if option in MASK_OPTIONS else ENDINGS
 
 
 def _nothing(option: str, folder: Path) -> str:
-    """Say that a folder has no files for an option, and what it has."""
+    """Return that a folder has no files for an option, and what it has instead."""
     wanted = f"masks (PNG, or {ARRAY})" if option in MASK_OPTIONS else "pictures"
     kinds = Counter(path.suffix or "without an ending" for path in folder.rglob("*") if path.is_file())
     there = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(4))
