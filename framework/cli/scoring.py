@@ -89,7 +89,7 @@ def score(
     if prepare and protocol is None:
         raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
-        from slotlab.framework.evaluation.score_files import ScoredFolders
+        from slotlab.framework.evaluation.score_folders import ScoredFolders
 
         folders = ScoredFolders(true=true, pred=pred, images=images, recon=recon)
         result, csv = score_folders(

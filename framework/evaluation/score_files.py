@@ -19,20 +19,16 @@ from torch import Tensor
 from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
 from slotlab.framework.data.formats.exif import Exif
 from slotlab.framework.data.formats.mask_pictures import PLAIN, MaskCode
-from slotlab.framework.data.formats.pairing import ENDINGS, by_stem, not_png, repeated
-from slotlab.framework.data.formats.pictures import natural_key
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.rows import Evaluation, Ledger
+from slotlab.framework.evaluation.score_folders import ScoredFolders
 from slotlab.framework.evaluation.score_reading import (
-    ARRAY,
-    MASK_OPTIONS,
     agree,
     open_file,
     read_labels,
     read_pixels,
 )
 from slotlab.framework.runs.folder import MODEL
-from slotlab.registry import SlotlabError
 
 BOUNDS = (0.0, 1.0)
 """The value range of images; metrics that are defined on another range convert."""
@@ -42,22 +38,6 @@ WORDS = {
 }
 """Why a metric is left out, by the missing field of `Outcome`."""
 _TOGETHER = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredFolders:
-    """The folders of masks, images and reconstructions to score."""
-
-    true: Path
-    pred: Path
-    images: Path | None = None
-    recon: Path | None = None
-    """Either both `images` and `recon` are given, or neither."""
-
-    def named(self) -> dict[str, Path]:
-        """Return the given folders, by the command-line option."""
-        every = {"--true": self.true, "--pred": self.pred, "--images": self.images, "--recon": self.recon}
-        return {option: folder for option, folder in every.items() if folder is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,34 +72,6 @@ class Reader:
     exif: Exif | None = None
     """Whether files are rotated by their EXIF orientation; None refuses orientations that differ."""
     problems: list[DataProblem] = field(default_factory=list)
-
-    def match(self) -> list[tuple[str, Mapping[str, Path]]]:
-        """Return the names that all folders have, each with its files by option, img2 before img10.
-
-        Raises:
-            SlotlabError: for folders that do not exist or are empty, or have no name in common.
-        """
-        named = self.folders.named()
-        found = files_by_stem(named)
-        common = set.intersection(*(set(stems) for stems in found.values()))
-        if not common:
-            one, other = (min(found[option]) for option in ("--true", "--pred"))
-            text = (
-                f"no name is in all of {', '.join(f'{option} {folder}' for option, folder in named.items())}"
-            )
-            raise SlotlabError(
-                f"{text}; files are matched by name without ending, such as '{one}' and '{other}'"
-            )
-        for option, stems in found.items():
-            wrong = (
-                [repeated(stems), not_png(stems, frozenset({ARRAY}))]
-                if option in MASK_OPTIONS
-                else [repeated(stems)]
-            )
-            self.problems += [problem for some_ in wrong for some in some_.values() for problem in some]
-        self.problems += _alone(found, named)
-        names = sorted(common, key=natural_key)
-        return [(name, {option: found[option][name][0] for option in named}) for name in names]
 
     def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
         """Return one image; None if something is wrong with it."""
@@ -179,32 +131,6 @@ class Reader:
             return None
 
 
-def files_by_stem(named: Mapping[str, Path]) -> dict[str, Mapping[str, Sequence[Path]]]:
-    """Return, by option, the files of its folder by their names without ending.
-
-    Raises:
-        SlotlabError: for folders that do not exist or are empty.
-    """
-    missing = [
-        f"{option} {folder}: there is no such folder"
-        for option, folder in named.items()
-        if not folder.is_dir()
-    ]
-    if missing:
-        raise SlotlabError("; ".join(missing))
-    found = {
-        option: by_stem(folder, recursive=True, endings=endings(option)) for option, folder in named.items()
-    }
-    empty = [
-        f"{option} {named[option]}: {_nothing(option, named[option])}"
-        for option in named
-        if not found[option]
-    ]
-    if empty:
-        raise SlotlabError("; ".join(empty))
-    return {**found}
-
-
 def score(
     reader: Reader,
     metrics: Mapping[str, Metric],
@@ -225,7 +151,8 @@ def score(
         DataError: with everything that is wrong with the files.
         SlotlabError: if a folder does not exist, or the folders have no name in common.
     """
-    names = reader.match()
+    names, problems = reader.folders.match()
+    reader.problems += problems
     ledger = Ledger(metrics, {MODEL: []})
     sizes: Counter[str] = Counter()
     done = 0
@@ -274,28 +201,6 @@ def outcome_of(group: Sequence[Scored]) -> Outcome:
         predicted_BHW=torch.stack([one.predicted_HW for one in group]).to(torch.int64),
         reconstructions_BCHW=torch.stack(recons).float() / 255 if recons else None,
     )
-
-
-def endings(option: str) -> frozenset[str]:
-    """Return the endings of an option's files; masks may be NumPy arrays."""
-    return ENDINGS | {ARRAY} if option in MASK_OPTIONS else ENDINGS
-
-
-def _nothing(option: str, folder: Path) -> str:
-    """Return that a folder has no files for an option, and what it has instead."""
-    wanted = f"masks (PNG, or {ARRAY})" if option in MASK_OPTIONS else "pictures"
-    kinds = Counter(path.suffix or "without an ending" for path in folder.rglob("*") if path.is_file())
-    there = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(4))
-    return f"there are no {wanted} in it" + (f"; it holds {there}" if there else "")
-
-
-def _alone(
-    found: Mapping[str, Mapping[str, Sequence[Path]]], named: Mapping[str, Path]
-) -> Iterator[DataProblem]:
-    for stems in found.values():
-        for other, theirs in found.items():
-            for stem in sorted(stems.keys() - theirs.keys(), key=natural_key):
-                yield DataProblem(str(stems[stem][0]), f"there is no {stem} in {other} {named[other]}")
 
 
 def _size(pixels_xHW: Tensor) -> str:

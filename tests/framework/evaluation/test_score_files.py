@@ -13,7 +13,8 @@ from PIL import Image
 from slotlab.framework.contracts import DataError, Metric, MetricContext, Outcome
 from slotlab.framework.data.formats.mask_pictures import MaskCode
 from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.evaluation.score_files import Reader, ScoredFolders, score
+from slotlab.framework.evaluation.score_files import Reader, score
+from slotlab.framework.evaluation.score_folders import ScoredFolders
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.runs.folder import MODEL
 from slotlab.registry import SlotlabError

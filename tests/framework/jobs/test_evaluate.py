@@ -17,7 +17,8 @@ from slotlab.framework.evaluation.breakdown import breakdowns
 from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
 from slotlab.framework.evaluation.evaluate import evaluate, evaluate_masks
 from slotlab.framework.evaluation.rows import Evaluation, Ledger
-from slotlab.framework.evaluation.score_files import Reader, ScoredFolders, score
+from slotlab.framework.evaluation.score_files import Reader, score
+from slotlab.framework.evaluation.score_folders import ScoredFolders
 from slotlab.framework.evaluation.trained_run import check_aggregation
 from slotlab.framework.jobs import evaluate as evaluations
 from slotlab.framework.jobs.evaluate import run_evaluations
