@@ -231,9 +231,7 @@ class SlotModel(nn.Module):
 
 
 NO_IMAGE = "the prediction is no image"
-TEACHING = (
-    "the decoder needs the target, which it does not receive in an evaluation, and has no method 'sample'"
-)
+TEACHING = "the decoder needs the target, which an evaluation does not give it, and has no method 'sample'"
 """Why there is no picture of a reconstruction."""
 
 

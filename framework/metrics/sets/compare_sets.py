@@ -105,35 +105,38 @@ def measure_sets(
         seed: draws the halves.
 
     Returns:
-        For each metric its value, direction, numbers of images, extractor and its identity, the floor with
-        its numbers of images, and further facts: JSON data.
+        For each metric its value, direction, extractor, floor and further facts: JSON data.
 
     Raises:
         Lacking: if a metric lacks something.
         SlotlabError: if there are too few images, or a metric's code raises.
     """
-    _, lacking = usable(metrics)
-    if lacking:
-        raise Lacking(lacking)
-    names = {name: identity_of(name, metric) for name, metric in metrics.items()}
+    names = identities(metrics)
     extractors = {names[name]: (name, metric) for name, metric in metrics.items()}
     found = extract(extractors, images)
     known = real_features(extractors, real, cache)
     against = None if other is None else real_features(extractors, other, cache)
-    label = "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
     results = {}
-    for name, metric in metrics.items():
-        key = names[name]
+    for name, key in names.items():
         pair = halves(known[key], seed) if against is None else (against[key], known[key])
-        result, floor = distances(name, metric, found[key], known[key], pair)
-        results[name] = {
-            **result,
-            "higher_is_better": metric.higher_is_better,
-            "extractor": metric.extractor,
-            "features_of": key,
-            "floor": None if floor is None else {"of": label, **floor},
-        }
+        result, floor = distances(name, metrics[name], found[key], known[key], pair)
+        floor = None if floor is None else {"of": floor_label(other), **floor}
+        results[name] = {**result, **reading(metrics[name], key), "floor": floor}
     return results
+
+
+def reading(metric: SetMetric, identity: str) -> dict[str, Any]:
+    """Return how to read a metric's values, and where they come from."""
+    return {
+        "higher_is_better": metric.higher_is_better,
+        "extractor": metric.extractor,
+        "features_of": identity,
+    }
+
+
+def floor_label(other: RealImages | None) -> str:
+    """Return what the floor compares, in words."""
+    return "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
 
 
 def distances(
@@ -149,10 +152,20 @@ def distances(
     return result, floor
 
 
-def identity_of(name: str, metric: SetMetric) -> str:
-    """Return the identity of the features of a metric."""
-    with called(f"set metric '{name}'"):
-        return metric.identity()
+def identities(metrics: Mapping[str, SetMetric]) -> dict[str, str]:
+    """Return the identity of each metric's features, by the metric's name.
+
+    Raises:
+        Lacking: if a metric lacks something.
+    """
+    _, lacking = usable(metrics)
+    if lacking:
+        raise Lacking(lacking)
+    found = {}
+    for name, metric in metrics.items():
+        with called(f"set metric '{name}'"):
+            found[name] = metric.identity()
+    return found
 
 
 def real_features(extractors: Extractors, real: RealImages, cache: Cache) -> Features:

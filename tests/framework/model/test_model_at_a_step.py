@@ -159,8 +159,7 @@ def test_a_best_value_is_the_mean_that_an_evaluation_reports(tiny: Specs, noise_
         evaluation={"metrics": ["mbo_per_object"]}, training={"checkpoint": {"best": "mbo_per_object"}}
     )
     model, loader, metrics = build_model(spec), noise_loader(size=5), build_metrics(spec)
-    engine = Engine.open(spec, CPU, warn=print)
-    value = Validation.of(spec, loader).measure(engine, model)["mbo_per_object"]
+    value = Validation.of(spec, loader).measure(spec, model)["mbo_per_object"]
     found = evaluate(spec, model, loader, metrics).summary(metrics)[MODEL]["mbo_per_object"]
     assert value == found["mean"]
 
@@ -199,9 +198,9 @@ def test_each_step_and_each_validation_has_the_values_of_its_step(
     watched: list[Any] = []
 
     class Watching(Validation):
-        def measure(self, engine: Engine, measured: Any) -> dict[str, float | None]:
+        def measure(self, spec: Any, measured: Any, **options: Any) -> dict[str, float | None]:
             watched.append((measured is model, *values(measured), float(measured.initializer.bare)))
-            return super().measure(engine, measured)
+            return super().measure(spec, measured, **options)
 
     run = RunFolder.create(tmp_path / "run", spec)
     engine = Engine.open(spec, CPU, warn=print)

@@ -189,7 +189,7 @@ def test_losses_do_not_depend_on_the_batch_size(
 ) -> None:
     spec = tiny()
     engine, model = Engine.open(spec, CPU, warn=print), made(spec, decoder, noisy=noisy)
-    losses = [validation_loss(engine, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
+    losses = [validation_loss(spec, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
     assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-5)
 
 
@@ -275,7 +275,7 @@ def test_a_library_does_not_depend_on_the_batch_size(tiny: Specs) -> None:
 def test_the_best_checkpoint_is_chosen_by_sampled_pictures(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation=METRICS, training={"checkpoint": {"best": "mse"}})
     model, loader = made(spec, Autoregressive), noise_loader(size=4)
-    values = Validation.of(spec, loader).measure(Engine.open(spec, CPU, warn=print), model)
+    values = Validation.of(spec, loader).measure(spec, model)
     found = evaluate(spec, model, loader, build_metrics(spec)).summary(build_metrics(spec))
     assert values["mse"] == found[MODEL]["mse"]["mean"]
 
