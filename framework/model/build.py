@@ -73,7 +73,7 @@ class Builder:
         context = GroupingContext(slot_dim=model.slot_dim, token_dim=dim, grid=grid)
         grouping = self.part(model.grouping, context, "model", "grouping")
         objective = self._objective(grid, channels)
-        decoder = None if objective is None else self._decoder(objective)
+        decoder: Any = None if objective is None else self._decoder(objective)
         if self.problems:
             return None
         return SlotModel(

@@ -126,9 +126,7 @@ def differences(run: RunFolder, loaded: LoadedSpec) -> Iterator[tuple[str, str]]
     files = {path for path, value in flatten(loaded.spec) if value == PATH}
     chosen = dict(leaves(loaded.spec.model_dump(mode="json", exclude_defaults=True)))
     for path in dict.fromkeys((*before, *now)):
-        new = (
-            path not in before and path not in chosen
-        )  # a setting that a newer slotlab added, at its default
+        new = path not in before and path not in chosen  # added by a newer slotlab, at its default
         if before.get(path) != now.get(path) and path not in files and has_effect(path) and not new:
             was, becomes = (show(settings.get(path)) for settings in (before, now))
             yield path, f"{path}: {was} before, {becomes} now"

@@ -17,7 +17,6 @@ from slotlab.framework.evaluation.rows import WORDS
 from slotlab.framework.figures.view import look
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
-from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import TEACHING
 from slotlab.framework.randomness.noise import join, row, with_noise
 from slotlab.framework.randomness.seeds import painting, streams
@@ -188,7 +187,7 @@ def test_losses_do_not_depend_on_the_batch_size(
     tiny: Specs, noise_loader: Loaders, decoder: type[Painter], noisy: bool
 ) -> None:
     spec = tiny()
-    engine, model = Engine.open(spec, CPU, warn=print), made(spec, decoder, noisy=noisy)
+    model = made(spec, decoder, noisy=noisy)
     losses = [validation_loss(spec, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
     assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-5)
 
