@@ -120,11 +120,11 @@ def show(
     mode = next(mode for mode in MODES if mode == request.mode)
     which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
     folder = request.out or composer.folder(f"{mode}-{choice.split}-{which}{ending}")
-    bench = RowPainter(composer, choice)
+    painter = RowPainter(composer, choice)
     with writing(folder) as album:
-        for row in rows_of(mode, bench):
+        for row in rows_of(mode, painter):
             album.add(row)
-        notes = list(bench.notes)
+        notes = list(painter.notes)
         record = album.close({**facts, "split": choice.split, "seed": choice.seed, "notes": notes})
     warn(notes)
     return {"folder": str(folder), **record}

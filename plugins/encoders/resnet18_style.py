@@ -46,7 +46,7 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return features of the same size."""
-        # In place: nothing needs what a norm gave, and large new tensors cost time to get and to fill.
+        # In place: the output of a norm is not needed again, and allocating large tensors takes time.
         y_BCHW = F.relu(self.norm1(self.conv1(x_BCHW)), inplace=True)
         return F.relu(self.norm2(self.conv2(y_BCHW)).add_(self.skip(x_BCHW)), inplace=True)
 

@@ -1,4 +1,4 @@
-"""AdamW: Adam with weight decay apart from the gradient. Source: Loshchilov and Hutter 2019."""
+"""AdamW: Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -21,7 +21,7 @@ class AdamWConfig(ComponentConfig):
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
     weight_decay: NonNegativeFloat = 0.01
-    """Share of each weight taken away a step, times the learning rate."""
+    """Each step subtracts this share of a weight, times the learning rate."""
 
 
 def build_adamw(config: AdamWConfig, context: OptimizerContext) -> AdamW:

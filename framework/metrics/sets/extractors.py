@@ -32,7 +32,7 @@ class Extractor(Protocol):
 
     @property
     def name(self) -> str:
-        """As results name it."""
+        """The name in results."""
 
     def lacking(self) -> str | None:
         """Return a message about what is missing; None if nothing is."""
@@ -64,7 +64,7 @@ class CleanInception:
 
     @property
     def name(self) -> str:
-        """As results name it."""
+        """The name in results."""
         return "inception_v3 (clean-fid, mode clean)"
 
     @property
@@ -128,7 +128,7 @@ class ScriptExtractor:
 
     @property
     def name(self) -> str:
-        """As results name it: by the file."""
+        """The name in results, from the file."""
         return f"torchscript {self.weights.name}"
 
     def lacking(self) -> str | None:
