@@ -89,7 +89,7 @@ def elsewhere(top: str, root: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Source:
+class PythonFile:
     """One file of Python, and what it imports."""
 
     text: bytes

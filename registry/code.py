@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from slotlab.registry.beside import Beside, Source, is_inside, module_of
+from slotlab.registry.beside import Beside, PythonFile, is_inside, module_of
 from slotlab.registry.errors import PluginError
 
 DATA = "SLOTLAB_FILES"
@@ -58,11 +58,11 @@ class PluginCode:
         named = any(b"__file__" in content for name, content in self.files.items() if name.endswith(".py"))
         return named and not declared(self.files[self.name])
 
-    def sources(self) -> Iterator[Source]:
+    def sources(self) -> Iterator[PythonFile]:
         """Yield its files of Python."""
         for name, content in self.files.items():
             if name.endswith(".py"):
-                yield Source(content, self.beside(name))
+                yield PythonFile(content, self.beside(name))
 
     def beside(self, file: str) -> Beside:
         """Return what one of its files sees around it."""
@@ -101,7 +101,7 @@ def read_code(path: Path) -> PluginCode:
         while waiting:
             name, content = waiting.pop()
             module, package = module_of(name)
-            source = Source(content, Beside(root, path.stem, module, package))
+            source = PythonFile(content, Beside(root, path.stem, module, package))
             for helper in source.helpers():
                 if helper not in helpers and helper != path.name:
                     helpers[helper] = (root / helper).read_bytes()

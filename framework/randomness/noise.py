@@ -8,11 +8,11 @@ import torch
 from torch import Generator, Tensor
 
 T = TypeVar("T")
-Noise = Generator | Sequence[Generator] | None
+RandomSource = Generator | Sequence[Generator] | None
 """Where random draws come from: one stream for the batch, one for each image, or torch's own."""
 
 
-def with_noise(call: Callable[..., T], noise: Noise, *inputs: Any) -> T:
+def with_noise(call: Callable[..., T], noise: RandomSource, *inputs: Any) -> T:
     """Call a part of a model, `call(*inputs, generator=...)`, with the noise of a batch.
 
     With one stream, as in training, the part is called once. With one for each image the whole batch is

@@ -12,7 +12,7 @@ from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
 AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Labels = Mapping[str, Any]
+AxisLabels = Mapping[str, Any]
 """Axis to label: a part of the grid."""
 
 
@@ -53,7 +53,7 @@ class CompareSpec(ClosedModel):
     """Names of metrics; empty for all of the spec's `evaluation.metrics`."""
     primary: str | None = None
     """The metric that decides; None for the first of `metrics`."""
-    baseline: Labels = Field(default={}, validate_default=True)
+    baseline: AxisLabels = Field(default={}, validate_default=True)
     """The arm that the others are compared with, by a label for each axis; empty for the first arm."""
     failed_below: float | None = None
     """A run whose primary metric is worse than this counts as failed to bind; None judges none."""
@@ -76,13 +76,13 @@ class AblationSpec(ClosedModel):
     """What is varied."""
     sampling: Literal["grid", "list", "random"] = "grid"
     """All combinations of the axes' values; those under `arms`; or `count` of them by chance."""
-    arms: tuple[Labels, ...] = ()
+    arms: tuple[AxisLabels, ...] = ()
     """For `sampling: list`: a label for each axis, such as `{encoder: cnn, slots: 5}`."""
     count: PositiveInt | None = None
     """For `sampling: random`: how many. A larger number keeps those chosen by a smaller one."""
     sampling_seed: NonNegativeInt = 0
     """For `sampling: random`: chooses which."""
-    exclude: tuple[Annotated[Labels, Len(1)], ...] = ()
+    exclude: tuple[Annotated[AxisLabels, Len(1)], ...] = ()
     """Combinations that are left out: labels, or lists of labels, that must all match."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0), Lt(2**63)], ...], Len(1)]
     """Each arm is trained once for each."""

@@ -43,9 +43,6 @@ class Ticket:
     """When to look again whether another process has let go of it."""
 
 
-Say = Callable[[str], None]
-
-
 @dataclass
 class Conductor:
     """Starts the runs of one study through its launcher."""
@@ -53,7 +50,7 @@ class Conductor:
     study: StudyFolder
     launcher: Launcher
     retries: int
-    say: Say = lambda text: None
+    say: Callable[[str], None] = lambda text: None
     device: str = "auto"
     every: float = 0.2
     """Seconds between two looks."""

@@ -64,7 +64,7 @@ class PlannedArm:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PlannedComparison:
     """What is compared."""
 
     metrics: tuple[str, ...]
@@ -82,14 +82,14 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """All that a study is made of, as data that JSON can hold."""
 
     name: str
     question: str
     base: str
     axes: tuple[PlannedAxis, ...]
-    compare: Comparison
+    compare: PlannedComparison
     arms: tuple[PlannedArm, ...]
 
     @property
@@ -102,7 +102,7 @@ class Plan:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, data: Mapping[str, Any]) -> "StudyPlan":
         """Read the content of plan.json; keys that are not known are left out.
 
         Raises:
@@ -112,8 +112,8 @@ class Plan:
 
 
 @cache
-def _plan() -> TypeAdapter[Plan]:
-    return TypeAdapter(Plan)
+def _plan() -> TypeAdapter[StudyPlan]:
+    return TypeAdapter(StudyPlan)
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,11 @@ class StudyFolder:
             clear_leavings(leavings(folder, of=name))
         clear_leavings(leavings(self.path / "specs"))
 
-    def write_plan(self, plan: Plan) -> None:
+    def write_plan(self, plan: StudyPlan) -> None:
         """Write the plan, atomically."""
         write_json(self.plan, plan.to_json())
 
-    def read_plan(self) -> Plan:
+    def read_plan(self) -> StudyPlan:
         """Return the plan.
 
         Raises:
@@ -185,7 +185,7 @@ class StudyFolder:
         if (found := data.get("format")) not in (None, FORMAT):
             raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
         try:
-            return Plan.from_json(data)
+            return StudyPlan.from_json(data)
         except ValidationError as error:
             detail = next(iter(error.errors(include_url=False)))
             place = dotted(tuple(detail["loc"]))

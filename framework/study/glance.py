@@ -18,7 +18,7 @@ State = Literal["waiting", "running", "interrupted", "stopped", "failed", "train
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedEvaluation:
     """The evaluation that a run needs, by what its summary says."""
 
     split: str
@@ -81,7 +81,7 @@ class Glance:
         return {**facts, "metrics": {name: self.value(name) for name in metrics}}
 
 
-def glance(folder: Path, wanted: Wanted | None) -> Glance:
+def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
     """Look at a run. Without `wanted` a trained run is done; one that cannot be read is damaged."""
     run = RunFolder(folder)
     try:
@@ -100,7 +100,7 @@ def lies(path: Path) -> bool:
         return False
 
 
-def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
+def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
     status = run.read_status()
     lines = [line for line in run.read_log() if line.get("kind") == "train"]
     last = lines[-1] if lines else {}
@@ -124,7 +124,7 @@ def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
     )
 
 
-def measured_step(run: RunFolder, wanted: Wanted, last: int | None) -> int | None:
+def measured_step(run: RunFolder, wanted: WantedEvaluation, last: int | None) -> int | None:
     """Return the step whose weights the wanted evaluation is of; None if that is not known."""
     if isinstance(wanted.checkpoint, int):
         return wanted.checkpoint
@@ -141,7 +141,7 @@ def state_of(noted: str | None, *, evaluated: bool) -> State:
     return known.get(noted, "waiting")
 
 
-def _wanted(run: RunFolder, wanted: Wanted, step: int | None) -> Mapping[str, Any] | None:
+def _wanted(run: RunFolder, wanted: WantedEvaluation, step: int | None) -> Mapping[str, Any] | None:
     """Return the summary of an evaluation, if it is there and whole; a damaged one is measured again."""
     for folder in run.evaluations():
         with suppress(SlotlabError):

@@ -46,7 +46,7 @@ _CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
 
 
 @dataclass(frozen=True)
-class Condition:
+class RunFilter:
     """One thing that is asked of runs: `model.encoder.name=cnn`, `ari>0.5`."""
 
     name: str
@@ -54,7 +54,7 @@ class Condition:
     value: Any
 
     @classmethod
-    def read(cls, text: str) -> "Condition":
+    def read(cls, text: str) -> "RunFilter":
         """Read a condition as it is typed.
 
         Raises:
@@ -126,7 +126,7 @@ class Index:
                 database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
         return len(changed)
 
-    def find(self, conditions: Sequence[Condition] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def find(self, conditions: Sequence[RunFilter] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return the records of the runs that meet all conditions, by path, as they are now.
 
         Raises:
@@ -217,7 +217,7 @@ def _create(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
 
 
-def _where(one: Condition) -> str:
+def _where(one: RunFilter) -> str:
     # The operator is one of six; name and value are bound.
     operator = {"=": "IS", "!=": "IS NOT"}.get(one.operator, one.operator)
     return f"EXISTS (SELECT 1 FROM facts WHERE path = runs.path AND name = ? AND value {operator} ?)"

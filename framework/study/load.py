@@ -35,7 +35,7 @@ _UNVARIED = {
 
 
 @dataclass(frozen=True)
-class Arm:
+class LoadedArm:
     """One combination, and its spec with the first seed."""
 
     name: str
@@ -60,8 +60,8 @@ class Ablation:
     spec: AblationSpec
     path: FilePath
     base: FilePath
-    arms: tuple[Arm, ...]
-    baseline: Arm
+    arms: tuple[LoadedArm, ...]
+    baseline: LoadedArm
     warnings: Sequence[Problem]
 
 
@@ -175,7 +175,7 @@ def load_arms(
     chosen: Sequence[Combination],
     registry: Registry,
     admission: Admission,
-) -> tuple[Arm, ...]:
+) -> tuple[LoadedArm, ...]:
     """Validate the spec of every arm, and check that its parts fit.
 
     Raises:
@@ -205,7 +205,7 @@ def load_arm(
     combination: Combination,
     registry: Registry,
     admission: Admission,
-) -> Arm:
+) -> LoadedArm:
     """Validate the spec of one arm."""
     merged, settings = common, {}
     for number, axis in enumerate(spec.axes):
@@ -220,7 +220,7 @@ def load_arm(
     problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
     if problems:
         raise loaded.error(problems)
-    return Arm(name, combination, settings, loaded)
+    return LoadedArm(name, combination, settings, loaded)
 
 
 def lay(tree: Tree, block: Tree) -> Tree:
@@ -277,9 +277,9 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def check_study(spec: AblationSpec, arms: Sequence[Arm]) -> Iterator[PathProblem]:
+def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathProblem]:
     """Yield what is wrong with the study as a whole."""
-    first: dict[str, Arm] = {}
+    first: dict[str, LoadedArm] = {}
     for arm in arms:
         other = first.setdefault(arm.run_id(spec.seeds[0]), arm)
         if other is not arm:
@@ -313,7 +313,7 @@ def metrics_of(spec: ExperimentSpec) -> tuple[str, ...]:
     return tuple(ref.name for ref in spec.evaluation.metrics)
 
 
-def warnings(arms: Sequence[Arm]) -> list[Problem]:
+def warnings(arms: Sequence[LoadedArm]) -> list[Problem]:
     """Return the warnings of all arms, each once."""
     found: dict[Problem, list[str]] = {}
     for arm in arms:

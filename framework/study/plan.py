@@ -8,9 +8,16 @@ from typing import Any
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
-from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
-from slotlab.framework.study.glance import Wanted
-from slotlab.framework.study.load import Ablation, Arm, metrics_of, plain
+from slotlab.framework.study.folder import (
+    PlannedArm,
+    PlannedAxis,
+    PlannedComparison,
+    PlannedRun,
+    StudyFolder,
+    StudyPlan,
+)
+from slotlab.framework.study.glance import WantedEvaluation
+from slotlab.framework.study.load import Ablation, LoadedArm, metrics_of, plain
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.privacy import nameless
 from slotlab.registry import SlotlabError
@@ -20,12 +27,12 @@ from slotlab.registry import SlotlabError
 class Run:
     """One run of a study, and all that is needed to start it."""
 
-    arm: Arm
+    arm: LoadedArm
     seed: int
     run_id: str
     folder: Path
     spec: ExperimentSpec
-    wanted: Wanted
+    wanted: WantedEvaluation
 
     @property
     def name(self) -> str:
@@ -43,9 +50,9 @@ def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
     return found
 
 
-def wanted_of(spec: ExperimentSpec) -> Wanted:
+def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
     """Return the evaluation that a spec asks for."""
-    return Wanted(
+    return WantedEvaluation(
         split=spec.evaluation.split,
         protocol=spec.data.protocol_name,
         mask_source=spec.evaluation.mask_source,
@@ -58,7 +65,7 @@ def wanted_of(spec: ExperimentSpec) -> Wanted:
     )
 
 
-def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
+def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> StudyPlan:
     """Return the plan of a study whose runs lie in a pool."""
     spec, settings = ablation.spec, ablation.spec.compare
     here = Path(os.path.normpath(study.path.absolute()))
@@ -72,7 +79,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         arms.append(PlannedArm(arm.name, arm.settings, tuple(planned), dict(arm.labels), wanted(arm)))
     metrics = settings.metrics or metrics_of(ablation.arms[0].loaded.spec)
     protocols = {arm.loaded.spec.data.protocol_name for arm in ablation.arms}
-    compare = Comparison(
+    compare = PlannedComparison(
         metrics=metrics,
         primary=settings.primary or metrics[0],
         baseline=ablation.baseline.name,
@@ -83,10 +90,10 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    return Plan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
+    return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
 
 
-def wanted(arm: Arm) -> dict[str, Any]:
+def wanted(arm: LoadedArm) -> dict[str, Any]:
     """Return what an arm's runs are measured by, for the plan."""
     return {
         key: list(value) if isinstance(value, tuple) else value

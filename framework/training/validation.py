@@ -12,13 +12,13 @@ from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.model.build import build_metrics
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.noise import Noise
+from slotlab.framework.randomness.noise import RandomSource
 from slotlab.framework.randomness.seeds import streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
-def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Noise) -> Losses:
+def forward_loss(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: RandomSource) -> Losses:
     """Compute the loss of a batch in the spec's precision; as in training, the decoder is told the target."""
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(spec.training.precision)
     with torch.autocast(batch.images_BCHW.device.type, dtype=dtype, enabled=dtype is not None):

@@ -12,7 +12,7 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study import conduct as module
 from slotlab.framework.study.conduct import Conductor
 from slotlab.framework.study.folder import StudyFolder, sharing
-from slotlab.framework.study.glance import Wanted, glance
+from slotlab.framework.study.glance import WantedEvaluation, glance
 from slotlab.framework.study.launching import RETRY, Job
 from slotlab.framework.study.plan import Run
 from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped
@@ -260,7 +260,7 @@ def test_only_so_many_at_once(planned: Planned) -> None:
         ticket.claim.close()
 
 
-WANTED = Wanted("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
+WANTED = WantedEvaluation("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
 SUMMARY = {
     "split": "val",
     "protocol": "whole",

@@ -9,7 +9,7 @@ import pytest
 
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
-from slotlab.framework.study.folder import Plan, StudyFolder
+from slotlab.framework.study.folder import StudyFolder, StudyPlan
 from slotlab.framework.study.load import load_ablation
 from slotlab.framework.study.plan import Run, plan_runs, write_study
 from slotlab.registry import SlotlabError
@@ -20,7 +20,7 @@ Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 def test_a_plan_comes_back_as_it_was_written(planned: Planned) -> None:
     study, runs = planned("compare.failed_below=0.1")
     plan = study.read_plan()
-    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert StudyPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     assert [axis.values for axis in plan.axes] == [("7", "8"), ("gaussian", "learnable")]
     assert plan.arms[3].settings == {"model.slots": 8, "model.initializer": "learnable"}
     assert plan.compare.baseline == plan.arms[0].name == "slots=7, init=gaussian"
