@@ -1,6 +1,6 @@
 """A resolved spec as plain data: read fast, flattened to settings, without schema or plugins."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ def has_effect(path: str) -> bool:
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
     items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         items = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         items = enumerate(value)
     else:
         yield path, value

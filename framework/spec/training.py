@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
@@ -37,6 +38,11 @@ class PhaseSpec(ClosedModel):
         if (self.epochs is None) == (self.steps is None):
             raise custom_error("phase_length", "give the phase either 'epochs' or 'steps'")
         return self
+
+    @property
+    def length(self) -> PhaseLength:
+        """How long the phase is."""
+        return PhaseLength(self.steps, self.epochs)
 
 
 class SpeedSpec(ClosedModel):

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from slotlab.framework.runs.folder import MODEL, SUMMARY, UNFINISHED, RunFolder
 from slotlab.framework.runs.measurement import BEST, LAST
 from slotlab.framework.runs.stored import Means, read_stored
+from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import SlotlabError
 
 State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]
@@ -105,7 +105,7 @@ def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
     lines = [line for line in run.read_log() if line.get("kind") == "train"]
     last = lines[-1] if lines else {}
     step, speed = last.get("step", 0), last.get("images_per_second")
-    total, batch = plan_of(run)
+    total, batch = total_steps(run)
     left = (total - step) * batch / speed if total is not None and speed and speed > 1e-9 else None
     trained = status.get("state") == "done"
     summary = None
@@ -151,14 +151,12 @@ def _wanted(run: RunFolder, wanted: WantedEvaluation, step: int | None) -> Mappi
     return None
 
 
-def plan_of(run: RunFolder) -> tuple[int | None, int]:
-    """Return all steps of a training (None if the data was not counted yet), and images in each."""
+def total_steps(run: RunFolder) -> tuple[int | None, int]:
+    """Return all steps of a training, None if its images were not counted yet; and its batch size."""
     training = run.read_spec()["training"]
-    images = run.read_provenance().get("data", {}).get("train", {}).get("images")
+    images: int | None = run.read_provenance().get("data", {}).get("train", {}).get("images")
     batch: int = training["batch_size"]
-    steps = 0
-    for phase in training["phases"]:
-        if phase.get("steps") is None and images is None:
-            return None, batch
-        steps += phase.get("steps") or (phase.get("epochs") or 0) * ceil((images or 0) / batch)
-    return steps, batch
+    lengths = [PhaseLength(phase.get("steps"), phase.get("epochs")) for phase in training["phases"]]
+    if images is None and any(length.depends_on_images for length in lengths):
+        return None, batch
+    return sum(length.in_steps(images or 0, batch) for length in lengths), batch

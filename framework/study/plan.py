@@ -8,6 +8,7 @@ from typing import Any
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
+from slotlab.framework.study.arms import LoadedArm, metrics_of, plain
 from slotlab.framework.study.folder import (
     PlannedArm,
     PlannedAxis,
@@ -17,7 +18,7 @@ from slotlab.framework.study.folder import (
     StudyPlan,
 )
 from slotlab.framework.study.glance import WantedEvaluation
-from slotlab.framework.study.load import Ablation, LoadedArm, metrics_of, plain
+from slotlab.framework.study.load import Ablation
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.privacy import nameless
 from slotlab.registry import SlotlabError
