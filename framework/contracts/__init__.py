@@ -20,6 +20,13 @@ from slotlab.framework.contracts.data import (
     Sample,
     Size,
 )
+from slotlab.framework.contracts.dataset_settings import (
+    HasObjectLimit,
+    HasRendered,
+    HasSplits,
+    HasUnsplit,
+    HasVariant,
+)
 from slotlab.framework.contracts.evaluation import (
     MaskSource,
     Metric,
@@ -32,11 +39,13 @@ from slotlab.framework.contracts.evaluation import (
     missing,
 )
 from slotlab.framework.contracts.model import (
+    Annealable,
     Decoded,
     DecoderContext,
     EncoderContext,
     Grouped,
     GroupingContext,
+    HasOwnWeights,
     InitializerContext,
     Losses,
     ModelOutput,
@@ -51,6 +60,7 @@ from slotlab.framework.contracts.training import OptimizerContext, ScheduleConte
 
 __all__ = [
     "VOID",
+    "Annealable",
     "Batch",
     "BatchedDataset",
     "Counting",
@@ -64,6 +74,12 @@ __all__ = [
     "EncoderContext",
     "Grouped",
     "GroupingContext",
+    "HasObjectLimit",
+    "HasOwnWeights",
+    "HasRendered",
+    "HasSplits",
+    "HasUnsplit",
+    "HasVariant",
     "InitializerContext",
     "Losses",
     "MaskSource",

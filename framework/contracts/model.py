@@ -1,6 +1,6 @@
 """What the parts of a model are told, and what they hand to one another."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -128,6 +128,24 @@ class Sampler(Protocol):
 
         All randomness comes from `generator`. A decoder that draws is called for each picture alone.
         """
+
+
+@runtime_checkable
+class Annealable(Protocol):
+    """A part of a model some of whose attributes may change during training (`training.anneal`)."""
+
+    @property
+    def schedulable(self) -> Collection[str]:
+        """The names of these attributes, each a float or a floating-point tensor of one value."""
+
+
+@runtime_checkable
+class HasOwnWeights(Protocol):
+    """A part of a model that may bring its weights with it, such as a pretrained encoder."""
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether it does: the spec's `model.weight_init` then leaves it and its children as they are."""
 
 
 @dataclass(frozen=True)

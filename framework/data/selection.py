@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
+from slotlab.framework.contracts.dataset_settings import is_unsplit
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.source import Source, open_source, own_splits
 from slotlab.framework.data.store.reader import Stale, Store, find_store
@@ -154,7 +155,7 @@ def choose(data: DataSpec, split: str, source: Source, store: Store | None) -> S
 
 def part_of(data: DataSpec, split: str, total: int) -> range:
     """Return the positions of a split among `total` items: all, for data that the protocol does not split."""
-    unsplit = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
+    unsplit = own_splits(data) is not None or is_unsplit(data.dataset.config)
     return range(total) if unsplit or split not in data.settings.splits else data.settings.part(split, total)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import Path, PathProblem, SpecError, shorten
@@ -261,7 +262,7 @@ def _condition(loaded: LoadedSpec, wanted: Wanted, ref: Ref | None, variant: str
             else f"protocol '{ref.name if ref else ''}' scores the variant '{asked}'"
         )
         dataset = with_variant(data.dataset, asked, by, loaded.registry)
-        chosen = asked if asked != getattr(spec.data.dataset.config, "variant", None) else None
+        chosen = asked if asked != variant_of(spec.data.dataset.config) else None
         data = data.model_copy(update={"dataset": dataset})
     sources = BOTH if masks == "both" else (masks,)
     laid = _with_evaluation(_with_data(loaded, data), **changes, mask_source=sources[0])

@@ -22,6 +22,7 @@ from slotlab.framework.composition.evaluate import (
     silent,
 )
 from slotlab.framework.contracts import VOID, MaskSource, Metric, Outcome, PooledMetric
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.breakdown import breakdowns
 from slotlab.framework.evaluation.conditions import Condition, own_condition
 from slotlab.framework.evaluation.evaluate import evaluate_masks
@@ -277,7 +278,7 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     """Return what was evaluated: data, split, protocol and filter."""
     return {
         "dataset": spec.data.dataset.name,
-        "variant": getattr(spec.data.dataset.config, "variant", None),
+        "variant": variant_of(spec.data.dataset.config),
         "split": spec.evaluation.split,
         "protocol": spec.data.protocol_name,
         "filter": None if spec.data.filter is None else str(spec.data.filter),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from slotlab.framework.contracts.dataset_settings import is_rendered, object_limit_of
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import located_refs
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -19,7 +20,7 @@ def cautions(spec: ExperimentSpec, *, trained: bool = False) -> Iterator[PathPro
 def _nothing_to_crop(spec: ExperimentSpec) -> Iterator[PathProblem]:
     """Pictures that are made at the size asked for are not cropped, whatever the protocol says."""
     crop, dataset = spec.data.settings.crop, spec.data.dataset
-    if crop is not None and getattr(dataset.config, "rendered", False):
+    if crop is not None and is_rendered(dataset.config):
         text = f"'{dataset.name}' makes its pictures at the size asked for: the crop {crop} is not applied"
         yield PathProblem(("data", "protocol"), f"{spec.data.protocol.name}: {text}")
 
@@ -27,7 +28,7 @@ def _nothing_to_crop(spec: ExperimentSpec) -> Iterator[PathProblem]:
 def _too_few_slots(spec: ExperimentSpec, *, trained: bool) -> Iterator[PathProblem]:
     """Compare with `object_limit`, which a dataset's Config may have: the data itself is not read."""
     dataset = spec.data.dataset
-    limits = [getattr(dataset.config, "object_limit", None)]
+    limits = [object_limit_of(dataset.config)]
     if spec.data.filter is not None:
         limits.append(spec.data.filter.max_objects)
     known = [limit for limit in limits if limit is not None]
