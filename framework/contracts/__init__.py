@@ -1,4 +1,4 @@
-"""What components are told when they are built (`*Context`), and what they give. Import it all from here.
+"""What components receive when they are built (`*Context`), and what they return. Import it from here.
 
 Axes, in every file: B images, C channels, H rows, W columns, N tokens (positions of a
 feature map, row by row), K slots, D slot width. All outputs are frozen dataclasses.

@@ -74,7 +74,7 @@ def test_what_is_no_study_is_refused(planned: Planned, tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (b"", ": not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-        (b"\xff\xff", ": not valid JSON: byte 0 is no UTF-8"),
+        (b"\xff\xff", ": not valid JSON: byte 0 is not UTF-8"),
         (b"{}", " is damaged (name: this key is required); plan it again"),
         (b"[]", ": expected a JSON object {...}, and it holds none"),
         (b'{"format": [1]}', " is of format [1], and this slotlab reads format 1"),

@@ -259,11 +259,11 @@ def test_no_folder(tmp_path: Path) -> None:
             "name: x\ntraining: {batch_size: 0, phases: []}",
             "training.batch_size: must be at least 1, got 0",
         ),
-        ("cost.json", '{"seconds": NaN}', "not valid JSON: NaN is no number of JSON"),
+        ("cost.json", '{"seconds": NaN}', "not valid JSON: NaN is not a JSON number"),
         (
             "cost.json",
             '{"seconds": 1e999}',
-            "not valid JSON: the number 1e999 is beyond all that is measured",
+            "not valid JSON: the number 1e999 is larger than anything that is measured",
         ),
         ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
         (
