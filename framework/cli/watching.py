@@ -123,14 +123,14 @@ def runs(
     from slotlab.framework.study.index import Index, RunFilter
     from slotlab.framework.study.record import facts
 
-    conditions = [RunFilter.read(text) for text in where]
+    filters = [RunFilter.read(text) for text in where]
     refuse_study(folder)
-    found = Index(folder).find(conditions, show)
-    columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
+    found = Index(folder).find(filters, show)
+    columns = list(dict.fromkeys((*(one.name for one in filters), *show)))
     shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
     emit(found, json, lambda records: print_runs(records, shown))
     warn(f"{folder / one['run']} is damaged: {one['reason']}" for one in found if one["state"] == "damaged")
-    if not (found or conditions):
+    if not (found or filters):
         say_where(folder)
 
 

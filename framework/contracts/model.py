@@ -109,7 +109,7 @@ class Decoded:
     """Not negative; sum to one over K at each pixel; None for decoders without alpha masks. As many rows and
     columns as the target, or fewer in the same proportion: they are then brought to its size."""
     parts_BKCHW: Tensor | None = None
-    """Each slot's own prediction, before mixing, of the prediction's shape; None for decoders that have none."""
+    """Each slot's own prediction, before mixing, of the prediction's shape; None if there are none."""
     target_BCHW: Tensor | None = None
     """Set by a decoder that chooses its own target (the noise of a diffusion step)."""
 
@@ -119,8 +119,8 @@ class Sampler(Protocol):
     """A decoder that makes pictures in another way than it is trained: autoregressive ones, diffusion.
 
     Wherever a picture is shown or evaluated, `sample` makes it, and its `masks_BKHW` and `parts_BKCHW` are
-    those that are shown and evaluated; `forward` is for the loss. A decoder without `sample` is called without
-    the target instead.
+    those that are shown and evaluated; `forward` is for the loss. A decoder without `sample` is called
+    without the target instead.
     """
 
     def sample(self, slots: Slots, *, generator: Generator | None = None) -> Decoded:
@@ -183,7 +183,7 @@ class Objective(Protocol):
         """Return the target, of shape (B, *target_shape)."""
 
     def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Losses:
-        """Return the losses; `decoded.target_BCHW`, if the decoder set it, takes the place of `target_BCHW`."""
+        """Return the losses; `decoded.target_BCHW`, if set, takes the place of `target_BCHW`."""
 
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return the prediction as images in the spec's value range, or None if it is not an image."""

@@ -32,13 +32,13 @@ def canonical(value: Any, path: str = "") -> Any:
         return {str(key): canonical(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item, f"{path}.{i}") for i, item in enumerate(value)]
-    if isinstance(value, set | frozenset):  # in an order of their own: Python's changes with each process
+    if isinstance(value, set | frozenset):  # sorted: the order of a set changes with each process
         return sorted((canonical(item, path) for item in value), key=json.dumps)
     return value if isinstance(value, str | int | float | None) else to_jsonable_python(value)
 
 
 def _settings(model: BaseModel, path: str) -> dict[str, Any]:
-    """Return the settings that differ from their defaults. A required path says nothing."""
+    """Return the settings that differ from their defaults. A required path is always left out."""
     found = {}
     for name, field in type(model).model_fields.items():
         inner = f"{path}.{name}" if path else name
@@ -88,7 +88,7 @@ def refs(value: Any) -> Iterator[Ref]:
 
 
 def definition(ref: Ref) -> dict[str, Any]:
-    """Return what a component computes: its version, and its settings but for defaults and paths."""
+    """Return what determines a component's results: its version, and settings without defaults and paths."""
     settings = canonical(ref.config)
     return {
         "version": ref.registered.version,

@@ -22,12 +22,12 @@ from slotlab.registry import Registry
 
 @dataclass(frozen=True)
 class LoadedArm:
-    """One combination, and its spec with the first seed."""
+    """One combination of the axes' labels, and its spec with the first seed."""
 
     name: str
     labels: Combination
     settings: Mapping[str, Any]
-    """Spec path to value, of what the axes set: data that JSON can hold."""
+    """Value by spec path, of what the axes set: data that JSON can hold."""
     loaded: LoadedSpec
 
     def spec(self, seed: int) -> ExperimentSpec:
@@ -125,7 +125,7 @@ def plain(value: Any) -> Any:
 
 
 def metrics_of(spec: ExperimentSpec) -> tuple[str, ...]:
-    """Return the names of what a spec measures."""
+    """Return the names of a spec's metrics."""
     return tuple(ref.name for ref in spec.evaluation.metrics)
 
 
@@ -139,7 +139,7 @@ def warnings(arms: Sequence[LoadedArm]) -> list[Problem]:
 
 
 def _of_arms(problem: Problem, names: Sequence[str], number: int) -> Problem:
-    """Say which arms have a problem, unless all have it."""
+    """Return a problem that names the arms which have it, unless all have it."""
     if len(names) == number:
         return problem
     more = "" if len(names) == 1 else f" and {len(names) - 1} more"

@@ -17,12 +17,12 @@ _UNVARIED = {
     "format": "the format is one",
     "seed": "give seeds under 'seeds'",
     "plugins": "plugins are loaded for all arms; name them under 'settings'",
-    "evaluation": "all arms are measured alike; set it under 'settings'",
+    "evaluation": "all arms are evaluated alike; set it under 'settings'",
 }
 
 
 def check_axes(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
-    """Yield what no axis can vary."""
+    """Yield a problem for each path that no axis can vary."""
     seen = set()
     for number, axis in enumerate(spec.axes):
         for value in values_of(tree, number):
@@ -34,7 +34,7 @@ def check_axes(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
 
 
 def check_sampling(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
-    """Yield what `sampling` lacks, and what is given to another sampling."""
+    """Yield a problem for a key that `sampling` lacks, or that belongs to another sampling."""
     for way, key, given in (
         ("list", "arms", bool(spec.arms)),
         ("random", "count", spec.count is not None),
@@ -46,7 +46,7 @@ def check_sampling(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
 
 
 def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathProblem]:
-    """Yield what is wrong with the study as a whole."""
+    """Yield what is wrong with the study as a whole: equal arms, the comparison, the launcher."""
     first: dict[str, LoadedArm] = {}
     for arm in arms:
         other = first.setdefault(arm.run_id(spec.seeds[0]), arm)
@@ -55,19 +55,20 @@ def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathP
             yield PathProblem(("axes",), text)
     wanted = {axis: label(one) for axis, one in spec.compare.baseline.items()}
     if wanted and not any(arm.labels == wanted for arm in arms):
-        text = f"the baseline '{arm_name(wanted)}' is none of the arms: {'; '.join(arm.name for arm in arms)}"
+        known = "; ".join(arm.name for arm in arms)
+        text = f"the baseline '{arm_name(wanted)}' is not one of the arms: {known}"
         yield PathProblem(("compare", "baseline"), text)
     measured = metrics_of(arms[0].loaded.spec)
     for index, name in enumerate(spec.compare.metrics):
         if name not in measured:
             hint = suggest(name, measured)
-            text = f"'{name}' is none of evaluation.metrics{hint} (measured: {', '.join(measured)})"
+            text = f"'{name}' is not in evaluation.metrics{hint} (measured: {', '.join(measured)})"
             yield PathProblem(("compare", "metrics", index), text)
     compared = spec.compare.metrics or measured
     primary = spec.compare.primary
     if primary is not None and primary not in compared:
         hint = suggest(primary, compared)
-        text = f"'{primary}' is none of the metrics that are compared{hint} ({', '.join(compared)})"
+        text = f"'{primary}' is not one of the compared metrics{hint} ({', '.join(compared)})"
         yield PathProblem(("compare", "primary"), text)
     try:
         spec.launcher.build(LauncherContext(folder=FilePath(), name=spec.name))

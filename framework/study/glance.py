@@ -1,4 +1,4 @@
-"""How a run is, by its folder alone. Imports no torch."""
+"""The status of a run, read from its folder alone. Torch is not imported."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,13 +13,13 @@ from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import SlotlabError
 
 State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]
-"""`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation; the files of a
-`damaged` one cannot be read."""
+"""An `interrupted` run was killed; a `stopped` one ended when asked to; a `trained` one lacks its evaluation;
+the files of a `damaged` one cannot be read."""
 
 
 @dataclass(frozen=True)
 class WantedEvaluation:
-    """The evaluation that a run needs, by what its summary says."""
+    """The evaluation that a run should have, compared with the summaries in its folder."""
 
     split: str
     protocol: str
@@ -32,7 +32,7 @@ class WantedEvaluation:
     filter: str | None = None
 
     def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
-        """Return whether a summary is of this evaluation, and of the weights of a step."""
+        """Return whether a summary is of this evaluation, and of the weights of `step` if that is given."""
         facts: dict[str, str | int | None] = {"split": self.split, "protocol": self.protocol}
         facts |= {"mask_source": self.mask_source, "slots": self.slots, "filter": self.filter}
         summary = {"checkpoint": LAST, **summary}
@@ -55,7 +55,7 @@ class WantedEvaluation:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a run's folder says."""
+    """The status of a run."""
 
     state: State
     reason: str = ""
@@ -66,7 +66,7 @@ class Glance:
     images_per_second: float | None = None
     seconds_left: float | None = None
     summary: Mapping[str, Any] | None = None
-    """Of the wanted evaluation."""
+    """The summary of the wanted evaluation; None if there is none."""
 
     def value(self, metric: str) -> float | None:
         """Return the model's mean of a metric, if it was evaluated."""
@@ -82,7 +82,7 @@ class Glance:
 
 
 def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
-    """Look at a run. Without `wanted` a trained run is done; one that cannot be read is damaged."""
+    """Return the status of a run. Without `wanted` a trained run is done; an unreadable one is damaged."""
     run = RunFolder(folder)
     try:
         return _look(run, wanted) if lies(run.spec) else Glance("waiting")
@@ -93,7 +93,7 @@ def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
 
 
 def lies(path: Path) -> bool:
-    """Return whether anything lies at a path, be it a file or not."""
+    """Return whether anything exists at a path, be it a file, a folder or a broken link."""
     try:
         return path.lstat() is not None
     except (FileNotFoundError, NotADirectoryError):
@@ -125,7 +125,7 @@ def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
 
 
 def measured_step(run: RunFolder, wanted: WantedEvaluation, last: int | None) -> int | None:
-    """Return the step whose weights the wanted evaluation is of; None if that is not known."""
+    """Return the step whose weights the wanted evaluation uses; None if it is not known."""
     if isinstance(wanted.checkpoint, int):
         return wanted.checkpoint
     if wanted.checkpoint == BEST:
@@ -134,7 +134,7 @@ def measured_step(run: RunFolder, wanted: WantedEvaluation, last: int | None) ->
 
 
 def state_of(noted: str | None, *, evaluated: bool) -> State:
-    """Return the state of a run whose folder says `noted`."""
+    """Return the state of a run whose folder notes the state `noted`."""
     if noted == "done":
         return "done" if evaluated else "trained"
     known: Mapping[str | None, State] = {name: name for name in get_args(State)}
@@ -142,7 +142,7 @@ def state_of(noted: str | None, *, evaluated: bool) -> State:
 
 
 def _wanted(run: RunFolder, wanted: WantedEvaluation, step: int | None) -> Mapping[str, Any] | None:
-    """Return the summary of an evaluation, if it is there and whole; a damaged one is measured again."""
+    """Return the summary of the wanted evaluation; None if there is none, or it is damaged."""
     for folder in run.evaluations():
         with suppress(SlotlabError):
             summary = read_stored(Means, folder / SUMMARY)

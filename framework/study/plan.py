@@ -26,7 +26,7 @@ from slotlab.registry import SlotlabError
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study, and all that is needed to start it."""
+    """One run of a study, with all that is needed to start it."""
 
     arm: LoadedArm
     seed: int
@@ -37,12 +37,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Names it for people."""
+        """The name that is shown to users."""
         return f"{self.arm.name}, seed {self.seed}"
 
 
 def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
-    """Return every run, seed by seed, so that a study that is broken off has whole pairs."""
+    """Return every run, seed by seed, so that an interrupted study has complete pairs."""
     found = []
     for seed in ablation.spec.seeds:
         for arm in ablation.arms:
@@ -95,7 +95,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> StudyP
 
 
 def wanted(arm: LoadedArm) -> dict[str, Any]:
-    """Return what an arm's runs are measured by, for the plan."""
+    """Return how an arm's runs are evaluated, for the plan."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in vars(wanted_of(arm.loaded.spec)).items()
@@ -106,11 +106,11 @@ def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None
     """Write or extend a study's folder.
 
     Raises:
-        SlotlabError: if the folder holds something else, or a study of another question.
+        SlotlabError: if the folder holds something else.
     """
     if not study.is_free():
         raise SlotlabError(
-            f"{study.path} exists and is no study; give the ablation another name, or --studies DIR"
+            f"{study.path} exists and is not a study; give the ablation another name, or --studies DIR"
         )
     study.path.mkdir(parents=True, exist_ok=True)
     study.clear_leavings()

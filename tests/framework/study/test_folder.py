@@ -1,4 +1,4 @@
-"""A study's folder: plans come back as they were written, and what is no study is refused."""
+"""A study's folder: plans come back as they were written, and what is not a study is refused."""
 
 import json
 from collections.abc import Callable
@@ -56,13 +56,13 @@ def test_what_is_no_study_is_refused(planned: Planned, tmp_path: Path) -> None:
     study, runs = planned()
     with pytest.raises(SlotlabError) as caught:
         StudyFolder.open(Path())
-    text = ". is no study: it has no plan.json (studies here: studies/small_study)"
+    text = ". is not a study: it has no plan.json (studies here: studies/small_study)"
     assert str(caught.value) == f"{text}; 'slotlab ablate FILE' makes one"
     (tmp_path / "other" / "file").mkdir(parents=True)
     with pytest.raises(SlotlabError) as caught:
         write_study(load_ablation("ablation.yaml"), runs, StudyFolder(Path("other")))
     assert str(caught.value) == (
-        "other exists and is no study; give the ablation another name, or --studies DIR"
+        "other exists and is not a study; give the ablation another name, or --studies DIR"
     )
     study.plan.write_text(json.dumps({"format": 2}))
     with pytest.raises(SlotlabError) as caught:
