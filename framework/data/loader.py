@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
 from slotlab.framework.data.augmentation import Augment
+from slotlab.framework.data.capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.placement import Placement
 from slotlab.framework.data.sample_checks import (
     BrokenPromise,
@@ -19,6 +19,7 @@ from slotlab.framework.data.sample_checks import (
     naming,
 )
 from slotlab.framework.data.selection import Selection, select
+from slotlab.framework.randomness.seeds import permutation
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -79,6 +80,15 @@ class Loader:
         dataset = self.dataset
         return dataset if isinstance(dataset, Selection) else Selection(dataset, range(len(dataset)))
 
+    def order(self, *, seed: int, epoch: int) -> list[int]:
+        """Return the positions of an epoch's samples in the order in which it visits them.
+
+        It depends on the seed and the number of the epoch alone. An endless dataset shows new samples in
+        every epoch.
+        """
+        past = epoch * len(self.dataset) if is_endless(self.dataset) else 0
+        return [past + position for position in permutation(len(self.dataset), seed=seed, epoch=epoch)]
+
     def epoch(self, order: Sequence[int] | None = None, *, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
         """Yield the samples in `order` (None: as they come); the last batch may be smaller.
 
@@ -135,9 +145,8 @@ class Loader:
         return name
 
     def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
-        # A dataset may want to make more pictures at a time than a batch has.
-        wanted: Any = getattr(dataset, "at_a_time", None)
-        step = 1 if wanted is None else max(1, int(wanted(self.device)) // self.batch_size)
+        # A dataset may be fastest when it makes several batches in one call.
+        step = max(1, samples_at_a_time(dataset, self.device) // self.batch_size)
         for start in range(0, len(groups), step):
             some = groups[start : start + step]
             together = [index for group in some for index in group]

@@ -34,7 +34,7 @@ _SPLIT = 0
 _TOGETHER = {"cpu": 8, "cuda": 128}
 """Scenes that are drawn while those before are written."""
 
-Report = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Told how many scenes are there, and how many were asked for."""
 
 
@@ -79,7 +79,7 @@ class Rendering:
 
 
 def render_tree(
-    rendering: Rendering, device: torch.device, *, workers: int, report: Report
+    rendering: Rendering, device: torch.device, *, workers: int, report: ReportProgress
 ) -> dict[str, Any]:
     """Write the scenes that are not there yet; return how many, as JSON data.
 

@@ -25,7 +25,7 @@ _SHAPE, _SIZE, _YAW, _BALLS, _PLACE = range(10, 15)  # streams
 
 
 @dataclass(frozen=True)
-class Layout:
+class SceneLayout:
     """Objects of B scenes and their cameras. Objects from `count_B` on are not there."""
 
     camera: Camera
@@ -53,7 +53,7 @@ class Layout:
         return places < self.count_B[:, None]
 
 
-def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> Layout:
+def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> SceneLayout:
     """Draw the objects and the camera of scenes with `count_B` objects (int64)."""
     most = recipe.counts[1]
     camera = draw_camera(chance, recipe.view, size)
@@ -73,7 +73,7 @@ def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> 
     bound_BK = torch.where(blob_BK, ball_bound(balls_16BK) * size_BK, bound_BK)
     x_BK, y_BK, placed_B = _place(chance, recipe, camera, count_B, (height_BK, foot_BK, bound_BK))
     yaw_BK = chance.uniform(_YAW, most)
-    return Layout(
+    return SceneLayout(
         camera=camera,
         count_B=count_B,
         placed_B=placed_B,

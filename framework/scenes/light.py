@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.scenes.counter_random import Chance
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.solids import HOLLOW, SHAPES
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 from slotlab.framework.scenes.visibility import Pairs, meet, near_pairs
@@ -103,7 +103,7 @@ def shine(lights: Lights, picture_R: Tensor, surface: Surface) -> Tensor:
     return light
 
 
-def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor, wanted_BN: Tensor) -> Tensor:
+def ground_shadow(layout: SceneLayout, lights: Lights, points_3BSN: Tensor, wanted_BN: Tensor) -> Tensor:
     """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N).
 
     Only pixels that are `wanted_BN` are looked at; others are 1.
@@ -123,7 +123,7 @@ def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor, wanted_BN
 
 
 def object_shadow(
-    layout: Layout, lights: Lights, pairs: Pairs, points_3QS: Tensor, normals_3QS: Tensor
+    layout: SceneLayout, lights: Lights, pairs: Pairs, points_3QS: Tensor, normals_3QS: Tensor
 ) -> Tensor:
     """Return 1 where the lamp shines on points of objects and 0 in shadow, (Q, S)."""
     start_3QS = points_3QS + _LIFT * normals_3QS
@@ -156,7 +156,7 @@ def object_shadow(
     return lit_QS
 
 
-def ground_openness(layout: Layout, points_3BN: Tensor) -> Tensor:
+def ground_openness(layout: SceneLayout, points_3BN: Tensor) -> Tensor:
     """Return the part of the sky that points of the ground see past the objects, (B, N).
 
     Each object is taken for a ball (Quilez, "sphere ambient occlusion").
@@ -183,7 +183,7 @@ def _studio(surface: Surface, power: Tensor, glint: Tensor) -> Tensor:
     return (ground + above * (sky - ground)) * surface.openness + 1.5 * power * glint
 
 
-def _spread(layout: Layout, lights: Lights) -> Tensor:
+def _spread(layout: SceneLayout, lights: Lights) -> Tensor:
     # How far, near an object, a ray to a corner of the lamp may be from one to its middle, (B, K).
     part_BK = (layout.centers_3BK[2] + layout.bound_BK) / lights.key_3B[2, :, None]
     return (1.5 * _RADIUS) * part_BK.clamp(max=1)

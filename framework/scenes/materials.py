@@ -11,7 +11,7 @@ from torch import Tensor
 from slotlab.framework.scenes.colors import choose_clear, hsv_to_rgb, linear
 from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.families import FAMILIES, STYLES, Family, Stop
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.recipe import Recipe
 from slotlab.framework.scenes.vectors import cosine, sine
 
@@ -50,7 +50,7 @@ class Materials:
     """1 for what shines as metal does, else 0."""
 
 
-def draw_materials(chance: Chance, recipe: Recipe, layout: Layout) -> Materials:
+def draw_materials(chance: Chance, recipe: Recipe, layout: SceneLayout) -> Materials:
     """Draw the materials of laid out scenes."""
     most = layout.shape_BK.shape[1]
     family_BT = _families(chance, recipe, most, layout.count_B.device)
@@ -147,7 +147,9 @@ def _ramps(chance: Chance, family_BT: Tensor, hsv_3BT: Tensor, gray: bool) -> Te
     return linear(ramp)
 
 
-def _frames(chance: Chance, layout: Layout, family_BT: Tensor, repeats_BT: Tensor) -> tuple[Tensor, Tensor]:
+def _frames(
+    chance: Chance, layout: SceneLayout, family_BT: Tensor, repeats_BT: Tensor
+) -> tuple[Tensor, Tensor]:
     # Objects: with the vertical as the second axis, nearly, or turned at random. The ground:
     # turned around the vertical, which is the third axis.
     surfaces = family_BT.shape[1]

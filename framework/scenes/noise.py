@@ -27,7 +27,7 @@ _OCTAVES = 3
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseTables:
     """The tables of one device."""
 
     plane_1CHW: Tensor
@@ -57,7 +57,7 @@ class Noise:
 
 
 @cache
-def noise_on(device: torch.device) -> Noise:
+def noise_on(device: torch.device) -> NoiseTables:
     """Return the noise tables on `device`; some 10 MB."""
     plane = _plane_points()
     fields = _fields(plane, (_PLANE, _PLANE, 1)).reshape(len(FIELDS), _PLANE * _TEXELS, -1)
@@ -69,7 +69,7 @@ def noise_on(device: torch.device) -> Noise:
     rows = layers_CDHW.reshape(len(FIELDS), -1, _TILES, side + 1, side + 1)
     tiles = rows.permute(0, 1, 3, 2, 4)
     cube_1CHW = tiles.reshape(len(FIELDS), _TILES * (side + 1), _TILES * (side + 1))[None]
-    return Noise(plane_1CHW.contiguous().to(device), cube_1CHW.contiguous().to(device))
+    return NoiseTables(plane_1CHW.contiguous().to(device), cube_1CHW.contiguous().to(device))
 
 
 def _plane_points() -> Tensor:

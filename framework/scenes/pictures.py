@@ -14,7 +14,7 @@ from torch import Tensor
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.counter_random import Chance, chain, picture_keys
 from slotlab.framework.scenes.families import FAMILIES
-from slotlab.framework.scenes.layout import Layout, draw_layout
+from slotlab.framework.scenes.layout import SceneLayout, draw_layout
 from slotlab.framework.scenes.light import Lights, draw_lights
 from slotlab.framework.scenes.materials import Materials, draw_materials
 from slotlab.framework.scenes.recipe import Recipe
@@ -43,7 +43,7 @@ class NoSceneError(Exception):
 class Scenes:
     """The parameters of B scenes."""
 
-    layout: Layout
+    layout: SceneLayout
     materials: Materials
     lights: Lights
 

@@ -11,7 +11,7 @@ from slotlab.framework.scenes.families import Family
 from slotlab.framework.scenes.solids import Shape
 
 GroundColors = Literal["any", "gray"]
-View = Literal["crop", "full"]
+Framing = Literal["crop", "full"]
 """`crop` shows what CLEVRTex shows after its crop to 192 pixels, `full` the uncropped picture."""
 Variant = Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -45,7 +45,7 @@ class Recipe:
     """Fewest and most objects; all numbers between are alike likely."""
     min_visible: float = MIN_VISIBLE
     """Every object shows on this part of the picture's pixels."""
-    view: View = "crop"
+    view: Framing = "crop"
 
 
 RECIPES: dict[Variant, Recipe] = {

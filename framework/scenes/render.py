@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slotlab.framework.scenes.camera import CENTERS, QUARTERS
 from slotlab.framework.scenes.colors import WHITE, encoding
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.light import (
     Lights,
     Surface,
@@ -40,7 +40,7 @@ class Centers:
     """float32: along the camera's axis, in world units."""
 
 
-def see_centers(layout: Layout) -> Centers:
+def see_centers(layout: SceneLayout) -> Centers:
     """Return mask and depth at the centers of the pixels."""
     rays_3B1N, along_1SN = layout.camera.rays(CENTERS)
     surfaces = see(layout, rays_3B1N)
@@ -51,7 +51,7 @@ def see_centers(layout: Layout) -> Centers:
     return Centers(masks.view(shape), (surfaces.distance_BSN * along_1SN).view(shape))
 
 
-def render(layout: Layout, materials: Materials, lights: Lights) -> Tensor:
+def render(layout: SceneLayout, materials: Materials, lights: Lights) -> Tensor:
     """Return the pictures, uint8 sRGB of shape (B, H, W, 3)."""
     rays_3BSN, _ = layout.camera.rays(QUARTERS)
     surfaces = see(layout, rays_3BSN)
@@ -73,7 +73,7 @@ def _whole(light: Tensor) -> Tensor:
 
 
 def _ground(
-    layout: Layout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
+    layout: SceneLayout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
 ) -> Tensor:
     # Light from the ground at the pixels' centers, (3, B, N).
     rays_3BN = layout.camera.rays(CENTERS)[0][:, :, 0]
@@ -100,7 +100,7 @@ def _ground(
     return shine(lights, rows_B, surface)
 
 
-def _mean_lit(layout: Layout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tensor) -> Tensor:
+def _mean_lit(layout: SceneLayout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tensor) -> Tensor:
     # Over the samples of a pixel that show the ground.
     position_3B11 = layout.camera.position_3B[:, :, None, None]
     points_3BSN = position_3B11 + position_3B11[2] / (-rays_3BSN[2]).clamp(min=0.02) * rays_3BSN
@@ -109,7 +109,7 @@ def _mean_lit(layout: Layout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tenso
 
 
 def _objects(
-    layout: Layout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
+    layout: SceneLayout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
 ) -> Tensor:
     # Light from the objects, (3, Q): of the middle of the samples that see the object.
     pairs, seen_QS = surfaces.pairs, surfaces.seen_QS
@@ -141,7 +141,7 @@ def _objects(
     return shine(lights, pairs.picture_Q, surface)[..., 0]
 
 
-def _beside(layout: Layout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
+def _beside(layout: SceneLayout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
     # Where the pixels to the right and below are among all, (B, N); at the edge, the pixel itself.
     rows, columns = layout.camera.size
     row_H = torch.arange(rows, device=picture_B.device)[:, None]
@@ -152,7 +152,7 @@ def _beside(layout: Layout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
     return start_B1 + right_N, start_B1 + below_N
 
 
-def _same_beside(layout: Layout, pairs: Pairs, whole_Q: Tensor) -> tuple[Tensor, Tensor]:
+def _same_beside(layout: SceneLayout, pairs: Pairs, whole_Q: Tensor) -> tuple[Tensor, Tensor]:
     # The pairs to the right and below if both pixels show nothing but the object, else the pair itself.
     pixels = layout.camera.size[0] * layout.camera.size[1]
     own_Q = torch.arange(len(whole_Q), device=whole_Q.device)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-Part = TypeVar("Part", bound=Any)
+SceneT = TypeVar("SceneT", bound=Any)
 
 
 def dot(a_3M: Tensor, b_3M: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def turn(vectors_3M: Tensor, cosine_M: Tensor, sine_M: Tensor) -> Tensor:
     return torch.stack([cosine_M * x_M - sine_M * y_M, sine_M * x_M + cosine_M * y_M, z_M.expand_as(x_M)])
 
 
-def pictures(scene: Part, start: int, stop: int) -> Part:
+def pictures(scene: SceneT, start: int, stop: int) -> SceneT:
     """Return the dataclass with pictures `start` to `stop` of every tensor.
 
     A tensor's name tells its axes: that of the pictures is B, and 3 or 16 is one axis each.

@@ -6,19 +6,23 @@ Multi-Object Segmentation". Axes as in `slotlab.framework.contracts`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats import clevrtex_scene as scene
-from slotlab.framework.data.formats.archives import Progress
-from slotlab.framework.data.formats.clevrtex_tree import find_scenes
+from slotlab.framework.data.formats.archives import ArchiveProgress
+from slotlab.framework.data.formats.clevrtex_tree import find_scenes, variants_in
 from slotlab.framework.data.formats.pictures import fingerprint_paths
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
+
+_PROTOCOL = "clevrtex-official"
+"""The protocol that is usual for these pictures."""
 
 
 class CLEVRTexConfig(ComponentConfig):
@@ -31,6 +35,19 @@ class CLEVRTexConfig(ComponentConfig):
     picture_size: tuple[PositiveInt, PositiveInt] = (320, 240)
     """Columns and rows of every picture: those that were published are alike, rendered ones
     may have others."""
+
+    recognized_data: ClassVar[str] = "the folder that holds clevrtex_<variant> or its archives"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the variants in a folder, or the one whose folder or archive `path` is."""
+        found = variants_in(path)
+        if not found:
+            return None
+        settings = {"root": str(path)}
+        if len(found) == 1:
+            return Recognized(settings={**settings, "variant": found[0]}, protocol=_PROTOCOL)
+        return Recognized(settings=settings, protocol=_PROTOCOL, choices={"variant": found})
 
     @property
     def unsplit(self) -> bool:
@@ -57,7 +74,7 @@ class CLEVRTexDataset:
 
     def __init__(self, config: CLEVRTexConfig, context: DatasetContext):
         self.config = config
-        self._found = find_scenes(config.root, config.variant, Progress())
+        self._found = find_scenes(config.root, config.variant, ArchiveProgress())
         self.problems, self.cautions = self._found.problems, self._found.cautions
 
     def __len__(self) -> int:

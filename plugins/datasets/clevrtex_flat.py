@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.clevrtex_scene import MOST_OBJECTS, PALETTE
 from slotlab.framework.data.formats.exif import refuse_turned
 from slotlab.framework.data.formats.mask_pictures import color_codes
@@ -46,6 +46,18 @@ class CLEVRTexFlatConfig(ComponentConfig):
     """Where their masks are."""
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
+    recognized_data: ClassVar[str] = "a folder with images and color masks in train and val"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the four folders, if their masks are numbered PNGs in color; others are one's own data."""
+        names = ("train_images", "train_masks", "val_images", "val_masks")
+        folders = {name: path / cls.model_fields[name].default for name in names}
+        if not all(folder.is_dir() for folder in folders.values()):
+            return None
+        if not _is_numbered_color_png(next(folders["train_masks"].iterdir(), None)):
+            return None
+        return Recognized(settings={"root": str(path)}, protocol="clevrtex-official")
 
     @property
     def object_limit(self) -> int:
@@ -104,6 +116,15 @@ class CLEVRTexFlatDataset:
     def fingerprint(self) -> str:
         """Return the state of all pictures and masks."""
         return fingerprint_paths((path for files in self._files for path in files[1:]), self.config.root)
+
+
+def _is_numbered_color_png(path: Path | None) -> bool:
+    """Read a PNG's header alone: its byte 25 is the color type, 2 for RGB and 6 for RGB with alpha."""
+    if path is None or not re.search("[0-9]", path.name):
+        return False
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[25:26] in (b"\x02", b"\x06")
 
 
 def _upright(path: Path) -> Image.Image:

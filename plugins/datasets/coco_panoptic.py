@@ -9,11 +9,12 @@ segment for a group that nobody took apart) are background unless `crowds` says 
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.coco import CocoItem, Segment, draw_instance, read_segments
 from slotlab.framework.data.formats.coco_match import list_coco
 from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
@@ -29,6 +30,9 @@ from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, r
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
+
+_PANOPTIC = re.compile(r"panoptic_(([A-Za-z_]*?)[0-9]*)\.json")
+_PLACES = ("panoptic_*.json", "annotations/panoptic_*.json")
 
 
 class CocoFiles(ClosedModel):
@@ -65,6 +69,25 @@ class CocoPanopticConfig(ComponentConfig):
     exif: Exif | None = None
     """Whether files are turned as their EXIF orientation says: apply or ignore. null ignores it, as
     COCO's own tools do, and stops where picture and mask disagree and nothing tells which was meant."""
+
+    recognized_data: ClassVar[str] = "COCO's folder with annotations/panoptic_*.json"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the panoptic JSONs in `path` or in its folder `annotations`, or the one that `path` is."""
+        files = [path] if path.is_file() else [f for p in _PLACES for f in path.glob(p)]
+        matches = {file: match for file in sorted(files) if (match := _PANOPTIC.fullmatch(file.name))}
+        parts = {
+            match[2] or match[1]: {"annotations": str(file), "images": str(_above(file) / match[1])}
+            for file, match in matches.items()
+        }
+        if not parts:
+            return None
+        if len(parts) == 1:
+            return Recognized(settings=next(iter(parts.values())))
+        ranks = {name: rank for rank, name in enumerate(("train", "val", "test"))}
+        order = sorted(parts, key=lambda name: (ranks.get(name, len(ranks)), name))
+        return Recognized(settings={"splits": {name: parts[name] for name in order}})
 
     @model_validator(mode="after")
     def _one_way(self) -> "CocoPanopticConfig":
@@ -221,6 +244,11 @@ class CocoDataset:
                 if self.config.broken_annotations == "fail":
                     raise DataError(DataProblem(str(item.image), str(error))) from None
         return sorted(found, key=lambda pair: -(pair[1].sum() if pair[0].area is None else pair[0].area))
+
+
+def _above(file: Path) -> Path:
+    """Return the folder that holds the pictures' folders: COCO keeps its JSONs in `annotations` there."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
 
 
 def facts_of(objects: Sequence[Segment]) -> dict[str, Any]:

@@ -13,13 +13,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
 from slotlab.framework.data.formats.listing import Listing, Naming, list_pictures
 from slotlab.framework.data.formats.mask_pictures import (
@@ -31,13 +32,17 @@ from slotlab.framework.data.formats.mask_pictures import (
     open_mask,
     same,
 )
+from slotlab.framework.data.formats.pairing import ENDINGS
 from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 
+_SPLITS = ("train", "val", "test")
+"""Names of folders that are taken for splits."""
 
-class Folders(ClosedModel):
+
+class SplitFolders(ClosedModel):
     """Where the pictures of a split are, and their masks."""
 
     images: SpecPath
@@ -53,8 +58,8 @@ class ImageFolderConfig(ComponentConfig):
     """The folder of the pictures, which the protocol splits by their order; or give `splits`."""
     masks: SpecPath | None = None
     """The folder of their masks; null for none."""
-    splits: Mapping[str, Folders] | None = None
-    """Folders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
+    splits: Mapping[str, SplitFolders] | None = None
+    """SplitFolders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
     recursive: bool = False
     """Whether pictures in folders inside the folder count; masks then lie in folders of the same names."""
     image_suffix: str = ""
@@ -71,6 +76,15 @@ class ImageFolderConfig(ComponentConfig):
     """Whether pictures and masks are turned as their EXIF orientation says: apply or ignore. null applies it,
     and stops where picture and mask disagree and nothing tells which was meant."""
 
+    recognized_data: ClassVar[str] = "a folder of pictures"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the folders of pictures and masks in `path`, or in its folders train, val and test."""
+        parts = {name: found for name in _SPLITS if (found := _find_folders(path / name)) is not None}
+        settings: dict[str, Any] | None = {"splits": parts} if parts else _find_folders(path)
+        return None if settings is None else Recognized(settings=settings, general=True)
+
     @model_validator(mode="after")
     def _one_way(self) -> "ImageFolderConfig":
         if same(self.background, self.void):
@@ -83,11 +97,11 @@ class ImageFolderConfig(ComponentConfig):
             raise custom_error("folders", "give the masks of each split inside 'splits'")
         return self
 
-    def folders(self, split: str) -> Folders:
+    def folders(self, split: str) -> SplitFolders:
         """Return where the pictures of a split are."""
         if self.splits is None:
             assert self.images is not None
-            return Folders(images=self.images, masks=self.masks)
+            return SplitFolders(images=self.images, masks=self.masks)
         if split not in self.splits:
             message = f"there is no split {split!r}; the splits are {', '.join(self.splits)}"
             raise ComponentError(message + suggest(split, self.splits))
@@ -197,6 +211,22 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
         return ImageFolderDataset(config, folders.images, found)
     return MaskedFolderDataset(
         config, Path(os.path.commonpath([folders.images, folders.masks or folders.images])), found
+    )
+
+
+def _find_folders(root: Path) -> dict[str, str] | None:
+    """Return the folder of the pictures, root/images or root, and of their masks, if there are any."""
+    for images in (root / "images", root):
+        if _holds_pictures(images):
+            beside = images.parent / "masks" if images.name == "images" else images / "masks"
+            masks = {"masks": str(beside)} if _holds_pictures(beside) else {}
+            return {"images": str(images), **masks}
+    return None
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        entry.suffix.lower() in ENDINGS and not entry.name.startswith(".") for entry in folder.iterdir()
     )
 
 

@@ -8,13 +8,12 @@ each object, 0 or 255, the background first), and github.com/addtt/object-centri
 masks hold indices. Entry k of what is said of objects belongs to mask k, or to index k.
 """
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,8 +21,15 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.data.formats.hdf5 import KNOWN, Table, open_hdf5, read_table
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
+from slotlab.framework.data.formats.hdf5 import (
+    KNOWN,
+    HDF5Arrays,
+    merge_masks,
+    open_hdf5,
+    plain_fact,
+    read_arrays,
+)
 from slotlab.framework.data.formats.pictures import fingerprint_paths, natural_key
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
@@ -49,6 +55,15 @@ class MultiObjectHDF5Config(ComponentConfig):
     """How many of the first masks show background: 1, or 4 for Objects Room."""
     void: int | None = None
     """The value of pixels that are not scored, in masks of indices; null for none."""
+
+    recognized_data: ClassVar[str] = ".hdf5 files"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return a file that is called like HDF5, or a folder with such files."""
+        files = path.iterdir() if path.is_dir() else [path]
+        found = any(file.suffix.lower() in ENDINGS and file.is_file() for file in files)
+        return Recognized(settings={"path": str(path)}) if found else None
 
 
 class HDF5Pictures:
@@ -103,14 +118,14 @@ class HDF5Pictures:
         """Leave open files behind: another process opens its own."""
         return {**self.__dict__, "_opened": {}}
 
-    def _find(self, index: int) -> tuple[Table, int]:
+    def _find(self, index: int) -> tuple[HDF5Arrays, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} pictures, none has number {index}")
         number = int(np.searchsorted(self._ends, index, side="right"))
         table = self._tables[number]
         return table, index - int(self._ends[number]) + table.rows
 
-    def _read(self, table: Table, name: str | None, row: int) -> NDArray[Any]:
+    def _read(self, table: HDF5Arrays, name: str | None, row: int) -> NDArray[Any]:
         assert name is not None
         if self._process != os.getpid():  # HDF5 must not read a file that was opened before a fork
             self._opened, self._process = {}, os.getpid()
@@ -150,7 +165,7 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
         table, row = self._find(index)
         return self._attributes(table, row, None if table.visibility else self._mask(table, row))
 
-    def _mask(self, table: Table, row: int) -> NDArray[np.integer]:
+    def _mask(self, table: HDF5Arrays, row: int) -> NDArray[np.integer]:
         values = self._read(table, table.mask, row)
         if table.separate:
             try:
@@ -170,7 +185,7 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
         labels_HW[labels_HW < self.config.backgrounds] = 0
         return np.where(void_HW, np.int32(VOID), labels_HW) if void else labels_HW
 
-    def _attributes(self, table: Table, row: int, mask_HW: NDArray[np.integer] | None) -> dict[str, Any]:
+    def _attributes(self, table: HDF5Arrays, row: int, mask_HW: NDArray[np.integer] | None) -> dict[str, Any]:
         if table.visibility is not None:
             seen = np.flatnonzero(self._read(table, table.visibility, row).reshape(-1))
         else:
@@ -178,48 +193,18 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
             seen = np.unique(mask_HW)
         known = {name: self._read(table, name, row) for name in table.facts}
         objects = [
-            {"index": index, **{name: _plain(values[index]) for name, values in known.items()}}
+            {"index": index, **{name: plain_fact(values[index]) for name, values in known.items()}}
             for index in seen.tolist()
             if index >= self.config.backgrounds
         ]
         return {"num_objects": len(objects), "objects": objects}
 
 
-def merge_masks(masks_KHW: NDArray[Any]) -> NDArray[np.integer]:
-    """Return labels (H, W) from a mask for each object: the number of the one that is not 0; 0 for none.
-
-    Raises:
-        ValueError: if a pixel belongs to two objects: which is in front is not known.
-    """
-    inside_KHW = masks_KHW != 0
-    owners_HW = inside_KHW.sum(0)
-    if owners_HW.max() > 1:
-        row, column = np.argwhere(owners_HW > 1)[0].tolist()
-        both = " and ".join(map(str, np.flatnonzero(inside_KHW[:, row, column])))
-        number = int((owners_HW > 1).sum())
-        raise ValueError(
-            f"its masks overlap: the pixel in row {row}, column {column} belongs to {both} ({number} pixels "
-            "are like that); masks must show the parts that are seen, or be one array of indices (N, H, W)"
-        )
-    labels_HW: NDArray[np.integer] = inside_KHW.argmax(0)
-    return labels_HW
-
-
-def _plain(value: Any) -> Any:
-    """Return a fact of an object as JSON can hold it; what is not a finite number becomes None."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.item()) if value.size == 1 else [_plain(item) for item in value]
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bytes):
-        return plain.decode(errors="replace")
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
-
-
 @dataclass(frozen=True)
 class _Files:
     """What is in each file that can be used, and the files that cannot."""
 
-    tables: Sequence[Table]
+    tables: Sequence[HDF5Arrays]
     names: Mapping[Path, str]
     """Of each file, no two alike."""
     problems: Sequence[DataProblem]
@@ -252,7 +237,7 @@ def _read_tables(config: MultiObjectHDF5Config) -> _Files:
     paths = _list(config.path)
     for path in paths:
         try:
-            tables.append(read_table(path, names))
+            tables.append(read_arrays(path, names))
         except ComponentError as error:
             first = first or error
             problems.append(DataProblem(str(path), str(error).removeprefix(f"{path}: ")))

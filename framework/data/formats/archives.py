@@ -28,7 +28,7 @@ from slotlab.framework.system.cache import stores_folder
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 
-Report = Callable[[Path, int, int], None]
+ReportArchive = Callable[[Path, int, int], None]
 """Told the archive, how many of its bytes are read, and how many there are."""
 Stream = BinaryIO | gzip.GzipFile
 FORMAT = 1
@@ -41,7 +41,7 @@ class DamagedError(Exception):
     """An archive that cannot be read to its end."""
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A file in a plain tar."""
 
     name: str
@@ -53,7 +53,7 @@ class Member(NamedTuple):
 class Contents:
     """What an archive holds of what is wanted."""
 
-    members: Sequence[Member] = ()
+    members: Sequence[TarMember] = ()
     left_out: Sequence[str] = ()
     """Members with a wanted name that cannot be trusted, each with the reason."""
 
@@ -67,7 +67,7 @@ class Opened:
 
 
 @dataclass
-class Progress:
+class ArchiveProgress:
     """Tells on stderr how far the reading of an archive is, every few seconds."""
 
     every_s: float = 5.0
@@ -83,7 +83,11 @@ class Progress:
 
 
 def open_archive(
-    archive: Path, wanted: Callable[[str], bool], *, stores: Path | None = None, report: Report | None = None
+    archive: Path,
+    wanted: Callable[[str], bool],
+    *,
+    stores: Path | None = None,
+    report: ReportArchive | None = None,
 ) -> Opened:
     """Return where the files of an archive lie whose names (without folders) are `wanted`.
 
@@ -124,22 +128,22 @@ def open_archive(
     )
 
 
-def _scan(archive: Path, wanted: Callable[[str], bool], report: Report | None) -> Contents:
-    members: list[Member] = []
+def _scan(archive: Path, wanted: Callable[[str], bool], report: ReportArchive | None) -> Contents:
+    members: list[TarMember] = []
     left_out: list[str] = []
     total = archive.stat().st_size
     with archive.open("rb") as stream:
         for info in _walk(stream):
             if _fits(info, wanted, left_out):
-                members.append(Member(info.name, info.offset_data, info.size))
+                members.append(TarMember(info.name, info.offset_data, info.size))
             if report is not None:
                 report(archive, info.offset_data, total)
     return Contents(members, left_out)
 
 
-def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: Report | None) -> Contents:
+def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: ReportArchive | None) -> Contents:
     """Copy the wanted members into a plain tar; memory does not grow with the archive but for the index."""
-    members: list[Member] = []
+    members: list[TarMember] = []
     left_out: list[str] = []
     total = archive.stat().st_size
     with archive.open("rb") as file, gzip.GzipFile(fileobj=file) as stream, _written_whole(tar) as out:
@@ -148,7 +152,7 @@ def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: Repor
                 header = tarfile.TarInfo(info.name)
                 header.size = info.size
                 out.write(header.tobuf(tarfile.GNU_FORMAT))
-                members.append(Member(info.name, out.tell(), info.size))
+                members.append(TarMember(info.name, out.tell(), info.size))
                 for chunk in _data(stream, info):
                     out.write(chunk)
                 out.write(bytes(-info.size % tarfile.BLOCKSIZE))
@@ -244,7 +248,7 @@ def _read_index(path: Path) -> Contents | None:
         if data["format"] != FORMAT:
             return None
         members = zip(data["names"], data["offsets"], data["sizes"], strict=True)
-        return Contents([Member(*member) for member in members], data["left_out"])
+        return Contents([TarMember(*member) for member in members], data["left_out"])
     except (OSError, ValueError, KeyError, TypeError):  # it only saves time
         return None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.formats.archives import Report, open_archive
+from slotlab.framework.data.formats.archives import ReportArchive, open_archive
 from slotlab.framework.data.formats.clevrtex_scene import FILE, IMAGE, MASK, METADATA, Scene, stem
 from slotlab.framework.data.formats.pictures import Blob
 from slotlab.registry import ComponentError
@@ -33,6 +33,8 @@ PARTS = {"full": 5}
 """Archives that a variant is published in, where it is not one."""
 SET_ROOT = "--set data.dataset.root=DIR"
 _ARCHIVE = re.compile(r"(clevrtex_[a-z]+?)(?:_part([0-9]+))?\.(tar|tar\.gz|tgz)")
+_NAMED = re.compile(r"clevrtex_([a-z]+?)(?:_part[0-9]+)?(?:\.tar|\.tar\.gz|\.tgz)?")
+_SCENE = re.compile(r"CLEVRTEX_([a-z]+)_[0-9]{6}.*")
 _SHOWN = 3
 _FAR = 0.1
 """An excerpt that lacks a greater part at its start begins with its first scene."""
@@ -53,7 +55,7 @@ class Found:
     """The archives that were read; none for a tree."""
 
 
-def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found:
+def find_scenes(root: Path, variant: str, report: ReportArchive | None = None) -> Found:
     """Find all scenes: in `root` if it is an archive, in the tree, or in the archives in `root`.
 
     Scenes that lack a file or are there twice are left out and told as problems.
@@ -78,6 +80,17 @@ def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found
     if cautions[0] and archives:
         cautions.append(f"the archives in {archives[0].parent} are not read, because {folder} is there")
     return Found(scenes, _placed(problems, extent), tuple(filter(None, cautions)), folder, extent)
+
+
+def variants_in(path: Path) -> list[str]:
+    """Return the published variants that a path holds, or whose folder or archive it is, by names alone."""
+    here = _NAMED.fullmatch(path.name)
+    if here is not None and here[1] in PUBLISHED:
+        return [here[1]]
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else [path.name]
+    matches = [pattern.fullmatch(name) for pattern in (_NAMED, _SCENE) for name in names]
+    found = {match[1] for match in matches if match is not None}
+    return [variant for variant in PUBLISHED if variant in found]
 
 
 def list_tree(folder: Path, variant: str) -> Iterator[Blob]:
@@ -150,7 +163,7 @@ def _lacking(index: int, files: Mapping[str, Mapping[int, Blob]], name: str) -> 
     return DataProblem(first.name, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
-def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: Report | None) -> Found:
+def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: ReportArchive | None) -> Found:
     opened = [open_archive(archive, _is_wanted, report=report) for archive in archives]
     blobs = [blob for one in opened for blob in one.files]
     scenes, problems = gather(blobs, variant, once=True)

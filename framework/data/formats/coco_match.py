@@ -17,7 +17,7 @@ from slotlab.framework.data.formats.pictures import natural_key
 from slotlab.framework.data.sample_ids import shortest_names
 
 Entry = Mapping[str, Any]
-Broken = Literal["fail", "skip"]
+OnBroken = Literal["fail", "skip"]
 _LISTS = ("images", "annotations", "categories")
 _MOST_SIDE = 1 << 20
 _MOST_ID = (1 << 24) - 1
@@ -25,7 +25,7 @@ _MOST_ID = (1 << 24) - 1
 _SHOWN = 3
 
 
-def list_coco(path: Path, images: Path, pngs: Path | None, broken: Broken = "fail") -> CocoListing:
+def list_coco(path: Path, images: Path, pngs: Path | None, broken: OnBroken = "fail") -> CocoListing:
     """Match pictures and annotations; none of the pictures is opened.
 
     Args:
@@ -80,7 +80,7 @@ class _Matcher:
     path: Path
     folder: Path
     pngs: Path | None
-    broken: Broken
+    broken: OnBroken
     pictures: dict[Id, _Picture] = field(default_factory=dict)
     categories: dict[Id, Category] = field(default_factory=dict)
     problems: list[DataProblem] = field(default_factory=list)

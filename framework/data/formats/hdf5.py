@@ -1,9 +1,13 @@
 """Arrays of pictures, masks and facts of objects in an HDF5 file: which are there, and do they fit."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slotlab.framework.contracts import Size
 from slotlab.registry import ComponentError
@@ -24,7 +28,7 @@ _CACHE = 1 << 24
 
 
 @dataclass(frozen=True)
-class Table:
+class HDF5Arrays:
     """What a file holds: the names of its arrays and what they say of N pictures and K objects."""
 
     path: Path
@@ -56,7 +60,7 @@ def open_hdf5(path: Path) -> Any:
     return h5py.File(path, "r", rdcc_nbytes=_CACHE)
 
 
-def read_table(path: Path, names: Mapping[str, str | None]) -> Table:
+def read_arrays(path: Path, names: Mapping[str, str | None]) -> HDF5Arrays:
     """Find the arrays in a file: by the names given, else by those that converters use.
 
     Raises:
@@ -129,7 +133,7 @@ def _clips(shapes: Mapping[str, Any]) -> str:
     return ""
 
 
-def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> Table:
+def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> HDF5Arrays:
     image, mask, visibility = names["image"], names["mask"], names["visibility"]
     assert image is not None
 
@@ -166,4 +170,34 @@ def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None])
         for name, (shape, dtype) in shapes.items()
         if name not in used and len(shape) in (2, 3) and shape[:2] == pairs and dtype.kind in _FACTS
     )
-    return Table(path, rows, size, image, mask, separate, visibility, facts, _list(shapes))
+    return HDF5Arrays(path, rows, size, image, mask, separate, visibility, facts, _list(shapes))
+
+
+def merge_masks(masks_KHW: NDArray[Any]) -> NDArray[np.integer]:
+    """Return labels (H, W) from a mask for each object: the number of the one that is not 0; 0 for none.
+
+    Raises:
+        ValueError: if a pixel belongs to two objects: which is in front is not known.
+    """
+    inside_KHW = masks_KHW != 0
+    owners_HW = inside_KHW.sum(0)
+    if owners_HW.max() > 1:
+        row, column = np.argwhere(owners_HW > 1)[0].tolist()
+        both = " and ".join(map(str, np.flatnonzero(inside_KHW[:, row, column])))
+        number = int((owners_HW > 1).sum())
+        raise ValueError(
+            f"its masks overlap: the pixel in row {row}, column {column} belongs to {both} ({number} pixels "
+            "are like that); masks must show the parts that are seen, or be one array of indices (N, H, W)"
+        )
+    labels_HW: NDArray[np.integer] = inside_KHW.argmax(0)
+    return labels_HW
+
+
+def plain_fact(value: Any) -> Any:
+    """Return a fact of an object as JSON can hold it; what is not a finite number becomes None."""
+    if isinstance(value, np.ndarray):
+        return plain_fact(value.item()) if value.size == 1 else [plain_fact(item) for item in value]
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bytes):
+        return plain.decode(errors="replace")
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -29,7 +29,7 @@ from slotlab.framework.data.store.rows import Rows, json_index
 from slotlab.framework.system.atomic import sync_folder, write_atomically
 from slotlab.framework.system.locks import exclusive_file
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @contextmanager
@@ -139,7 +139,7 @@ class Partial:
 
 @contextmanager
 def opened(
-    path: Path, source: Source, fingerprint: str, layout: Layout, say: Say = lambda text: None
+    path: Path, source: Source, fingerprint: str, layout: Layout, say: Notify = lambda text: None
 ) -> Iterator[Partial]:
     """Open an unfinished store; what is whole of an earlier attempt at the same is kept.
 

@@ -18,10 +18,10 @@ from typing import Literal
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import Layout, StoreError
-from slotlab.framework.data.store.journal import Partial, Say, begin, heading, locked, opened
+from slotlab.framework.data.store.journal import Notify, Partial, begin, heading, locked, opened
 from slotlab.framework.data.store.reader import PARTIAL, Stale, Store, relatives, roots_of, store_path
 from slotlab.framework.data.store.rows import WideLabels, probe
-from slotlab.framework.data.store.workers import Job, pack_chunks
+from slotlab.framework.data.store.workers import PackJob, pack_chunks
 from slotlab.framework.system.cores import cores
 from slotlab.registry import SlotlabError
 
@@ -55,7 +55,7 @@ def pack(
     on_error: Literal["fail", "skip"] = "fail",
     chunk: int = CHUNK,
     report: Callable[[PackProgress], None] = lambda progress: None,
-    say: Say = lambda text: None,
+    say: Notify = lambda text: None,
 ) -> Store:
     """Pack a source into its store in the folder `stores`, or return the store that is there.
 
@@ -140,7 +140,7 @@ class Packing:
     on_error: Literal["fail", "skip"]
     chunk: int
     report: Callable[[PackProgress], None]
-    say: Say
+    say: Notify
 
     def into(self, folder: Path, path: Path) -> None:
         """Fill the unfinished store in `folder`, and give it its name."""
@@ -176,7 +176,7 @@ class Packing:
         self.report(PackProgress(done, total, 0))
         worth = min(cores(), len(chunks) // _WORTH_STARTING)
         workers = self.workers if self.workers is not None else worth if worth > 1 else 0
-        job = Job(partial.source, partial.store, partial.layout)
+        job = PackJob(partial.source, partial.store, partial.layout)
         with closing(pack_chunks(job, chunks, workers)) as packed:
             for lines in packed:
                 partial.add(lines)

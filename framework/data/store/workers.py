@@ -29,7 +29,7 @@ Chunk = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Job:
+class PackJob:
     """What every worker must know."""
 
     source: Source
@@ -37,7 +37,7 @@ class Job:
     layout: Layout
 
 
-def pack_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[list[bytes], None, None]:
+def pack_chunks(job: PackJob, chunks: Sequence[Chunk], workers: int) -> Generator[list[bytes], None, None]:
     """Pack chunks, in any order, and yield the lines of each when it is on the disk.
 
     Args:
@@ -69,7 +69,7 @@ def pack_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[li
                 yield answer
 
 
-def pickled(job: Job) -> bytes:
+def pickled(job: PackJob) -> bytes:
     """Return a job as bytes.
 
     Raises:
@@ -174,7 +174,7 @@ def work(connection: Connection) -> None:
         return  # the parent is gone, or wants no more
 
 
-def answer(job: Job, rows: Rows, chunk: Chunk) -> list[bytes] | Exception:
+def answer(job: PackJob, rows: Rows, chunk: Chunk) -> list[bytes] | Exception:
     """Pack a chunk; return its lines, or what went wrong."""
     try:
         return pack_items(job.source, rows, chunk)
