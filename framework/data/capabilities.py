@@ -1,4 +1,4 @@
-"""The optional capabilities of datasets, read here only, each with what holds for a dataset without it.
+"""The optional capabilities of datasets are read here, each with its default for datasets without it.
 
 The Protocols, and what they mean, are in `slotlab.framework.contracts.capabilities`.
 """
@@ -67,7 +67,7 @@ def places_of(dataset: Dataset) -> Sequence[int]:
 
 
 def mask_of(dataset: Dataset, index: int) -> Tensor | None:
-    """Return the mask of a sample, labels of shape (H, W), reading no more than needed; None without a mask.
+    """Return the mask of a sample, integer labels of shape (H, W), or None, reading no more than needed.
 
     Raises:
         DataError: for a file that is broken.

@@ -1,4 +1,4 @@
-"""Warnings about masks that are probably misread, from a few of them, before anything is scored on masks.
+"""Warnings about masks that are probably misread, from a few masks, before anything is scored on them.
 
 Each warning names the setting that would change how masks are read; nothing is changed automatically.
 """
@@ -65,7 +65,7 @@ class MaskFacts:
 
 
 def mask_cautions(source: Source, positions: Sequence[int], config: Any, slots: int | None) -> list[str]:
-    """Return warnings about the masks at some positions, as sentences; an empty list for data without masks.
+    """Return warnings about the masks at some positions, as sentences; none for data without masks.
 
     At most `LOOKED_AT` masks are read. Broken ones are skipped: they are reported where they are loaded.
 

@@ -1,4 +1,4 @@
-"""Which samples of a source belong to a split, and which of them a filter by the number of objects keeps.
+"""The samples of a source that belong to a split and that a filter by the number of objects keeps.
 
 Splits are parts of all items that the files tell of, including those that were left out, so that a broken or
 missing file moves no other item into another split. A filter comes after the splits, unless the protocol

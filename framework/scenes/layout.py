@@ -1,7 +1,7 @@
-"""Where everything stands and where it is seen from, drawn at random for B pictures at once.
+"""Draw the positions of objects and cameras, for B pictures at once.
 
-Lengths are in CLEVR's world units: objects stand on the ground z = 0, in a field about 6
-wide. Axes: B pictures, K places for objects (the largest count), T tries.
+Lengths are in CLEVR's world units: objects stand on the ground z = 0, in a field about 6 wide. Axes: B
+pictures, K objects (the largest number in any picture), T tries.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from slotlab.framework.scenes.solids_by_distance import ball_bound, draw_balls
 from slotlab.framework.scenes.vectors import cosine, sine
 
 _GAP = 0.12
-"""Least distance between the footprints of two objects."""
+"""The least distance between the footprints of two objects."""
 _PLACINGS = 48
-"""Places tried for each object."""
+"""The number of positions that are tried for each object."""
 _SHAPE, _SIZE, _YAW, _BALLS, _PLACE = range(10, 15)  # streams
 
 
 @dataclass(frozen=True)
 class SceneLayout:
-    """Objects of B scenes and their cameras. Objects from `count_B` on are not there."""
+    """The objects and cameras of B scenes. Objects from number `count_B` on do not exist."""
 
     camera: Camera
     count_B: Tensor
@@ -37,18 +37,18 @@ class SceneLayout:
     size_BK: Tensor
     centers_3BK: Tensor
     yaw_BK: Tensor
-    """In turns, [0, 1)."""
+    """The angle around the z axis in full turns, [0, 1)."""
     cosine_BK: Tensor
-    """Of the yaw."""
+    """The cosine of the yaw."""
     sine_BK: Tensor
     balls_16BK: Tensor
-    """Of blobs; see `traced`."""
+    """The balls that blobs consist of; see `solids_by_distance.draw_balls`."""
     bound_BK: Tensor
-    """Radius of the sphere around the center that holds the object."""
+    """The radius of the bounding sphere around the center."""
 
     @property
     def present_BK(self) -> Tensor:
-        """Which objects are there; bool."""
+        """Which objects exist; bool."""
         places = torch.arange(self.shape_BK.shape[1], device=self.count_B.device)
         return places < self.count_B[:, None]
 

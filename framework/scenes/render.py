@@ -1,8 +1,8 @@
-"""From the parameters of scenes to pictures, masks and depth.
+"""Render the parameters of scenes to images, masks and depth.
 
-Each pixel has 2 x 2 samples of what is seen and of shadow. Texture and light are found once for
-each surface in a pixel, and weighed by the samples that see it (as in multisampling). Mask and
-depth are what the pixel's center shows.
+Each pixel has 2 x 2 samples of visibility and shadow. Texture and light are computed once for each surface
+in a pixel, and weighted by the samples that see it (as in multisampling). Mask and depth are those at the
+pixel's center.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from slotlab.framework.scenes.vectors import normalize
 from slotlab.framework.scenes.visibility import Pairs, Surfaces, centers, normals, see
 
 _UNIT = 2**24
-"""Steps of light as a whole number, of which four fit in an int32."""
+"""The number of steps of light as a whole number, of which four fit in an int32."""
 
 
 @dataclass(frozen=True)
 class Centers:
-    """What the centers of the pixels show."""
+    """Mask and depth at the centers of the pixels."""
 
     masks_BHW: Tensor
     """uint8: 0 for the ground, i for object i."""
@@ -80,7 +80,7 @@ def _ground(
     position_3B1 = layout.camera.position_3B[:, :, None]
     distance_BN = position_3B1[2] / (-rays_3BN[2]).clamp(min=0.02)
     points_3BN = position_3B1 + distance_BN * rays_3BN
-    # Seen at a slant, a pixel is longer than wide: the mean of both.
+    # At a slant a pixel is longer than wide: this is the mean of both.
     spacing_BN = distance_BN * layout.camera.pixel / (-rays_3BN[2]).clamp(min=0.02).sqrt()
     paint = paint_ground(materials, points_3BN, spacing_BN)
     up_3BN = torch.zeros_like(points_3BN)
@@ -101,7 +101,7 @@ def _ground(
 
 
 def _mean_lit(layout: SceneLayout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tensor) -> Tensor:
-    # Over the samples of a pixel that show the ground.
+    # The mean over the samples of a pixel that show the ground.
     position_3B11 = layout.camera.position_3B[:, :, None, None]
     points_3BSN = position_3B11 + position_3B11[2] / (-rays_3BSN[2]).clamp(min=0.02) * rays_3BSN
     lit_BSN = ground_shadow(layout, lights, points_3BSN, open_BSN.any(1))
@@ -157,7 +157,7 @@ def _same_beside(layout: SceneLayout, pairs: Pairs, whole_Q: Tensor) -> tuple[Te
     pixels = layout.camera.size[0] * layout.camera.size[1]
     own_Q = torch.arange(len(whole_Q), device=whole_Q.device)
     place_Q = pairs.places(pixels)
-    # Of the several objects in a pixel at an outline none is whole: they go to a place of no use.
+    # At an outline several objects share a pixel and none fills it: they go to an unused place.
     last = len(layout.count_B) * pixels
     pair_M = torch.full((last + 1,), -1, device=whole_Q.device)
     pair_M.index_copy_(0, torch.where(whole_Q, place_Q, last), own_Q)
@@ -172,6 +172,6 @@ def _same_beside(layout: SceneLayout, pairs: Pairs, whole_Q: Tensor) -> tuple[Te
 
 
 def _total(values: Tensor) -> Tensor:
-    # Over a pixel's four samples, in an order that does not depend on the batch.
+    # The sum over a pixel's four samples, in an order that does not depend on the batch.
     a, b, c, d = values.unbind(-1)
     return ((a + b) + (c + d))[..., None]

@@ -15,19 +15,19 @@ from slotlab.framework.scenes.solids import SHAPES, SOLIDS
 from slotlab.framework.scenes.vectors import by_kind, dot, turn
 
 _MARGIN = 1.002
-"""Bounding spheres are taken a little larger than they are, against rounding."""
+"""Bounding spheres are enlarged by this factor, against rounding."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Objects and the pixels whose rays may meet them. Indices are int64 of shape (Q,)."""
+    """Pairs of an object and a pixel whose rays may meet it. Indices are int64 of shape (Q,)."""
 
     picture_Q: Tensor
     object_Q: Tensor
     pixel_Q: Tensor
 
     def take(self, values_BK: Tensor) -> Tensor:
-        """Return what belongs to each pair's object, (Q, 1)."""
+        """Return the value of each pair's object, (Q, 1)."""
         return values_BK.flatten().index_select(0, self.body(values_BK.shape[1]))[:, None]
 
     def body(self, objects: int) -> Tensor:
@@ -44,7 +44,7 @@ class Pairs:
         return ((self.picture_Q * samples)[:, None] + steps_S) * pixels + self.pixel_Q[:, None]
 
     def pick(self, vectors_3BSN: Tensor) -> Tensor:
-        """Return what belongs to the samples of each pair's pixel, (3, Q, S)."""
+        """Return the vectors of the samples of each pair's pixel, (3, Q, S)."""
         index_QS = self.samples(*vectors_3BSN.shape[2:])
         parts = [values.flatten().index_select(0, index_QS.flatten()) for values in vectors_3BSN]
         return torch.stack(parts).view(3, *index_QS.shape)
@@ -62,9 +62,9 @@ class Surfaces:
     open_BSN: Tensor
     """Where it is the ground; bool."""
     pairs: Pairs
-    """Those that are seen in at least one sample."""
+    """The pairs whose object is the nearest surface in at least one sample."""
     distance_QS: Tensor
-    """Of their objects; inf where a sample misses it."""
+    """The distance of the pair's object; inf where a sample misses it."""
     seen_QS: Tensor
     """Where the object is the nearest surface; bool."""
 
@@ -117,7 +117,7 @@ def near_pairs(
 
 
 def meet(layout: SceneLayout, pairs: Pairs, origin_3QS: Tensor, rays_3QS: Tensor) -> Tensor:
-    """Return how far along its rays each pair's object begins, (Q, S); inf for a miss.
+    """Return the distance along its rays at which each pair's object begins, (Q, S); inf for a miss.
 
     Origins are of shape (3, Q, S) or (3, Q, 1); rays have length 1.
     """

@@ -31,10 +31,9 @@ class CLEVRTexConfig(ComponentConfig):
     root: SpecPath
     """The folder that holds `clevrtex_<variant>` or the archives as downloaded; or one of these itself."""
     variant: Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"] = "full"
-    """Which of the published data sets."""
+    """Which of the published data sets to read."""
     picture_size: tuple[PositiveInt, PositiveInt] = (320, 240)
-    """Columns and rows of every picture: those that were published are alike, rendered ones
-    may have others."""
+    """Columns and rows of every picture: the same in all published data, but not in rendered data."""
 
     recognized_data: ClassVar[str] = "the folder that holds clevrtex_<variant> or its archives"
 
@@ -51,7 +50,7 @@ class CLEVRTexConfig(ComponentConfig):
 
     @property
     def unsplit(self) -> bool:
-        """Whether every split is all of it: `outd` is published as one test set."""
+        """Whether every split is the whole variant: `outd` is published as one test set."""
         return self.variant == "outd"
 
     @property
@@ -68,9 +67,9 @@ class CLEVRTexDataset:
     """
 
     problems: Sequence[DataProblem]
-    """Scenes that are left out: without mask or JSON, or there twice; and broken archives."""
+    """Scenes that are left out because a file is missing or exists twice, and broken archives."""
     cautions: Sequence[str]
-    """In words, what is missing of the published data."""
+    """Warnings about missing parts of the published data."""
 
     def __init__(self, config: CLEVRTexConfig, context: DatasetContext):
         self.config = config
@@ -83,12 +82,12 @@ class CLEVRTexDataset:
 
     @property
     def listed(self) -> int:
-        """How many scenes there are, those that are left out or missing included."""
+        """The number of scenes, including those that are left out or missing."""
         return len(self._found.extent)
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The scenes' positions among all, by their indices."""
+        """The position of each scene among all, by its index."""
         return tuple(files.number - self._found.extent.start for files in self._found.scenes)
 
     @cached_property

@@ -1,12 +1,12 @@
 """Your own pictures, with or without instance masks.
 
     images/a.jpg   masks/a.png      one folder, which the protocol splits by position
-    train/..., val/...              or a pair of folders for each split
+    train/..., val/...              or two folders for each split
     a.jpg   a_mask.png              or masks beside their pictures, with `mask_suffix: _mask`
 
-A mask has its picture's name but for the suffixes and the ending. It is a PNG: palette or gray (8 or 16
-bits) holding the labels, or RGB with a color for each object. 0, or black, is the background unless
-`background` says otherwise; `void` names what is not scored.
+A mask has its picture's name except for the suffixes and the ending. It is a PNG: palette or gray (8 or 16
+bits) that holds the labels, or RGB with a color for each object. 0, or black, is the background unless
+`background` says otherwise; `void` names the label of pixels that are not scored.
 """
 
 import os
@@ -43,7 +43,7 @@ _SPLITS = ("train", "val", "test")
 
 
 class SplitFolders(ClosedModel):
-    """Where the pictures of a split are, and their masks."""
+    """The folders of a split."""
 
     images: SpecPath
     """The folder of the pictures."""
@@ -61,20 +61,21 @@ class ImageFolderConfig(ComponentConfig):
     splits: Mapping[str, SplitFolders] | None = None
     """SplitFolders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
     recursive: bool = False
-    """Whether pictures in folders inside the folder count; masks then lie in folders of the same names."""
+    """Whether to read subfolders too; masks then lie in subfolders of the same names."""
     image_suffix: str = ""
-    """What names of pictures end in, before the ending; files without it are no pictures."""
+    """The end of pictures' names, before the ending; other files are ignored."""
     mask_suffix: str = ""
-    """What names of masks end in, before the ending, such as _mask. Without a folder of masks these lie
-    beside their pictures."""
+    """The end of masks' names, before the ending, such as _mask. Without a folder of masks they lie beside
+    their pictures."""
     background: LabelSetting = 0
-    """The label of masks that is the background: a number, a color such as '#ffffff', or none.
-    0 is black in color masks."""
+    """The label of the background in masks: a number, a color such as '#ffffff', or none. 0 is black in color
+    masks."""
     void: LabelSetting = NONE
     """The label of pixels that are not scored: 255 in many masks, or a color such as '#e0e0c0'."""
     exif: Exif | None = None
-    """Whether pictures and masks are turned as their EXIF orientation says: apply or ignore. null applies it,
-    and stops where picture and mask disagree and nothing tells which was meant."""
+    """Whether pictures and masks are turned as their EXIF orientation says: apply
+    or ignore. null applies it, and is an error if picture and mask disagree and nothing tells which reading
+    is meant."""
 
     recognized_data: ClassVar[str] = "a folder of pictures"
 
@@ -98,7 +99,11 @@ class ImageFolderConfig(ComponentConfig):
         return self
 
     def folders(self, split: str) -> SplitFolders:
-        """Return where the pictures of a split are."""
+        """Return the folders of a split.
+
+        Raises:
+            ComponentError: if there is no such split.
+        """
         if self.splits is None:
             assert self.images is not None
             return SplitFolders(images=self.images, masks=self.masks)
@@ -109,10 +114,10 @@ class ImageFolderConfig(ComponentConfig):
 
 
 class ImageFolderDataset:
-    """Pictures by name, img2 before img10: image uint8 (3, H, W), no mask.
+    """Pictures without masks, sorted by name, img2 before img10: image uint8 (3, H, W).
 
-    Pictures are turned upright as their EXIF says, unless `exif` says otherwise; alpha is dropped; gray of
-    16 bits is brought to 8.
+    Pictures are turned as their EXIF orientation says, unless `exif` says otherwise; alpha is dropped; gray
+    of 16 bits is scaled to 8.
     """
 
     def __init__(self, config: ImageFolderConfig, folder: Path, found: Listing):
@@ -120,11 +125,11 @@ class ImageFolderDataset:
         self._folder = folder
         self._files = found.files
         self.problems: Sequence[DataProblem] = found.problems
-        """Files that are left out: pictures or masks without the other, or two with one name."""
+        """Files that are left out: pictures or masks without the other, or several with the same name."""
         self.listed = found.listed
-        """How many names there are, those that are left out included."""
+        """The number of names, including those that are left out."""
         self.cautions: Sequence[str] = found.cautions
-        """What looks as if other settings were meant."""
+        """Warnings that other settings may be meant."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -139,12 +144,12 @@ class ImageFolderDataset:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        """The names."""
+        """The name of each picture."""
         return tuple(file.stem for file in self._files)
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The positions among all names."""
+        """The position of each picture among all names."""
         return tuple(file.place for file in self._files)
 
     def fingerprint(self) -> str:
@@ -154,13 +159,13 @@ class ImageFolderDataset:
 
 
 class MaskedFolderDataset(ImageFolderDataset):
-    """The same with masks: integers (H, W), 0 for the background, -1 for void."""
+    """Pictures with masks: labels of an integer type (H, W), 0 for the background, -1 for void."""
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`, read from disk.
 
         Raises:
-            DataError: for a broken file, or where EXIF orientations of picture and mask do not go together.
+            DataError: for a broken file, or if the EXIF orientations of picture and mask do not match.
         """
         file = self._files[index]
         assert file.mask is not None
@@ -200,7 +205,7 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
     """List the pictures of a split, or of the one folder, and their masks.
 
     Raises:
-        ComponentError: for a folder that is not there or has no pictures.
+        ComponentError: for a folder that is missing or has no pictures.
     """
     folders = config.folders(context.split)
     naming = Naming(

@@ -3,9 +3,9 @@
     image (N, H, W, 3)   mask (N, K, H, W, 1) or (N, H, W)   visibility (N, K)   shape (N, K), ...
 
 Sources: Kabra et al. 2019, github.com/google-deepmind/multi_object_datasets, and two converters:
-github.com/JohannesTheo/multi_object_datasets_torch, which keeps its arrays as they are (a mask for
-each object, 0 or 255, the background first), and github.com/addtt/object-centric-library, whose
-masks hold indices. Entry k of what is said of objects belongs to mask k, or to index k.
+github.com/JohannesTheo/multi_object_datasets_torch, which keeps the arrays unchanged (a mask for each
+object, 0 or 255, the background first), and github.com/addtt/object-centric-library, whose masks hold
+indices. Entry k of facts about objects belongs to mask k, or to index k.
 """
 
 import os
@@ -35,9 +35,9 @@ from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
 ENDINGS = frozenset({".h5", ".hdf5"})
-"""Files that are taken for HDF5 in a folder, in small or capital letters."""
+"""Endings of files that are taken for HDF5 in a folder, in lower or upper case."""
 NO_LABEL = np.iinfo(np.int64).min
-"""No mask has it."""
+"""A value that occurs in no mask."""
 
 
 class MultiObjectHDF5Config(ComponentConfig):
@@ -46,15 +46,15 @@ class MultiObjectHDF5Config(ComponentConfig):
     path: SpecPath
     """The file, or a folder of files that are read one after the other."""
     image: str | None = None
-    """The array of the pictures; null looks for image, images or imgs."""
+    """The array of the pictures; null for the first of image, images and imgs that exists."""
     mask: str | None = None
-    """The array of the masks; null looks for mask, masks, segmentation or segmentations, or does without."""
+    """The array of the masks; null for the first of mask, masks, segmentation and segmentations, if any."""
     visibility: str | None = None
-    """The array that says which objects are in a picture; null looks for visibility, or does without."""
+    """The array that says which objects are visible in a picture; null for visibility, if it exists."""
     backgrounds: PositiveInt = 1
     """How many of the first masks show background: 1, or 4 for Objects Room."""
     void: int | None = None
-    """The value of pixels that are not scored, in masks of indices; null for none."""
+    """The value of pixels that are not scored, in masks that hold indices; null for none."""
 
     recognized_data: ClassVar[str] = ".hdf5 files"
 
@@ -67,20 +67,20 @@ class MultiObjectHDF5Config(ComponentConfig):
 
 
 class HDF5Pictures:
-    """Pictures in the order of files and rows, without masks: image uint8 (3, H, W).
+    """Pictures without masks, in the order of files and rows: image uint8 (3, H, W).
 
-    The files are opened by each process for itself.
+    Each process opens the files itself.
     """
 
     def __init__(self, config: MultiObjectHDF5Config, found: "_Files"):
         self.config = config
         self._tables = found.tables
         self.problems: Sequence[DataProblem] = found.problems
-        """Files that are left out."""
+        """Files that are left out because they cannot be used."""
         self.cautions: Sequence[str] = found.cautions
-        """Files that have no masks."""
+        """A warning if there are no masks."""
         self.listed = None if found.problems else found.rows
-        """How many pictures there are; None where files that cannot be read hold some."""
+        """The number of pictures; None if it is unknown because a file cannot be read."""
         self._names = found.names
         self._ends = np.cumsum([table.rows for table in self._tables])
         self._opened: dict[int, Any] = {}
@@ -104,7 +104,7 @@ class HDF5Pictures:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        """The files' names with the rows."""
+        """The id of each picture: its file's name with its row."""
         return [f"{self._names[one.path]}_{row:06d}" for one in self._tables for row in range(one.rows)]
 
     def fingerprint(self) -> str:
@@ -115,7 +115,7 @@ class HDF5Pictures:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind: another process opens its own."""
+        """Leave out open files: another process opens its own."""
         return {**self.__dict__, "_opened": {}}
 
     def _find(self, index: int) -> tuple[HDF5Arrays, int]:
@@ -140,10 +140,10 @@ class HDF5Pictures:
 
 
 class MultiObjectHDF5Dataset(HDF5Pictures):
-    """The same with masks, uint8 or int32 (H, W).
+    """Pictures with masks, uint8 or int32 (H, W).
 
-    Mask value k is object k of the data, 0 the background, -1 void. A picture's `objects` are those that are
-    visible, each with its `index` and what the arrays of shape (N, K) or (N, K, d) say of it.
+    Mask value k is object k of the data, 0 the background, -1 void. A picture's `objects` are the visible
+    ones, each with its `index` and its values in the arrays of shape (N, K) or (N, K, d).
     """
 
     def __getitem__(self, index: int) -> Sample:
@@ -202,11 +202,11 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
 
 @dataclass(frozen=True)
 class _Files:
-    """What is in each file that can be used, and the files that cannot."""
+    """The usable files, and the problems of the others."""
 
     tables: Sequence[HDF5Arrays]
     names: Mapping[Path, str]
-    """Of each file, no two alike."""
+    """A unique name for each file."""
     problems: Sequence[DataProblem]
     cautions: Sequence[str]
 
@@ -216,10 +216,10 @@ class _Files:
 
 
 def open_files(config: MultiObjectHDF5Config, context: DatasetContext) -> HDF5Pictures:
-    """Read what is in the files.
+    """List the files and their arrays.
 
     Raises:
-        ComponentError: if there are none, none can be used, or the settings do not fit them.
+        ComponentError: if there are no files, none can be used, or the settings do not fit them.
     """
     found = _read_tables(config)
     if config.void is not None and any(table.separate for table in found.tables):
@@ -230,7 +230,7 @@ def open_files(config: MultiObjectHDF5Config, context: DatasetContext) -> HDF5Pi
 
 
 def _read_tables(config: MultiObjectHDF5Config) -> _Files:
-    """Return what is in each file, and the files that cannot be used."""
+    """Return the arrays of each file, and the problems of files that cannot be used."""
     names = {"image": config.image, "mask": config.mask, "visibility": config.visibility}
     tables, problems = [], []
     first: ComponentError | None = None

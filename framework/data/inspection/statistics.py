@@ -148,7 +148,7 @@ def measure(image: PreparedImage) -> ImageStatistics:
 
 
 def read_all(items: Items, positions: Sequence[int], workers: int, report: ReportProgress) -> "Readings":
-    """Read the images at `positions`, in that order, and return their statistics and what could not be read.
+    """Read the images at `positions`, in that order, and return their statistics and problems.
 
     Args:
         items: the images.
