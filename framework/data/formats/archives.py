@@ -35,6 +35,7 @@ FORMAT = 1
 """Version of the index's shape."""
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_LEFT_OUT = "all of it is left out: download it again"
 
 
 class DamagedError(Exception):
@@ -119,8 +120,7 @@ def open_archive(
             contents = _copy(archive, tar, wanted, report) if compressed else _scan(archive, wanted, report)
             _write_index(index, contents)
     except DamagedError as error:
-        hint = "all of it is left out: download it again"
-        return _left_out(archive, f"is no whole tar archive ({error}); {hint}")
+        return _left_out(archive, f"is no whole tar archive ({error}); {_LEFT_OUT}")
     return _opened(archive, tar, contents)
 
 
