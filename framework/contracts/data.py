@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class DataProblem:
     path: str
     reason: str
     place: int | None = field(default=None, compare=False)
-    """The position of the item that is left out because of it, among all items (see `Dataset.places`)."""
+    """Of the item that is left out for it: its position among all items (see `HasPlaces`)."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -99,24 +100,8 @@ class DataError(SlotlabError):
 class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
-    No two samples have the same id. A dataset may have more attributes, each used where it is there:
-
-    * `fingerprint() -> str`: changes when the files behind it change (`framework.data.formats.pictures`
-      makes one); without it the dataset cannot be packed.
-    * `problems: Sequence[DataProblem]`: items that had to be left out while listing, such as
-      pictures without their mask; a run stops with all of them unless told to skip.
-    * `depends() -> JSON data`: for generated pictures, the settings that the pictures of this split depend on
-      (not how many there are); without it all settings are taken. With split, size, seed and the component's
-      version they make the fingerprint by which evaluations on other pictures are told apart.
-    * `places: Sequence[int]` and `listed: int`: each sample's position among all items that the files
-      tell of, those that had to be left out included, and the number of these. A protocol's
-      splits are taken of them, so that a file that is missing moves no other item. `listed` is None
-      where nobody can tell; such data cannot be split.
-    * `ids: Sequence[str]`: the samples' ids, known without reading them, and checked at once.
-    * `cautions: Sequence[str]`: what the user should know of the files, in sentences.
-    * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
-      who need no more (counting objects); `mask_names(index) -> Mapping[int, str]`: how the mask's file
-      writes each label, for messages.
+    No two samples have the same id. A dataset may offer more, such as a fingerprint of its files, or masks
+    that can be read alone: see `framework.contracts.capabilities`.
     """
 
     def __len__(self) -> int:
@@ -128,6 +113,40 @@ class Dataset(Protocol):
         Raises:
             IndexError: past the end.
             DataError: for a file that is broken or not as it should be.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognized:
+    """What a dataset reads from a file or folder that it recognizes."""
+
+    settings: Mapping[str, Any]
+    """Settings of its Config, as a spec writes them."""
+    protocol: str | None = None
+    """The name of the protocol that is usual for such data; None for the default of `data.protocol`."""
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Settings with several values that are all there: the user must choose one."""
+    general: bool = False
+    """True for a claim on data of any origin, such as a folder of pictures: other claims are preferred."""
+
+
+@runtime_checkable
+class RecognizesData(Protocol):
+    """A dataset's Config class that recognizes its data, so that `slotlab data` takes a path without a spec.
+
+    It is optional. Where several datasets recognize a path, those that are not `general` are preferred; if
+    several are left, the user is asked to choose.
+    """
+
+    recognized_data: ClassVar[str]
+    """What is recognized, in words that complete "give ...": `a folder of pictures`."""
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return what the dataset reads from `path`, by names and headers alone; None if it is not its data.
+
+        Args:
+            path: an absolute path of a file or folder that exists.
         """
 
 
@@ -145,10 +164,7 @@ class RawBatch:
 
 @runtime_checkable
 class BatchedDataset(Dataset, Protocol):
-    """A dataset that gives many samples at once faster than one by one (a store, a renderer).
-
-    It may have a method `at_a_time(device) -> int`: how many samples it would rather make together.
-    """
+    """A dataset that gives many samples at once faster than one by one (a store, a renderer)."""
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
         """Return the samples at `indices` on `device`; `masks=False` may leave the masks out."""

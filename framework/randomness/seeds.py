@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import Generator
 
-from slotlab.framework.contracts import Dataset
-
 
 def mix(seed: int, number: int) -> int:
     """Return the seed of stream `number` of a spec's seed, in the range that torch takes."""
@@ -21,13 +19,6 @@ def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
     generator = Generator().manual_seed(mix(seed, epoch))
     order: list[int] = torch.randperm(length, generator=generator).tolist()
     return order
-
-
-def epoch_order(dataset: Dataset, *, seed: int, epoch: int) -> list[int]:
-    """Return the samples of an epoch in order; an endless dataset gives new ones in each."""
-    order = permutation(len(dataset), seed=seed, epoch=epoch)
-    past = epoch * len(dataset) if getattr(dataset, "endless", False) else 0
-    return [past + position for position in order]
 
 
 _PAINT = 3

@@ -14,7 +14,6 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.seeds import epoch_order
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
 from slotlab.framework.system.interruptions import StopRequest
@@ -77,7 +76,7 @@ def train(
             trainee.restore_phase(saved)
         while trainee.step < end:
             model.train()
-            order = epoch_order(loader.dataset, seed=spec.seed, epoch=trainee.epoch)
+            order = loader.order(seed=spec.seed, epoch=trainee.epoch)
             for batch in loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
                 losses = train_step(engine, trainee, step_losses, optimizer, batch)
                 guard.note(losses["total"], batch, order, trainee)
