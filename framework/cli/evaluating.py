@@ -69,9 +69,9 @@ def evaluate(
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
     with stoppable(left(figures=figures, masks=save_masks)):
-        from slotlab.framework.evaluation.conditions import Wanted
+        from slotlab.framework.evaluation.conditions import EvaluationRequest
 
-        wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
+        wanted = EvaluationRequest(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
         result = evaluate_runs(
             runs,
             wanted,

@@ -88,9 +88,9 @@ def score(
     if prepare and protocol is None:
         raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
-        from slotlab.framework.evaluation.score_files import Folders
+        from slotlab.framework.evaluation.score_folders import ScoredFolders
 
-        folders = Folders(true=true, pred=pred, images=images, recon=recon)
+        folders = ScoredFolders(true=true, pred=pred, images=images, recon=recon)
         result, csv = score_folders(
             folders,
             protocol,
@@ -124,10 +124,10 @@ def score_folders(
     """Return the result, and one row an image as CSV."""
     from slotlab.framework.contracts import MetricContext
     from slotlab.framework.data.preparation import Preparation
-    from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
+    from slotlab.framework.evaluation.choices import chosen_metrics, find_protocol
     from slotlab.framework.evaluation.score_files import BOUNDS, Reader
     from slotlab.framework.evaluation.score_files import score as score_files
-    from slotlab.framework.jobs.evaluate import facts_of, results
+    from slotlab.framework.jobs.summary import facts_of, results
     from slotlab.framework.plugin_loading.discovery import load_registry
     from slotlab.framework.spec.protocol import describe_protocol
 

@@ -1,7 +1,7 @@
-"""What a training takes: operations, speed, memory, time and energy, in RUN/cost.json.
+"""The cost of a training: operations, speed, memory, time and energy, in RUN/cost.json.
 
-While a model is trained the file holds the time and energy so far, so that they add up over
-restarts, work that a kill undid included. At the end it holds the whole report.
+During the training the file holds the time and energy so far, so that they add up over
+restarts, including work that a kill undid. At the end it holds the whole report.
 """
 
 import time
@@ -23,12 +23,12 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.json_files import write_json
 
 _EVERY = 30.0
-"""Seconds between two notes of the time so far."""
+"""Seconds between two writes of the time so far."""
 
 
 @dataclass
 class Tally:
-    """Counts the time and energy of one stretch of training on top of those before it."""
+    """Counts the time and energy of a training between two restarts, on top of those before."""
 
     engine: Engine
     run: RunFolder
@@ -40,13 +40,13 @@ class Tally:
 
     @classmethod
     def start(cls, engine: Engine, run: RunFolder) -> "Tally":
-        """Begin to count; what the run's file holds comes first."""
+        """Begin to count, on top of what the run's file holds."""
         known = run.read_cost()
         before = Energy(known.get("energy_joules", 0.0), known.get("energy_missing", ""))
         return cls(engine, run, known.get("seconds", 0.0), before, read_own_energy(engine))
 
     def totals(self) -> dict[str, Any]:
-        """Return seconds and energy so far, all stretches together."""
+        """Return seconds and energy so far, over all restarts."""
         now = used(self.begun_energy, read_own_energy(self.engine))
         energy = both(self.before_energy, now)
         kwh = None if energy.joules is None else energy.joules / 3.6e6
@@ -58,7 +58,7 @@ class Tally:
         }
 
     def note(self, *, always: bool = False) -> None:
-        """Write the totals, now and then. A full disk stops no training over this."""
+        """Write the totals from time to time. A full disk does not stop the training here."""
         if self.engine.is_first and (always or time.monotonic() - self.noted > _EVERY):
             with suppress(OSError):
                 known = self.run.read_cost()
@@ -67,9 +67,9 @@ class Tally:
             self.noted = time.monotonic()
 
     def finish(self, images: int) -> None:
-        """Write the whole report; every process takes part. `images` were trained on in all."""
+        """Write the whole report, in every process together; `images` counts all images trained on."""
         totals = self.totals()
-        before = self.run.read_cost().get("memory", 0)  # of a stretch that ended
+        before = self.run.read_cost().get("memory", 0)  # before the last restart
         memory = max(before, *self.engine.gather([peak_memory(self.engine.device)]))
         if self.engine.is_first:
             speed = images_per_second(self.run.read_log(), restarts(self.run.read_provenance()))
@@ -77,7 +77,7 @@ class Tally:
 
 
 def read_own_energy(engine: Engine) -> Energy:
-    """Read the counters of all devices of a training, if they are all in this machine."""
+    """Read the counters of all devices of a training, if all of them are in this machine."""
     if engine.processes == 1 or engine.device.type != "cuda":
         return read_energy([engine.device])
     if engine.processes > torch.cuda.device_count():
@@ -86,7 +86,7 @@ def read_own_energy(engine: Engine) -> Energy:
 
 
 def report(engine: Engine, speed: float | None, images: int) -> dict[str, Any]:
-    """Return operations and speeds, as JSON-ready data; None where something is not known."""
+    """Return operations and speeds as JSON-ready data; None for what is unknown."""
     spec, precision = engine.spec, engine.spec.training.precision
     peak, missing = peak_of(engine)
     operations = operations_of(spec)
@@ -109,18 +109,18 @@ def report(engine: Engine, speed: float | None, images: int) -> dict[str, Any]:
 
 
 def peak_of(engine: Engine) -> tuple[float | None, str]:
-    """Measure what all devices together can do at most; None with the reason if that fails."""
+    """Measure the peak FLOP/s of all devices together; None and the reason if that fails."""
     try:
         return measure_peak(engine.device, engine.spec.training.precision) * engine.processes, ""
-    except RuntimeError as error:  # a trained model is not lost to a lack of memory at its end
+    except RuntimeError as error:  # the training succeeded all the same
         return None, str(error).partition("\n")[0]
 
 
 def operations_of(spec: ExperimentSpec) -> dict[str, Any]:
-    """Return the operations of a training image, in all and by part; None with the reason if uncounted."""
+    """Return the operations per training image, in all and by part; None and the reason if uncounted."""
     try:
         found = count_flops(spec)
-    except Exception as error:  # a stranger's component may fail in any way
+    except Exception as error:  # a third party's component may fail in any way
         reason = f"cannot be counted: {type(error).__name__}: {error}"
         return {"flops_per_image": None, "flops_by_part": None, "flops_missing": reason}
     return {"flops_per_image": found.image_training, "flops_by_part": asdict(found), "flops_missing": ""}
@@ -133,14 +133,14 @@ def planned_images(spec: ExperimentSpec, num_images: int) -> int:
 
 
 def restarts(provenance: Mapping[str, Any]) -> list[int]:
-    """Return the steps at which a training went on after it had ended."""
+    """Return the steps at which a training was resumed."""
     return [item["step"] for item in provenance.get("restarts", ())]
 
 
 def images_per_second(log: Sequence[Mapping[str, Any]], restarted: Sequence[int] = ()) -> float | None:
-    """Return the median speed of the log's lines, without the first after each start, which warms up.
+    """Return the median speed of the log's lines, without the first after each start, which is a warm-up.
 
-    If there are no others, of those; None for an empty log.
+    If there are only such lines, their median; None for an empty log.
     """
     lines = [line for line in log if line["kind"] == "train"]
     steps = [line["step"] for line in lines]

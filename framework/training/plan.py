@@ -1,4 +1,4 @@
-"""How many steps a training has, and how far it has come."""
+"""The number of steps of a training, and its progress."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from slotlab.framework.spec.schema import ExperimentSpec
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress display is told after each step."""
+    """What a progress display receives after each step."""
 
     step: int
     total_steps: int
     phase: int
     epoch: int
     loss: float | None
-    """Mean training loss since the log line before; None before the first."""
+    """Mean training loss since the previous log line; None between log lines."""
     images_per_second: float | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps each phase has, for a training split of a given size."""
+    """The number of steps of each phase, for a training split of a given size."""
 
     steps_per_epoch: int
     phases: tuple[int, ...]
