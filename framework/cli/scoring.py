@@ -10,7 +10,6 @@ from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
 from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
 from slotlab.registry.errors import ComponentError, SlotlabError
 
@@ -124,6 +123,7 @@ def score_folders(
 ) -> tuple[Result, str]:
     """Return the result, and one row an image as CSV."""
     from slotlab.framework.contracts import MetricContext
+    from slotlab.framework.data.preparation import Preparation
     from slotlab.framework.evaluation.choices import chosen_metrics, find_protocol
     from slotlab.framework.evaluation.score_files import BOUNDS, Reader
     from slotlab.framework.evaluation.score_files import score as score_files

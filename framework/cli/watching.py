@@ -13,8 +13,8 @@ from rich.table import Column, Table
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import PlainConsole, console, emit, print_whole, styled, warn
 from slotlab.framework.cli.units import counted, duration, maybe
-from slotlab.framework.study.folder import Plan, StudyFolder
-from slotlab.framework.study.glance import Wanted, glance
+from slotlab.framework.study.folder import StudyFolder, StudyPlan
+from slotlab.framework.study.glance import WantedEvaluation, glance
 from slotlab.registry.errors import SlotlabError
 
 STYLES = {"done": "green", "running": "cyan", "waiting": "dim"}
@@ -64,14 +64,14 @@ def look(folder: StudyFolder) -> dict[str, Any]:
     }
 
 
-def wanted_of(plan: Plan, evaluation: Mapping[str, Any]) -> Wanted | None:
+def wanted_of(plan: StudyPlan, evaluation: Mapping[str, Any]) -> WantedEvaluation | None:
     """Return the evaluation that an arm's runs need; None for a plan that does not say."""
     if not evaluation:
         return None
     facts: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in evaluation.items()
     }
-    return Wanted(**facts)
+    return WantedEvaluation(**facts)
 
 
 def print_look(result: dict[str, Any]) -> None:
@@ -120,17 +120,17 @@ def runs(
     json: JsonOption = None,
 ) -> None:
     """List the runs in a folder that have certain settings, states or results, by an index of them."""
-    from slotlab.framework.study.index import Condition, Index
+    from slotlab.framework.study.index import Index, RunFilter
     from slotlab.framework.study.record import facts
 
-    conditions = [Condition.read(text) for text in where]
+    filters = [RunFilter.read(text) for text in where]
     refuse_study(folder)
-    found = Index(folder).find(conditions, show)
-    columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
+    found = Index(folder).find(filters, show)
+    columns = list(dict.fromkeys((*(one.name for one in filters), *show)))
     shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
     emit(found, json, lambda records: print_runs(records, shown))
     warn(f"{folder / one['run']} is damaged: {one['reason']}" for one in found if one["state"] == "damaged")
-    if not (found or conditions):
+    if not (found or filters):
         say_where(folder)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from slotlab.framework.study.folder import Plan
+from slotlab.framework.study.folder import StudyPlan
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Choice:
     """Of several evaluations the one that the runs' own specs declare is taken."""
 
 
-def choice_of(plan: Plan) -> Choice:
+def choice_of(plan: StudyPlan) -> Choice:
     """Return what a study compares."""
     said = plan.compare
     return Choice(

@@ -10,7 +10,7 @@ from typing import Any
 from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_evaluation
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
-from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
+from slotlab.framework.study.folder import PlannedRun, StudyFolder, StudyPlan
 from slotlab.framework.study.glance import lies
 from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry import SlotlabError
@@ -71,7 +71,7 @@ class Study:
     """A study's folder: its plan, and the runs that are there."""
 
     path: Path
-    plan: Plan
+    plan: StudyPlan
     records: tuple[RunRecord, ...]
     """The planned runs that can be read, each folder once."""
     problems: Mapping[Path, str] = field(default_factory=dict)

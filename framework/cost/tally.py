@@ -21,7 +21,6 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.provenance import describe_device
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.json_files import write_json
-from slotlab.framework.training.plan import Plan
 
 _EVERY = 30.0
 """Seconds between two writes of the time so far."""
@@ -128,16 +127,9 @@ def operations_of(spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def planned_images(spec: ExperimentSpec, num_images: int) -> int:
-    """Return how many images a whole training processes, counting repetitions.
-
-    A phase counted in steps may end within an epoch; the next phase begins a new one.
-    """
-    batch, per_epoch = spec.training.batch_size, Plan.of(spec, num_images).steps_per_epoch
-    images = 0
-    for phase in spec.training.phases:
-        epochs, steps = divmod(phase.steps, per_epoch) if phase.steps else (phase.epochs or 0, 0)
-        images += epochs * num_images + steps * batch  # the smaller batch is the last of an epoch
-    return images
+    """Return the images that a whole training is trained on, each as often as it is seen."""
+    training = spec.training
+    return sum(phase.length.in_images(num_images, training.batch_size) for phase in training.phases)
 
 
 def restarts(provenance: Mapping[str, Any]) -> list[int]:

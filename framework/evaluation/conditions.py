@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.choices import metric_refs, read_protocol, with_variant
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.spec.cautions import cautions
@@ -166,7 +167,7 @@ def _condition(
             else f"protocol '{ref.name if ref else ''}' scores the variant '{requested}'"
         )
         dataset = with_variant(data.dataset, requested, source, loaded.registry)
-        chosen = requested if requested != getattr(spec.data.dataset.config, "variant", None) else None
+        chosen = requested if requested != variant_of(spec.data.dataset.config) else None
         data = data.model_copy(update={"dataset": dataset})
     sources = BOTH if masks == "both" else (masks,)
     laid = _with_evaluation(_with_data(loaded, data), **changes, mask_source=sources[0])

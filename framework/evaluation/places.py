@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.conditions import BOTH, Condition
 from slotlab.framework.runs.folder import SAMPLES, RunFolder
 from slotlab.framework.runs.measurement import (
@@ -92,9 +93,9 @@ class Places:
         """
         spec = condition.spec
         variant = condition.variant
-        theirs = getattr(self.own.data.dataset.config, "variant", None)
-        if variant is None and getattr(spec.data.dataset.config, "variant", None) != theirs:
-            variant = getattr(spec.data.dataset.config, "variant", None)
+        chosen = variant_of(spec.data.dataset.config)
+        if variant is None and chosen != variant_of(self.own.data.dataset.config):
+            variant = chosen
         one = next(iter(facts.values()))
         settings = {name: value for name, value in settings_of(one).items() if name != MASKS}
         marks = [digest(settings), digest(settings, pictures_of(one), definitions_of(one))]

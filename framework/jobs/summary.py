@@ -8,6 +8,7 @@ from typing import Any
 
 from slotlab.framework.composition.evaluate import CompositionResult
 from slotlab.framework.contracts import MaskSource, Metric, PooledMetric
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.breakdown import breakdowns
 from slotlab.framework.evaluation.places import binding
 from slotlab.framework.evaluation.published import comparable
@@ -94,7 +95,7 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     """Return what is evaluated: dataset, variant, split, protocol and filter."""
     return {
         "dataset": spec.data.dataset.name,
-        "variant": getattr(spec.data.dataset.config, "variant", None),
+        "variant": variant_of(spec.data.dataset.config),
         "split": spec.evaluation.split,
         "protocol": spec.data.protocol_name,
         "filter": None if spec.data.filter is None else str(spec.data.filter),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slotlab.framework.contracts import Annealable
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -79,7 +80,7 @@ def check_anneal(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem
             )
             yield PathProblem(where, text)
             continue
-        known = sorted(getattr(owner, "schedulable", ()))
+        known = sorted(owner.schedulable if isinstance(owner, Annealable) else ())
         if name not in known:
             text = f"'{name}' cannot change during training{suggest(name, known)}"
             yield PathProblem(where, f"{text} (schedulable here: {', '.join(known) or 'nothing'})")

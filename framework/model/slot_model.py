@@ -20,7 +20,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.contracts.calling import called
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
-from slotlab.framework.randomness.noise import Noise, with_noise
+from slotlab.framework.randomness.noise import RandomSource, with_noise
 from slotlab.registry import ComponentError, SlotlabError
 
 
@@ -104,7 +104,7 @@ class SlotModel(nn.Module):
         return called(self.names.get(part, part))
 
     def encode(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: Noise = None
+        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
     ) -> Encoded:
         """Find the slots of images (B, 3, H, W), float, in the spec's value range.
 
@@ -130,7 +130,9 @@ class SlotModel(nn.Module):
             expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
 
-    def decode(self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: Noise = None) -> Decoded:
+    def decode(
+        self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: RandomSource = None
+    ) -> Decoded:
         """Decode slots as in training: for the loss."""
 
         def run(slots: Slots, target_BCHW: Tensor | None, *, generator: Generator | None) -> Decoded:
@@ -139,7 +141,7 @@ class SlotModel(nn.Module):
 
         return with_noise(run, generator, slots, target_BCHW)
 
-    def paint(self, slots: Slots, *, generator: Noise = None) -> Decoded:
+    def paint(self, slots: Slots, *, generator: RandomSource = None) -> Decoded:
         """Decode slots without a target, also slots that were mixed or drawn and belong to no image.
 
         Uses the decoder's `sample` if it has it; other decoders are called with `target_BCHW=None`.
@@ -149,7 +151,7 @@ class SlotModel(nn.Module):
         """
         return self._as_promised(self._painted(slots, generator), slots)
 
-    def _painted(self, slots: Slots, generator: Noise) -> Decoded:
+    def _painted(self, slots: Slots, generator: RandomSource) -> Decoded:
         if isinstance(self.decoder, Sampler):
             return with_noise(self.decoder.sample, generator, slots)
         return self.decode(slots, generator=generator)
@@ -162,7 +164,7 @@ class SlotModel(nn.Module):
         return painted
 
     def forward(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: Noise = None
+        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
     ) -> ModelOutput:
         """Encode, find the target and decode, as in training: the decoder receives the target.
 
@@ -191,8 +193,8 @@ class SlotModel(nn.Module):
         images_BCHW: Tensor,
         *,
         num_slots: int | None = None,
-        generator: Noise = None,
-        painting: Noise = None,
+        generator: RandomSource = None,
+        painting: RandomSource = None,
     ) -> Reconstruction:
         """Find the slots of images and decode them without the target, as evaluation and figures do.
 
@@ -242,7 +244,7 @@ class LossStep(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images_BCHW: Tensor, *, generator: Noise = None) -> dict[str, Tensor]:
+    def forward(self, images_BCHW: Tensor, *, generator: RandomSource = None) -> dict[str, Tensor]:
         """Return scalar losses: `total`, and its terms under `loss/NAME`."""
         output = self.model(images_BCHW, generator=generator)
         with self.model.calling("objective"):

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from slotlab.framework.contracts import HasOwnWeights
+
 
 def draw_as_keras(model: nn.Module) -> None:
     """Draw the weights of convolutions, linear maps and GRU cells anew, as Keras does by default.
@@ -16,7 +18,7 @@ def draw_as_keras(model: nn.Module) -> None:
     Args:
         model: of any dtype; changed in place, by draws from torch's global generator.
     """
-    if getattr(model, "own_weights", False):
+    if isinstance(model, HasOwnWeights) and model.own_weights:
         return
     if isinstance(model, nn.GRUCell):
         _draw_gru(model)

@@ -15,7 +15,6 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.seeds import epoch_order
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
 from slotlab.framework.system.interruptions import StopRequest
@@ -129,7 +128,7 @@ def train_epoch(training: Training, optimizer: Optimizer) -> None:
     settings, end = engine.spec.training, plan.end(trainee.phase)
     phase = settings.phases[trainee.phase]
     trainee.model.train()
-    order = epoch_order(training.loader.dataset, seed=engine.spec.seed, epoch=trainee.epoch)
+    order = training.loader.order(seed=engine.spec.seed, epoch=trainee.epoch)
     for batch in training.loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
         losses = train_step(engine, trainee, training.step_losses, optimizer, batch)
         training.guard.note(losses["total"], batch, order, trainee)

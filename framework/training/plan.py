@@ -1,8 +1,8 @@
 """The number of steps of a training, and its progress."""
 
 from dataclasses import dataclass
-from math import ceil
 
+from slotlab.framework.spec.phase_length import steps_per_epoch
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
@@ -29,9 +29,9 @@ class Plan:
     @classmethod
     def of(cls, spec: ExperimentSpec, num_images: int) -> "Plan":
         """Count the steps; the last batch of an epoch may be smaller, and counts."""
-        per_epoch = ceil(num_images / spec.training.batch_size)
-        phases = (phase.steps or (phase.epochs or 0) * per_epoch for phase in spec.training.phases)
-        return cls(per_epoch, tuple(phases))
+        batch_size = spec.training.batch_size
+        phases = (phase.length.in_steps(num_images, batch_size) for phase in spec.training.phases)
+        return cls(steps_per_epoch(num_images, batch_size), tuple(phases))
 
     @property
     def total(self) -> int:

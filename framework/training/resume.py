@@ -10,9 +10,9 @@ from slotlab.framework.runs.checkpoints import Checkpoint
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.runs.provenance import components
-from slotlab.framework.spec.identity import flatten
+from slotlab.framework.spec.identity import file_settings
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.spec.plain import PATH, has_effect, leaves
+from slotlab.framework.spec.plain import has_effect, leaves
 from slotlab.framework.spec.tree import parse
 from slotlab.framework.training.rates import have_changed
 from slotlab.registry import SlotlabError
@@ -123,7 +123,7 @@ def differences(run: RunFolder, loaded: LoadedSpec) -> Iterator[tuple[str, str]]
     # original files.
     before = dict(leaves(read_plain(run.spec)))
     now = dict(leaves(loaded.spec.model_dump(mode="json")))
-    files = {path for path, value in flatten(loaded.spec) if value == PATH}
+    files = file_settings(loaded.spec)
     chosen = dict(leaves(loaded.spec.model_dump(mode="json", exclude_defaults=True)))
     for path in dict.fromkeys((*before, *now)):
         new = path not in before and path not in chosen  # added by a newer slotlab, at its default

@@ -13,13 +13,13 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.model.build import build_metrics
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.noise import Noise
+from slotlab.framework.randomness.noise import RandomSource
 from slotlab.framework.randomness.seeds import streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
-def forward_loss(model: SlotModel, batch: Batch, noise: Noise, *, precision: str) -> Losses:
+def forward_loss(model: SlotModel, batch: Batch, noise: RandomSource, *, precision: str) -> Losses:
     """Compute the loss of a batch as in training: the decoder receives the target.
 
     `precision` is `float32`, `bfloat16` or `float16`.

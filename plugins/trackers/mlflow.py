@@ -7,12 +7,13 @@ Source: `mlflow.MlflowClient`. The database is SQLite, since MLflow 3.13 refuses
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import TrackerContext
+from slotlab.framework.spec.plain import leaves
 from slotlab.registry import Component, ComponentConfig, hookimpl
 from slotlab.registry.optional import require
 
@@ -105,23 +106,9 @@ class MLflowTracker:
     def _log_settings(self, run: str) -> None:
         from mlflow.entities import Param
 
-        settings = flat(self.context.settings)
-        params = [Param(name, str(value)[:LONGEST]) for name, value in settings]
+        params = [Param(name, str(value)[:LONGEST]) for name, value in leaves(self.context.settings)]
         for start in range(0, len(params), AT_ONCE):
             self.client.log_batch(run, params=params[start : start + AT_ONCE])
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of nested settings; lists of plain values stay whole."""
-    if isinstance(value, Mapping) and value:
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        items = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        yield path, value
-        return
-    for key, item in items:
-        yield from flat(item, f"{path}.{key}" if path else key)
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from typing import Annotated
 from annotated_types import Len
 from pydantic import NonNegativeFloat, PositiveInt, ValidationError
 
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import parse
@@ -84,7 +85,7 @@ def references() -> list[Reference]:
 
 def comparable(data: DataSpec) -> list[Reference]:
     """Return the references of the same protocol as published, the same data and the same filter."""
-    variant = getattr(data.dataset.config, "variant", "full")
+    variant = variant_of(data.dataset.config) or "full"
     limit = None if data.filter is None else data.filter.max_objects
     return [
         one

@@ -191,7 +191,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         load_study(tmp_path / "empty")
     assert (
         str(error.value)
-        == f"{tmp_path / 'empty'} is no study: it has no plan.json; 'slotlab ablate FILE' makes one"
+        == f"{tmp_path / 'empty'} is not a study: it has no plan.json; 'slotlab ablate FILE' makes one"
     )
 
 
