@@ -26,10 +26,11 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures" / "before_the_move"
 LAST_WRITTEN = 1_600_000_000
 """Seconds: when the pictures of the store were last written, as the script that makes them says."""
 SAME = 1e-5
-"""Beyond the rounding of float32 on other processors and torch versions (1e-8 was seen here), and of a gray level
-of a generated picture. Between a pixel's two largest masks lies more, so that labels, and ARI, stay."""
-TRAINED = 1e-3
-"""The same after some twenty steps of training, through which rounding grows."""
+"""Beyond the rounding of float32 with other processors' instructions (1e-8 was seen), and of a gray level of a
+generated picture. Between a pixel's two largest masks lies more, so that labels, and ARI, stay."""
+TRAINED = 1e-4
+"""The same, as a part, after some thirty steps of training, through which rounding grows (1e-6 was seen here).
+An optimizer that has lost its moments differs by 2e-3."""
 Slotlab = Callable[..., tuple[int, str, str]]
 
 
@@ -221,7 +222,8 @@ def test_its_comparison_says_the_same(done: Callable[..., str]) -> None:
 def test_nothing_of_it_is_trained_again(done: Callable[..., str]) -> None:
     expected = json.loads(Path("studies/iterations/plan.json").read_text())
     before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
-    outcome = json.loads(done("ablate", "ablation.yaml", "--device", "cpu", "--json", "-"))
-    assert [run["state"] for run in outcome["runs"]] == ["done"] * 4
+    for words in (("--dry-run", "--no-estimate"), ()):  # so that a failure trains nothing
+        outcome = json.loads(done("ablate", "ablation.yaml", "--device", "cpu", *words, "--json", "-"))
+        assert [run["state"] for run in outcome["runs"]] == ["done"] * 4
     assert json.loads(Path("studies/iterations/plan.json").read_text()) == expected
     assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
