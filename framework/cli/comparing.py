@@ -31,7 +31,7 @@ from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
     from slotlab.framework.compare.comparison import Comparison
-    from slotlab.framework.compare.results import Metric
+    from slotlab.framework.compare.results import ComparedMetric
 
 
 class Format(StrEnum):
@@ -70,7 +70,7 @@ def compare(
         raise SlotlabError(f"{out} is a file; choose another folder with --out DIR")
     from slotlab.framework.cli.output import emit
     from slotlab.framework.compare.comparison import compare_paths
-    from slotlab.framework.compare.exports import as_json
+    from slotlab.framework.compare.csv_json import as_json
 
     choice = chosen(
         metrics=metric,
@@ -95,7 +95,7 @@ def compare(
             write(comparison, out)
 
 
-def show(comparison: "Comparison", format_: Format, details: "Sequence[Metric]") -> None:
+def show(comparison: "Comparison", format_: Format, details: "Sequence[ComparedMetric]") -> None:
     """Print a comparison; the terminal's tables show `details` in full, other formats all metrics."""
     if format_ is Format.table:
         print_tables(comparison, details)
@@ -107,8 +107,8 @@ def written(comparison: "Comparison", format_: Format) -> str:
     """Return a comparison as the text of a file."""
     from json import dumps
 
-    from slotlab.framework.compare.exports import as_csv, as_json
-    from slotlab.framework.compare.markup import latex, markdown
+    from slotlab.framework.compare.csv_json import as_csv, as_json
+    from slotlab.framework.compare.markdown_latex import latex, markdown
     from slotlab.framework.compare.tables import facts, tables
 
     if format_ is Format.csv:
@@ -119,7 +119,7 @@ def written(comparison: "Comparison", format_: Format) -> str:
     return render(tables(comparison), facts(comparison))
 
 
-def print_tables(comparison: "Comparison", details: "Sequence[Metric]") -> None:
+def print_tables(comparison: "Comparison", details: "Sequence[ComparedMetric]") -> None:
     """Print the tables, and under them how to read them."""
     from rich.table import Table
 
@@ -146,7 +146,7 @@ ENDINGS = {Format.markdown: "md", Format.csv: "csv", Format.latex: "tex", Format
 def write(comparison: "Comparison", folder: Path) -> None:
     """Write DIR/comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
     from slotlab.framework.cli.output import say
-    from slotlab.framework.compare.drawing import draw
+    from slotlab.framework.compare.draw_all import draw
     from slotlab.framework.system.atomic import write_output
 
     for format_, ending in ENDINGS.items():

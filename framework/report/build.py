@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from slotlab.framework.compare.looks import COLORS
-from slotlab.framework.compare.naming import show
+from slotlab.framework.compare.arm_styles import COLORS
+from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
@@ -103,7 +103,7 @@ def published(comparison: Comparison) -> Table:
 
 def published_text(value: object) -> str:
     """Return what a published row says; nothing where it says nothing."""
-    return "" if value is None else show(value)
+    return "" if value is None else setting_text(value)
 
 
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -113,7 +113,7 @@ def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
         found = [(axis.name, list(axis.values)) for axis in plan.axes]
     else:
         found = [
-            (path, list(dict.fromkeys(show(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            (path, list(dict.fromkeys(setting_text(arm.settings.get(path, "—")) for arm in comparison.arms)))
             for path in comparison.differing
         ]
     return [(name, shortened(values)) for name, values in found]

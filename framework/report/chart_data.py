@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slotlab.framework.compare.results import Difference, Interval, Metric, Statistics
+from slotlab.framework.compare.results import ComparedMetric, Difference, Interval, Statistics
 from slotlab.framework.report.page import Chart, Page
 
 
@@ -27,7 +27,7 @@ def chart_data(page: Page) -> dict[str, Any]:
     }
 
 
-def metric_data(page: Page, metric: Metric) -> dict[str, Any]:
+def metric_data(page: Page, metric: ComparedMetric) -> dict[str, Any]:
     """Return each arm's interval, seeds and difference; arms without a value are left out."""
     rows = []
     for position, arm in enumerate(page.comparison.arms):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from slotlab.framework.compare.draw_cost import pareto
-from slotlab.framework.compare.results import Comparison, Cost
+from slotlab.framework.compare.results import ArmCost, Comparison
 from slotlab.framework.report.page import Measure
 
 Scales = Mapping[str, float]
@@ -15,7 +15,7 @@ def measures(comparison: Comparison) -> list[Measure]:
     costs = [arm.cost for arm in comparison.arms]
     on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
     hours = "CPU hours" if on_cpu == {True} else "GPU hours" if on_cpu == {False} else "device hours"
-    kinds: list[tuple[str, Scales, Callable[[Cost], float | None], bool]] = [
+    kinds: list[tuple[str, Scales, Callable[[ArmCost], float | None], bool]] = [
         (hours, {"h": 1.0}, lambda cost: cost.device_hours, True),
         ("wall time", {"h": 3600.0, "min": 60.0}, lambda cost: cost.seconds, True),
         ("speed", {"images/s": 1.0}, lambda cost: cost.images_per_second, False),

@@ -156,7 +156,7 @@ def cautions(comparison: Comparison) -> Iterator[Finding]:
             f"{failed} of {plural(failed + counted, 'run')} failed and are in no mean; Runs has the reasons."
         )
         yield Finding(text, caution=True)
-    unbound = sum(len(arm.unbound) for arm in comparison.arms)
+    unbound = sum(len(arm.not_bound) for arm in comparison.arms)
     if unbound:
         text = (
             f"{plural(unbound, 'run')} did not bind ({limit(comparison)}); the means hold them all the same."

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.results import Comparison
+from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.report.page import Fact, RunRow
 from slotlab.framework.system.privacy import nameless
 
@@ -37,7 +37,7 @@ def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
 
     rows = []
     for position, arm in enumerate(comparison.arms):
-        unbound = {id(member) for member in arm.unbound}
+        unbound = {id(member) for member in arm.not_bound}
         for member in arm.members:
             run, values = member.run, member.evaluation.values
             known = {name: value for name, value in values.items() if value is not None}

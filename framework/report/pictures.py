@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.facts import PICTURES, tells_pictures
-from slotlab.framework.compare.results import Arm, Comparison, Member
+from slotlab.framework.compare.evaluation_facts import PICTURES, tells_pictures
+from slotlab.framework.compare.results import Arm, Comparison, MeasuredRun
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
 from slotlab.framework.runs.folder import SAMPLES
@@ -156,12 +156,12 @@ def samples_of(position: int, arm: Arm, metric: str) -> Samples | None:
     return Samples(position, arm.name, member.run.path.name, index_of(member).parent, entries, content)
 
 
-def index_of(member: Member) -> Path:
+def index_of(member: MeasuredRun) -> Path:
     """Return the file that lists an evaluation's samples."""
     return member.evaluation.folder / SAMPLES / "index.json"
 
 
-def middle(members: Sequence[Member], metric: str) -> Member:
+def middle(members: Sequence[MeasuredRun], metric: str) -> MeasuredRun:
     """Return the run whose metric is the median; the lower one of two, and the first without values."""
     known = [member for member in members if member.evaluation.values.get(metric) is not None]
     ordered = sorted(known, key=lambda member: (member.evaluation.values[metric], member.run.seed))

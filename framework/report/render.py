@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from slotlab.framework.compare.naming import show
+from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.report import formats
 from slotlab.framework.report.chart_data import chart_data
 from slotlab.framework.report.page import Page
@@ -53,7 +53,7 @@ def templates() -> "Environment":
     )
     for filter_ in (
         *(formats.number, formats.signed, formats.interval, formats.probability),
-        *(formats.three_digits, formats.plural, formats.limit, show),
+        *(formats.three_digits, formats.plural, formats.limit, setting_text),
     ):
         environment.filters[filter_.__name__] = filter_
     return environment

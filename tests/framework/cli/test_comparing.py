@@ -27,7 +27,7 @@ def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) 
         "settings that differ",
         "ari ↑ over seeds",
         f"ari ↑: difference to '{base}', paired by seed",
-        "cost of a training, mean over runs",
+        "cost of training a run, mean over runs",
     ]
     assert heads[5] == "question: Which encoder, how many slots, how many iterations?"
     assert heads[6].startswith("measured on: dataset scenes, protocol whole (image_size 32), split val")

@@ -14,7 +14,7 @@ from rich.table import Table
 from slotlab.framework.cli import evaluating, watching
 from slotlab.framework.cli.failures import Failures
 from slotlab.framework.cli.output import console, print_whole, styled, warn
-from slotlab.framework.compare.markup import escape_latex, escape_markdown
+from slotlab.framework.compare.markdown_latex import escape_latex, escape_markdown
 from slotlab.framework.system.file_names import LONGEST, fault, file_name
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError

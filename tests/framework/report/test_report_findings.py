@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from slotlab.framework.compare.results import Arm, Comparison, Cost, LeftOut, Metric
+from slotlab.framework.compare.results import Arm, ArmCost, ComparedMetric, Comparison, LeftOut
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.framework.report.build import best, looks
 from slotlab.framework.report.findings import findings
 from slotlab.framework.report.formats import MINUS
 
-NO_COST = Cost(None, None, None, None, None, None, ())
-ARI = Metric("ari", True, (-1.0, 1.0))
+NO_COST = ArmCost(None, None, None, None, None, None, ())
+ARI = ComparedMetric("ari", True, (-1.0, 1.0))
 
 
 def comparison(values, *, metric=ARI, baseline="base", **options):
@@ -77,7 +77,7 @@ def test_what_cannot_be_told_apart_is_not_called_equal():
     ("higher", "word", "extreme"), [(True, "better", "highest"), (False, "worse", "lowest")]
 )
 def test_better_follows_the_metric(higher, word, extreme):
-    metric = Metric("score", higher)
+    metric = ComparedMetric("score", higher)
     found = texts(
         {"base": BASE, "wide": {seed: value + 0.1 + seed * 1e-3 for seed, value in BASE.items()}},
         metric=metric,
@@ -119,9 +119,9 @@ def test_without_a_baseline_nothing_is_tested():
     assert found[1:] == ["No arm is named as the baseline, so no difference is tested."]
 
 
-def test_failed_unbound_and_uncounted_runs_are_told():
+def test_runs_that_failed_did_not_bind_or_do_not_count_are_listed():
     made = comparison({"base": BASE}, failed_below=0.3, left_out=(LeftOut(Path("x"), "running"),))
-    arm = replace(made.arms[0], members=("a", "b", "c"), failed=("d",), unbound=("a",))
+    arm = replace(made.arms[0], members=("a", "b", "c"), failed=("d",), not_bound=("a",))
     assert [finding.text for finding in findings(replace(made, arms=(arm,)))] == [
         "1 of 4 runs failed and are in no mean; Runs has the reasons.",
         "1 run did not bind (ari is below 0.300); the means hold them all the same.",

@@ -1,43 +1,45 @@
-"""What of all that was measured is compared: metrics, the baseline arm, published numbers."""
+"""Which metrics are compared, with which baseline arm, and beside which published numbers."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from slotlab.framework.compare.choice import Choice
-from slotlab.framework.compare.records import Study
-from slotlab.framework.compare.results import Arm, Member, Metric
+from slotlab.framework.compare.request import ComparisonRequest
+from slotlab.framework.compare.results import Arm, ComparedMetric, MeasuredRun
+from slotlab.framework.compare.run_records import Study
 from slotlab.registry import SlotlabError
 
 
-def choose_metrics(members: Sequence[Member], choice: Choice) -> tuple[list[Metric], Metric]:
-    """Return the metrics to compare and the primary one: those asked for, else all that runs have.
+def choose_metrics(
+    members: Sequence[MeasuredRun], request: ComparisonRequest
+) -> tuple[list[ComparedMetric], ComparedMetric]:
+    """Return the metrics to compare and the primary one: the requested ones, else all that runs have.
 
     Raises:
-        SlotlabError: for a metric that no run has.
+        SlotlabError: for a requested metric that no run has.
     """
-    known: dict[str, Metric] = {}
+    known: dict[str, ComparedMetric] = {}
     for member in members:
         bounds = member.evaluation.bounds
         for name in member.evaluation.values:
             if name not in known:
                 higher = member.evaluation.higher_is_better[name]
-                known[name] = Metric(name, higher, bounds.get(name, (None, None)))
-    for name in filter(None, (*choice.metrics, choice.primary)):
+                known[name] = ComparedMetric(name, higher, bounds.get(name, (None, None)))
+    for name in filter(None, (*request.metrics, request.primary)):
         if name not in known:
             raise SlotlabError(
                 f"no run has a metric '{name}'; they have {', '.join(known)}{_close(name, known)}"
             )
-    primary = known[choice.primary or next(iter(choice.metrics or known))]
-    chosen = [known[name] for name in dict.fromkeys(choice.metrics or known)]
+    primary = known[request.primary or next(iter(request.metrics or known))]
+    chosen = [known[name] for name in dict.fromkeys(request.metrics or known)]
     return (chosen if primary in chosen else [primary, *chosen]), primary
 
 
 def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Study]) -> Arm | None:
-    """Return the baseline arm; None if there is none, or none of its runs was begun.
+    """Return the baseline arm; None without a name, or if none of the planned arm's runs has begun.
 
     Raises:
-        SlotlabError: if no arm has that name, nor will have by a plan.
+        SlotlabError: if neither an arm nor a planned arm has this name.
     """
     if name is None:
         return None
@@ -52,8 +54,10 @@ def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Stu
     return found
 
 
-def published(members: Sequence[Member], metrics: Sequence[Metric]) -> tuple[dict[str, Any], ...]:
-    """Return the published numbers that evaluations list beside theirs, of the compared metrics."""
+def published(
+    members: Sequence[MeasuredRun], metrics: Sequence[ComparedMetric]
+) -> tuple[dict[str, Any], ...]:
+    """Return the published numbers of the compared metrics that the evaluations list."""
     one_each = {tuple(member.facts.items()): member.evaluation for member in members}
     rows = [row for evaluation in one_each.values() for row in evaluation.summary().get("published", ())]
     names = [metric.name for metric in metrics]  # a row that names none is kept

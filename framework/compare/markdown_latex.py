@@ -1,9 +1,9 @@
-"""Tables as Markdown and LaTeX; whatever users wrote comes out as text."""
+"""Tables as Markdown and LaTeX, with all text of users escaped."""
 
 import re
 from collections.abc import Callable, Sequence
 
-from slotlab.framework.compare.tables import NONE, Table
+from slotlab.framework.compare.tables import NONE, TextTable
 from slotlab.framework.system.terminal import visible
 
 _LATEX = {
@@ -28,24 +28,24 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    """Return text that LaTeX prints as it is; line breaks become spaces."""
+    """Return text escaped for LaTeX; line breaks become spaces."""
     return "".join(_LATEX.get(letter, letter) for letter in visible(" ".join(text.split())))
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, also in the cell of a table; line breaks become spaces."""
+    """Return text escaped for Markdown and the cells of its tables; line breaks become spaces."""
     return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", visible(" ".join(text.split())))
 
 
-def markdown(tables: Sequence[Table], lines: Sequence[str]) -> str:
+def markdown(tables: Sequence[TextTable], lines: Sequence[str]) -> str:
     """Return GitHub's Markdown: the tables, then the lines as a list."""
     parts = [f"### {escape_markdown(table.title)}\n\n{markdown_table(table)}" for table in tables]
     notes = "\n".join(f"* {escape_markdown(line)}" for line in lines)
     return "\n\n".join([*parts, notes]) + "\n"
 
 
-def markdown_table(table: Table) -> str:
-    """Return one table, its columns aligned in the source too."""
+def markdown_table(table: TextTable) -> str:
+    """Return one table, with its columns aligned in the source too."""
     rows = [[escape_markdown(cell) for cell in row] for row in (table.columns, *table.rows)]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
 
@@ -62,13 +62,13 @@ def markdown_table(table: Table) -> str:
     return "\n".join([line(align(rows[0])), line(rule), *(line(align(row)) for row in rows[1:])])
 
 
-def latex(tables: Sequence[Table], lines: Sequence[str]) -> str:
-    """Return LaTeX with booktabs' rules: one table environment each, the lines as comments."""
+def latex(tables: Sequence[TextTable], lines: Sequence[str]) -> str:
+    """Return LaTeX with booktabs rules: one table environment per table, and the lines as comments."""
     parts = [r"% needs \usepackage{booktabs}", *(latex_table(table) for table in tables)]
     return "\n\n".join([*parts, "\n".join(f"% {visible(' '.join(line.split()))}" for line in lines)]) + "\n"
 
 
-def latex_table(table: Table) -> str:
+def latex_table(table: TextTable) -> str:
     """Return one table environment."""
     sides = "l" * table.texts + "r" * (len(table.columns) - table.texts)
 

@@ -1,10 +1,10 @@
-"""What evaluations measured, in words: the facts by which they are chosen, and must not differ."""
+"""The conditions of an evaluation in words, by which evaluations are chosen and held comparable."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
-from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold
 from slotlab.framework.spec.plain import ADDED
 
@@ -15,21 +15,21 @@ KEYS = {
     "masks": "--masks",
     "checkpoint": "--checkpoint",
 }
-"""What an evaluation is chosen by first, and the option for it."""
+"""Facts that identify an evaluation, and the command-line options that choose by them."""
 FACTS = ("filter", "data", "plugins", "images", "slots", "range")
-"""What evaluations of one key may differ in, and numbers that are compared may not."""
+"""Facts in which evaluations with the same key may differ, and compared evaluations must not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
-"""The facts that must be the same for images of one name to be the same."""
+"""Facts that must be the same for images with the same id to be the same images."""
 AS_TRAINED = "as trained"
-"""Stands for the number of slots, or the value range, with which a run was trained."""
+"""Stands for the number of slots, or the value range, that the run was trained with."""
 OWN_PLUGINS = "own"
-"""Stands for the plugins of an evaluation that replaced none."""
+"""Stands for the plugins of an evaluation that replaced none of the run's own."""
 _DATASET = "data.dataset."
 Pair = tuple[RunRecord, EvaluationRecord]
 
 
 def key_of(evaluation: EvaluationRecord) -> dict[str, str]:
-    """Return what an evaluation is chosen by first."""
+    """Return the facts that identify an evaluation, by the names in `KEYS`."""
     return {
         "dataset": evaluation.dataset,
         "protocol": evaluation.protocol,
@@ -39,16 +39,19 @@ def key_of(evaluation: EvaluationRecord) -> dict[str, str]:
     }
 
 
-def facts_of(record: RunRecord, evaluation: EvaluationRecord, told: Iterable[str] = ()) -> dict[str, str]:
-    """Return what must be the same for all runs of a comparison, besides the key.
+def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[str] = ()) -> dict[str, str]:
+    """Return the facts that must be the same for all runs of a comparison, besides the key.
 
-    `told` are the settings of the dataset that belong to its description (see `telling_settings`).
+    Args:
+        record: the run.
+        evaluation: one of its evaluations.
+        listed: paths of settings that describe the dataset (see `telling_settings`).
     """
     data: Mapping[str, Any] = evaluation.facts.get("data", {})
     skipped = len(data.get("skipped", ()))
     images = f"{evaluation.facts['images']} images"
     settings = dataset_settings(record, evaluation)
-    words = [f"{path} {settings[path]}" for path in told if path in settings]
+    words = [f"{path} {settings[path]}" for path in listed if path in settings]
     return {
         "filter": str(evaluation.facts.get("filter") or "none"),
         "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
@@ -60,9 +63,9 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, told: Iterable[str
 
 
 def dataset_settings(record: RunRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
-    """Return the settings of the dataset that was measured, by path; none of generated data.
+    """Return the settings of the evaluated dataset, by path; none for generated data.
 
-    They are the run's own with the evaluation's changes. The fingerprint of generated pictures holds them.
+    They are those of the run with the evaluation's changes. The fingerprint of generated data covers them.
     """
     if is_generated(evaluation.facts):
         return {}
@@ -73,7 +76,7 @@ def dataset_settings(record: RunRecord, evaluation: EvaluationRecord) -> dict[st
 
 
 def telling_settings(pairs: Iterable[Pair]) -> tuple[str, ...]:
-    """Return the settings of datasets in which evaluations of the same dataset differ."""
+    """Return the paths of dataset settings in which evaluations of the same dataset differ."""
     found: dict[tuple[str, str], set[Any]] = {}
     for record, evaluation in pairs:
         for path, value in dataset_settings(record, evaluation).items():
@@ -86,7 +89,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _plugins(replaced: Any) -> str:
-    """Name the plugins that were used in place of the run's own, with their contents."""
+    """Name the plugins that replaced the run's own, with hashes of their contents."""
     if isinstance(replaced, Mapping):
         replaced = ", ".join(map(str, replaced.values()))
     return str(replaced or OWN_PLUGINS)
@@ -105,19 +108,22 @@ def _range(record: RunRecord, evaluation: EvaluationRecord) -> str:
 
 
 def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
-    """Return the facts that say something: not that all is as trained, nor that the last weights are."""
+    """Return the facts without those that have their usual value, such as the last checkpoint."""
     usual = {"slots": AS_TRAINED, "range": AS_TRAINED, "checkpoint": LAST, "plugins": OWN_PLUGINS}
     return {name: value for name, value in facts.items() if usual.get(name) != value}
 
 
 def fits(facts: Mapping[str, str], name: str, wanted: str) -> bool:
-    """Return whether a fact is what was asked for: its words, or the first of them."""
+    """Return whether a fact has the wanted value: its text, or the beginning of it up to a separator."""
     value = facts[name].removeprefix("fingerprint ")
     return wanted in (facts[name], value) or value.startswith((f"{wanted} ", f"{wanted},"))
 
 
 def tells_pictures(evaluation: EvaluationRecord, *, certainly: bool = False) -> bool:
-    """Return whether the fingerprint tells which pictures were measured, `certainly` if files changed."""
+    """Return whether the fingerprint identifies the images that were evaluated.
+
+    With `certainly`, only if it does so even when files may have changed.
+    """
     data: Mapping[str, Any] = evaluation.facts.get("data", {})
     fingerprint = data.get("fingerprint")
     known = fingerprint is not None and not is_untold(evaluation.facts)

@@ -1,4 +1,4 @@
-"""Runs that must not be averaged or compared, said so that one knows which and what to do."""
+"""The error for runs that must not be averaged or compared: which runs, why, and what to do."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ from pathlib import Path
 from slotlab.registry import SlotlabError
 
 _SHOWN = 4
-"""Runs that are named for each value."""
+"""How many runs are named for each value."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing in which runs differ although they must not."""
+    """One fact in which runs differ although they must not."""
 
     what: str
-    """Such as `mixed protocols`."""
+    """The fact, such as `mixed protocols cannot be compared:`."""
     groups: Mapping[str, tuple[Path, ...]]
     """The runs that have each value."""
     hint: str
-    """What would be right."""
+    """What to do about it."""
 
     def lines(self) -> list[str]:
-        """One line for the fact, one for each value, and one that says what can be done."""
+        """The fact, then one line for each value, then what to do."""
         values = (f"  {value}: {name_all(runs)}" for value, runs in self.groups.items())
         return [self.what, *values, f"  {self.hint}"]
 
 
 class RefusedError(SlotlabError):
-    """Everything for which a comparison is refused."""
+    """A comparison is refused; the message lists all reasons."""
 
     def __init__(self, refusals: Sequence[Refusal]):
         self.refusals = tuple(refusals)
@@ -47,7 +47,7 @@ def name_all(runs: Sequence[Path], shown: int = _SHOWN) -> str:
 
 
 def gather(pairs: Iterable[tuple[str, Path]]) -> dict[str, tuple[Path, ...]]:
-    """Bring together the runs that have the same value, in the order of the values."""
+    """Return the runs that have each value, in the order of the values."""
     found: dict[str, list[Path]] = {}
     for value, run in pairs:
         found.setdefault(value, []).append(run)

@@ -1,4 +1,4 @@
-"""Run folders as data to compare, read from their files only: no torch, no plugins."""
+"""Run folders and studies as data to compare, read from their files alone, without torch and plugins."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry import SlotlabError
 
 MEASURING = ("metric", "set_metric")
-"""Kinds that change no training."""
+"""Kinds of components that do not affect training."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: its identity, its settings, how it ended and what was measured."""
+    """One run: its identity, its settings, how it ended, and its evaluations."""
 
     path: Path
-    """As it was found."""
+    """The run's folder, as it was given or found."""
     name: str
     """The spec's name."""
     run_id: str
@@ -32,29 +32,29 @@ class RunRecord:
     state: str
     """`done`, `running`, `failed`, `stopped`, or `unknown` where no status was written."""
     reason: str
-    """Why it is in this state; empty if nothing is to be said."""
+    """Why it is in this state; may be empty."""
     settings: Mapping[str, Any]
-    """Each setting that can change the weights, by its dotted path, without the seed; file paths as
-    `(a path)`."""
+    """Each setting that can change the weights, except the seed, by its dotted path; file paths are
+    written as `(a path)`."""
     versions: Mapping[str, str]
-    """Of each component that was trained with, by `kind.name`: `version 2`, with the content's hash for a
-    file's. Those of metrics are each evaluation's."""
+    """The version of each component used in training, by `kind.name`: `version 2`, with a hash of the
+    content for plugin files. Each evaluation has the versions of its metrics."""
     provenance: Mapping[str, Any]
     cost: Mapping[str, Any]
     evaluations: Mapping[str, EvaluationRecord]
-    """By the name of their folder."""
+    """By the names of their folders."""
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """Read the log: the lines of metrics.jsonl, of `kind` train or validation.
+        """The lines of metrics.jsonl, of `kind` train or validation, read on each access.
 
         Raises:
-            SlotlabError: for a line that is none of a log.
+            SlotlabError: for a damaged line.
         """
         return RunFolder(self.path).read_log()
 
     def log_or_reason(self) -> tuple[list[dict[str, Any]], str]:
-        """Read the log; an empty one and the reason, if it is damaged."""
+        """Return the log and an empty reason, or an empty log and the reason why it cannot be read."""
         try:
             return self.log, ""
         except SlotlabError as error:
@@ -62,20 +62,20 @@ class RunRecord:
 
     @cached_property
     def place(self) -> Path:
-        """The folder with links resolved: two records of one place are one run."""
+        """The folder with links resolved: two records with the same place are the same run."""
         return self.path.resolve()
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder: its plan, and the runs that are there."""
+    """A study's folder: its plan, and those of its runs that exist."""
 
     path: Path
     plan: Plan
     records: tuple[RunRecord, ...]
-    """The planned runs that can be read, each folder once."""
+    """The planned runs that could be read, each folder once."""
     problems: Mapping[Path, str] = field(default_factory=dict)
-    """Planned runs that were not begun or cannot be read, and why."""
+    """The planned runs that have not begun or could not be read, and why."""
 
     def run(self, planned: PlannedRun) -> Path:
         """Return the folder of a planned run."""
@@ -84,20 +84,20 @@ class Study:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `load_all` found."""
+    """The runs and studies that `load_all` found."""
 
     records: tuple[RunRecord, ...]
     """Each folder once."""
     studies: tuple[Study, ...]
     problems: Mapping[Path, str]
-    """Run folders that were not begun or cannot be read, and why."""
+    """The run folders that have not begun or could not be read, and why."""
 
 
 def load_run(path: Path) -> RunRecord:
     """Read one run folder.
 
     Raises:
-        SlotlabError: if it is none, or one of its files cannot be read.
+        SlotlabError: if it is not a run folder, or one of its files cannot be read.
     """
     run = RunFolder.open(path)
     spec = run.read_spec()
@@ -120,13 +120,13 @@ def load_run(path: Path) -> RunRecord:
 
 
 def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten a resolved spec to the settings that can change the weights, without the seed."""
+    """Return, by dotted path, the settings of a spec that can change the weights, except the seed."""
     flat = ADDED | {path: value for path, value in leaves(spec) if has_effect(path)}
     return {path: _plain(value) for path, value in flat.items() if path not in ("seed", "format")}
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting's value for comparing: paths are absolute in a resolved spec, and say nothing."""
+    """Return a setting's value for comparison. Absolute paths depend on the machine and become a constant."""
     if isinstance(value, list):
         return tuple(_plain(item) for item in value)
     if isinstance(value, dict):  # an empty one: others have leaves of their own
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def versions_of(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """Return the version of each component that a run was trained with; a file's content is part of it."""
+    """Return the version of each component used in training, with a hash of the content for plugin files."""
     found = {}
     for item in provenance.get("components", ()):
         if item["kind"] in MEASURING:
@@ -146,7 +146,7 @@ def versions_of(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """Yield the run folders in a folder, at any depth, in the order of their names."""
+    """Yield the run folders below a folder, at any depth, in the order of their names."""
     for place, inner, files in os.walk(folder):
         if RunFolder(Path(place)).spec.name in files:
             inner.clear()  # nothing in a run folder is another run
@@ -155,10 +155,10 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's plan and those of its runs that are there.
+    """Read a study's plan and those of its runs that exist.
 
     Raises:
-        SlotlabError: if there is no plan, or it cannot be read.
+        SlotlabError: if the plan is missing or cannot be read.
     """
     plan = StudyFolder.open(path).read_plan()
     found = _load_folders(where(path).run(run) for arm in plan.arms for run in arm.runs)
@@ -166,7 +166,7 @@ def load_study(path: Path) -> Study:
 
 
 def where(study: Path) -> StudyFolder:
-    """Return a study's folder, for paths that go out of it: a link is followed first."""
+    """Return a study's folder with links resolved, since the paths of its runs lead out of it."""
     real = study.resolve()
     return StudyFolder(study if study.absolute() == real else real)
 
@@ -175,7 +175,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     """Read runs, folders of runs and studies.
 
     Raises:
-        SlotlabError: for a path that is not there or holds no run, or a plan that cannot be read.
+        SlotlabError: for a path that does not exist or holds no run, and for a plan that cannot be read.
     """
     folders: list[Path] = []
     studies: list[Study] = []
@@ -203,7 +203,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
 
 
 def _load_folders(paths: Iterable[Path]) -> Loaded:
-    """Read run folders, each once, and collect what cannot be read."""
+    """Read run folders, each once, and collect the reasons why some could not be read."""
     records: dict[Path, RunRecord] = {}
     problems: dict[Path, str] = {}
     for path in paths:

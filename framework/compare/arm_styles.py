@@ -1,4 +1,4 @@
-"""Color, marker and line of each arm: the same in every figure, and told apart without colors too."""
+"""Color, marker and line of each arm: the same in every figure, and distinguishable without color."""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ LINES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
-class Looked:
-    """An arm and how it is drawn."""
+class StyledArm:
+    """An arm with the color, marker and line it is drawn with."""
 
     arm: Arm
     color: str
@@ -25,34 +25,34 @@ class Looked:
 
 
 OTHER = "#5F6B73"
-"""Of arms that are only in figures with a row for each."""
+"""Color of arms that appear only in figures with one row per arm."""
 
 
-def look(arms: Sequence[Arm], baseline: str | None) -> dict[str, Looked]:
-    """Give each arm its look, by name; the baseline is black."""
+def style_arms(arms: Sequence[Arm], baseline: str | None) -> dict[str, StyledArm]:
+    """Return each arm with its style, by name; the baseline is black."""
     found, others = {}, 0
     for arm in arms:
         turn = others // len(COLORS)
         marker = MARKERS[(others + turn + 1) % len(MARKERS)]
-        found[arm.name] = Looked(arm, COLORS[others % len(COLORS)], marker, LINES[turn % len(LINES)])
+        found[arm.name] = StyledArm(arm, COLORS[others % len(COLORS)], marker, LINES[turn % len(LINES)])
         if arm.name == baseline:
-            found[arm.name] = Looked(arm, INK, "o", "-")
+            found[arm.name] = StyledArm(arm, INK, "o", "-")
         else:
             others += 1
     return found
 
 
 def plain(text: str, *, width: int = 60) -> str:
-    """Return text that matplotlib writes as it is, broken into lines: it reads `$` as mathematics.
+    """Return text that matplotlib writes literally, broken into lines; it would read `$` as mathematics.
 
-    A curve whose name begins with `_` would have no place in the legend.
+    matplotlib leaves curves whose name begins with `_` out of the legend, so a space is put before it.
     """
     folded = fold(text, width=width)
     return f" {folded}" if folded.startswith("_") else folded
 
 
 def legend(figure: Any, names: Sequence[str]) -> None:
-    """Put the arms' names under a figure, which grows by what they take; call it last."""
+    """Put the legend with the arms' names under a figure, which grows by its height; call it last."""
     longest = max(map(len, names))
     columns = 3 if longest < 20 else 2 if longest < 36 else 1
     lines = sum(plain(name).count("\n") + 1 for name in names) / columns

@@ -1,10 +1,9 @@
-"""Which runs count, and which evaluation of each: the same for all, or none."""
+"""Which runs count, and which evaluation of each is compared: the same kind for all runs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from slotlab.framework.compare.choice import Choice
-from slotlab.framework.compare.facts import (
+from slotlab.framework.compare.evaluation_facts import (
     AS_TRAINED,
     FACTS,
     KEYS,
@@ -14,9 +13,10 @@ from slotlab.framework.compare.facts import (
     shown_facts,
     telling_settings,
 )
-from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.compare.refusals import Refusal, RefusedError, gather
-from slotlab.framework.compare.results import LeftOut, Member
+from slotlab.framework.compare.refusal import Refusal, RefusedError, gather
+from slotlab.framework.compare.request import ComparisonRequest
+from slotlab.framework.compare.results import LeftOut, MeasuredRun
+from slotlab.framework.compare.run_records import RunRecord
 
 _PLURAL = {
     "dataset": "datasets",
@@ -30,9 +30,9 @@ Key = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Selected:
-    """The runs that count, those that failed, and those that are left out."""
+    """The runs that count with their evaluations, those that failed, and those that are left out."""
 
-    members: tuple[Member, ...]
+    members: tuple[MeasuredRun, ...]
     failed: tuple[RunRecord, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
@@ -40,39 +40,43 @@ class Selected:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run and those of its evaluations that fit what was asked for."""
+    """A run and those of its evaluations that match the request."""
 
     record: RunRecord
-    found: tuple[Member, ...]
+    found: tuple[MeasuredRun, ...]
 
 
 def select(
-    records: Sequence[RunRecord], choice: Choice, *, across: frozenset[str], allow_unfinished: bool
+    records: Sequence[RunRecord],
+    request: ComparisonRequest,
+    *,
+    across: frozenset[str],
+    allow_unfinished: bool,
 ) -> Selected:
-    """Choose runs and evaluations.
+    """Choose the runs that count, and one evaluation of each.
 
     Raises:
-        RefusedError: if there is not one kind of evaluation that all have.
+        RefusedError: unless there is exactly one kind of evaluation that all runs have.
     """
     failed = [record for record in records if record.state == "failed"]
     left_out: list[LeftOut] = []
     candidates: list[Candidate] = []
     counted = [record for record in records if record.state != "failed"]
-    told = telling_settings((record, one) for record in counted for one in record.evaluations.values())
+    settings = telling_settings((record, one) for record in counted for one in record.evaluations.values())
     for record in counted:
         if record.state != "done" and not allow_unfinished:
             left_out.append(LeftOut(record.path, f"not finished: {_state(record)}"))
             continue
         every = (
-            Member(record, one, key_of(one) | facts_of(record, one, told))
+            MeasuredRun(record, one, key_of(one) | facts_of(record, one, settings))
             for one in record.evaluations.values()
         )
-        found = tuple(member for member in every if matches(member, choice))
+        found = tuple(member for member in every if matches(member, request))
         if found:
             candidates.append(Candidate(record, found))
         else:
-            left_out.append(LeftOut(record.path, _unmeasured(record, choice)))
-    members, notes = _share(candidates, choice, across)
+            left_out.append(LeftOut(record.path, _unmeasured(record, request)))
+    members, notes = _share(candidates, request, across)
     return Selected(tuple(members), tuple(failed), tuple(left_out), tuple(notes))
 
 
@@ -80,35 +84,35 @@ def _state(record: RunRecord) -> str:
     return f"{record.state} ({record.reason})" if record.reason else record.state
 
 
-def matches(member: Member, choice: Choice) -> bool:
-    """Return whether an evaluation is what was asked for; a protocol may be named without its changes."""
+def matches(member: MeasuredRun, request: ComparisonRequest) -> bool:
+    """Return whether an evaluation matches a request; a protocol matches without its changes, too."""
     evaluation, facts = member.evaluation, member.facts
     bare = evaluation.protocol.partition(" (")[0]
     return (
-        choice.protocol in (None, evaluation.protocol, bare)
-        and choice.split in (None, evaluation.split)
-        and choice.mask_source in (None, evaluation.mask_source)
-        and choice.dataset in (None, evaluation.dataset, evaluation.facts["dataset"])
-        and choice.checkpoint in (None, evaluation.checkpoint)
-        and all(fits(facts, name, value) for name, value in choice.facts)
+        request.protocol in (None, evaluation.protocol, bare)
+        and request.split in (None, evaluation.split)
+        and request.mask_source in (None, evaluation.mask_source)
+        and request.dataset in (None, evaluation.dataset, evaluation.facts["dataset"])
+        and request.checkpoint in (None, evaluation.checkpoint)
+        and all(fits(facts, name, value) for name, value in request.facts)
     )
 
 
-def _unmeasured(record: RunRecord, choice: Choice) -> str:
+def _unmeasured(record: RunRecord, request: ComparisonRequest) -> str:
     if not record.evaluations:
         return "not evaluated; run 'slotlab evaluate' on it"
-    asked = (choice.dataset, choice.protocol, choice.split, choice.mask_source, choice.checkpoint)
-    facts = (f"{name} {value}" for name, value in choice.facts)
-    wanted = ", ".join(item for item in (*asked, *facts) if item)
-    return f"not evaluated under {wanted}; it has {', '.join(sorted(record.evaluations))}"
+    requested = (request.dataset, request.protocol, request.split, request.mask_source, request.checkpoint)
+    facts = (f"{name} {value}" for name, value in request.facts)
+    wanted = ", ".join(item for item in (*requested, *facts) if item)
+    return f"not evaluated under {wanted}; its evaluations are {', '.join(sorted(record.evaluations))}"
 
 
 def _share(
-    candidates: Sequence[Candidate], choice: Choice, across: frozenset[str]
-) -> tuple[list[Member], list[str]]:
-    """Take the evaluations of each run that have the key which all runs share, then the same facts."""
+    candidates: Sequence[Candidate], request: ComparisonRequest, across: frozenset[str]
+) -> tuple[list[MeasuredRun], list[str]]:
+    """Take, of each run, the evaluation with the key that all runs share, and with the same facts."""
 
-    def key(member: Member) -> Key:
+    def key(member: MeasuredRun) -> Key:
         return tuple((name, member.facts[name]) for name in KEYS if name not in across)
 
     if not candidates:
@@ -121,52 +125,53 @@ def _share(
         raise RefusedError([_several(candidates)])
     chosen = next(iter(common))
     fitting = [
-        Candidate(one.record, _once([member for member in one.found if key(member) == chosen], choice))
+        Candidate(one.record, _once([member for member in one.found if key(member) == chosen], request))
         for one in candidates
     ]
-    members, asides = _same_facts(fitting, choice, across)
+    members, asides = _same_facts(fitting, request, across)
     others = [describe_key(other) for other in set.union(*keys) - common]
     notes = []
     if others:
         notes.append(
-            "compared where all runs were measured; measured for some only, and left aside: "
+            "only evaluations that every run has are compared; some runs were also evaluated on: "
             f"{'; '.join(sorted(others))}"
         )
     if asides:
-        notes.append(f"of several evaluations one is compared; left aside: {'; '.join(asides)}")
+        text = "runs have several evaluations of this kind, of which one is compared"
+        notes.append(f"{text}; not compared: {'; '.join(asides)}")
     return members, notes
 
 
-def _once(members: Iterable[Member], choice: Choice) -> tuple[Member, ...]:
-    """Return one evaluation for each set of facts: they may differ in the metrics that were computed."""
-    wanted = {*choice.metrics, *filter(None, [choice.primary])}
+def _once(members: Iterable[MeasuredRun], request: ComparisonRequest) -> tuple[MeasuredRun, ...]:
+    """Return one evaluation per set of facts, preferring those that have the requested metrics."""
+    wanted = {*request.metrics, *filter(None, [request.primary])}
 
-    def rank(member: Member) -> tuple[bool, int, str]:
+    def rank(member: MeasuredRun) -> tuple[bool, int, str]:
         lacking = not wanted <= member.evaluation.values.keys()
         return lacking, len(member.evaluation.name), member.evaluation.name
 
-    found: dict[Key, Member] = {}
+    found: dict[Key, MeasuredRun] = {}
     for member in sorted(members, key=rank):
         found.setdefault(tuple(sorted(member.facts.items())), member)
     return tuple(sorted(found.values(), key=lambda member: member.evaluation.name))
 
 
 def _same_facts(
-    candidates: Sequence[Candidate], choice: Choice, across: frozenset[str]
-) -> tuple[list[Member], list[str]]:
-    """Take the evaluations that measured the same, where a run has several; name those left aside.
+    candidates: Sequence[Candidate], request: ComparisonRequest, across: frozenset[str]
+) -> tuple[list[MeasuredRun], list[str]]:
+    """Where runs have several evaluations, take those with the same facts; name those not taken.
 
-    Where each run has one they are taken as they are: whoever groups them says in what they differ.
+    Where each run has one, these are taken as they are: `comparability` checks in what they differ.
     """
     free = [name for name in FACTS if name not in across]
     if all(len(one.found) == 1 for one in candidates):
         return [one.found[0] for one in candidates], []
     kinds = [{kind for member in one.found for kind in _kinds(member, free)} for one in candidates]
-    ways: list[list[Member]] = []
+    ways: list[list[MeasuredRun]] = []
     for kind in sorted(set.intersection(*kinds)):
         way = [member for one in candidates for member in one.found if kind in _kinds(member, free)]
         ways += [way] if way not in ways else []
-    if len(ways) > 1 and choice.own:
+    if len(ways) > 1 and request.own:
         ways = [way for way in ways if not any(one.evaluation.changes for one in way)] or ways
     if len(ways) != 1:
         raise RefusedError([_several(candidates) if ways else _no_common(candidates)])
@@ -175,8 +180,8 @@ def _same_facts(
     return members, sorted(asides)
 
 
-def _kinds(member: Member, names: Sequence[str]) -> list[Key]:
-    """Return the facts of an evaluation; the trained number of slots is that number, too."""
+def _kinds(member: MeasuredRun, names: Sequence[str]) -> list[Key]:
+    """Return an evaluation's facts; `as trained` for the number of slots also stands for that number."""
     facts = member.facts
     plain = tuple((name, facts[name]) for name in names)
     number = member.evaluation.facts.get("slots")
@@ -196,7 +201,7 @@ def describe_key(key: Key) -> str:
 
 
 def _mixed(candidates: Sequence[Candidate], across: frozenset[str]) -> list[Refusal]:
-    """Say in which facts runs have nothing in common."""
+    """Return a refusal for each fact in which the runs have nothing in common."""
     refusals = []
     for name, option in KEYS.items():
         if name in across:
@@ -220,12 +225,12 @@ def _no_common(candidates: Sequence[Candidate]) -> Refusal:
 
 
 def _several(candidates: Sequence[Candidate]) -> Refusal:
-    """Say between which evaluations one has to choose."""
+    """Return a refusal that lists the evaluations to choose from, and the options that choose."""
     every = [member for one in candidates for member in one.found]
     unlike = [name for name in (*KEYS, *FACTS) if len({member.facts[name] for member in every}) > 1]
-    told = [*KEYS, *(name for name in FACTS if name in unlike)]
+    listed = [*KEYS, *(name for name in FACTS if name in unlike)]
     groups = gather(
-        (describe_key(tuple((name, member.facts[name]) for name in told)), member.run.path)
+        (describe_key(tuple((name, member.facts[name]) for name in listed)), member.run.path)
         for member in every
     )
     options = [option for name, option in KEYS.items() if name in unlike]

@@ -1,4 +1,4 @@
-"""A comparison as numbers for programs: flat rows (CSV), and everything (JSON)."""
+"""A comparison for other programs: one row per arm and metric (CSV), or everything (JSON)."""
 
 import csv
 import io
@@ -6,13 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.naming import show
-from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric, Statistics
+from slotlab.framework.compare.differing_settings import setting_text
+from slotlab.framework.compare.results import (
+    Arm,
+    ComparedMetric,
+    Comparison,
+    Difference,
+    Interval,
+    Statistics,
+)
 from slotlab.framework.system.privacy import nameless_data
 
 
 def as_csv(comparison: Comparison) -> str:
-    """Return one row for each arm and metric, numbers in full; empty where there is no value."""
+    """Return one row for each arm and metric, with all digits; cells without a value are empty."""
     rows = [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -21,7 +28,7 @@ def as_csv(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
+def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, Any]:
     one = arm.statistics[metric.name]
     difference = arm.differences.get(metric.name)
     return {
@@ -30,7 +37,7 @@ def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
         "higher_is_better": str(metric.higher_is_better).lower(),
         "seeds": one.count,
         "failed": len(arm.failed),
-        "unbound": "" if comparison.failed_below is None else len(arm.unbound),
+        "unbound": "" if comparison.failed_below is None else len(arm.not_bound),
         **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
         **_ends("", one.interval),
         "baseline": comparison.baseline,
@@ -43,7 +50,10 @@ def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
             for name in ("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
         },
         **{name: getattr(arm.cost, name) for name in _COSTS},
-        **{path: show(arm.settings[path]) if path in arm.settings else "" for path in comparison.differing},
+        **{
+            path: setting_text(arm.settings[path]) if path in arm.settings else ""
+            for path in comparison.differing
+        },
     }
 
 
@@ -56,7 +66,7 @@ def _ends(prefix: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return everything as JSON-ready data, without users' paths; None where there is no value."""
+    """Return everything as JSON-ready data without users' paths; None where there is no value."""
     found: dict[str, Any] = nameless_data(_everything(comparison, comparison.places))
     return found
 
@@ -97,7 +107,7 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
             for member in arm.members
         ],
         "failed": {places[run.path]: run.reason for run in arm.failed},
-        "unbound": [places[member.run.path] for member in arm.unbound],
+        "unbound": [places[member.run.path] for member in arm.not_bound],
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
         "image_differences": {

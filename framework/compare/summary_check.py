@@ -1,19 +1,21 @@
-"""Whether the means of a summary are those of the rows beside it: one of the files may have been changed."""
+"""Check that the means of a summary are those of images.csv beside it: a file may have been changed."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
-from slotlab.framework.compare.results import LeftOut, Member
+from slotlab.framework.compare.results import LeftOut, MeasuredRun
 from slotlab.framework.runs.folder import IMAGES, SUMMARY
 from slotlab.registry import SlotlabError
 
 PRINTED = 1e-6
-"""What numbers may differ by, as a part of the largest one: rows may have been printed with fewer digits."""
+"""Tolerance, relative to the largest value: rows may have been printed with fewer digits."""
 
 
-def checked(members: Iterable[Member], metrics: Sequence[str]) -> tuple[list[Member], list[LeftOut]]:
-    """Return the runs whose means are those of their rows, and those that are left out, with the reason."""
+def checked(
+    members: Iterable[MeasuredRun], metrics: Sequence[str]
+) -> tuple[list[MeasuredRun], list[LeftOut]]:
+    """Return the runs whose means agree with their rows, and the others with the reasons."""
     whole, left_out = [], []
     for member in members:
         reason = contradiction(member.evaluation, metrics)
@@ -25,7 +27,7 @@ def checked(members: Iterable[Member], metrics: Sequence[str]) -> tuple[list[Mem
 
 
 def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str | None:
-    """Say how a summary and its rows contradict each other; None if they do not, or there are no rows."""
+    """Say how a summary contradicts its rows; None if it does not, or if there are no rows."""
     path = evaluation.folder / IMAGES
     if not path.exists():
         return None
@@ -37,9 +39,9 @@ def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str |
             value, (mean, scale) = evaluation.values.get(name), mean_of(rows, name)
             same = mean is value if mean is None or value is None else abs(mean - value) <= PRINTED * scale
             if not same:
-                told, found = ("none" if one is None else f"{one:.9g}" for one in (value, mean))
-                what = f"the mean {name} is {told} by {evaluation.folder / SUMMARY}"
-                return f"{what}, and {found} by the rows of {path}; evaluate the run again"
+                claimed, computed = ("undefined" if one is None else f"{one:.9g}" for one in (value, mean))
+                what = f"the mean {name} is {claimed} according to {evaluation.folder / SUMMARY}"
+                return f"{what}, but {computed} according to the rows of {path}; evaluate the run again"
     except SlotlabError as error:
         return str(error)
     except ValueError as error:
@@ -48,7 +50,7 @@ def contradiction(evaluation: EvaluationRecord, metrics: Sequence[str]) -> str |
 
 
 def mean_of(rows: Sequence[dict[str, str]], metric: str) -> tuple[float | None, float]:
-    """Return the mean of a metric over rows, weighted where it has weights, and the largest of its values."""
+    """Return the (weighted) mean of a metric over rows, and its largest absolute value."""
     weight = f"{metric}_weight"
     values = [float(row[metric] or "nan") for row in rows]
     weights = [float(row[weight] or "nan") for row in rows] if weight in rows[0] else [1.0] * len(rows)
