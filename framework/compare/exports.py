@@ -13,12 +13,17 @@ from slotlab.framework.privacy import nameless_data
 
 def as_csv(comparison: Comparison) -> str:
     """Return one row for each arm and metric, numbers in full; empty where there is no value."""
-    rows = [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
+    rows = as_rows(comparison)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row for each arm and metric, by column; None where there is no value."""
+    return [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
 
 
 def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
         "higher_is_better": str(metric.higher_is_better).lower(),
         "seeds": one.count,
         "failed": len(arm.failed),
-        "unbound": "" if comparison.failed_below is None else len(arm.unbound),
+        "unbound": None if comparison.failed_below is None else len(arm.unbound),
         **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
         **_ends("", one.interval),
         "baseline": comparison.baseline,
@@ -43,7 +48,7 @@ def _row(comparison: Comparison, arm: Arm, metric: Metric) -> dict[str, Any]:
             for name in ("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
         },
         **{name: getattr(arm.cost, name) for name in _COSTS},
-        **{path: show(arm.settings[path]) if path in arm.settings else "" for path in comparison.differing},
+        **{path: show(arm.settings[path]) if path in arm.settings else None for path in comparison.differing},
     }
 
 
