@@ -10,7 +10,7 @@ setup(
     package_data={
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],
-        "slotlab.framework.published": ["*.yaml"],
+        "slotlab.framework.evaluation.published": ["*.yaml"],
         "slotlab.framework.report": ["templates/*.html", "assets/*"],
         "slotlab.framework.studio": ["static/*"],
     },

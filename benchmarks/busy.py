@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slotlab.framework.cores import affinity, cores, thread_settings
+from slotlab.framework.system.cores import affinity, cores, thread_settings
 
 KNOWN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 NOTHING_SET = "nothing set"
@@ -92,10 +92,10 @@ def train(name):
     """Train for as many seconds as each line of the input says."""
     import torch
 
-    from slotlab.framework.allocator import keeping_memory
-    from slotlab.framework.engine import Engine
-    from slotlab.framework.estimate import Bench, random_batch
-    from slotlab.framework.experiment import prepare
+    from slotlab.framework.jobs.estimate import Bench, random_batch
+    from slotlab.framework.jobs.train import prepare
+    from slotlab.framework.model.engine import Engine
+    from slotlab.framework.system.allocator import keeping_memory
 
     device, spec = torch.device("cpu"), prepare(name).loaded.spec
     bench = Bench.of(Engine.open(spec, device, warn=print))

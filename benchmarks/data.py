@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from slotlab.framework.data import normalize
-from slotlab.framework.data_target import find_target
-from slotlab.framework.pack import pack
-from slotlab.framework.sources import open_source
+from slotlab.framework.data.inspection.target import find_target
+from slotlab.framework.data.loader import normalize
+from slotlab.framework.data.source import open_source
+from slotlab.framework.data.store.pack import pack
 
 BATCH = 64
 CPU = torch.device("cpu")

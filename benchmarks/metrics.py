@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 
 NAMES = ("ari", "fg_ari", "miou_official")
 

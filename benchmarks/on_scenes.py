@@ -22,11 +22,11 @@ from pathlib import Path
 
 import torch
 
-from slotlab.framework.engine import Engine
-from slotlab.framework.estimate import measure
-from slotlab.framework.evaluations import run_evaluation
-from slotlab.framework.experiment import choose_device, prepare, run_training
-from slotlab.framework.provenance import describe_device
+from slotlab.framework.jobs.estimate import measure
+from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.train import choose_device, prepare, run_training
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.runs.provenance import describe_device
 
 STUDIES = {
     "model": {

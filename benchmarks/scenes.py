@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from slotlab.framework.experiment import choose_device
+from slotlab.framework.jobs.train import choose_device
 from slotlab.framework.scenes import RECIPES, draw_pictures
 
 BATCH_SIZES = {"cpu": (1, 8, 64), "cuda": (1, 64, 256, 1024)}

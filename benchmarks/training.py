@@ -23,13 +23,13 @@ from pathlib import Path
 import torch
 from seed_model import SeedModel
 
-from slotlab.framework.allocator import give_back, keeping_memory
-from slotlab.framework.ceiling import measure_peak, peak_memory, wait
 from slotlab.framework.contracts import Slots
-from slotlab.framework.engine import Engine, precise
-from slotlab.framework.estimate import Bench, random_batch
-from slotlab.framework.experiment import choose_device, prepare
-from slotlab.framework.flops import count_flops
+from slotlab.framework.cost.device import measure_peak, peak_memory, wait
+from slotlab.framework.cost.flops import count_flops
+from slotlab.framework.jobs.estimate import Bench, random_batch
+from slotlab.framework.jobs.train import choose_device, prepare
+from slotlab.framework.model.engine import Engine, precise
+from slotlab.framework.system.allocator import give_back, keeping_memory
 
 SPEC = "slotlab:clevrtex6"
 BASELINE = "plain PyTorch"

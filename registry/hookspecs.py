@@ -71,8 +71,8 @@ def slotlab_datasets() -> Iterable[Component[Any]]:
 def slotlab_protocols() -> Iterable[Component[Any]]:
     """Yield protocols: how pictures are split, cropped, resized and scaled, under one name.
 
-    `config` is a subclass of `slotlab.framework.protocol.ProtocolConfig`, whose settings are
-    all there is; `slotlab.framework.protocol.protocol` makes such a component.
+    `config` is a subclass of `slotlab.framework.spec.protocol.ProtocolConfig`, whose settings are
+    all there is; `slotlab.framework.spec.protocol.protocol` makes such a component.
     """
     raise NotImplementedError
 

@@ -50,7 +50,7 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 from slotlab.framework.cli import main as cli  # noqa: E402
-from slotlab.framework.discovery import load_registry  # noqa: E402
+from slotlab.framework.plugin_loading.discovery import load_registry  # noqa: E402
 from slotlab.registry import Registry  # noqa: E402
 from slotlab.registry.from_files import __name__ as FROM_FILES  # noqa: E402
 

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
-from slotlab.framework.discovery import builtin_modules
-from slotlab.framework.evaluations import run_evaluation
-from slotlab.framework.experiment import prepare, run_training
+from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.train import prepare, run_training
+from slotlab.framework.plugin_loading.discovery import builtin_modules
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.json_schema import spec_schema
 from slotlab.framework.spec.merge import SHIPPED, find_spec, shipped_ablations, shipped_specs

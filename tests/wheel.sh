@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Build a wheel, install it in an empty environment, and run tests there from an empty folder, so that
 # nothing is imported from the source tree: those which read what is installed (files of the packages,
-# components, specs, pages) and those which use the command. Others may be named: tests/wheel.sh tests/study.
+# components, specs, pages) and those which use the command. Others may be named: tests/wheel.sh tests/framework/study.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 parts=(tests/test_packaging.py tests/test_experiments.py tests/plugins/test_laws.py
-  tests/{registry,spec,cli,report,studio})
+  tests/registry tests/framework/{spec,cli,report,studio})
 if [ $# -gt 0 ]; then parts=("$@"); fi
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

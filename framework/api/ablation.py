@@ -1,26 +1,118 @@
 """Trains and evaluates every run of an ablation that is missing, or says how long that will take."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from slotlab.framework.api.comparison import RunComparison, compare
+from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import say
-from slotlab.framework.engine import Engine
-from slotlab.framework.estimate import count_images, estimate
-from slotlab.framework.experiment import choose_device, remember
-from slotlab.framework.launching import LauncherContext
-from slotlab.framework.selection import select
+from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.settings import Settings, assignments
+from slotlab.framework.data.selection import select
+from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.train import choose_device, remember
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.conduct import Conductor
 from slotlab.framework.study.folder import StudyFolder, sharing
 from slotlab.framework.study.glance import Glance, glance
+from slotlab.framework.study.launching import LauncherContext
 from slotlab.framework.study.load import Ablation, load_ablation
 from slotlab.framework.study.plan import make_plan, plan_runs, write_study
-from slotlab.framework.trust import Ask
 from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, repr=False)
+class Study:
+    """An ablation's runs: what became of them, or where they stand."""
+
+    path: Path
+    """The study's folder, which `slotlab.compare` takes."""
+    runs: tuple[dict[str, Any], ...]
+    """One for each run: `arm`, `seed`, `run` (its folder), `state`, ...; `metrics` if it was made."""
+    failed: tuple[str, ...] = ()
+    """The identities (`run_id`) of runs that failed."""
+
+    def frame(self) -> "DataFrame":
+        """Return one row for each run.
+
+        Raises:
+            SlotlabError: if pandas is not installed.
+        """
+        rows = [{key: value for key, value in run.items() if key != "metrics"} for run in self.runs]
+        return as_frame([{**row, **run.get("metrics", {})} for row, run in zip(rows, self.runs, strict=True)])
+
+    def compare(self, **choice: Any) -> RunComparison:
+        """Compare the arms; see `slotlab.compare` for what can be chosen."""
+        return compare(self.path, **choice)
+
+    def __repr__(self) -> str:
+        states = Counter(run["state"] for run in self.runs)
+        return f"<Study {self.path}: {', '.join(f'{number} {state}' for state, number in states.items())}>"
+
+
+def ablate(
+    name: str | Path,
+    settings: Settings | None = None,
+    *,
+    dry_run: bool = False,
+    launcher: str | None = None,
+    studies: str | Path = "studies",
+    runs: str | Path = "runs",
+    plugins: Sequence[str | Path] = (),
+    strict_plugins: bool = False,
+    trust: bool = False,
+    device: str = "auto",
+) -> Study:
+    """Train and evaluate every run of an ablation that is missing, as `slotlab ablate` does.
+
+    The same call goes on with what was stopped. Runs that fail are named in `Study.failed`; the others go on.
+
+    >>> import slotlab
+    >>> study = slotlab.ablate("slotlab:ablations/demo_ablation", dry_run=True)
+    >>> len(study.runs), sorted({run["state"] for run in study.runs})
+    (4, ['waiting'])
+
+    Args:
+        name: an ablation file, or `slotlab:ablations/NAME`.
+        settings: other settings of the file, by dotted path.
+        dry_run: check everything, and start nothing.
+        launcher: `local`, `ray`, `slurm`, ... in place of the file's.
+        studies: where studies lie.
+        runs: where runs lie, each once for all studies.
+        plugins: single-file plugins to load.
+        strict_plugins: fail if an installed plugin cannot be loaded.
+        trust: run code that came with another user's run (docs/trust.md).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SpecError: with every mistake of the file and of its arms.
+    """
+    options: dict[str, Any] = {
+        "sets": assignments(settings),
+        "plugins": list(map(Path, plugins)),
+        "strict_plugins": strict_plugins,
+        "trust": consent(given=trust),
+        "launcher": launcher,
+        "studies": Path(studies),
+        "runs": Path(runs),
+        "device": device,
+    }
+    if dry_run:
+        planned = forecast_file(str(name), **options, timed=False, images=None)
+        return Study(Path(planned["study"]), tuple(planned["runs"]))
+    result = ablate_file(str(name), **options)
+    return Study(Path(result["study"]), tuple(result["runs"]), tuple(result["failed"]))
 
 
 def ablate_file(
@@ -130,6 +222,7 @@ def forecast(
         rows.append(row)
     launcher = ablation.spec.launcher.build(LauncherContext(folder=folder, name=ablation.spec.name))
     return {
+        "study": str(folder),
         "name": ablation.spec.name,
         "question": ablation.spec.question,
         "launcher": ablation.spec.launcher.name,

@@ -42,7 +42,7 @@ def chosen(
     """
     from slotlab.framework.compare.choice import Choice
     from slotlab.framework.compare.facts import FACTS
-    from slotlab.framework.measurement import checkpoint_name
+    from slotlab.framework.runs.measurement import checkpoint_name
 
     if checkpoint not in (None, "best", "last"):
         if not checkpoint.isdecimal():

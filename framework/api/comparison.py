@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from slotlab.framework.api.choosing import chosen
-from slotlab.framework.api.console import PlainConsole, say
+from slotlab.framework.api.console import PlainConsole, say, styled
 from slotlab.framework.api.frames import as_frame
-from slotlab.framework.atomic import write_output
 from slotlab.framework.compare import comparison as comparing
 from slotlab.framework.compare.exports import as_csv, as_json, as_rows
 from slotlab.framework.compare.markup import html, latex, markdown
 from slotlab.framework.compare.naming import show
 from slotlab.framework.compare.results import Arm, Comparison, Metric
 from slotlab.framework.compare.tables import facts, tables
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.atomic import write_output
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
@@ -210,7 +208,7 @@ def details_of(comparison: Comparison, metrics: Sequence[str]) -> tuple[Metric, 
 def show_tables(out: Console, comparison: Comparison, details: Sequence[Metric]) -> None:
     """Print the tables, and under them how to read them."""
     for table in tables(comparison, details=details):
-        out.print(Text(visible(table.title), style="bold"), soft_wrap=True)
+        out.print(styled(table.title, "bold"), soft_wrap=True)
         grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for i, head in enumerate(table.columns):
             grid.add_column(head, justify="left" if i < table.texts else "right")
@@ -219,7 +217,7 @@ def show_tables(out: Console, comparison: Comparison, details: Sequence[Metric])
         out.print(grid)
         out.print()
     for line in facts(comparison):
-        out.print(Text(visible(line), style="dim"), soft_wrap=True)
+        out.print(styled(line, "dim"), soft_wrap=True)
 
 
 def as_text(comparison: Comparison, format_: str) -> str:
@@ -287,5 +285,3 @@ def write_report(comparison: Comparison, place: Path, *, title: str | None = Non
         "left_out": len(comparison.left_out),
         "findings": [finding.text for finding in page.findings],
     }
-
-

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
 from slotlab.registry import KINDS, Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
@@ -67,7 +67,8 @@ def list_components(
 
 def info_of(found: Mapping[str, Any]) -> ComponentInfo:
     """Return the facts that `component` found, as data."""
-    settings = tuple(SettingInfo(**{**item, "description": item["description"] or ""}) for item in found["settings"])
+    texts = [{**item, "description": item["description"] or ""} for item in found["settings"]]
+    settings = tuple(SettingInfo(**item) for item in texts)
     return ComponentInfo(**{**found, "settings": settings})
 
 

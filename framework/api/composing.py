@@ -9,23 +9,23 @@ from typing import Any
 from rich.progress import TaskID
 from torch import Tensor
 
-from slotlab.framework.assemble import build_set_metrics
 from slotlab.framework.api import trained
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.composition.album import Tile, refuse_foreign, writing
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.composition.measuring import Report, measure_sampling, prepare_sampling
+from slotlab.framework.composition.evaluate import Report, measure_sampling, prepare_sampling
 from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
-from slotlab.framework.experiment import choose_device
-from slotlab.framework.places import Places
-from slotlab.framework.run import RunFolder
-from slotlab.framework.set_metrics.measure import Lacking, usable
+from slotlab.framework.evaluation.places import Places
+from slotlab.framework.jobs.train import choose_device
+from slotlab.framework.metrics.sets.compare_sets import Lacking, usable
+from slotlab.framework.model.build import build_set_metrics
+from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import CompositionSpec
-from slotlab.framework.trust import Ask
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 

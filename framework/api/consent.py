@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from slotlab.framework.trust import Ask, Code, allow, refuse
+from slotlab.framework.plugin_loading.trust import Ask, Code, allow, refuse
 
 
 def consent(*, given: bool) -> Ask:

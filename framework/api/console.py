@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from slotlab.framework.processes import is_first
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.processes import is_first
+from slotlab.framework.system.terminal import visible
 
 
 class PlainConsole(Console):
@@ -25,6 +25,11 @@ class PlainConsole(Console):
 def error_console(*, quiet: bool = False) -> Console:
     """Return a console on stderr, for progress: stdout is free for results."""
     return PlainConsole(file=sys.stderr, quiet=quiet)
+
+
+def styled(text: str, style: str) -> Text:
+    """Return a text with a style, for the cells of tables."""
+    return Text(visible(text), style=style)
 
 
 def say(text: str) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.console import warn
-from slotlab.framework.engine import Engine
-from slotlab.framework.estimate import count_images, estimate
-from slotlab.framework.experiment import Prepared, choose_device, prepare
-from slotlab.framework.selection import select
-from slotlab.framework.trust import Ask
+from slotlab.framework.data.selection import select
+from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.train import Prepared, choose_device, prepare
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.plugin_loading.trust import Ask
 
 
 def estimate_spec(

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slotlab.framework import processes
-from slotlab.framework.api.console import error_console, warn
 from slotlab.framework.api.choosing import check_masks
+from slotlab.framework.api.console import error_console, warn
 from slotlab.framework.api.failures import Failures
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.progress import open_bar
-from slotlab.framework.conditions import Condition, Wanted, conditions
-from slotlab.framework.evaluations import run_evaluations
-from slotlab.framework.experiment import Prepared, choose_device, prepare
-from slotlab.framework.measurement import LAST
-from slotlab.framework.run import IMAGES, MODEL, RunFolder
+from slotlab.framework.evaluation.conditions import Condition, Wanted, conditions
+from slotlab.framework.jobs.evaluate import run_evaluations
+from slotlab.framework.jobs.train import Prepared, choose_device, prepare
+from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.runs.folder import IMAGES, MODEL, RunFolder
+from slotlab.framework.runs.measurement import LAST
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.study.glance import lies
-from slotlab.framework.trust import Ask
+from slotlab.framework.system import processes
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ def evaluate_runs(
     Raises:
         SlotlabError: if no run can be evaluated, for the first one's reason.
     """
-
     checked, failed = [], Failures()
     for path in paths:
         if not lies(RunFolder(path).spec):  # a slip of the command, not a damaged run
@@ -188,7 +187,6 @@ def evaluate_folder(
 
     `noted` says what is odd about the data, which a training has said before it is evaluated.
     """
-
     bar = open_bar("evaluate", error_console(quiet=not processes.is_first()))
     task = bar.add_task("evaluate", total=None, facts="")
 

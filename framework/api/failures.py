@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slotlab.framework import processes
+from slotlab.framework.system import processes
 from slotlab.registry.errors import SlotlabError
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.progress import open_bar
-from slotlab.framework.contact_sheet import draw_sheet
-from slotlab.framework.cores import cores
-from slotlab.framework.data_target import Target, find_target
-from slotlab.framework.inspection import Inspection, inspect_store, inspect_target
-from slotlab.framework.measuring import Report
+from slotlab.framework.data.inspection.findings import Inspection, inspect_store, inspect_target
+from slotlab.framework.data.inspection.statistics import Report
+from slotlab.framework.data.inspection.target import Target, find_target
+from slotlab.framework.data.store.format import MANIFEST
+from slotlab.framework.figures.contact_sheet import draw_sheet
+from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.store_format import MANIFEST
-from slotlab.framework.trust import Ask, refuse
+from slotlab.framework.system.cores import cores
 from slotlab.registry import SlotlabError
 
 

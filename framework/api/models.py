@@ -5,8 +5,8 @@ from pathlib import Path
 
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
-from slotlab.framework.assemble import build_model as build
-from slotlab.framework.model import SlotModel
+from slotlab.framework.model.build import build_model as build
+from slotlab.framework.model.slot_model import SlotModel
 
 
 def build_model(
@@ -19,9 +19,9 @@ def build_model(
     """Build the model of a spec on the CPU, with the random weights that a training of it starts from.
 
     It is an ordinary `torch.nn.Module`; no data is touched, and torch's global generators stay as they were.
-    `model(images_BCHW)` returns a `slotlab.contracts.ModelOutput`, for a loss; `model.reconstruct(images_BCHW)`
-    finds slots and paints them, as evaluation does. Images are float32 (B, 3, H, W), of the spec's size and in
-    its value range. `open_run(...).model` has trained weights.
+    `model(images_BCHW)` returns a `slotlab.contracts.ModelOutput`, for a loss; what
+    `model.reconstruct(images_BCHW)` returns is measured and shown. Images are float32 (B, 3, H, W), of the
+    spec's size and in its value range. `open_run(...).model` has trained weights.
 
     >>> import slotlab, torch
     >>> model = slotlab.build_model("slotlab:demo", {"model.slots": 5})

@@ -8,14 +8,15 @@ from typing import Any
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data_target import Target, find_target
-from slotlab.framework.pack import PackProgress, pack
-from slotlab.framework.sources import WHOLE, Source, known_splits, open_source, own_splits
+from slotlab.framework.data.inspection.target import Target, find_target
+from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
+from slotlab.framework.data.store.format import MANIFEST
+from slotlab.framework.data.store.pack import PackProgress, pack
+from slotlab.framework.data.store.reader import Stale, Store, find_store
+from slotlab.framework.data.store.verify import verify
+from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem
-from slotlab.framework.store import Stale, Store, find_store, stores_folder
-from slotlab.framework.store_format import MANIFEST
-from slotlab.framework.store_verify import verify
-from slotlab.framework.trust import Ask, refuse
+from slotlab.framework.system.cache import stores_folder
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from slotlab.framework.files import decode, rgb
+from slotlab.framework.data.formats.pictures import decode, rgb
 from slotlab.registry import SlotlabError
 
 CHANNELS = (1, 3, 4)

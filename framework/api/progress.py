@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from slotlab.framework.api.console import error_console
-from slotlab.framework.train import Progress as TrainProgress
+from slotlab.framework.training.plan import Progress as TrainProgress
 
 GIB = 2**30
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.progress import open_bar
-from slotlab.framework.cores import cores
-from slotlab.framework.experiment import choose_device
-from slotlab.framework.render_tree import Rendering, render_tree
+from slotlab.framework.jobs.train import choose_device
+from slotlab.framework.scenes.export import Rendering, render_tree
 from slotlab.framework.scenes.recipe import VARIANTS, Variant
+from slotlab.framework.system.cores import cores
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 

@@ -1,7 +1,7 @@
 """Trained runs as objects: what `slotlab.open_run` returns."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +25,12 @@ from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource
-from slotlab.framework.data import to_uint8
-from slotlab.framework.experiment import Prepared, choose_device
-from slotlab.framework.model import SlotModel
-from slotlab.framework.run import RunFolder
+from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.evaluation.trained_run import Subject
+from slotlab.framework.jobs.train import Prepared, choose_device
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.subject import Subject
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -140,10 +140,10 @@ class Run:
         through the model in evaluation mode, a batch of `evaluation.batch_size` at a time.
 
         Args:
-            images: one image, a batch of one size, or a list of images of any sizes: NumPy arrays (H, W, C) or
-                (B, H, W, C), tensors (C, H, W) or (B, C, H, W), PIL images, paths of files, or what `images`
-                returned. Values are uint8, or floats from 0 to 1, which are rounded to 8 bits. Gray becomes RGB
-                and alpha is dropped.
+            images: one image, a batch of one size, or a list of images of any sizes: NumPy arrays
+                (H, W, C) or (B, H, W, C), tensors (C, H, W) or (B, C, H, W), PIL images, paths of files, or
+                what `images` returned. Values are uint8, or floats from 0 to 1, which are rounded to 8
+                bits. Gray becomes RGB, and alpha is dropped.
             positions: which random stream each image's initial slots are drawn from; 0, 1, ... without it.
                 With its position in the split an image gets the slots that evaluation found.
             prepared: whether the images are of the model's size already, cropped and resized.
@@ -185,7 +185,7 @@ class Run:
             save_masks: whether to write true and predicted masks as PNGs of labels.
 
         Raises:
-            SlotlabError: if there are no weights, data is not there, or something is asked for that cannot be.
+            SlotlabError: if there are no weights, data is not there, or what is wanted cannot be.
         """
         wanted = wanted_of(_listed(protocol), _listed(variant), split, masks)
         loaded = self.prepared.loaded

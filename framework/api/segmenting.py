@@ -11,12 +11,13 @@ from torch import Tensor
 
 from slotlab.framework.api.pictures import Pictures, as_pictures
 from slotlab.framework.contracts import MaskSource, Sample
-from slotlab.framework.data import Loader, to_uint8
-from slotlab.framework.engine import Engine
-from slotlab.framework.evaluate import reconstruct
+from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.framework.figures.masks import paint_slots
 from slotlab.framework.figures.png import to_png
-from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.slot_model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -171,7 +172,7 @@ def _prepared(spec: ExperimentSpec, number: int, image_CHW: Tensor, *, prepared:
     sample = Sample(id=f"image {number}", image_CHW=image_CHW)
     side = spec.data.image_size
     if not prepared:
-        return spec.data.settings.preparation(sample).sample
+        return Preparation.of(spec.data.settings)(sample).sample
     if tuple(image_CHW.shape[1:]) != (side, side):
         rows, columns = image_CHW.shape[1:]
         text = f"it has {columns}x{rows} pixels, and the model takes {side}x{side}"

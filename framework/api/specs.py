@@ -9,8 +9,8 @@ from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.estimating import estimate_prepared
 from slotlab.framework.api.settings import Settings, assignments
-from slotlab.framework.discovery import load_registry
-from slotlab.framework.experiment import Prepared, prepare
+from slotlab.framework.jobs.train import Prepared, prepare
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.json_schema import spec_schema
 from slotlab.framework.spec.load import LoadedSpec, OtherSort

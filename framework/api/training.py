@@ -13,12 +13,12 @@ from slotlab.framework.api.progress import TrainingDisplay
 from slotlab.framework.api.run import Run, open_run
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
-from slotlab.framework.conditions import own_condition
-from slotlab.framework.experiment import choose_device, default_folder, prepare, run_training
-from slotlab.framework.processes import is_first
+from slotlab.framework.evaluation.conditions import own_condition
+from slotlab.framework.jobs.train import choose_device, default_folder, prepare, run_training
+from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.trackers import Trackers
-from slotlab.framework.trust import Ask
+from slotlab.framework.system.processes import is_first
+from slotlab.framework.training.trackers import Trackers
 
 RUNS = Path("runs")
 """Where runs lie unless their folder is named."""
@@ -40,7 +40,7 @@ def train(
     """Train a spec into a run folder, or go on with the run that is there; then evaluate it.
 
     Does what `slotlab train` does: progress and warnings on stderr, checkpoints, figures. Ctrl-C saves and
-    stops; the same call goes on from there. A run that is trained already is evaluated, and not trained again.
+    stops; the same call goes on from there. A run that is trained already is evaluated alone.
 
     >>> import slotlab
     >>> run = slotlab.train("slotlab:demo", {"training.phases": [{"steps": 2, "lr": 1e-3}], **small})

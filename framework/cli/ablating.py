@@ -17,7 +17,7 @@ from slotlab.framework.cli.options import (
     StrictOption,
 )
 from slotlab.framework.cli.output import console, emit, print_whole
-from slotlab.framework.cli.quantities import counted, duration, maybe
+from slotlab.framework.cli.units import counted, duration, maybe
 
 
 def ablate(

@@ -7,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.quantities import counted
+from slotlab.framework.cli.units import counted
 from slotlab.framework.spec.tree import dump
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 from slotlab.registry import KINDS, SlotlabError
 
 

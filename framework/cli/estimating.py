@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.quantities import duration, flops, maybe, size
+from slotlab.framework.cli.units import duration, flops, maybe, size
 
 
 def print_estimate(result: dict[str, Any]) -> None:

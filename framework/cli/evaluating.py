@@ -6,19 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from slotlab.framework import processes
 from slotlab.framework.api.choosing import check_masks
-from slotlab.framework.api.console import warn
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import warn
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.cli.composing import print_set_metrics
 from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
 from slotlab.framework.cli.output import console, emit
-from slotlab.framework.cli.quantities import cost_line
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.cli.trained import CheckpointOption
-from slotlab.framework.measurement import BEST, LAST
+from slotlab.framework.cli.units import cost_line
+from slotlab.framework.runs.measurement import BEST, LAST
+from slotlab.framework.system import processes
 
 MOST_ACROSS = 5
 """Metrics side by side in a table."""

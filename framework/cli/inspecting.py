@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.cli.quantities import counted
+from slotlab.framework.cli.units import counted
 
 _HEADINGS = {"metadata": "listed", "mask_colors": "in the mask", "visible": "visible"}
 _CHANNELS = ("red", "green", "blue")

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from slotlab.framework import processes
 from slotlab.framework.api.consent import consent
 from slotlab.framework.cli.ablating import ablate
 from slotlab.framework.cli.comparing import compare
@@ -33,8 +32,9 @@ from slotlab.framework.cli.reporting import report
 from slotlab.framework.cli.scoring import score
 from slotlab.framework.cli.serving import studio
 from slotlab.framework.cli.watching import runs, watch
-from slotlab.framework.cores import set_threads
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.system import processes
+from slotlab.framework.system.cores import set_threads
 from slotlab.registry.errors import SlotlabError
 
 app = typer.Typer(

@@ -10,10 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from slotlab.framework.api.console import PlainConsole
-from slotlab.framework.terminal import visible
 from slotlab.registry.errors import SlotlabError
 
 PIPED_WIDTH = 140
@@ -23,11 +21,6 @@ PIPED_WIDTH = 140
 def console() -> Console:
     """Return a console on stdout."""
     return PlainConsole(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-def styled(text: str, style: str) -> Text:
-    """Return a text with a style, for the cells of tables."""
-    return Text(visible(text), style=style)
 
 
 def print_whole(out: Console, table: Table) -> None:

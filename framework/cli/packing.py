@@ -3,7 +3,7 @@
 from typing import Any
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.pack import in_words
+from slotlab.framework.data.store.pack import in_words
 
 
 def print_packed(result: dict[str, Any]) -> None:

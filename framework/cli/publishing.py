@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from slotlab.framework.api.console import styled
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit, styled
+from slotlab.framework.cli.output import console, emit
 
 
 def published(
@@ -15,7 +16,7 @@ def published(
     json: JsonOption = None,
 ) -> None:
     """List published numbers with their protocol, data and source."""
-    from slotlab.framework.published import of_protocol, references
+    from slotlab.framework.evaluation.published import of_protocol, references
 
     found = [one.model_dump(mode="json") for one in of_protocol(references(), protocol)]
     emit(found, json, print_published)

@@ -26,7 +26,6 @@ from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.stopping import stoppable
 
 
-
 def report(
     paths: RunsArgument,
     out: Annotated[

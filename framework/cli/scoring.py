@@ -9,8 +9,7 @@ from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
 from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.run import MODEL
-from slotlab.registry.errors import SlotlabError
+from slotlab.framework.runs.folder import MODEL
 
 Result = dict[str, Any]
 FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
@@ -81,17 +80,13 @@ def score(
     json: JsonOption = None,
 ) -> None:
     """Score label masks that any program wrote. Needs no spec, no run and no model."""
-    if (images is None) != (recon is None):
-        given, lacking = ("--images", "--recon") if recon is None else ("--recon", "--images")
-        raise SlotlabError(f"{given} is given without {lacking}; give both, or none to score masks alone")
-    if prepare and protocol is None:
-        raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
-        from slotlab.framework.api.scoring import score_folders
-        from slotlab.framework.score import Folders
+        from slotlab.framework.api.scoring import check_together, score_masks
+        from slotlab.framework.evaluation.score_files import Folders
 
+        check_together(images is not None, recon is not None, prepare=prepare, protocol=protocol)
         folders = Folders(true=true, pred=pred, images=images, recon=recon)
-        result, measured = score_folders(
+        result, measured = score_masks(
             folders,
             protocol,
             metrics,
@@ -104,7 +99,7 @@ def score(
         )
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
-        from slotlab.framework.atomic import write_output
+        from slotlab.framework.system.atomic import write_output
 
         write_output(Path(rows), measured.to_csv().encode())
 

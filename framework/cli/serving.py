@@ -10,7 +10,7 @@ from slotlab.framework.api.trained import assignments
 from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
 from slotlab.framework.cli.trained import CheckpointOption
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 
 
 def studio(
@@ -34,7 +34,7 @@ def studio(
     require_libraries()
     sets = assignments(set_, checkpoint)
     from slotlab.framework.composition import Composer
-    from slotlab.framework.experiment import choose_device
+    from slotlab.framework.jobs.train import choose_device
     from slotlab.framework.studio.studio import Studio
 
     sets = [*sets, "training.trackers=[]"]

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.results import LeftOut, Member
-from slotlab.framework.run import IMAGES, SUMMARY
+from slotlab.framework.runs.folder import IMAGES, SUMMARY
 from slotlab.registry import SlotlabError
 
 PRINTED = 1e-6

@@ -33,7 +33,7 @@ from slotlab.framework.compare.results import (
 )
 from slotlab.framework.compare.selecting import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
-from slotlab.framework.privacy import places
+from slotlab.framework.system.privacy import places
 from slotlab.registry import SlotlabError
 
 __all__ = [

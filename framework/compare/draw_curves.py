@@ -10,7 +10,7 @@ from slotlab.framework.compare.looks import Looked, legend, plain
 from slotlab.framework.compare.results import Metric
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import save, styled
-from slotlab.framework.names import file_name
+from slotlab.framework.system.file_names import file_name
 
 BAND = "mean over seeds; the band goes from the lowest to the highest seed"
 _SIZE = (6.4, 3.8)

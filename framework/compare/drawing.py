@@ -8,7 +8,7 @@ from slotlab.framework.compare.draw_curves import draw_by_objects, draw_learning
 from slotlab.framework.compare.draw_intervals import draw_differences, draw_intervals
 from slotlab.framework.compare.looks import OTHER, Looked, look
 from slotlab.framework.compare.results import Arm, Comparison
-from slotlab.framework.names import file_name
+from slotlab.framework.system.file_names import file_name
 
 MOST = 12
 """Arms in one figure: more cannot be told apart."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from slotlab.framework.compare.naming import show
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric, Statistics
-from slotlab.framework.privacy import nameless_data
+from slotlab.framework.system.privacy import nameless_data
 
 
 def as_csv(comparison: Comparison) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.measurement import LAST, UNTOLD, is_generated, is_untold
+from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold
 from slotlab.framework.spec.plain import ADDED
 
 KEYS = {

@@ -8,7 +8,7 @@ from slotlab.framework.compare.facts import AS_TRAINED, FACTS, KEYS
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import Refusal, gather
 from slotlab.framework.compare.results import Member
-from slotlab.framework.measurement import BEST
+from slotlab.framework.runs.measurement import BEST
 
 VERSIONS = "versions"
 ACROSS = (*KEYS, *FACTS, VERSIONS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from slotlab.framework.compare.tables import NONE, Table
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -9,7 +9,7 @@ from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.refusals import name_all
 from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.compare.statistics import detectable, least_p
-from slotlab.framework.measurement import is_untold
+from slotlab.framework.runs.measurement import is_untold
 
 
 def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> list[str]:

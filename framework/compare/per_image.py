@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.refusals import Refusal, RefusedError
 from slotlab.framework.compare.results import ImageDifference, Interval, Member
 from slotlab.framework.compare.statistics import NEGLIGIBLE
-from slotlab.framework.run import IMAGES
+from slotlab.framework.runs.folder import IMAGES
 from slotlab.registry import SlotlabError
 
 LABEL = "this checkpoint, not this method"

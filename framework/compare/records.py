@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.evaluations import EvaluationRecord, load_evaluation
-from slotlab.framework.privacy import nameless_data
-from slotlab.framework.run import RunFolder
+from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_evaluation
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
 from slotlab.framework.study.folder import Plan, PlannedRun, StudyFolder
 from slotlab.framework.study.glance import lies
+from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry import SlotlabError
 
 MEASURING = ("metric", "set_metric")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.evaluations import EvaluationRecord
+from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.privacy import places
+from slotlab.framework.system.privacy import places
 
 
 @dataclass(frozen=True)

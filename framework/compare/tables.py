@@ -8,7 +8,7 @@ from statistics import median
 from slotlab.framework.compare.naming import short_names, show
 from slotlab.framework.compare.per_image import LABEL
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric
-from slotlab.framework.privacy import nameless
+from slotlab.framework.system.privacy import nameless
 
 NONE = "-"
 """Where there is no value."""

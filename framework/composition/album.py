@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from slotlab.framework.atomic import clear_leavings, exclusive, leavings, write_json
-from slotlab.framework.privacy import nameless_data
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.atomic import clear_leavings, leavings
+from slotlab.framework.system.json_files import write_json
+from slotlab.framework.system.locks import exclusive
+from slotlab.framework.system.privacy import nameless_data
+from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 
 RECORD = "composition.json"

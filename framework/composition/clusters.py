@@ -14,7 +14,7 @@ from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.edits import each
 from slotlab.framework.composition.library import Library
 from slotlab.framework.contracts import Slots
-from slotlab.framework.streams import mix, streams
+from slotlab.framework.randomness.seeds import mix, streams
 from slotlab.registry import SlotlabError
 
 DRAW = 1

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slotlab.framework.anneal import load_state
-from slotlab.framework.assemble import build_model
-from slotlab.framework.check import check_checkpoint
 from slotlab.framework.contracts import Batch, Decoded, Slots
-from slotlab.framework.data import Loader, evaluation_loader, to_uint8
-from slotlab.framework.engine import Engine
-from slotlab.framework.model import SlotModel
-from slotlab.framework.run import RunFolder
-from slotlab.framework.sources import known_splits
+from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
+from slotlab.framework.data.source import known_splits
+from slotlab.framework.model.anneal import load_state
+from slotlab.framework.model.build import build_model
+from slotlab.framework.model.check import check_checkpoint
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.plugin_loading.trust import Ask, refuse
+from slotlab.framework.randomness.seeds import painting, streams
+from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.streams import painting, streams
-from slotlab.framework.trust import Ask, refuse
-from slotlab.framework.versions import check_versions
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 from slotlab.registry.errors import describe
@@ -144,7 +144,7 @@ class Composer:
                 name, hint = self.spec.data.dataset.name, f"{suggest(split, known)}"
                 raise SlotlabError(f"'{name}' has no split '{split}'{hint} (splits: {', '.join(known)})")
             try:
-                loader = evaluation_loader(self.engine, split)
+                loader = evaluation_loader(self.engine.spec, self.engine.placement, split)
             except PathProblem as problem:
                 raise self.loaded.error([problem]) from None
             self._loaders[split] = replace(loader, rank=0, processes=1)  # one process composes for all

@@ -14,9 +14,9 @@ from slotlab.framework.composition.album import Row, Tile
 from slotlab.framework.composition.composer import Composed, Composer, missing_parts
 from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
 from slotlab.framework.contracts import Slots
-from slotlab.framework.data import to_uint8
-from slotlab.framework.streams import mix as mix_seed
-from slotlab.framework.streams import permutation, streams
+from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.randomness.seeds import mix as mix_seed
+from slotlab.framework.randomness.seeds import permutation, streams
 from slotlab.registry import SlotlabError
 
 Mode = Literal["slots", "mix", "interpolate", "remove", "duplicate"]

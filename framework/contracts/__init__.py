@@ -5,14 +5,18 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 `docs/architecture.md` shows how video, generative decoders and other targets fit in.
 """
 
+from slotlab.framework.arithmetic.void import VOID
 from slotlab.framework.contracts.data import (
     Batch,
     BatchedDataset,
+    Counting,
+    Crop,
     DataError,
     DataProblem,
     Dataset,
     DatasetContext,
     RawBatch,
+    Resize,
     Sample,
     Size,
 )
@@ -44,12 +48,13 @@ from slotlab.framework.contracts.model import (
     TargetShape,
 )
 from slotlab.framework.contracts.training import OptimizerContext, ScheduleContext, Tracker, TrackerContext
-from slotlab.framework.void import VOID
 
 __all__ = [
     "VOID",
     "Batch",
     "BatchedDataset",
+    "Counting",
+    "Crop",
     "DataError",
     "DataProblem",
     "Dataset",
@@ -72,6 +77,7 @@ __all__ = [
     "PooledMetric",
     "PositionContext",
     "RawBatch",
+    "Resize",
     "Sample",
     "Sampler",
     "ScheduleContext",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,20 @@ from slotlab.registry import SlotlabError
 
 Size = tuple[int, int]
 """(rows, columns) in pixels or positions."""
+Crop = int | Literal["square"] | tuple[int, int, int, int] | None
+"""What is cut out of a picture: the side of a centered square, the largest one, or (top, left, height,
+width), all in pixels; None for the whole picture."""
+Resize = Literal["pil", "torch", "torch_antialias"]
+"""Which library resizes, bilinear for images and nearest for masks."""
+Counting = Literal["metadata", "mask_colors", "visible"]
+"""What counts as the number of objects in a picture:
+
+* `metadata`: objects that the data lists, seen or not;
+* `mask_colors`: values in the whole mask, before any crop, minus one for the ground;
+* `visible`: values left in the mask after the crop (before the resize), minus one.
+
+Void does not count as a value.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +101,7 @@ class Dataset(Protocol):
 
     No two samples have the same id. A dataset may have more attributes, each used where it is there:
 
-    * `fingerprint() -> str`: changes when the files behind it change (`framework.files`
+    * `fingerprint() -> str`: changes when the files behind it change (`framework.data.formats.pictures`
       makes one); without it the dataset cannot be packed.
     * `problems: Sequence[DataProblem]`: items that had to be left out while listing, such as
       pictures without their mask; a run stops with all of them unless told to skip.

@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from slotlab.framework.scoring.contingency import contingency
-from slotlab.framework.void import scored
+from slotlab.framework.arithmetic.contingency import contingency
+from slotlab.framework.arithmetic.void import scored
 
 MaskSource = Literal["decoder", "attention"]
 

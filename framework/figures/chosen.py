@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slotlab.framework.contracts import Metric
-from slotlab.framework.ledger import ranked
+from slotlab.framework.evaluation.rows import ranked
 
 Row = Mapping[str, Any]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from slotlab.framework.composition import Composer
 from slotlab.framework.contracts import Metric
-from slotlab.framework.data import Loader
-from slotlab.framework.engine import Engine
+from slotlab.framework.data.loader import Loader
 from slotlab.framework.figures.chosen import Ranking, Row
 from slotlab.framework.figures.composed import draw_composition, draw_mixed
 from slotlab.framework.figures.panels import Panel, draw_panels
 from slotlab.framework.figures.samples import sample_roles, write_samples
 from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.figures.view import View, look
-from slotlab.framework.model import SlotModel
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.registry import SlotlabError
 

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.atomic import write_atomically, write_json
 from slotlab.framework.figures.chosen import Ranking, Row, finite
 from slotlab.framework.figures.masks import paint_slots, paint_truth
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.view import View, by_mask
+from slotlab.framework.system.atomic import write_atomically
+from slotlab.framework.system.json_files import write_json
 
 INDEX = "index.json"
 SHARED = 8

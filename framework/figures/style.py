@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.atomic import write_output
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.atomic import write_output
+from slotlab.framework.system.terminal import visible
 
 SLOT_COLORS = (
     *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slotlab.framework.contracts import Decoded
-from slotlab.framework.data import Loader, to_uint8
-from slotlab.framework.evaluate import reconstruct
-from slotlab.framework.model import SlotModel, masks_at
+from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.evaluation.evaluate import reconstruct
+from slotlab.framework.model.slot_model import SlotModel, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 
 Bounds = tuple[float, float]

@@ -8,8 +8,8 @@ from typing import Any
 
 from slotlab.framework.compare.records import RunRecord
 from slotlab.framework.compare.results import Comparison
-from slotlab.framework.privacy import nameless
 from slotlab.framework.report.page import Fact, RunRow
+from slotlab.framework.system.privacy import nameless
 
 MOST_VALUES = 12
 """Of one fact that are shown."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import read_file
 from slotlab.framework.compare.facts import PICTURES, tells_pictures
 from slotlab.framework.compare.results import Arm, Comparison, Member
 from slotlab.framework.report.formats import number, plural
 from slotlab.framework.report.page import Extreme, Frame, Gallery, Picture, Tile
-from slotlab.framework.run import SAMPLES
-from slotlab.framework.stored import SampleEntry, read_list
+from slotlab.framework.runs.folder import SAMPLES
+from slotlab.framework.runs.stored import SampleEntry, read_list
+from slotlab.framework.system.json_files import read_file
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 

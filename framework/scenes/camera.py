@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import Size
-from slotlab.framework.scenes.chance import Chance
+from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 
 HALF_VIEW = {"crop": 0.274, "full": 0.274 * 240 / 192}

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.camera import Camera, draw_camera
-from slotlab.framework.scenes.chance import Chance
+from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.recipe import Recipe
-from slotlab.framework.scenes.shapes import EXTENTS, SHAPES
-from slotlab.framework.scenes.traced import ball_bound, draw_balls
+from slotlab.framework.scenes.solids import EXTENTS, SHAPES
+from slotlab.framework.scenes.solids_by_distance import ball_bound, draw_balls
 from slotlab.framework.scenes.vectors import cosine, sine
 
 _GAP = 0.12

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.chance import Chance
+from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.layout import Layout
-from slotlab.framework.scenes.shapes import HOLLOW, SHAPES
-from slotlab.framework.scenes.trace import Pairs, meet, near_pairs
+from slotlab.framework.scenes.solids import HOLLOW, SHAPES
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
+from slotlab.framework.scenes.visibility import Pairs, meet, near_pairs
 
 _KEY, _FILL, _POWERS, _SIDE, _TINT = range(40, 45)  # streams
 _RADIUS = 0.2

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.chance import Chance
 from slotlab.framework.scenes.colors import choose_clear, hsv_to_rgb, linear
+from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.families import FAMILIES, STYLES, Family, Stop
 from slotlab.framework.scenes.layout import Layout
 from slotlab.framework.scenes.recipe import Recipe

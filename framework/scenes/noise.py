@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from slotlab.framework.scenes.chance import mix, signed
+from slotlab.framework.scenes.counter_random import mix, signed
 
 FIELDS = ("first", "second", "near", "border", "shade")
 _TEXELS = 8

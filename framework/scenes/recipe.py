@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from slotlab.framework.scenes.families import Family
-from slotlab.framework.scenes.shapes import Shape
+from slotlab.framework.scenes.solids import Shape
 
 GroundColors = Literal["any", "gray"]
 View = Literal["crop", "full"]

@@ -23,8 +23,8 @@ from slotlab.framework.scenes.light import (
 )
 from slotlab.framework.scenes.materials import Materials
 from slotlab.framework.scenes.paint import paint_ground, paint_objects, relief
-from slotlab.framework.scenes.trace import Pairs, Surfaces, centers, normals, see
 from slotlab.framework.scenes.vectors import normalize
+from slotlab.framework.scenes.visibility import Pairs, Surfaces, centers, normals, see
 
 _UNIT = 2**24
 """Steps of light as a whole number, of which four fit in an int32."""

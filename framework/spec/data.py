@@ -10,9 +10,9 @@ from pydantic import (
     model_validator,
 )
 
-from slotlab.framework.paths import SpecPath
-from slotlab.framework.preparation import Counting
-from slotlab.framework.protocol import RANGES, ProtocolConfig, describe_protocol
+from slotlab.framework.contracts import Counting
+from slotlab.framework.spec.paths import SpecPath
+from slotlab.framework.spec.protocol import RANGES, ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
@@ -84,9 +84,7 @@ class DataSpec(ClosedModel):
     @model_validator(mode="after")
     def _protocol_is_one(self) -> "DataSpec":
         if not isinstance(self.protocol.config, ProtocolConfig):
-            text = (
-                f"the settings of '{self.protocol.name}' are no ProtocolConfig (slotlab.framework.protocol)"
-            )
+            text = f"the settings of '{self.protocol.name}' are not a ProtocolConfig (slotlab.ProtocolConfig)"
             raise custom_error("protocol_config", text)
         return self
 

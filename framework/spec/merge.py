@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path as FilePath
 
-from slotlab.framework.paths import SpecString, expand
 from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError, shorten
+from slotlab.framework.spec.paths import SpecString, expand
 from slotlab.framework.spec.tree import LONGEST_KEY, MOST_CHARACTERS, MOST_LEVELS, Tree, parse
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest

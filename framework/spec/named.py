@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import get_args
 
-from slotlab.framework.paths import Program, SpecString, resolve
-from slotlab.framework.plugin_copies import check_copy, recorded, run_of
+from slotlab.framework.plugin_loading.copies import check_copy, recorded, run_of
+from slotlab.framework.plugin_loading.trust import Ask, Code, admit, refusal, refuse
 from slotlab.framework.spec.errors import Path, Problem, SpecError
 from slotlab.framework.spec.identity import located_refs
+from slotlab.framework.spec.paths import Program, SpecString, resolve
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
-from slotlab.framework.trust import Ask, Code, admit, refusal, refuse
 from slotlab.registry import PluginCode, PluginError, Registry, SlotlabError, read_code
 from slotlab.registry.code import sha256
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import read_file
 from slotlab.framework.spec.tree import MOST_CHARACTERS, parse
+from slotlab.framework.system.json_files import read_file
 from slotlab.registry import SlotlabError
 
 WITHOUT_EFFECT = {

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.paths import SpecString
+from slotlab.framework.spec.paths import SpecString
 
 INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(

@@ -13,8 +13,8 @@ from pydantic import (
 )
 
 from slotlab.framework.contracts import MaskSource
-from slotlab.framework.paths import SpecPath
 from slotlab.framework.spec.data import DataSpec
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.framework.spec.training import TrainingSpec
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error

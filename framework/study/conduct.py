@@ -14,13 +14,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slotlab.framework.atomic import exclusive, is_held
-from slotlab.framework.interruptions import StopRequest, TrainingPreempted, TrainingStopped, listening
-from slotlab.framework.launching import RETRY, Job, Launcher, Task
-from slotlab.framework.run import MODEL, RunFolder
+from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.glance import Glance, glance
+from slotlab.framework.study.launching import RETRY, Job, Launcher, Task
 from slotlab.framework.study.plan import Run
+from slotlab.framework.system.interruptions import StopRequest, TrainingPreempted, TrainingStopped, listening
+from slotlab.framework.system.locks import exclusive, is_held
 from slotlab.registry import SlotlabError
 
 PATIENCE = 60.0

@@ -18,9 +18,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from slotlab.framework.atomic import clear_leavings, is_barely_begun, leavings, read_json, write_json
 from slotlab.framework.spec.errors import dotted
 from slotlab.framework.spec.messages import say
+from slotlab.framework.system.atomic import clear_leavings, is_barely_begun, leavings
+from slotlab.framework.system.json_files import read_json, write_json
 from slotlab.registry import SlotlabError
 
 FORMAT = 1

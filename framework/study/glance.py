@@ -7,9 +7,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from slotlab.framework.measurement import BEST, LAST
-from slotlab.framework.run import MODEL, SUMMARY, UNFINISHED, RunFolder
-from slotlab.framework.stored import Means, read_stored
+from slotlab.framework.runs.folder import MODEL, SUMMARY, UNFINISHED, RunFolder
+from slotlab.framework.runs.measurement import BEST, LAST
+from slotlab.framework.runs.stored import Means, read_stored
 from slotlab.registry import SlotlabError
 
 State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from slotlab.framework.privacy import nameless
 from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.system.privacy import nameless
 from slotlab.registry.component import suggest
 
 Combination = Mapping[str, str]

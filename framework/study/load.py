@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slotlab.framework.check import check_parts
-from slotlab.framework.discovery import load_registry
-from slotlab.framework.launching import LauncherContext
+from slotlab.framework.model.check import check_parts
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.identity import run_id
@@ -20,8 +20,8 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec, AxisSpec
 from slotlab.framework.study.labels import Combination, Space, arm_name, label
-from slotlab.framework.trackers import check_trackers
-from slotlab.framework.trust import Ask, refuse
+from slotlab.framework.study.launching import LauncherContext
+from slotlab.framework.training.trackers import check_trackers
 from slotlab.registry import ComponentError, Registry, SlotlabError
 from slotlab.registry.component import suggest
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.atomic import write_atomically
-from slotlab.framework.measurement import checkpoint_name
-from slotlab.framework.privacy import nameless
+from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
 from slotlab.framework.study.glance import Wanted
 from slotlab.framework.study.load import Ablation, Arm, metrics_of, plain
+from slotlab.framework.system.atomic import write_atomically
+from slotlab.framework.system.privacy import nameless
 from slotlab.registry import SlotlabError
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.measurement import is_own
-from slotlab.framework.run import MODEL, SUMMARY, RunFolder
+from slotlab.framework.runs.folder import MODEL, SUMMARY, RunFolder
+from slotlab.framework.runs.measurement import is_own
 from slotlab.framework.spec.plain import leaves
 from slotlab.framework.study.glance import Glance, glance
 from slotlab.registry import SlotlabError

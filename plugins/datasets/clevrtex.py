@@ -12,12 +12,12 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework import clevrtex_scene as scene
-from slotlab.framework.archives import Progress
-from slotlab.framework.clevrtex_tree import find_scenes
 from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
-from slotlab.framework.files import fingerprint_paths
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.data.formats import clevrtex_scene as scene
+from slotlab.framework.data.formats.archives import Progress
+from slotlab.framework.data.formats.clevrtex_tree import find_scenes
+from slotlab.framework.data.formats.pictures import fingerprint_paths
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

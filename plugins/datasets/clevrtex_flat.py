@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from slotlab.framework.clevrtex_scene import MOST_OBJECTS, PALETTE
 from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.exif import refuse_turned
-from slotlab.framework.files import decode, fingerprint_paths, rgb
-from slotlab.framework.mask_pictures import color_codes
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.data.formats.clevrtex_scene import MOST_OBJECTS, PALETTE
+from slotlab.framework.data.formats.exif import refuse_turned
+from slotlab.framework.data.formats.mask_pictures import color_codes
+from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import suggest
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.coco import CocoItem, Segment, draw_instance, read_segments
-from slotlab.framework.coco_match import list_coco
 from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.exif import Exif, Tagged, choose, read_as
-from slotlab.framework.files import decode, fingerprint_paths, rgb
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.data.formats.coco import CocoItem, Segment, draw_instance, read_segments
+from slotlab.framework.data.formats.coco_match import list_coco
+from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
+from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 

@@ -20,11 +20,19 @@ from pydantic import model_validator
 from torch import Tensor
 
 from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
-from slotlab.framework.exif import Exif, Tagged, choose, read_as
-from slotlab.framework.files import decode, fingerprint_paths, rgb
-from slotlab.framework.mask_pictures import NONE, LabelSetting, MaskCode, labels, names_of, open_mask, same
-from slotlab.framework.paths import SpecPath
-from slotlab.framework.picture_listing import Listing, Naming, list_pictures
+from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
+from slotlab.framework.data.formats.listing import Listing, Naming, list_pictures
+from slotlab.framework.data.formats.mask_pictures import (
+    NONE,
+    LabelSetting,
+    MaskCode,
+    labels,
+    names_of,
+    open_mask,
+    same,
+)
+from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 

@@ -23,9 +23,9 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.files import fingerprint_paths, natural_key
-from slotlab.framework.hdf5 import KNOWN, Table, open_hdf5, read_table
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.data.formats.hdf5 import KNOWN, Table, open_hdf5, read_table
+from slotlab.framework.data.formats.pictures import fingerprint_paths, natural_key
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
 ENDINGS = frozenset({".h5", ".hdf5"})

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import EncoderContext, Size
-from slotlab.framework.normalization import Normalization
-from slotlab.framework.paths import SpecPath
-from slotlab.framework.timm_model import TimmModel
+from slotlab.framework.model.normalization import Normalization
+from slotlab.framework.model.timm_model import TimmModel
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import suggest
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pydantic import PositiveInt
 
-from slotlab.framework.cores import shares
-from slotlab.framework.launching import Job, LauncherContext
+from slotlab.framework.study.launching import Job, LauncherContext
+from slotlab.framework.system.cores import shares
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 from annotated_types import Ge
 from pydantic import NonNegativeFloat
 
-from slotlab.framework.launching import RETRY, Job, LauncherContext
-from slotlab.framework.libraries import require
+from slotlab.framework.study.launching import RETRY, Job, LauncherContext
 from slotlab.registry import Component, ComponentConfig, SlotlabError, hookimpl
+from slotlab.registry.optional import require
 
 
 class RayConfig(ComponentConfig):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from slotlab.framework.launching import RETRY, Job, LauncherContext
-from slotlab.framework.libraries import require
+from slotlab.framework.study.launching import RETRY, Job, LauncherContext
 from slotlab.registry import Component, ComponentConfig, SlotlabError, hookimpl
+from slotlab.registry.optional import require
 
 
 class SlurmConfig(ComponentConfig):

@@ -20,9 +20,9 @@ from collections.abc import Iterable
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
+from slotlab.framework.arithmetic.boundaries import boundary_f_measure
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import MASKS
-from slotlab.framework.scoring.boundaries import boundary_f_measure
+from slotlab.framework.metrics.builders import MASKS
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

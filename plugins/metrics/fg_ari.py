@@ -15,9 +15,9 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.contingency import adjusted_rand_index
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.contingency import adjusted_rand_index
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.paths import SpecPath
+from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
 Network = Literal["alex", "vgg"]

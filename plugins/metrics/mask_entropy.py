@@ -17,9 +17,9 @@ from math import log
 import torch
 from torch import Tensor
 
+from slotlab.framework.arithmetic.sums import in_chunks, mean_of_each, sum_of_each
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.sums import in_chunks, mean_of_each, sum_of_each
+from slotlab.framework.metrics.builders import NoSettings
 from slotlab.registry import Component, hookimpl
 
 

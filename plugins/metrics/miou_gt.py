@@ -17,9 +17,9 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.matching import mean_matched_iou
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import mean_matched_iou
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.matching import per_visible_pair
+from slotlab.framework.arithmetic.overlap import iou
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import per_visible_pair
-from slotlab.framework.scoring.overlap import iou
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -18,16 +18,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.matching import match, of_partner
+from slotlab.framework.arithmetic.overlap import cosine, iou, mean_over, predicted_sizes, true_sizes
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric, objects_of
-from slotlab.framework.scoring.matching import match, of_partner
-from slotlab.framework.scoring.overlap import (
-    cosine,
-    iou,
-    mean_over,
-    predicted_sizes,
-    true_sizes,
-)
+from slotlab.framework.metrics.builders import NoSettings, mask_metric, objects_of
 from slotlab.registry import Component, hookimpl
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.overlap import mean_best_iou
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.overlap import mean_best_iou
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

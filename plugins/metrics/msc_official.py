@@ -21,10 +21,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from slotlab.framework.arithmetic.matching import official_pairs
+from slotlab.framework.arithmetic.overlap import iou, mean_over, predicted_sizes, true_sizes
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.matching import official_pairs
-from slotlab.framework.scoring.overlap import iou, mean_over, predicted_sizes, true_sizes
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -14,8 +14,8 @@ cropped.
 
 from collections.abc import Iterable
 
-from slotlab.framework.metric import NoSettings, error_metric
-from slotlab.framework.scoring.images import sum_of_mean_squares
+from slotlab.framework.arithmetic.images import sum_of_mean_squares
+from slotlab.framework.metrics.builders import NoSettings, error_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -12,8 +12,8 @@
 
 from collections.abc import Iterable
 
-from slotlab.framework.metric import NoSettings, error_metric
-from slotlab.framework.scoring.images import mean_of_squares
+from slotlab.framework.arithmetic.images import mean_of_squares
+from slotlab.framework.metrics.builders import NoSettings, error_metric
 from slotlab.registry import Component, hookimpl
 
 

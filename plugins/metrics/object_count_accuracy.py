@@ -15,9 +15,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from slotlab.framework.arithmetic.overlap import predicted_sizes, true_sizes
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.metric import NoSettings, mask_metric
-from slotlab.framework.scoring.overlap import predicted_sizes, true_sizes
+from slotlab.framework.metrics.builders import NoSettings, mask_metric
 from slotlab.registry import Component, hookimpl
 
 

@@ -20,9 +20,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from slotlab.framework.arithmetic.overlap import part_found
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import MASKS
-from slotlab.framework.scoring.overlap import part_found
+from slotlab.framework.metrics.builders import MASKS
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

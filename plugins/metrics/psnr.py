@@ -17,9 +17,9 @@ from math import inf
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.images import mean_of_squares, peak_signal_to_noise
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.images import mean_of_squares, peak_signal_to_noise
+from slotlab.framework.metrics.builders import NoSettings
 from slotlab.registry import Component, hookimpl
 
 

@@ -21,8 +21,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from slotlab.framework.arithmetic.contingency import contingency
 from slotlab.framework.contracts import VOID, MetricContext, Outcome
-from slotlab.framework.scoring.contingency import contingency
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from slotlab.framework.arithmetic.images import structural_similarity
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.metric import NoSettings
-from slotlab.framework.scoring.images import structural_similarity
+from slotlab.framework.metrics.builders import NoSettings
 from slotlab.registry import Component, hookimpl
 
 

@@ -7,7 +7,7 @@ Learning", and its repository: crop of 192, 128 pixels, images in [0, 1]; traine
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

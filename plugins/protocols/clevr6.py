@@ -8,7 +8,7 @@ at most six objects: `filter: {max_objects: 6, count: mask_colors}`.
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

@@ -8,7 +8,7 @@ for masks; images in [0, 1]. A scene has at most 10 objects.
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

@@ -8,7 +8,7 @@ there. Images in [-1, 1] here; theirs are scaled by ImageNet's mean and deviatio
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

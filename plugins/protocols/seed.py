@@ -9,7 +9,7 @@ protocol, keeps the official splits.
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

@@ -11,7 +11,7 @@ their float images are rounded to 8 bits here, by at most half a step of 1/255.
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from slotlab.framework.protocol import ProtocolConfig, protocol
+from slotlab.framework.spec.protocol import ProtocolConfig, protocol
 from slotlab.registry import Component, hookimpl
 
 PROTOCOL = protocol("whole", "the whole picture, no crop, in [-1, 1]; PIL; CLEVRTex's official splits")

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pydantic import PositiveFloat, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.paths import ProgramPath
-from slotlab.framework.set_metrics.extractors import ScriptExtractor
-from slotlab.framework.set_metrics.metrics import FrechetMetric
+from slotlab.framework.metrics.sets.extractors import ScriptExtractor
+from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.spec.paths import ProgramPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

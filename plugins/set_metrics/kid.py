@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import NonNegativeInt, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.paths import Program, SpecPath
-from slotlab.framework.set_metrics.extractors import INCEPTION, CleanInception
-from slotlab.framework.set_metrics.metrics import KernelMetric
+from slotlab.framework.metrics.sets.extractors import INCEPTION, CleanInception
+from slotlab.framework.metrics.sets.feature_metrics import KernelMetric
+from slotlab.framework.spec.paths import Program, SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 

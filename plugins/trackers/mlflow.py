@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
+from slotlab.registry.optional import require
 
 TAG = "slotlab.run_id"
 LONGEST = 6000

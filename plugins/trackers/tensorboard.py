@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
+from slotlab.registry.optional import require
 
 
 class TensorBoardConfig(ComponentConfig):

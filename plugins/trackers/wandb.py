@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.libraries import require
 from slotlab.registry import Component, ComponentConfig, hookimpl
+from slotlab.registry.optional import require
 
 PRIVATE = {"x_disable_meta": True, "x_disable_machine_info": True, "host": "", "username": "", "email": ""}
 """Settings that keep the machine, its user and the command line out of what is sent."""

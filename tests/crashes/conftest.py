@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from slotlab.framework.cli import main as cli
-from slotlab.framework.cores import cores
+from slotlab.framework.system.cores import cores
 
 SPEC = """
 format: 1
@@ -346,7 +346,7 @@ def skip_drawing(patch: pytest.MonkeyPatch) -> None:
     """Leave out what takes time and changes nothing on the disk: drawing, and measuring the machine."""
     from matplotlib.figure import Figure
 
-    from slotlab.framework import cost
+    from slotlab.framework.cost import tally as cost
 
     axis: Any = MagicMock()
     nothing = {"flops_per_image": None, "flops_by_part": None, "flops_missing": ""}

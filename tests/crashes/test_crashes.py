@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from slotlab.framework.cli import main as cli
-from slotlab.framework.launching import Job
+from slotlab.framework.study.launching import Job
 from slotlab.plugins.launchers.local import LocalLauncher
 
 TRAIN = ("train", "spec.yaml", "--run", "run", "--device", "cpu")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from slotlab.framework.contracts import Sample
-from slotlab.framework.data import Loader
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.schema import ExperimentSpec
 
 REGISTRY = load_registry()

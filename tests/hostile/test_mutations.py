@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from slotlab.framework.check import check_parts
 from slotlab.framework.compare.facts import facts_of, key_of
 from slotlab.framework.compare.records import load_all
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.model.check import check_parts
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.report.origins import FACTS
 from slotlab.framework.spec.load import load_tree
 from slotlab.framework.spec.merge import apply_set, read_tree
@@ -29,7 +29,7 @@ from slotlab.framework.study.glance import glance
 from slotlab.framework.study.index import printable
 from slotlab.framework.study.load import load_ablation
 from slotlab.framework.study.record import facts, read_record
-from slotlab.framework.terminal import visible
+from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 
 LIMIT = 2.0

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from slotlab.framework.contracts import DataError, Dataset, DatasetContext
-from slotlab.framework.tree_writer import write_scene
+from slotlab.framework.scenes.clevrtex_writer import write_scene
 from slotlab.plugins.datasets.clevrtex import CLEVRTexConfig, CLEVRTexDataset, slotlab_datasets
 from slotlab.registry import ComponentError
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from slotlab.framework.contracts import DataError, DatasetContext
-from slotlab.framework.tree_writer import write_scene
+from slotlab.framework.scenes.clevrtex_writer import write_scene
 from slotlab.plugins.datasets.clevrtex import CLEVRTexConfig, CLEVRTexDataset
 from slotlab.registry import ComponentError
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
-from slotlab.framework.preparation import Preparation
+from slotlab.framework.data.preparation import Preparation
 from slotlab.plugins.datasets.clevrtex import CLEVRTexConfig, CLEVRTexDataset
 from slotlab.plugins.datasets.image_folder import ImageFolderConfig, open_folder
 from slotlab.plugins.protocols.clevrtex_official import slotlab_protocols

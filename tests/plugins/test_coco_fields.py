@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework import coco_fields as fields
 from slotlab.framework.contracts import VOID, DataError, DatasetContext
-from slotlab.framework.unique import Ids
+from slotlab.framework.data.formats import coco_fields as fields
+from slotlab.framework.data.sample_ids import Ids
 from slotlab.plugins.datasets.coco_panoptic import CocoDataset, CocoPanopticConfig
 from slotlab.registry import ComponentError
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from slotlab.framework.contracts import DataError, Dataset, DatasetContext
-from slotlab.framework.data_target import find_target
+from slotlab.framework.data.inspection.target import find_target
 from slotlab.plugins.datasets.coco_panoptic import CocoDataset, CocoPanopticConfig, slotlab_datasets
 from slotlab.registry import ComponentError
 

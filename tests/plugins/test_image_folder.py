@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from slotlab.framework.contracts import DataError, Dataset, DatasetContext
-from slotlab.framework.folders import ENDINGS
+from slotlab.framework.data.formats.pairing import ENDINGS
 from slotlab.plugins.datasets.image_folder import (
     ImageFolderConfig,
     ImageFolderDataset,

@@ -35,7 +35,7 @@ from slotlab.framework.contracts import (
     Slots,
     TargetShape,
 )
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
 
 REGISTRY = load_registry()

@@ -21,7 +21,7 @@ from sklearn.metrics import adjusted_rand_score  # noqa: TID253
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome, PooledMetric
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 
 REGISTRY = load_registry()
 Labels = NDArray[np.int64]

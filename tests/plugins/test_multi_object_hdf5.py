@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotlab.framework.contracts import VOID, DataError, Dataset, DatasetContext
-from slotlab.framework.data_target import find_target
-from slotlab.framework.selection import select
+from slotlab.framework.data.inspection.target import find_target
+from slotlab.framework.data.selection import select
 from slotlab.plugins.datasets.multi_object_hdf5 import (
     MultiObjectHDF5Config,
     MultiObjectHDF5Dataset,

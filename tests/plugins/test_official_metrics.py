@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 
 SHARED = Path(os.environ.get("SLOTLAB_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 SAMPLE = SHARED / "data" / "clevrtex_sample"

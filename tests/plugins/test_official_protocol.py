@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from slotlab.framework.assemble import build_model
-from slotlab.framework.conditions import Wanted, conditions
-from slotlab.framework.evaluations import run_evaluations
-from slotlab.framework.experiment import prepare, run_training
+from slotlab.framework.evaluation.conditions import Wanted, conditions
+from slotlab.framework.jobs.evaluate import run_evaluations
+from slotlab.framework.jobs.train import prepare, run_training
+from slotlab.framework.model.build import build_model
 
 SHARED = Path(os.environ.get("SLOTLAB_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
 SAMPLE = SHARED / "clevrtex_sample"

@@ -12,9 +12,9 @@ import torch
 import yaml
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.assemble import build_model
-from slotlab.framework.discovery import load_registry
-from slotlab.framework.model import SlotModel
+from slotlab.framework.model.build import build_model
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.schema import ExperimentSpec

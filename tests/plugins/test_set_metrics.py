@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slotlab.framework.assemble import build_set_metrics
-from slotlab.framework.check import check_parts
 from slotlab.framework.contracts import SetMetric, SetMetricContext
-from slotlab.framework.discovery import load_registry
-from slotlab.framework.set_metrics.distances import frechet_distance, kernel_distances
+from slotlab.framework.metrics.sets.distances import frechet_distance, kernel_distances
+from slotlab.framework.model.build import build_set_metrics
+from slotlab.framework.model.check import check_parts
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import ComponentError, SlotlabError

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slotlab.framework.borders import seen_size
 from slotlab.framework.contracts import EncoderContext
+from slotlab.framework.model.borders import seen_size
 from slotlab.plugins.encoders.timm import TimmConfig, TimmEncoder
 from slotlab.registry import ComponentError
 

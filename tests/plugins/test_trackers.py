@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from slotlab.framework.contracts import Tracker, TrackerContext
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 
 REGISTRY = load_registry()
 NAMES = ("tensorboard", "mlflow", "wandb")

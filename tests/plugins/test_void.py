@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.breakdown import object_rows
-from slotlab.framework.contact_sheet import paint
 from slotlab.framework.contracts import VOID, MetricContext, Outcome, PooledMetric, Sample
-from slotlab.framework.discovery import load_registry
-from slotlab.framework.evaluations import gray_labels
+from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.evaluation.breakdown import object_rows
+from slotlab.framework.evaluation.rows import count_objects
+from slotlab.framework.figures.contact_sheet import paint
 from slotlab.framework.figures.masks import paint_truth, pair
-from slotlab.framework.ledger import count_objects
-from slotlab.framework.preparation import Preparation
+from slotlab.framework.jobs.evaluate import gray_labels
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Registered, SlotlabError
 
 REGISTRY = load_registry()
@@ -214,9 +214,9 @@ class Masked:
 
 @pytest.mark.parametrize("void", [set(), {0}, {4}, {0, 1, 2, 3, 4, 5}])
 def test_void_comes_back_from_a_store(tmp_path: Path, void: set[int]) -> None:
-    from slotlab.framework.pack import pack
-    from slotlab.framework.selection import FileSamples
-    from slotlab.framework.sources import Source
+    from slotlab.framework.data.selection import FileSamples
+    from slotlab.framework.data.source import Source
+    from slotlab.framework.data.store.pack import pack
 
     source = Source("masked", "all", Masked(void), Preparation(size=(4, 4)), {})
     said: list[str] = []
@@ -238,8 +238,8 @@ def test_void_comes_back_from_a_store(tmp_path: Path, void: set[int]) -> None:
 
 
 def test_other_negative_labels_are_not_packed(tmp_path: Path) -> None:
-    from slotlab.framework.pack import pack
-    from slotlab.framework.sources import Source
+    from slotlab.framework.data.source import Source
+    from slotlab.framework.data.store.pack import pack
 
     class Bad(Masked):
         def __getitem__(self, index: int) -> Sample:

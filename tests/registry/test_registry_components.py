@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from slotlab.framework.discovery import load_registry, slotlab_version
+from slotlab.framework.plugin_loading.discovery import load_registry, slotlab_version
 from slotlab.registry import (
     KINDS,
     ClosedModel,

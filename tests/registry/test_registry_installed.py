@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slotlab.framework.discovery import load_registry
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import Broken, PluginError

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.cli import consent as asking
-from slotlab.framework.cli.consent import consent
+from slotlab.framework.api import consent as asking
+from slotlab.framework.api.consent import consent
 from slotlab.framework.composition import Composer
-from slotlab.framework.experiment import remember
+from slotlab.framework.jobs.train import remember
+from slotlab.framework.plugin_loading.trust import Code, Trusted, admit, allow, refusal, refuse, user_state
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedRun, StudyFolder
-from slotlab.framework.trust import Code, Trusted, admit, allow, refusal, refuse, user_state
 from slotlab.registry import SlotlabError, read_code
 
 Slotlab = Callable[..., tuple[int, str, str]]

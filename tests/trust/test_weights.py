@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.checkpoint import Checkpoint, checksum
 from slotlab.framework.contracts import EncoderContext, SetMetricContext
-from slotlab.framework.set_metrics import extractors
-from slotlab.framework.set_metrics.extractors import CleanInception
+from slotlab.framework.metrics.sets import extractors
+from slotlab.framework.metrics.sets.extractors import CleanInception
+from slotlab.framework.runs.checkpoints import Checkpoint, checksum
 from slotlab.registry import ComponentError, Ref, Registry, SlotlabError
 
 IMAGES = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)

@@ -1,0 +1,158 @@
+"""New pictures as a spec's `evaluation.composition` declares them, and their set metrics."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from slotlab.framework.composition.clusters import Clusters, generate
+from slotlab.framework.composition.composer import Composed, Composer
+from slotlab.framework.composition.library import build_library
+from slotlab.framework.contracts import SetMetric
+from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, counted, measure_sets, usable
+from slotlab.framework.model.build import build_set_metrics
+from slotlab.framework.spec.identity import canonical, definition
+from slotlab.framework.spec.schema import HALVES, CompositionSpec
+from slotlab.registry import SlotlabError
+
+Report = Callable[[str, int, int], None]
+"""Called with (what is done, how many are done, how many in all)."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """New pictures, not painted yet, and all that decides about them."""
+
+    composer: Composer
+    clusters: Clusters
+    count: int
+    seed: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is made of what, as JSON data."""
+        library = self.clusters.library
+        return {
+            "library": {"split": library.split, "images": len(library.positions), "of": library.of},
+            "clusters": {"sizes": self.clusters.sizes, "inertia": self.clusters.inertia},
+            "count": self.count,
+            "seed": self.seed,
+        }
+
+    def batches(self) -> Iterator[tuple[int, Composed]]:
+        """Yield the pictures in batches, each with its first one's number; the same whenever it is called."""
+        start = 0
+        for composed in generate(self.composer, self.clusters, count=self.count, seed=self.seed):
+            yield start, composed
+            start += len(composed.images_BCHW)
+
+
+def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: Report = silent) -> Sampling:
+    """Find the slots of the library and group them.
+
+    Raises:
+        SlotlabError: if there is no such split, or there are fewer different slots than clusters.
+    """
+    spec = composer.spec
+    seed = spec.seed if wanted.seed is None else wanted.seed
+    library = build_library(
+        composer,
+        wanted.library,
+        images=wanted.library_images,
+        report=lambda done, total: report("find slots", done, total),
+    )
+    clusters = Clusters.fit(
+        library, count=wanted.clusters or spec.evaluation.slots or spec.model.slots, seed=seed
+    )
+    return Sampling(composer, clusters, wanted.count or count_real(composer), seed)
+
+
+def count_real(composer: Composer) -> int:
+    """Return how many real images there are to compare with: those that are evaluated."""
+    evaluation = composer.spec.evaluation
+    return composer.loader(evaluation.split).count(evaluation.max_images)
+
+
+def real_images(composer: Composer, split: str, number: int) -> RealImages:
+    """Return `number` images of a split: the first ones, or evenly spaced if it is not the evaluated one."""
+    spec, loader = composer.spec, replace(composer.loader(split), masks=False)
+    total = len(loader.dataset)
+    number = min(number, total)
+    first = split == spec.evaluation.split
+    positions = [place if first else place * total // number for place in range(number)]
+
+    def read() -> Iterator[Tensor]:
+        for _, batch in loader.share(positions):
+            yield to_uint8(batch.images_BCHW, spec.data.bounds)
+
+    selection = {key: value for key, value in loader.selection.facts.items() if key != "store"}
+    settings = {"dataset": canonical(spec.data.dataset), "protocol": canonical(spec.data.protocol)}
+    facts = {**selection, "settings": settings, "positions": positions}
+    return RealImages(facts, read)
+
+
+def measure_sampling(
+    sampling: Sampling,
+    metrics: Mapping[str, SetMetric],
+    pictures: Iterable[Tensor],
+    *,
+    floor: str = HALVES,
+    report: Report = silent,
+) -> dict[str, dict[str, Any]]:
+    """Compare painted pictures (uint8 batches) with the evaluated images by metrics that lack nothing.
+
+    Raises:
+        SlotlabError: if a metric lacks something, or there are too few images.
+    """
+    composer = sampling.composer
+    evaluation, run = composer.spec.evaluation, composer.run
+    number = count_real(composer)
+    other = None if floor == HALVES else real_images(composer, floor, number)
+    return measure_sets(
+        metrics,
+        counted(pictures, lambda done: report("paint", done, sampling.count)),
+        real_images(composer, evaluation.split, number),
+        other=other,
+        cache=Cache(None if run is None else run.set_features),
+        seed=sampling.seed,
+    )
+
+
+@dataclass(frozen=True)
+class CompositionResult:
+    """What an evaluation reports of composed pictures."""
+
+    set_metrics: Mapping[str, Mapping[str, Any]]
+    """By name: the value, its floor, its version, and under `composition` what the pictures were made of."""
+    left_out: Mapping[str, str]
+    """Set metrics without a value, and why."""
+
+
+NOTHING = CompositionResult({}, {})
+
+
+def evaluate_composition(composer: Composer, report: Report = silent) -> CompositionResult:
+    """Make and measure the pictures that the spec declares; what cannot be is left out with the reason."""
+    wanted = composer.spec.evaluation.composition
+    if wanted is None:
+        return NOTHING
+    metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
+    if not metrics:
+        return CompositionResult({}, left_out)
+    try:
+        sampling = prepare_sampling(composer, wanted, report)
+        pictures = (composed.images_BCHW for _, composed in sampling.batches())
+        found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
+    except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
+        return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
+    facts = {ref.name: definition(ref) for ref in wanted.set_metrics}
+    results = {
+        name: {**result, **facts[name], "composition": sampling.facts} for name, result in found.items()
+    }
+    return CompositionResult(results, left_out)

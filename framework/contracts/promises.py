@@ -1,0 +1,273 @@
+"""What components promise to give, compared with what they give.
+
+Types and shapes are checked on the meta device before any data is read (`framework.model.check`), and once
+more, together with values, before a training (`framework.training.rehearsal`) and while a model is evaluated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.contracts import (
+    Decoded,
+    Grouped,
+    Losses,
+    Metric,
+    Outcome,
+    PooledMetric,
+    SetResult,
+    Slots,
+    TargetShape,
+)
+from slotlab.framework.contracts.data import Size
+from slotlab.registry import ComponentError, SlotlabError
+from slotlab.registry.component import suggest
+
+SUM_TOLERANCE = 1e-2
+"""How far masks and attention may be from a sum of one: they may be computed in half precision."""
+BOUND_TOLERANCE = 1e-6
+"""How far a metric may be past its own bounds by rounding, relative to the bound."""
+
+
+def expect_type(value: object, wanted: type, what: str = "forward") -> None:
+    """Compare a type with what the contract promises.
+
+    Raises:
+        ComponentError: if they differ.
+    """
+    if not isinstance(value, wanted):
+        raise ComponentError(f"{what} should return {wanted.__name__}, not {type(value).__name__}")
+
+
+def expect(tensor: Any, shape: tuple[int, ...], what: str, *, floating: bool = True) -> None:
+    """Compare a tensor's type, shape and kind of numbers with what the contract promises.
+
+    Raises:
+        ComponentError: if they differ.
+    """
+    if not isinstance(tensor, Tensor):
+        raise ComponentError(f"{what} should be a tensor of shape {shape}, not {type(tensor).__name__}")
+    if tuple(tensor.shape) != shape:
+        raise ComponentError(f"{what} should have shape {shape}, not {tuple(tensor.shape)}")
+    if floating and not tensor.is_floating_point():
+        raise ComponentError(f"{what} should be floating-point numbers, not {tensor.dtype}")
+
+
+def expect_slots(slots: object, shape: tuple[int, int, int], what: str = "forward") -> None:
+    """Check `Slots` of shape (B, K, D) and all that belongs to them.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    expect_type(slots, Slots, what)
+    assert isinstance(slots, Slots)
+    expect(slots.vectors_BKD, shape, "slots")
+    if not isinstance(slots.extras, Mapping):
+        raise ComponentError(f"what belongs to slots should be a mapping, not {type(slots.extras).__name__}")
+    for name, extra in slots.extras.items():
+        found = tuple(extra.shape[:2]) if isinstance(extra, Tensor) else type(extra).__name__
+        if found != shape[:2]:
+            text = f"'{name}' of the slots should be a tensor whose first axes are {shape[:2]}"
+            raise ComponentError(f"{text}, not {found}")
+
+
+def expect_grouped(grouped: object, shape: tuple[int, int, int], tokens: int) -> None:
+    """Check `Grouped` of slots (B, K, D) and N tokens.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    expect_type(grouped, Grouped)
+    assert isinstance(grouped, Grouped)
+    expect_slots(grouped.slots, shape, "the slots of Grouped")
+    expect(grouped.attention_BKN, (*shape[:2], tokens), "attention")
+
+
+def expect_decoded(
+    decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size | None = None, method: str
+) -> None:
+    """Check what a decoder's `forward` or `sample` gives for so many images and slots.
+
+    `image` is the model's image size, above which masks are refused; None leaves them any size.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    expect_type(decoded, Decoded, method)
+    assert isinstance(decoded, Decoded)
+    of = " of sample" if method == "sample" else ""
+    if method == "sample" or decoded.target_BCHW is None:
+        expect(decoded.prediction_BCHW, (batch, target.channels, *target.size), f"the prediction{of}")
+    elif not isinstance(decoded.prediction_BCHW, Tensor) or not isinstance(decoded.target_BCHW, Tensor):
+        raise ComponentError("the prediction and the target that comes with it should be tensors")
+    if decoded.masks_BKHW is not None:
+        _check_masks(decoded.masks_BKHW, (batch, slots), target.size, image, of)
+    if decoded.parts_BKCHW is not None:
+        shape = (batch, slots, *decoded.prediction_BCHW.shape[1:])
+        expect(decoded.parts_BKCHW, shape, f"parts{of}, each like the prediction,")
+
+
+def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: Size | None, of: str) -> None:
+    rows, columns = size
+    most = math.inf if image is None else max(rows, image[0])
+    found = tuple(masks_BKHW.shape) if isinstance(masks_BKHW, Tensor) else ()
+    fits = len(found) == 4 and 0 < found[2] <= most and found[2] * columns == found[3] * rows
+    if fits and found[:2] != leading:
+        raise ComponentError(f"masks{of}, at each pixel, should have shape {leading}, not {found[:2]}")
+    expect(masks_BKHW, (*leading, *(found[2:] if fits else size)), f"masks{of}")
+
+
+def expect_losses(losses: object) -> None:
+    """Check `Losses`: scalars.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    expect_type(losses, Losses, "loss")
+    assert isinstance(losses, Losses)
+    expect(losses.total, (), "the loss")
+    for name, term in losses.terms.items():
+        expect(term, (), f"the term '{name}' of the loss")
+
+
+def expect_picture(picture_BCHW: object, batch: int, image: Size) -> None:
+    """Check what `to_image` gives: images (B, 3, H, W) of the model's size, or None.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    if picture_BCHW is not None:
+        expect(picture_BCHW, (batch, 3, *image), "what to_image makes of a prediction")
+
+
+def check_metric(metric: Metric) -> None:
+    """Check what a metric says of itself.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    known = sorted(field.name for field in fields(Outcome))
+    for name in sorted(map(str, metric.needs)):
+        if name not in known:
+            text = f"'needs' names '{name}', which an Outcome does not have{suggest(name, known)}"
+            raise ComponentError(f"{text} (fields: {', '.join(known)})")
+    try:
+        low, high = metric.bounds
+        ordered = bool(low < high)
+    except (TypeError, ValueError):
+        ordered = False
+    if not ordered:
+        raise ComponentError(f"'bounds' should be the least and the greatest value, not {metric.bounds!r}")
+    if not callable(metric):
+        raise ComponentError("what it builds should be called with an Outcome, and cannot be called")
+
+
+# --- values ------------------------------------------------------------------------------
+
+
+def expect_finite(found: Tensor, what: str) -> None:
+    """Refuse values that are not finite; waits for the device.
+
+    Raises:
+        ComponentError: saying so.
+    """
+    if not found.isfinite().all():
+        raise ComponentError(f"{what} should be finite, and holds values that are not")
+
+
+def check_sums(masks_BKxx: Tensor, what: str) -> None:
+    """Check that masks (B, K, ...) are not negative and sum to one over slots; waits for the device.
+
+    Raises:
+        ComponentError: saying what they are.
+    """
+    masks_BKxx = masks_BKxx.detach().float()
+    expect_finite(masks_BKxx, what)
+    lowest = float(masks_BKxx.min())
+    if lowest < -SUM_TOLERANCE:
+        raise ComponentError(f"{what} should not be negative, and is {lowest:.4g} at the lowest")
+    sums_Bxx = masks_BKxx.sum(1)
+    low, high = float(sums_Bxx.min()), float(sums_Bxx.max())
+    if low < 1 - SUM_TOLERANCE or high > 1 + SUM_TOLERANCE:
+        raise ComponentError(f"{what} should sum to one over slots, and sums to {low:.4g} to {high:.4g}")
+
+
+def metric_values(name: str, found: object, images: int, what: str = "") -> list[float]:
+    """Return what a metric gave, one number an image.
+
+    Args:
+        name: of the metric.
+        found: float64 of shape (B,).
+        images: B.
+        what: such as `as weights `; nothing for values.
+
+    Raises:
+        SlotlabError: if it is anything else.
+    """
+    given = f"a {type(found).__name__}"
+    if isinstance(found, Tensor):
+        if found.shape == (images,) and found.dtype == torch.float64:
+            values: list[float] = found.tolist()
+            return values
+        given = f"one of shape {tuple(found.shape)}"
+        if found.shape == (images,):
+            given = f"one of {found.dtype}"
+    must = f"it must give {what}a float64 tensor of shape ({images},)"
+    raise SlotlabError(f"metric '{name}': {must}, and gave {given}")
+
+
+def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], list[float] | None]:
+    """Return a metric's values, one an image, and their weights if it is pooled over objects.
+
+    Raises:
+        SlotlabError: if the metric does not give what it promises.
+    """
+    images = len(outcome.images_BCHW)
+    values = metric_values(name, metric(outcome), images)
+    low, high = metric.bounds
+    room = [BOUND_TOLERANCE * max(1.0, abs(bound)) for bound in (low, high)]
+    for value in values:
+        if value < low - room[0] or value > high + room[1]:  # never so where it is NaN: not defined
+            raise SlotlabError(f"metric '{name}': it gave {value:g}, outside its bounds {low:g} to {high:g}")
+    if not isinstance(metric, PooledMetric):
+        return values, None
+    weights = metric_values(name, metric.weights(outcome), images, "as weights ")
+    for weight in weights:
+        if not 0 <= weight < float("inf"):
+            raise SlotlabError(f"metric '{name}': weights count objects, and it gave {weight:g}")
+    return values, weights
+
+
+def check_features(name: str, features_BD: object, images: int) -> Tensor:
+    """Return the features that a set metric gave: float32 (B, D) on the CPU.
+
+    Raises:
+        SlotlabError: if they are anything else.
+    """
+    given = f"a {type(features_BD).__name__}"
+    if isinstance(features_BD, Tensor):
+        given = f"{features_BD.dtype} of shape {tuple(features_BD.shape)} on {features_BD.device}"
+        right = features_BD.dim() == 2 and len(features_BD) == images
+        if right and features_BD.dtype == torch.float32 and features_BD.device.type == "cpu":
+            return features_BD.detach()
+    must = f"features must give torch.float32 of shape ({images}, D) on the CPU"
+    raise SlotlabError(f"set metric '{name}': {must}, and gave {given}")
+
+
+def check_distance(name: str, result: object) -> SetResult:
+    """Return what a set metric's `distance` gave.
+
+    Raises:
+        SlotlabError: if it is no `SetResult` with a number.
+    """
+    if not isinstance(result, SetResult):
+        must = "distance must give a SetResult"
+        raise SlotlabError(f"set metric '{name}': {must}, and gave a {type(result).__name__}")
+    if not isinstance(result.value, int | float) or isinstance(result.value, bool):
+        kind = type(result.value).__name__
+        raise SlotlabError(f"set metric '{name}': the value of its SetResult must be a float, not a {kind}")
+    return result

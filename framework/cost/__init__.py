@@ -1,0 +1,1 @@
+"""What a training takes: operations, memory, time and energy."""

@@ -1,0 +1,105 @@
+"""Floating-point operations of a training step, counted by running it on the meta device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from slotlab.framework.model.build import Builder
+from slotlab.framework.model.parameter_groups import parameter_groups
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.training.nan_guard import parts, tensors_of
+
+REST = "rest"
+"""What belongs to no part that is a module: the loss, mostly."""
+_IMAGES = 2  # batch normalization over a single position refuses a single image
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations for one image, by part of the model: a multiplication and its addition are two.
+
+    Convolutions and matrix products are counted, which is nearly all; norms and activations are
+    not. What is computed a second time to save memory (`training.speed.recompute`) counts once.
+    """
+
+    forward: dict[str, int]
+    training: dict[str, int]
+    """Forward and backward."""
+
+    @property
+    def image_forward(self) -> int:
+        """All parts, forward."""
+        return sum(self.forward.values())
+
+    @property
+    def image_training(self) -> int:
+        """All parts, forward and backward."""
+        return sum(self.training.values())
+
+
+@dataclass
+class _Ledger:
+    """Charges what is counted to the part that is at work."""
+
+    counter: FlopCounterMode
+    current: str = REST
+    seen: int = 0
+    charged: dict[str, int] = field(default_factory=dict)
+
+    def enter(self, part: str) -> None:
+        total = self.counter.get_total_flops()
+        self.charged[self.current] = self.charged.get(self.current, 0) + total - self.seen
+        self.current, self.seen = part, total
+
+    def follow(self, part: nn.Module, name: str) -> None:
+        part.register_forward_pre_hook(lambda module, inputs: self.enter(name))
+        part.register_forward_hook(self._leave(name))
+
+    def _leave(self, name: str) -> Callable[..., None]:
+        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            self.enter(REST)
+            # Backward goes from the last part to the first: a gradient that arrives at a part's
+            # output is where that part begins.
+            for tensor in tensors_of(output):
+                if tensor.requires_grad:
+                    tensor.register_hook(self._arrive(name))  # type: ignore[no-untyped-call]
+
+        return leave
+
+    def _arrive(self, name: str) -> Callable[[Tensor], None]:
+        return lambda gradient: self.enter(name)
+
+
+def count_flops(spec: ExperimentSpec) -> Flops:
+    """Count the operations of a training step of a spec's model, for one image.
+
+    No values are computed, and the device that will train does not matter.
+
+    Raises:
+        Exception: of any type, from a component that does not work on the meta device.
+    """
+    size = spec.data.image_size
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model = Builder(spec).model()
+        assert model is not None  # its parts were checked before
+        parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
+        images_BCHW = torch.zeros(_IMAGES, 3, size, size)
+        with FlopCounterMode(display=False) as counter:
+            ledger = _Ledger(counter)
+            for name, part in parts(model):
+                ledger.follow(part, name)
+            output = model(images_BCHW)
+            loss = model.objective.loss(output.decoded, output.target_BCHW).total
+            ledger.enter(REST)
+            forward = dict(ledger.charged)
+            loss.backward()  # type: ignore[no-untyped-call]
+            ledger.enter(REST)
+    return Flops(_per_image(forward), _per_image(ledger.charged))
+
+
+def _per_image(charged: dict[str, int]) -> dict[str, int]:
+    return {name: count // _IMAGES for name, count in charged.items() if count}

@@ -1,0 +1,1 @@
+"""From a dataset of a plugin to batches on a device."""

@@ -1,0 +1,1 @@
+"""Reading files of datasets: pictures, masks, archives, HDF5, COCO, CLEVRTex."""

@@ -1,0 +1,246 @@
+"""From a dataset's samples to batches on a device, in an order fixed by the seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
+from slotlab.framework.data.augmentation import Augment
+from slotlab.framework.data.placement import Placement
+from slotlab.framework.data.sample_checks import (
+    BrokenPromise,
+    check_raw_batch,
+    check_sample,
+    check_size,
+    naming,
+)
+from slotlab.framework.data.selection import Selection, select
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+
+def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Bring uint8 images to float32 in `bounds`, (0, 1) or (-1, 1), to the bits of torchvision."""
+    if bounds == (0.0, 1.0):
+        return images_BCHW.to(torch.float32).div_(255)
+    # (x / 255 - 0.5) / 0.5 in fewer passes: scaling by 2 is exact, so the bits are the same.
+    return images_BCHW.to(torch.float32).div_(127.5).sub_(1)
+
+
+def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Bring float images in `bounds` to uint8, values outside clipped."""
+    low, high = bounds
+    unit_BCHW = (images_BCHW.float() - low) / (high - low)
+    return (unit_BCHW.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """A dataset, in torch's sense, that gives an error as a value: so it comes whole out of a worker."""
+
+    dataset: Dataset
+    name: str | None
+
+    def __getitem__(self, index: int) -> Sample | SlotlabError:
+        try:
+            with naming(self.name):
+                return self.dataset[index]
+        except SlotlabError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches of one dataset on one device."""
+
+    dataset: Dataset
+    batch_size: int
+    device: torch.device
+    bounds: tuple[float, float]
+    workers: int = 0
+    masks: bool = True
+    """Whether batches carry the true masks; training does not look at them."""
+    augment: Augment | None = None
+    """Random changes of the images; None for none."""
+    memory_format: torch.memory_format = torch.contiguous_format
+    """Layout of the images."""
+    rank: int = 0
+    """This process's number among those that train together."""
+    processes: int = 1
+    """How many those are: each reads its share of every batch."""
+
+    @property
+    def selection(self) -> Selection:
+        """What the dataset was selected from; the dataset itself, whole, if it was not selected."""
+        dataset = self.dataset
+        return dataset if isinstance(dataset, Selection) else Selection(dataset, range(len(dataset)))
+
+    def epoch(self, order: Sequence[int] | None = None, *, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
+        """Yield the samples in `order` (None: as they come); the last batch may be smaller.
+
+        Args:
+            order: positions in the dataset.
+            epoch: the number of the epoch, which augmentation depends on.
+            skip: batches at the start to leave out, for a training that goes on mid-epoch.
+        """
+        indices = range(len(self.dataset)) if order is None else order
+        size = self.batch_size
+        starts = range(skip * size, len(indices), size)
+        groups = [list(indices[start : start + size]) for start in starts]
+        # A process without a share of a small last batch takes part with an image that counts nothing.
+        shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
+        for group, share, raw in zip(groups, shares, self._raw(shares), strict=True):
+            part = len(share) / len(group) if len(group) > self.rank else 0.0
+            yield self._batch(raw, share, epoch, part)
+
+    def share(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Batch]]:
+        """Yield this process's share of some samples in batches, each with its positions."""
+        own = positions[self.rank :: self.processes]
+        groups = [own[start : start + self.batch_size] for start in range(0, len(own), self.batch_size)]
+        for group, raw in zip(groups, self._raw([list(group) for group in groups]), strict=True):
+            yield group, self._batch(raw, list(group), 0, 1.0)
+
+    def count(self, limit: int | None) -> int:
+        """Return the number of samples, or `limit` if that is less."""
+        return len(self.dataset) if limit is None else min(limit, len(self.dataset))
+
+    def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
+        if isinstance(self.dataset, BatchedDataset):
+            yield from self._from_batches(self.dataset, groups)
+            return
+        loader: DataLoader[Sample] = DataLoader(
+            _Carried(self.dataset, self.source_name),  # type: ignore[arg-type]
+            batch_sampler=groups,
+            num_workers=self.workers,
+            collate_fn=list,
+            generator=Generator(),  # its own: else each epoch draws from torch's global one
+        )
+        masked: bool | None = None
+        for samples in loader:
+            for sample in samples:
+                if isinstance(sample, SlotlabError):
+                    raise sample
+            with naming(self.source_name):
+                masked = check_samples(samples, masked)
+            yield collate(samples, self.device)
+
+    @property
+    def source_name(self) -> str | None:
+        """The dataset component's name; None for a dataset of no spec."""
+        name: str | None = self.selection.facts.get("dataset")
+        return name
+
+    def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
+        # A dataset may want to make more pictures at a time than a batch has.
+        wanted: Any = getattr(dataset, "at_a_time", None)
+        step = 1 if wanted is None else max(1, int(wanted(self.device)) // self.batch_size)
+        for start in range(0, len(groups), step):
+            some = groups[start : start + step]
+            together = [index for group in some for index in group]
+            with naming(self.source_name):
+                raw = dataset.batch(together, self.device, masks=self.masks)
+                raw = check_raw_batch(raw, len(together))
+            yield from split(raw, [len(group) for group in some])
+
+    def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
+        images_BCHW = raw.images_BCHW
+        if self.augment is not None:
+            images_BCHW = self.augment(images_BCHW, group, epoch)
+        masks_BHW = raw.masks_BHW if self.masks else None
+        return Batch(
+            images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=self.memory_format),
+            masks_BHW=None if masks_BHW is None else masks_BHW.to(torch.int64),
+            ids=raw.ids,
+            attributes=raw.attributes,
+            share=share,
+        )
+
+
+def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
+    """Yield the parts of a batch, so many images each."""
+    start = 0
+    for size in sizes:
+        part = slice(start, start + size)
+        yield RawBatch(
+            images_BCHW=raw.images_BCHW[part],
+            masks_BHW=None if raw.masks_BHW is None else raw.masks_BHW[part],
+            ids=raw.ids[part],
+            attributes=raw.attributes[part],
+        )
+        start += size
+
+
+def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
+    """Bring samples together on a device."""
+    masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
+    return RawBatch(
+        images_BCHW=torch.stack([sample.image_CHW for sample in samples]).to(device, non_blocking=True),
+        masks_BHW=torch.stack(masks).to(device, non_blocking=True) if masks else None,
+        ids=tuple(sample.id for sample in samples),
+        attributes=tuple(sample.attributes for sample in samples),
+    )
+
+
+def check_samples(samples: list[Sample], masked: bool | None) -> bool:
+    """Return whether these samples have masks, as those before had (None: there were none before).
+
+    Raises:
+        SlotlabError: for images or masks that are not as the contract says.
+    """
+    for sample in samples:
+        check_sample(sample)
+        check_size(sample)
+        if sample.image_CHW.shape != samples[0].image_CHW.shape:
+            shapes = tuple(sample.image_CHW.shape), samples[0].id, tuple(samples[0].image_CHW.shape)
+            text = "has shape {}, and that of {} {}; images of one batch have one size".format(*shapes)
+            raise BrokenPromise(f"the image of {sample.id} {text}")
+        mask = sample.mask_HW
+        if masked not in (None, mask is not None):
+            has, others = ("no mask", "have one") if masked else ("a mask", "have none")
+            raise SlotlabError(
+                f"{sample.id} has {has} and samples before it {others}; give all of them or none"
+            )
+        masked = mask is not None
+    assert masked is not None
+    return masked
+
+
+def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
+    """Return the loader of a spec's training split."""
+    data, wanted = spec.data, spec.data.augmentation
+    plain = not wanted.flip and wanted.crop == 1.0
+    return Loader(
+        select(data, data.train_split, device=placement.device),
+        spec.training.batch_size,
+        placement.device,
+        data.bounds,
+        data.workers,
+        masks=False,
+        augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
+        memory_format=placement.memory_format,
+        rank=placement.rank,
+        processes=placement.processes,
+    )
+
+
+def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | None = None) -> Loader:
+    """Return the loader of a spec's evaluation split, or of another one in the same way."""
+    return Loader(
+        select(
+            spec.data,
+            split or spec.evaluation.split,
+            device=placement.device,
+            slots=spec.evaluation.slots or spec.model.slots,
+        ),
+        spec.evaluation.batch_size,
+        placement.device,
+        spec.data.bounds,
+        spec.data.workers,
+        memory_format=placement.memory_format,
+        rank=placement.rank,
+        processes=placement.processes,
+    )

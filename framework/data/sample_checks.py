@@ -1,0 +1,107 @@
+"""What a dataset gives, compared with what its contract promises: samples one by one, and whole batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.contracts import RawBatch, Sample
+from slotlab.framework.contracts.calling import called
+from slotlab.registry import SlotlabError
+
+
+class BrokenPromise(SlotlabError):  # noqa: N818 - what happened, as a hint for whoever reads a trace
+    """A dataset gave something else than its contract promises."""
+
+
+@contextmanager
+def naming(dataset: str | None) -> Iterator[None]:
+    """Name the dataset that is asked in the block, should it raise or break its promise; None: not known.
+
+    Raises:
+        DataError: the dataset's own, which names the file.
+        SlotlabError: for all else.
+    """
+    try:
+        with called("the dataset" if dataset is None else f"dataset '{dataset}'"):
+            yield
+    except BrokenPromise as error:
+        raise SlotlabError(str(error) if dataset is None else f"dataset '{dataset}': {error}") from error
+
+
+def check_sample(sample: object) -> None:
+    """Check one sample.
+
+    Raises:
+        BrokenPromise: saying what it is and what a dataset gives.
+    """
+    if not isinstance(sample, Sample):
+        raise BrokenPromise(f"an item is a {type(sample).__name__}; a dataset gives a Sample")
+    if not isinstance(sample.id, str) or not sample.id:
+        raise BrokenPromise(f"the id of an item is {sample.id!r}; a dataset gives a text that is not empty")
+    _check_pixels(sample.image_CHW, f"the image of {sample.id}", leading=(3,))
+    if sample.mask_HW is not None:
+        size = tuple(sample.image_CHW.shape[1:])
+        _check_labels(sample.mask_HW, f"the mask of {sample.id}", size)
+    _check_attributes(sample.attributes, sample.id)
+
+
+def check_size(sample: Sample) -> None:
+    """Check that the mask has the image's size, once a protocol has prepared both, or none does.
+
+    Raises:
+        BrokenPromise: if it has another.
+    """
+    if sample.mask_HW is not None and sample.mask_HW.shape != sample.image_CHW.shape[1:]:
+        sizes = tuple(sample.mask_HW.shape), tuple(sample.image_CHW.shape[1:])
+        raise BrokenPromise(f"the mask of {sample.id} has shape {sizes[0]}, and its image {sizes[1]}")
+
+
+def check_raw_batch(raw: object, number: int) -> RawBatch:
+    """Return a batch that a dataset gave for so many items.
+
+    Raises:
+        BrokenPromise: saying what it is and what a dataset gives.
+    """
+    if not isinstance(raw, RawBatch):
+        raise BrokenPromise(f"a batch is a {type(raw).__name__}; a dataset gives a RawBatch")
+    _check_pixels(raw.images_BCHW, f"the images of a batch of {number}", leading=(number, 3))
+    if raw.masks_BHW is not None:
+        size = (number, *raw.images_BCHW.shape[2:])
+        _check_labels(raw.masks_BHW, f"the masks of a batch of {number}", size, exactly=True)
+    for name, values in (("ids", raw.ids), ("attributes", raw.attributes)):
+        if not isinstance(values, Sequence) or len(values) != number:
+            raise BrokenPromise(f"the {name} of a batch are {values!r:.80}; a dataset gives {number}")
+    return raw
+
+
+def _check_pixels(image: Any, what: str, *, leading: tuple[int, ...]) -> None:
+    shape = f"({', '.join(map(str, leading))}, H, W)"
+    if not isinstance(image, Tensor):
+        kind = type(image).__name__
+        raise BrokenPromise(f"{what} is a {kind}; a dataset gives a tensor of torch.uint8, of shape {shape}")
+    if image.dtype != torch.uint8:
+        raise BrokenPromise(f"{what} is {image.dtype}; a dataset gives torch.uint8")
+    if image.dim() != len(leading) + 2 or tuple(image.shape[:-2]) != leading or not image.numel():
+        raise BrokenPromise(f"{what} has shape {tuple(image.shape)}; a dataset gives {shape}")
+
+
+def _check_labels(mask: Any, what: str, size: tuple[int, ...], *, exactly: bool = False) -> None:
+    if not isinstance(mask, Tensor):
+        raise BrokenPromise(f"{what} is a {type(mask).__name__}; a dataset gives a tensor, or None")
+    if mask.dtype.is_floating_point or mask.dtype.is_complex or mask.dtype == torch.bool:
+        raise BrokenPromise(f"{what} is {mask.dtype}; a dataset gives whole numbers")
+    if mask.dim() != len(size) or (exactly and tuple(mask.shape) != size):
+        shape = f"{size}" if exactly else "(H, W)"
+        raise BrokenPromise(f"{what} has shape {tuple(mask.shape)}; a dataset gives {shape}")
+
+
+def _check_attributes(attributes: Any, name: str) -> None:
+    what = f"the attributes of {name}"
+    if not isinstance(attributes, Mapping):
+        raise BrokenPromise(f"{what} are a {type(attributes).__name__}; a dataset gives a mapping")
+    objects = attributes.get("objects", ())
+    if not isinstance(objects, Sequence) or not all(isinstance(one, Mapping) for one in objects):
+        raise BrokenPromise(f"'objects' in {what} is no list of mappings, one for each object")

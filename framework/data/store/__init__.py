@@ -1,0 +1,1 @@
+"""Packed stores: datasets read and prepared once, to be read fast."""

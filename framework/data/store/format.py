@@ -1,0 +1,299 @@
+"""What a packed store is on disk: names, sizes, checksums.
+
+STORE/manifest.json  what was packed, from which files, and the checksum over all
+STORE/images.npy     uint8 (N, H, W, 3): channels last, so that a batch is a channels-last tensor
+STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255 or is void (-1); absent without masks
+STORE/ids.npy        UTF-8 bytes (N)
+STORE/counts.npy     int32 (N, 3): objects by metadata, mask_colors, visible; -1 for unknown
+STORE/items.jsonl    a line for each item: path, attributes, problems and the item's checksum
+STORE/offsets.npy    int64 (N + 1): where each line of items.jsonl starts
+
+NumPy's own files, because any tool can read them, NumPy maps them into memory by itself, every
+row lies at a known place (workers write theirs with no lock), and it costs no dependency.
+The checksum is one of each item, so that a resumed pack redoes only what is missing, a
+damaged picture is found by its number, and the order of the work leaves no trace.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.contracts import Counting, DataProblem, Size
+from slotlab.registry import SlotlabError
+
+FORMAT = 1
+"""Version of the shape described above."""
+MANIFEST, IMAGES, MASKS, ITEMS = "manifest.json", "images.npy", "masks.npy", "items.jsonl"
+IDS, COUNTS, OFFSETS = "ids.npy", "counts.npy", "offsets.npy"
+COUNTINGS: tuple[Counting, ...] = ("metadata", "mask_colors", "visible")
+"""The columns of `counts.npy`."""
+MaskType = Literal["uint8", "int32"]
+_DIGEST = re.compile(rb'(.*),"digest":"([0-9a-f]{32})"\}', re.DOTALL)
+
+
+class StoreError(SlotlabError):
+    """A folder that is no packed store, or one that is damaged or of another format."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The size of the arrays of images and masks, and where their rows lie."""
+
+    items: int
+    size: Size
+    mask: MaskType | None
+    """None for data without masks."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of one image: (H, W, 3)."""
+        return (*self.size, 3)
+
+    @property
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and type of each array, by file."""
+        found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        found[IMAGES] = ((self.items, *self.image_shape), np.dtype(np.uint8))
+        if self.mask is not None:
+            found[MASKS] = ((self.items, *self.size), np.dtype(self.mask).newbyteorder("<"))
+        return found
+
+    @property
+    def contents(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of each array, those of facts included."""
+        facts = {
+            IDS: ((self.items,), np.bytes_),
+            COUNTS: ((self.items, len(COUNTINGS)), np.int32),
+            OFFSETS: ((self.items + 1,), np.int64),
+        }
+        return {**self.arrays, **facts}
+
+    def header(self, name: str) -> bytes:
+        """Return the bytes before an array's first row."""
+        shape, dtype = self.arrays[name]
+        return npy_header(shape, dtype)
+
+    def row_bytes(self, name: str) -> int:
+        """Return the bytes of one row of an array."""
+        shape, dtype = self.arrays[name]
+        return prod(shape[1:]) * dtype.itemsize
+
+    def file_bytes(self, name: str) -> int:
+        """Return the bytes of an array's file."""
+        return len(self.header(name)) + self.items * self.row_bytes(name)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of images and masks."""
+        return sum(self.items * self.row_bytes(name) for name in self.arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a store holds. `seal` makes the bytes of manifest.json, and they are checked when read."""
+
+    name: str
+    split: str
+    identity: Mapping[str, Any]
+    """`Source.identity`: all settings that decide about pixels."""
+    key: str
+    fingerprint: str
+    """The state of the files it was packed from."""
+    items: int
+    size: Size
+    mask: MaskType | None
+    checksum: str
+    """Over all images, masks and facts, in their order."""
+    bad: Mapping[str, Sequence[tuple[str, str]]]
+    """Items that could not be read: position to (path, reason)."""
+    problems: Sequence[tuple[str, str]]
+    """(path, reason) of what the dataset left out while it listed its files."""
+    files: Mapping[str, int]
+    """Bytes of each other file."""
+    slotlab: str
+    """The version that packed it."""
+    format: int = FORMAT
+    roots: Mapping[str, str] | None = None
+    """The files and folders that it was packed from; None for older stores, which do not tell."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The size of the arrays."""
+        return Layout(self.items, self.size, self.mask)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of manifest.json."""
+        data = asdict(self)
+        text = json.dumps(data | {"seal": seal(data)}, indent=1)
+        return f"{text}\n".encode()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read manifest.json.
+
+    Raises:
+        StoreError: if the folder is no store, is of another format, or the file was changed.
+    """
+    path = folder / MANIFEST
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"{folder} is no packed store: it has no {MANIFEST}") from None
+    try:
+        data = json.loads(raw)
+        version = data.get("format")
+    except (ValueError, AttributeError):
+        raise damaged(path, "cannot be read") from None
+    if version != FORMAT:
+        text = f"has format {version}, this slotlab reads {FORMAT}: delete it and pack it again"
+        raise StoreError(f"{folder} {text}")
+    if data.pop("seal", None) != seal(data):
+        raise damaged(path, "was changed after it was written")
+    data["size"] = tuple(data["size"])
+    return Manifest(**data)
+
+
+def damaged(path: Path, reason: str) -> StoreError:
+    """Return the error for a file of a store."""
+    return StoreError(f"{path} {reason}: the store is damaged; delete its folder and pack it again")
+
+
+def seal(data: Mapping[str, Any]) -> str:
+    """Return a hash of JSON data."""
+    return short_hash(json.dumps(data, sort_keys=True), size=16)
+
+
+def short_hash(text: str, size: int = 4) -> str:
+    """Return `2 * size` hexadecimal digits for a text."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size).hexdigest()
+
+
+def store_name(name: str, split: str, key: str, fingerprint: str) -> str:
+    """Return the name of a store's folder: `clevrtex-all-1f2e3d4c-5b6a7988`.
+
+    The last digits are a hash of the fingerprint, which may be any text.
+    """
+    return f"{name}-{split}-{key}-{short_hash(fingerprint)}"
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Return the bytes before the data of a .npy file."""
+    buffer = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(dtype)
+    facts = {"descr": description, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, facts)
+    return buffer.getvalue()
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """Return an array as the content of a .npy file."""
+    return npy_header(array.shape, array.dtype) + array.tobytes()
+
+
+# --- lines of items.jsonl, which are lines of a pack's journal before ---------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that is known of an item besides its pixels."""
+
+    index: int
+    id: str = ""
+    path: str | None = None
+    counts: Mapping[str, int | None] | None = None
+    """By `Counting`."""
+    attributes: Mapping[str, Any] | None = None
+    problems: Sequence[DataProblem] = ()
+    """Why the item could not be read; its rows are zeros then."""
+
+    def to_bytes(self) -> bytes:
+        """Return compact JSON.
+
+        Raises:
+            TypeError, ValueError: if the attributes are no JSON data.
+        """
+        counts = self.counts or {}
+        data = {
+            "index": self.index,
+            "id": self.id,
+            "path": self.path,
+            "counts": [counts.get(name) for name in COUNTINGS],
+            "attributes": {} if self.attributes is None else dict(self.attributes),
+        }
+        if self.problems:
+            data["problems"] = [[problem.path, problem.reason] for problem in self.problems]
+        return json.dumps(data, separators=(",", ":")).encode()
+
+
+def item_digest(rows: Iterable[bytes], facts: bytes) -> str:
+    """Return an item's checksum: over its rows of the arrays, then its facts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(row)
+    digest.update(facts)
+    return digest.hexdigest()
+
+
+def write_line(facts: bytes, digest: str) -> bytes:
+    """Return an item's line."""
+    return facts[:-1] + f',"digest":"{digest}"}}\n'.encode()
+
+
+def split_line(line: bytes) -> tuple[bytes, str]:
+    """Return the facts of a line, as bytes, and the checksum; the reverse of `write_line`.
+
+    Raises:
+        ValueError: for a line that is torn.
+    """
+    match = _DIGEST.fullmatch(line.removesuffix(b"\n"))
+    if match is None or not line.endswith(b"\n"):
+        raise ValueError("a torn line")
+    return match[1] + b"}", match[2].decode()
+
+
+@dataclass
+class Table:
+    """The small arrays of a store, gathered line by line."""
+
+    ids: list[bytes]
+    counts: list[list[int]]
+    offsets: list[int]
+    bad: dict[str, list[tuple[str, str]]]
+    total: hashlib.blake2b
+
+    @classmethod
+    def empty(cls, layout: Layout) -> "Table":
+        """Return the table of no items yet."""
+        total = hashlib.blake2b(repr(layout).encode(), digest_size=16)
+        return cls([], [], [0], {}, total)
+
+    def add(self, line: bytes) -> None:
+        """Take in the next line of items.jsonl."""
+        facts, digest = split_line(line)
+        data = json.loads(facts)
+        if data["index"] != len(self.ids):
+            raise ValueError(f"line {len(self.ids)} is of item {data['index']}")
+        self.ids.append(data["id"].encode(errors="surrogateescape"))
+        self.counts.append([-1 if count is None else count for count in data["counts"]])
+        self.offsets.append(self.offsets[-1] + len(line))
+        if "problems" in data:
+            self.bad[str(data["index"])] = [(path, reason) for path, reason in data["problems"]]
+        self.total.update(bytes.fromhex(digest))
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of each file that the table makes."""
+        return {
+            IDS: npy_bytes(np.array(self.ids, dtype=f"S{max(1, *map(len, self.ids))}")),
+            COUNTS: npy_bytes(np.array(self.counts, dtype="<i4")),
+            OFFSETS: npy_bytes(np.array(self.offsets, dtype="<i8")),
+        }

@@ -1,0 +1,213 @@
+"""The folder of a store that is not finished: its lock, its journal, what can be kept of it.
+
+STORES/NAME.partial/lock           held while somebody packs
+STORES/NAME.partial/journal.jsonl  what is packed and for what, then a line for each packed item
+STORES/NAME.partial/store/         the arrays; renamed to STORES/NAME when all is there
+
+A line is written after the rows it tells of are on the disk, and holds their checksum.
+Whatever was torn or garbled by a kill, or by a disk, is found by it and done again.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slotlab.framework.contracts import DataProblem
+from slotlab.framework.data.sample_ids import Ids
+from slotlab.framework.data.source import Source
+from slotlab.framework.data.store.format import FORMAT, ITEMS, MANIFEST, Layout, Manifest, Table
+from slotlab.framework.data.store.rows import Rows, json_index
+from slotlab.framework.system.atomic import sync_folder, write_atomically
+from slotlab.framework.system.locks import exclusive_file
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Hold the lock of an unfinished store, whose folder is made if need be.
+
+    Raises:
+        SlotlabError: if another process holds it.
+    """
+    taken = f"{partial} is being packed by another process; wait for it, or end it"
+    with ExitStack() as stack:
+        held = False
+        while not held:
+            partial.mkdir(parents=True, exist_ok=True)
+            # Another process may finish, and remove the folder, just now.
+            with suppress(FileNotFoundError):
+                stack.enter_context(exclusive_file(partial / "lock", taken))
+                held = True
+        yield
+
+
+@dataclass
+class Partial:
+    """An unfinished store, locked, its journal open."""
+
+    path: Path
+    source: Source
+    fingerprint: str
+    layout: Layout
+    where: NDArray[np.int64]
+    """Where the line of each item starts in the journal; -1 for what is missing."""
+    journal: BinaryIO
+    bad: dict[int, list[DataProblem]] = field(default_factory=dict)
+    """What cannot be read, by position."""
+
+    @property
+    def store(self) -> Path:
+        """The folder of the arrays."""
+        return self.path / "store"
+
+    def missing(self, chunk: int) -> list[list[int]]:
+        """Return the positions still to do, `chunk` of them together."""
+        missing = np.flatnonzero(self.where < 0).tolist()
+        return [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Write the lines of items whose rows are on the disk."""
+        start = self.journal.seek(0, os.SEEK_END)
+        self.journal.write(b"".join(lines))
+        self.journal.flush()
+        os.fsync(self.journal.fileno())
+        for line in lines:
+            self._take(line, start)
+            start += len(line)
+
+    def _take(self, line: bytes, start: int) -> None:
+        data = json.loads(line)
+        self.where[data["index"]] = start
+        if "problems" in data:
+            self.bad[data["index"]] = [DataProblem(*found) for found in data["problems"]]
+
+    def problems(self) -> list[DataProblem]:
+        """Return what is wrong with the data: what was left out of the list, then by position."""
+        return [*self.source.problems, *(text for index in sorted(self.bad) for text in self.bad[index])]
+
+    def finish(self, path: Path) -> None:
+        """Write what remains, and give the store its name."""
+        table, ids = Table.empty(self.layout), Ids(self.source.name)
+        with (self.store / ITEMS).open("wb") as items:
+            for start in self.where.tolist():
+                self.journal.seek(start)
+                line = self.journal.readline()
+                table.add(line)
+                index = len(table.ids) - 1
+                if index not in self.bad:
+                    ids.add([(index, table.ids[-1].decode(errors="surrogateescape"))])
+                items.write(line)
+            items.flush()
+            os.fsync(items.fileno())
+        for name, content in table.files().items():
+            write_atomically(self.store / name, content)
+        write_atomically(self.store / MANIFEST, self._manifest(table).to_bytes())
+        sync_folder(self.store)
+        self.store.rename(path)
+        sync_folder(path.parent)
+
+    def _manifest(self, table: Table) -> Manifest:
+        arrays = {name: self.layout.file_bytes(name) for name in self.layout.arrays}
+        others = {name: len(content) for name, content in table.files().items()}
+        return Manifest(
+            name=self.source.name,
+            split=self.source.split,
+            identity=self.source.identity,
+            key=self.source.key,
+            fingerprint=self.fingerprint,
+            items=self.layout.items,
+            size=self.layout.size,
+            mask=self.layout.mask,
+            checksum=table.total.hexdigest(),
+            bad=table.bad,
+            problems=[(problem.path, problem.reason) for problem in self.source.problems],
+            files={**arrays, **others, ITEMS: table.offsets[-1]},
+            slotlab=version("slotlab"),
+            roots=dict(self.source.roots),
+        )
+
+
+@contextmanager
+def opened(
+    path: Path, source: Source, fingerprint: str, layout: Layout, say: Say = lambda text: None
+) -> Iterator[Partial]:
+    """Open an unfinished store; what is whole of an earlier attempt at the same is kept.
+
+    The caller holds the lock.
+    """
+    journal = path / "journal.jsonl"
+    shapes = [layout] if layout.mask is None else [layout, replace(layout, mask="int32")]
+    heads = {heading(source, fingerprint, shape): shape for shape in shapes}
+    found = first_line(journal)
+    if found not in heads:
+        if found:
+            say(f"{path} is of other data or another format: packing starts anew")
+        begin(path, heading(source, fingerprint, layout))
+    layout = heads.get(found, layout)
+    where = np.full(layout.items, -1, np.int64)
+    with journal.open("r+b") as file:
+        partial = Partial(path, source, fingerprint, layout, where, file)
+        recover(partial)
+        kept = int((where >= 0).sum())
+        if kept:
+            say(f"going on where packing stopped: {kept} of {layout.items} pictures are there")
+        yield partial
+
+
+def heading(source: Source, fingerprint: str, layout: Layout) -> bytes:
+    """Return the first line of a journal: what is packed."""
+    facts = {
+        "format": FORMAT,
+        "identity": source.identity,
+        "fingerprint": fingerprint,
+        "layout": [layout.items, *layout.size, layout.mask],
+    }
+    return json.dumps(facts).encode() + b"\n"
+
+
+def first_line(journal: Path) -> bytes:
+    """Return the first line of a journal; nothing if there is none."""
+    try:
+        with journal.open("rb") as file:
+            return file.readline()
+    except FileNotFoundError:
+        return b""
+
+
+def begin(path: Path, head: bytes) -> None:
+    """Remove what there is of an unfinished store, and begin another."""
+    shutil.rmtree(path / "store", ignore_errors=True)
+    (path / "store").mkdir()
+    write_atomically(path / "journal.jsonl", head)
+
+
+def recover(partial: Partial) -> None:
+    """Take those lines of the journal that are whole and whose rows are.
+
+    Items that could not be read are not taken: what stood in their way may be gone.
+    """
+    journal = partial.journal
+    start = len(journal.readline())
+    line = b"\n"
+    partial.store.mkdir(exist_ok=True)
+    for file in partial.store.iterdir():  # what `finish` began to write
+        if file.name not in partial.layout.arrays:
+            file.unlink()
+    with Rows(partial.store, partial.layout, writable=True) as rows:
+        rows.create()
+        for line in iter(journal.readline, b""):
+            if rows.hold(line) and "problems" not in json.loads(line):
+                partial.where[json_index(line)] = start
+            start += len(line)
+    if not line.endswith(b"\n"):
+        journal.write(b"\n")  # ends the torn line: the next one begins anew

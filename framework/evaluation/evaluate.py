@@ -1,0 +1,183 @@
+"""Evaluation: a model, or a baseline, and a dataset to one row an image (`ledger.py`).
+
+Each image has random streams of its own, so the batch size changes nothing. What is measured is what the
+model makes without being told the target (`SlotModel.reconstruct`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
+from slotlab.framework.contracts.promises import check_sums, expect_picture
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.evaluation.baselines import BASELINES
+from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
+from slotlab.framework.model.slot_model import Reconstruction, SlotModel, masks_at
+from slotlab.framework.randomness.seeds import painting, streams
+from slotlab.framework.runs.folder import MODEL
+from slotlab.framework.spec.schema import ExperimentSpec
+
+
+def evaluate(
+    spec: ExperimentSpec,
+    model: SlotModel,
+    loader: Loader,
+    metrics: Mapping[str, Metric],
+    *,
+    baselines: Sequence[str] | None = None,
+    gather: Callable[[list[Any]], list[Any]] = list,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure the masks that the spec names, as `evaluate_masks` but for single objects."""
+    source = spec.evaluation.mask_source
+    found = evaluate_masks(
+        spec,
+        model,
+        loader,
+        metrics,
+        (source,),
+        baselines=baselines,
+        detailed=False,
+        gather=gather,
+        report=report,
+    )
+    return found[source]
+
+
+def evaluate_masks(
+    spec: ExperimentSpec,
+    model: SlotModel,
+    loader: Loader,
+    metrics: Mapping[str, Metric],
+    sources: Sequence[MaskSource],
+    *,
+    baselines: Sequence[str] | None = None,
+    detailed: bool = True,
+    gather: Callable[[list[Any]], list[Any]] = list,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    keep: Callable[[MaskSource, Sequence[str], Outcome], None] = lambda source, ids, outcome: None,
+) -> dict[MaskSource, Evaluation]:
+    """Measure the masks of a model from each source, and baselines, on the same images in one pass.
+
+    Args:
+        spec: what to measure, and on how many images.
+        model: on the loader's device.
+        loader: the evaluation split, in the dataset's own order.
+        metrics: by name.
+        sources: of masks.
+        baselines: measured beside the model; None for the spec's.
+        detailed: whether to give `Evaluation.objects`.
+        gather: brings the lists of several processes together, where each has its share.
+        report: called with (images done, images in all).
+        keep: given the images' ids and what the model made of them, each time and in each process.
+    """
+    compared = spec.evaluation.baselines if baselines is None else baselines
+    # Every process has the same methods in the same order, also one without a share of few images.
+    ledgers = {source: Ledger(metrics, {MODEL: []}, detailed) for source in sources}
+    trivial = Ledger(metrics, {name: [] for name in compared})
+    total, done = loader.count(spec.evaluation.max_images), 0
+    for positions, batch in loader.share(range(total)):
+        made = reconstruct(spec, model, batch.images_BCHW, positions)
+        for source, outcome in outcomes_of(made, batch, sources).items():
+            ledgers[source].words = words_for(made)
+            ledgers[source].add(MODEL, positions, batch.ids, outcome)
+            keep(source, batch.ids, outcome)
+        for name in compared:
+            trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
+        done += len(positions)
+        report(done, total)
+    beside = trivial.close(gather).rows
+    found = {source: ledger.close(gather) for source, ledger in ledgers.items()}
+    return {source: replace(one, rows={**one.rows, **beside}) for source, one in found.items()}
+
+
+def model_outcome(
+    spec: ExperimentSpec, model: SlotModel, batch: Batch, *, positions: Iterable[int]
+) -> Outcome:
+    """Run the model, as `model_outcomes`, for the masks that the spec names."""
+    source = spec.evaluation.mask_source
+    return model_outcomes(spec, model, batch, (source,), positions=positions)[source]
+
+
+def model_outcomes(
+    spec: ExperimentSpec,
+    model: SlotModel,
+    batch: Batch,
+    sources: Sequence[MaskSource],
+    *,
+    positions: Iterable[int],
+) -> dict[MaskSource, Outcome]:
+    """Run the model in evaluation mode; image `positions[i]` of the split draws from its own stream."""
+    made = reconstruct(spec, model, batch.images_BCHW, positions)
+    return outcomes_of(made, batch, sources)
+
+
+def reconstruct(
+    spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
+) -> Reconstruction:
+    """Run the model in evaluation mode on images at `positions` of a split, each with streams of its own."""
+    model.eval()
+    places, device = list(positions), images_BCHW.device
+    made = model.reconstruct(
+        images_BCHW,
+        num_slots=spec.evaluation.slots,
+        generator=streams(spec.seed, places, device),
+        painting=painting(spec.seed, places, device),
+    )
+    check_reconstruction(spec, model, made)
+    return made
+
+
+def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstruction) -> None:
+    """Look at the values that are measured and shown: do masks and attention sum to one?
+
+    Raises:
+        SlotlabError: naming the component.
+    """
+    with model.promising("grouping"):
+        check_sums(made.attention_BKHW, "attention")
+    if made.decoded is not None and made.decoded.masks_BKHW is not None:
+        with model.promising("decoder"):
+            check_sums(made.decoded.masks_BKHW, "masks")
+    with model.promising("objective"):
+        size = (spec.data.image_size, spec.data.image_size)
+        expect_picture(made.images_BCHW, len(made.attention_BKHW), size)
+
+
+def words_for(made: Reconstruction) -> Mapping[str, str]:
+    """Return why a metric is left out, by what it lacks."""
+    return WORDS if made.images_BCHW is not None else {**WORDS, "reconstructions_BCHW": made.lacking}
+
+
+def outcomes_of(
+    made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
+) -> dict[MaskSource, Outcome]:
+    """Return what metrics look at, with masks from each source."""
+    size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
+    outcomes: dict[MaskSource, Outcome] = {}
+    for source in sources:
+        masks_BKHW = masks_at(made, source, size)
+        outcomes[source] = Outcome(
+            images_BCHW=batch.images_BCHW,
+            true_BHW=batch.masks_BHW,
+            predicted_BHW=None if masks_BKHW is None else masks_BKHW.argmax(dim=1),
+            reconstructions_BCHW=made.images_BCHW,
+            masks_BKHW=masks_BKHW,
+            attributes=batch.attributes,
+        )
+    return outcomes
+
+
+def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
+    """Segment the batch by a baseline, with as many segments as the model has slots."""
+    segments = spec.evaluation.slots or spec.model.slots
+    predicted_BHW = BASELINES[name](batch.images_BCHW, segments)
+    return Outcome(
+        images_BCHW=batch.images_BCHW,
+        true_BHW=batch.masks_BHW,
+        predicted_BHW=predicted_BHW,
+        attributes=batch.attributes,
+    )

@@ -1,0 +1,302 @@
+"""Label masks that any program wrote, scored as a model's: two folders of masks, and no spec.
+
+Masks are gray, palette or RGB PNGs, or NumPy arrays, matched by name. Gray and palette masks hold labels, 0
+for the background of the truth; RGB masks hold a color for each segment, black for 0. Reconstructions
+can be scored beside them against images. Everything that is wrong with the files is found first.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
+from slotlab.framework.data.formats.exif import Exif
+from slotlab.framework.data.formats.mask_pictures import PLAIN, MaskCode
+from slotlab.framework.data.formats.pairing import ENDINGS, by_stem, not_png, repeated
+from slotlab.framework.data.formats.pictures import natural_key
+from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.evaluation.rows import Evaluation, Ledger
+from slotlab.framework.evaluation.score_reading import (
+    ARRAY,
+    MASK_OPTIONS,
+    File,
+    agree,
+    open_file,
+    read_labels,
+    read_pixels,
+)
+from slotlab.framework.runs.folder import MODEL
+from slotlab.registry import SlotlabError
+
+BOUNDS = (0.0, 1.0)
+"""The range that images are brought to; metrics that are defined on another one convert."""
+WORDS = {
+    "masks_BKHW": "label masks do not tell how soft the masks were",
+    "reconstructions_BCHW": "no reconstructions are given; add --images and --recon",
+}
+"""Why a metric is left out, by what it lacks."""
+_TOGETHER = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where the pictures are."""
+
+    true: Path
+    pred: Path
+    images: Path | None = None
+    recon: Path | None = None
+    """None for both or for none of the two."""
+
+    def named(self) -> dict[str, Path]:
+        """Return those that are given, by the option that names them."""
+        every = {"--true": self.true, "--pred": self.pred, "--images": self.images, "--recon": self.recon}
+        return {option: folder for option, folder in every.items() if folder is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What is read of one image."""
+
+    id: str
+    true_HW: Tensor
+    predicted_HW: Tensor
+    image_CHW: Tensor | None
+    """uint8."""
+    recon_CHW: Tensor | None
+    """uint8."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return tuple(self.true_HW.shape)
+
+
+@dataclass
+class Reader:
+    """Reads what belongs together, and notes what is wrong."""
+
+    folders: Folders
+    preparation: Preparation | None = None
+    """What is done to true masks and images first; None for nothing."""
+    slots: int | None = None
+    """How many masks the model had; None where that is not known."""
+    code: MaskCode = PLAIN
+    """Which labels of true masks are the background and void."""
+    exif: Exif | None = None
+    """Whether files are turned as their EXIF orientation says; None refuses orientations that differ."""
+    problems: list[DataProblem] = field(default_factory=list)
+
+    def match(self) -> list[tuple[str, Mapping[str, Path]]]:
+        """Return the names that all folders have, each with its files by option, img2 before img10.
+
+        Raises:
+            SlotlabError: for folders that are not there or empty.
+        """
+        named = self.folders.named()
+        missing = [
+            f"{option} {folder}: there is no such folder"
+            for option, folder in named.items()
+            if not folder.is_dir()
+        ]
+        if missing:
+            raise SlotlabError("; ".join(missing))
+        found = {
+            option: by_stem(folder, recursive=True, endings=endings(option))
+            for option, folder in named.items()
+        }
+        empty = [
+            f"{option} {named[option]}: {_nothing(option, named[option])}"
+            for option in named
+            if not found[option]
+        ]
+        if empty:
+            raise SlotlabError("; ".join(empty))
+        common = set.intersection(*(set(stems) for stems in found.values()))
+        if not common:
+            one, other = (min(found[option]) for option in ("--true", "--pred"))
+            text = (
+                f"no name is in all of {', '.join(f'{option} {folder}' for option, folder in named.items())}"
+            )
+            raise SlotlabError(
+                f"{text}; files are matched by name without ending, such as '{one}' and '{other}'"
+            )
+        for option, stems in found.items():
+            wrong = (
+                [repeated(stems), not_png(stems, frozenset({ARRAY}))]
+                if option in MASK_OPTIONS
+                else [repeated(stems)]
+            )
+            self.problems += [problem for some_ in wrong for some in some_.values() for problem in some]
+        self.problems += _alone(found, named)
+        names = sorted(common, key=natural_key)
+        return [(name, {option: found[option][name][0] for option in named}) for name in names]
+
+    def open(self, path: Path, option: str) -> File:
+        """Return a decoded picture, or a mask's array.
+
+        Raises:
+            DataError: if it cannot be read, or is no mask.
+        """
+        return open_file(path, option)
+
+    def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
+        """Return one image; None if something is wrong with it."""
+        before = len(self.problems)
+        opened = {option: self._caught(partial(self.open, path, option)) for option, path in files.items()}
+        if len(self.problems) > before:
+            return None
+        whole = {option: (files[option], file) for option, file in opened.items()}
+        exif = self._caught(lambda: agree(whole, self.exif))
+        if exif is None:
+            return None
+        true_HW = self._caught(lambda: read_labels(*whole["--true"], self.code, exif))
+        predicted_HW = self._caught(lambda: read_labels(*whole["--pred"], PLAIN, exif))
+        image_CHW = (
+            self._caught(lambda: read_pixels(*whole["--images"], exif)) if "--images" in files else None
+        )
+        recon_CHW = self._caught(lambda: read_pixels(*whole["--recon"], exif)) if "--recon" in files else None
+        if true_HW is None or predicted_HW is None or len(self.problems) > before:
+            return None
+        if self.preparation is not None:
+            prepared = self._caught(lambda: self._prepare(name, files, true_HW, image_CHW))
+            if prepared is None:
+                return None
+            true_HW, image_CHW = prepared
+        for option, tensor in (("--pred", predicted_HW), ("--images", image_CHW), ("--recon", recon_CHW)):
+            if tensor is not None and tensor.shape[-2:] != true_HW.shape:
+                text = f"it has {_size(tensor)} pixels, its true mask {_size(true_HW)}"
+                hint = "" if self.preparation is None else " once it is prepared"
+                self.problems.append(DataProblem(str(files[option]), text + hint))
+        if self.slots is not None and int(predicted_HW.max()) >= self.slots:
+            text = (
+                f"it has the label {int(predicted_HW.max())}, {self.slots} slots have 0 to {self.slots - 1}"
+            )
+            self.problems.append(DataProblem(str(files["--pred"]), text))
+        if len(self.problems) > before:
+            return None
+        return Scored(
+            id=name, true_HW=true_HW, predicted_HW=predicted_HW, image_CHW=image_CHW, recon_CHW=recon_CHW
+        )
+
+    def _prepare(
+        self, name: str, files: Mapping[str, Path], true_HW: Tensor, image_CHW: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        assert self.preparation is not None
+        blank_CHW = torch.zeros(3, *true_HW.shape, dtype=torch.uint8)
+        raw_CHW = blank_CHW if image_CHW is None else image_CHW
+        sample = Sample(id=name, image_CHW=raw_CHW, mask_HW=true_HW, path=str(files["--true"]))
+        prepared = self.preparation(sample).sample
+        assert prepared.mask_HW is not None
+        return prepared.mask_HW, None if image_CHW is None else prepared.image_CHW
+
+    def _caught(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except DataError as error:
+            self.problems += error.problems
+            return None
+
+
+def score(
+    reader: Reader,
+    metrics: Mapping[str, Metric],
+    *,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Evaluation, dict[str, int]]:
+    """Score all images; the numbers depend on no order and on no grouping.
+
+    Args:
+        reader: of the files.
+        metrics: by name, built for images in `BOUNDS`.
+        report: called with (images read, images in all).
+
+    Returns:
+        The evaluation, and how many images have which size (`128x128`: columns x rows).
+
+    Raises:
+        DataError: with everything that is wrong with the files.
+        SlotlabError: if a folder is not there, or nothing in them belongs together.
+    """
+    names = reader.match()
+    ledger = Ledger(metrics, {MODEL: []}, words=WORDS)
+    sizes: Counter[str] = Counter()
+    done = 0
+    for group in _together(reader, names, report):
+        if not reader.problems:  # else it will not be shown
+            ledger.add(
+                MODEL,
+                range(done, done + len(group)),
+                [one.id for one in group],
+                outcome_of(group),
+            )
+        sizes[_size(group[0].true_HW)] += len(group)
+        done += len(group)
+    if reader.problems:
+        raise DataError(*sorted(reader.problems))
+    return ledger.close(), dict(sizes)
+
+
+def _together(
+    reader: Reader, names: Sequence[tuple[str, Mapping[str, Path]]], report: Callable[[int, int], None]
+) -> Iterator[list[Scored]]:
+    """Yield images of one size together, a few at a time, in their order."""
+
+    def read_all() -> Iterator[Scored]:
+        for place, (name, files) in enumerate(names):
+            one = reader.read(name, files)
+            report(place + 1, len(names))
+            if one is not None:
+                yield one
+
+    for _, alike in groupby(read_all(), key=lambda one: one.shape):
+        while group := list(islice(alike, _TOGETHER)):
+            yield group
+
+
+def outcome_of(group: Sequence[Scored]) -> Outcome:
+    """Return images of one size as one outcome."""
+    true_BHW = torch.stack([one.true_HW for one in group]).to(torch.int64)
+    images = [one.image_CHW for one in group if one.image_CHW is not None]
+    recons = [one.recon_CHW for one in group if one.recon_CHW is not None]
+    blank_BCHW = torch.zeros(1, 1, 1, 1).expand(len(group), 3, *true_BHW.shape[1:])
+    return Outcome(
+        images_BCHW=torch.stack(images).float() / 255 if images else blank_BCHW,
+        true_BHW=true_BHW,
+        predicted_BHW=torch.stack([one.predicted_HW for one in group]).to(torch.int64),
+        reconstructions_BCHW=torch.stack(recons).float() / 255 if recons else None,
+    )
+
+
+def endings(option: str) -> frozenset[str]:
+    """Return what the files of an option end in: masks may be NumPy arrays."""
+    return ENDINGS | {ARRAY} if option in MASK_OPTIONS else ENDINGS
+
+
+def _nothing(option: str, folder: Path) -> str:
+    """Say that a folder has no files for an option, and what it has."""
+    wanted = f"masks (PNG, or {ARRAY})" if option in MASK_OPTIONS else "pictures"
+    kinds = Counter(path.suffix or "without an ending" for path in folder.rglob("*") if path.is_file())
+    there = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(4))
+    return f"there are no {wanted} in it" + (f"; it holds {there}" if there else "")
+
+
+def _alone(
+    found: Mapping[str, Mapping[str, Sequence[Path]]], named: Mapping[str, Path]
+) -> Iterator[DataProblem]:
+    for stems in found.values():
+        for other, theirs in found.items():
+            for stem in sorted(stems.keys() - theirs.keys(), key=natural_key):
+                yield DataProblem(str(stems[stem][0]), f"there is no {stem} in {other} {named[other]}")
+
+
+def _size(pixels_xHW: Tensor) -> str:
+    rows, columns = pixels_xHW.shape[-2:]
+    return f"{columns}x{rows}"

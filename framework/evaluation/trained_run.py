@@ -1,0 +1,116 @@
+"""A trained run that is to be measured: its weights, and models, data and metrics for each condition."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from slotlab.framework.contracts import Metric, PooledMetric
+from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.evaluation.conditions import Condition
+from slotlab.framework.model.anneal import load_state
+from slotlab.framework.model.build import build_metrics, build_model
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.runs.folder import RunFolder, Weights
+from slotlab.framework.runs.versions import check_versions
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A condition whose data, model and metrics are there."""
+
+    condition: Condition
+    engine: Engine
+    model: SlotModel
+    loader: Loader
+    metrics: Mapping[str, Metric]
+
+    @property
+    def images(self) -> int:
+        """How many images are measured."""
+        return self.loader.count(self.condition.spec.evaluation.max_images)
+
+
+@dataclass
+class Subject:
+    """A trained run: weights that are read once, and the models that hold them."""
+
+    run: RunFolder
+    loaded: LoadedSpec
+    """The run's own spec."""
+    engine: Engine
+    weights: Weights
+    models: dict[int, SlotModel] = field(default_factory=dict)
+    """By image size: a model is built for one."""
+
+    @classmethod
+    def open(cls, run: RunFolder, loaded: LoadedSpec, device: torch.device) -> "Subject":
+        """Read the run's weights.
+
+        Raises:
+            SlotlabError: if there are none, or parts of the model have another version now.
+        """
+        check_versions(run, loaded.spec)
+        engine = Engine.open(loaded.spec, device, warn=lambda text: None)
+        return cls(run, loaded, engine, run.load_weights(loaded.spec.evaluation.checkpoint))
+
+    def model(self, spec: ExperimentSpec) -> SlotModel:
+        """Return the model for images of a spec's size.
+
+        Raises:
+            SlotlabError: if the weights do not fit it.
+        """
+        size = spec.data.image_size
+        if size not in self.models:
+            model = self.engine.place(build_model(spec))
+            try:
+                load_state(self.loaded.spec, model, self.weights.model, self.weights.step)
+            except RuntimeError as error:
+                trained = self.loaded.spec.data.image_size
+                other = "" if size == trained else f" for images of {size} pixels, trained on {trained}"
+                where = f"the weights in {self.run.checkpoints.folder} do not fit {self.run.spec}{other}"
+                raise SlotlabError(f"{where}: {error}") from None
+            self.models[size] = model
+        return self.models[size]
+
+    def ready(self, condition: Condition) -> Ready:
+        """Open what a condition needs.
+
+        Raises:
+            SlotlabError: if the data is not there, the weights do not fit, or the protocol's way of averaging
+                is not that of its metrics.
+        """
+        spec = condition.spec
+        metrics = build_metrics(spec)
+        check_aggregation(spec, metrics)
+        engine = replace(self.engine, spec=spec)
+        try:
+            loader = evaluation_loader(spec, engine.placement)
+        except PathProblem as problem:
+            raise condition.loaded.error([problem]) from None
+        return Ready(condition, engine, self.model(spec), loader, metrics)
+
+
+def check_aggregation(spec: ExperimentSpec, metrics: Mapping[str, Metric]) -> None:
+    """Compare what a protocol says of means with what its metrics are means of.
+
+    Raises:
+        SlotlabError: if a metric that it names is pooled over objects and it says images, or none is and
+            it says objects.
+    """
+    name, scoring = spec.data.protocol.name, spec.data.settings.evaluation
+    named = {one if isinstance(one, str) else one.get("name") for one in scoring.metrics}
+    if not named or not named <= set(metrics):  # the spec's own choice
+        return
+    pooled = [key for key, metric in metrics.items() if key in named and isinstance(metric, PooledMetric)]
+    if scoring.aggregation == "images" and pooled:
+        text = f"means are over images, and its metric '{pooled[0]}' is a mean over objects"
+        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: objects'")
+    if scoring.aggregation == "objects" and not pooled:
+        text = "means are over objects, and none of its metrics is pooled over objects"
+        raise SlotlabError(f"protocol '{name}': {text}; write 'aggregation: images'")

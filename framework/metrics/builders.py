@@ -1,0 +1,132 @@
+"""Making a metric of one function, for metrics that have no settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from torch import Tensor
+
+from slotlab.framework.arithmetic.overlap import objects_there
+from slotlab.framework.contracts import MetricContext, Outcome
+from slotlab.registry import Component, ComponentConfig
+
+MASKS = frozenset({"true_BHW", "predicted_BHW"})
+"""What metrics of segmentations need."""
+Error = Callable[[Tensor, Tensor, float], Tensor]
+"""Of images and images (B, C, H, W), their differences times a factor: float64 of shape (B,)."""
+
+
+class NoSettings(ComponentConfig):
+    """No settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionMetric:
+    """A metric (see `contracts.Metric`) whose value is a function of the outcome."""
+
+    function: Callable[[Outcome], Tensor]
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    needs: frozenset[str]
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,)."""
+        return self.function(outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledFunctionMetric(FunctionMetric):
+    """The same, averaged over objects (see `contracts.PooledMetric`)."""
+
+    objects: Callable[[Outcome], Tensor]
+
+    def weights(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (B,)."""
+        return self.objects(outcome)
+
+
+def mask_metric(
+    name: str,
+    function: Callable[[Outcome], Tensor],
+    *,
+    summary: str,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    objects: Callable[[Outcome], Tensor] | None = None,
+    version: int = 1,
+) -> Component[NoSettings]:
+    """Make a metric of true and predicted masks, the higher the better.
+
+    Args:
+        name: of the component.
+        function: outcome to float64 of shape (B,), NaN where it is not defined. It will find
+            `true_BHW` and `predicted_BHW`, and so may use `counts_BTP`.
+        summary: one line.
+        bounds: least and greatest value.
+        objects: outcome to the number of objects of each image, for a metric averaged over objects.
+        version: raised when the same component would compute something else.
+    """
+    build = _MaskMetric(function, bounds, objects)
+    return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)
+
+
+@dataclass(frozen=True)
+class _MaskMetric:
+    """Builds the metric. No closure: one component is then equal to itself in another registry."""
+
+    function: Callable[[Outcome], Tensor]
+    bounds: tuple[float, float]
+    objects: Callable[[Outcome], Tensor] | None
+
+    def __call__(self, config: NoSettings, context: MetricContext) -> FunctionMetric:
+        if self.objects is None:
+            return FunctionMetric(
+                function=self.function, higher_is_better=True, bounds=self.bounds, needs=MASKS
+            )
+        return PooledFunctionMetric(
+            function=self.function,
+            objects=self.objects,
+            higher_is_better=True,
+            bounds=self.bounds,
+            needs=MASKS,
+        )
+
+
+def objects_of(outcome: Outcome) -> Tensor:
+    """Return the number of objects of each image, float64 (B,): the weights of a mean over objects."""
+    return objects_there(outcome.counts_BTP)
+
+
+def error_metric(name: str, error: Error, *, span: float | None, summary: str) -> Component[NoSettings]:
+    """Make a metric of how far reconstructions are from images, the lower the better, without bound.
+
+    Args:
+        name: of the component.
+        error: such as `scoring.images.mean_of_squares`.
+        span: the width of the value range that images are brought to first; None leaves them in the
+            spec's.
+        summary: one line.
+    """
+    return Component(name=name, config=NoSettings, build=_ErrorMetric(error, span), summary=summary)
+
+
+@dataclass(frozen=True)
+class _ErrorMetric:
+    """Builds the metric. No closure, as above."""
+
+    error: Error
+    span: float | None
+
+    def __call__(self, config: NoSettings, context: MetricContext) -> FunctionMetric:
+        low, high = context.value_range
+        scale = 1.0 if self.span is None else self.span / (high - low)
+
+        def error_of(outcome: Outcome) -> Tensor:
+            assert outcome.reconstructions_BCHW is not None
+            return self.error(outcome.reconstructions_BCHW, outcome.images_BCHW, scale)
+
+        return FunctionMetric(
+            function=error_of,
+            higher_is_better=False,
+            bounds=(0.0, inf),
+            needs=frozenset({"reconstructions_BCHW"}),
+        )

@@ -1,0 +1,1 @@
+"""The slot model: built from a spec, checked, placed on a device."""

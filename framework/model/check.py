@@ -1,0 +1,145 @@
+"""Do the parts of a spec fit together? Answered before any data is touched.
+
+The whole model is built on the meta device, where tensors have shapes and no values,
+and two images are passed through, part by part.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from slotlab.framework.contracts import OptimizerContext, ScheduleContext
+from slotlab.framework.contracts.promises import expect_type
+from slotlab.framework.data.source import known_splits, own_splits
+from slotlab.framework.model.anneal import check_anneal
+from slotlab.framework.model.build import Builder
+from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.model.walk import Walk
+from slotlab.framework.spec.errors import Path, PathProblem, shorten
+from slotlab.framework.spec.schema import HALVES, ExperimentSpec
+from slotlab.framework.system.file_names import fault
+from slotlab.registry import ComponentError
+from slotlab.registry.component import suggest
+from slotlab.registry.errors import describe
+
+
+def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
+    """Return every way in which the parts of a spec do not fit together."""
+    builder = Builder(spec)
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model = builder.model()
+        builder.metrics()
+        builder.set_metrics(torch.device("cpu"))
+        builder.problems += check_splits(spec)
+        if model is not None:
+            builder.problems += check_slots(spec, model)
+            builder.problems += check_groups(spec, model)
+            builder.problems += check_anneal(spec, model)
+            builder.problems += check_best(spec)
+            builder.problems += check_checkpoint(spec)
+            builder.problems += check_shapes(spec, model)
+            builder.problems += check_optimizing(spec, model)
+    return builder.problems
+
+
+def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse splits that neither the dataset's Config (an attribute `splits`) nor the protocol has."""
+    dataset = spec.data.dataset
+    known = known_splits(spec.data)
+    owner = spec.data.protocol.name if own_splits(spec.data) is None else dataset.name
+    wanted: dict[Path, str] = {
+        ("data", "train_split"): spec.data.train_split,
+        ("evaluation", "split"): spec.evaluation.split,
+    }
+    composition = spec.evaluation.composition
+    if composition is not None:
+        wanted["evaluation", "composition", "library"] = composition.library
+        if composition.floor != HALVES:
+            wanted["evaluation", "composition", "floor"] = composition.floor
+    for path, split in wanted.items():
+        if split not in known:
+            hint = f"{suggest(split, known)} (splits: {shorten(', '.join(known), 500)})"
+            yield PathProblem(path, f"'{owner}' has no split '{shorten(split)}'{hint}")
+        elif (reason := fault(split)) is not None:
+            yield PathProblem(path, f"the split '{shorten(split)}' names the evaluation's folder: {reason}")
+
+
+def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse to compare checkpoints by what is not measured."""
+    best, known = spec.training.checkpoint.best, [ref.name for ref in spec.evaluation.metrics]
+    if best is not None and best not in ("loss", *known):
+        hint = f"{suggest(best, known)} (measured: loss, {', '.join(known)})"
+        text = f"'{best}' is none of evaluation.metrics{hint}"
+        yield PathProblem(("training", "checkpoint", "best"), text)
+
+
+def check_checkpoint(spec: ExperimentSpec) -> Iterator[PathProblem]:
+    """Refuse to measure the best checkpoint of a training that keeps none."""
+    if spec.evaluation.checkpoint == "best" and spec.training.checkpoint.best is None:
+        known = ", ".join(("loss", *(ref.name for ref in spec.evaluation.metrics)))
+        text = (
+            "no checkpoint is the best one: set training.checkpoint.best to what they are compared by "
+            f"({known}) before the training, or measure the last one"
+        )
+        yield PathProblem(("evaluation", "checkpoint"), text)
+
+
+def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+    """Refuse to evaluate learned slots with another number of slots than was trained."""
+    wanted, trained = spec.evaluation.slots, spec.model.slots
+    if wanted not in (None, trained) and model.initializer.fixed_num_slots:
+        name = spec.model.initializer.name
+        text = (
+            f"the initializer '{name}' is made for {trained} slots and cannot make {wanted}; "
+            f"leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
+        )
+        yield PathProblem(("evaluation", "slots"), text)
+
+
+def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
+    """Pass two images through and compare every shape with what the contract promises.
+
+    The first part that fails is reported; those behind it have nothing to work on.
+    """
+    side = spec.data.image_size
+    problem = Walk(spec, model, torch.zeros(2, 3, side, side)).problem()
+    return [] if problem is None else [problem]
+
+
+def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+    """Build each phase's optimizer and schedule, and step them once, without gradients."""
+    for number, phase in enumerate(spec.training.phases):
+        groups = parameter_groups(spec, model, phase.lr)
+        if not groups:  # which `check_groups` tells
+            return
+        ref, where = spec.training.optimizer, ("training", "optimizer")
+        path: Path = where
+        try:
+            optimizer: Any = ref.build(OptimizerContext(params=groups, lr=phase.lr))
+            expect_type(optimizer, torch.optim.Optimizer, "build")
+            ref, path = phase.schedule, ("training", "phases", number, "schedule")
+            steps = phase.epochs if phase.interval == "epoch" and phase.epochs else phase.steps
+            context = ScheduleContext(optimizer=optimizer, total_steps=steps or _LONG)
+            schedule: Any = ref.build(context)
+            expect_type(schedule, torch.optim.lr_scheduler.LRScheduler, "build")
+            ref, path = spec.training.optimizer, where
+            optimizer.step()
+            ref, path = phase.schedule, ("training", "phases", number, "schedule")
+            schedule.step()
+        except ComponentError as error:
+            at = path if error.field is None else (*path, error.field)
+            yield PathProblem(at, f"{ref.name}: {error}")
+        except (Exception, SystemExit) as error:  # a stranger's component may fail in any way
+            yield PathProblem(
+                path, f"{ref.name}: fails in its first step: {describe(error, ref.registered.path)}"
+            )
+        else:
+            continue
+        if path == where:  # the same for every phase
+            return
+
+
+_LONG = 1_000_000
+"""Steps of a phase that is counted in epochs, where the number of images is not known yet."""

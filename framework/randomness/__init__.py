@@ -1,0 +1,1 @@
+"""Random streams, derived from the seed of a spec."""

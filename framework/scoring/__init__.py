@@ -1,1 +1,0 @@
-"""The arithmetic of metrics: pure functions on tensors, batched, float64, on any device."""

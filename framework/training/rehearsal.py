@@ -1,0 +1,112 @@
+"""One step before the first: what only values tell of a training's components is found before it begins.
+
+Two images of the evaluation split are passed through a copy of the model, part by part, and measured, and the
+copy is trained for a step. The model itself and every random stream stay as they were.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from slotlab.framework.contracts import Batch, OptimizerContext
+from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.promises import check_distance, check_features
+from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.evaluation.evaluate import model_outcome
+from slotlab.framework.evaluation.rows import rows_of
+from slotlab.framework.metrics.sets.compare_sets import usable
+from slotlab.framework.model.build import build_metrics, build_set_metrics
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.parameter_groups import parameter_groups
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.model.walk import Walk
+from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.training.nan_guard import first_bad, parts
+from slotlab.framework.training.state import seeded
+from slotlab.framework.training.validation import forward_loss
+from slotlab.registry import SlotlabError
+
+
+def rehearse(engine: Engine, model: SlotModel, watched: Loader) -> None:
+    """Compare what a spec's components give on real images with what they promise.
+
+    Args:
+        engine: the spec, and what it is trained on; told of parts that nothing would be learned in.
+        model: as it is before its first step, on the engine's device.
+        watched: the evaluation split.
+
+    Raises:
+        PathProblem: at the component in the spec that breaks its promise.
+        SlotlabError: naming the component.
+    """
+    spec = engine.spec
+    places = [0, min(1, len(watched.dataset) - 1)]
+    loader = replace(watched, batch_size=2, rank=0, processes=1, workers=0)
+    with seeded(spec.seed):
+        batch = next(loader.epoch(places))
+        copied = copy.deepcopy(model)
+        rehearse_measuring(spec, copied.eval(), batch)
+        if engine.is_first:
+            rehearse_set_metrics(spec, engine.device, batch)
+        rehearse_step(engine, copied.train(), batch)
+
+
+def rehearse_measuring(spec: ExperimentSpec, model: SlotModel, batch: Batch) -> None:
+    """Pass the images through in evaluation mode, and measure what comes of them by every metric."""
+    problem = Walk(spec, model, batch.images_BCHW).problem()
+    if problem is not None:
+        raise problem
+    rows_of(model_outcome(spec, model, batch, positions=range(2)), batch.ids, build_metrics(spec))
+
+
+def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batch) -> None:
+    """Look at the features and the distance of the set metrics that lack nothing."""
+    if spec.evaluation.composition is None:
+        return
+    images_BCHW = to_uint8(batch.images_BCHW, spec.data.bounds)
+    for name, metric in usable(build_set_metrics(spec, device))[0].items():
+        with called(f"set metric '{name}'"):
+            features_BD = check_features(name, metric.features(images_BCHW), len(images_BCHW))
+            try:
+                result = metric.distance(features_BD, features_BD)
+            except SlotlabError:  # two images may be too few, which is its own to say
+                continue
+        check_distance(name, result)
+
+
+def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
+    """Train a copy for one step: are there a loss, gradients, and an optimizer that can make the step?"""
+    spec, training = engine.spec, engine.spec.training
+    lr = training.phases[0].lr
+    groups = parameter_groups(spec, model, lr)
+    noise = torch.Generator(engine.device).manual_seed(spec.seed)
+    total = forward_loss(spec, model, batch, noise).total
+    if not total.isfinite():
+        text = f"the loss is {float(total.detach())} before the first step"
+        raise PathProblem(("objective",), f"{spec.objective.name}: {text}")
+    if not total.requires_grad:
+        text = "the loss has no gradient in training: nothing could be learned from it"
+        raise PathProblem(("objective",), f"{spec.objective.name}: {text}")
+    with called("the backward pass"):
+        total.backward()  # type: ignore[no-untyped-call]
+    tell_untrained(model, engine.warn)
+    optimizer = training.optimizer.build(OptimizerContext(params=groups, lr=lr, fused=engine.fused))
+    with called(f"optimizer '{training.optimizer.name}'"):
+        optimizer.step()
+    gradients = ((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
+    if first_bad(gradients) is None and first_bad(model.named_parameters()) is not None:
+        text = "it leaves weights that are not finite after one step with finite gradients"
+        raise PathProblem(("training", "optimizer"), f"{training.optimizer.name}: {text}")
+
+
+def tell_untrained(model: SlotModel, warn: Callable[[str], None]) -> None:
+    """Warn of parts whose weights are to be trained and get no gradient, as behind a `detach`."""
+    for name, part in parts(model):
+        asked = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if asked and all(parameter.grad is None for parameter in asked):
+            who = model.names.get(name, name) if name != "projection" else "projection"
+            hint = "if that is meant, say so with training.groups: frozen"
+            warn(f"{who}: no gradient reaches its weights, which stay as they are; {hint}")

@@ -1,0 +1,190 @@
+"""A comparison as tables, numbers and figures: nothing is lost, and users' text stays text."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slotlab.framework.compare.comparison import Comparison, compare_paths
+from slotlab.framework.compare.draw_cost import pareto
+from slotlab.framework.compare.draw_curves import band
+from slotlab.framework.compare.drawing import draw, shortlist
+from slotlab.framework.compare.exports import as_csv, as_json
+from slotlab.framework.compare.looks import look, plain
+from slotlab.framework.compare.markup import escape_latex, escape_markdown, latex, markdown
+from slotlab.framework.compare.tables import Table, chance, facts, number, tables
+from slotlab.framework.system.terminal import visible
+
+NASTY = r"a|b_c & 50% $x^2$ {#} \alpha *b* `c` <script> [l](u) ~ ^ é"
+
+
+@pytest.fixture(scope="module")
+def comparison(study: Path) -> Comparison:
+    return compare_paths([study])
+
+
+@pytest.fixture(scope="module")
+def nasty(comparison: Comparison) -> Comparison:
+    first, second, *rest = comparison.arms
+    return replace(comparison, arms=(first, replace(second, name=NASTY), *rest))
+
+
+def undo_latex(text: str) -> str:
+    """Read LaTeX as LaTeX does, for the few commands that escaping uses."""
+    words = {
+        "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<",
+        "textgreater": ">", "textbar": "|", "textquotedbl": '"',
+    }  # fmt: skip
+    text = text.replace(r"$\pm$", "±").replace(r"$\uparrow$", "↑").replace(r"$\downarrow$", "↓")
+    assert not re.search(r"(?<!\\)[&%$#_^~<>|]", text), text
+    return re.sub(r"\\(\w+)\{\}|\\(.)", lambda match: words[match[1]] if match[1] else match[2], text)
+
+
+@given(st.text())
+def test_latex_prints_what_was_written(text: str) -> None:
+    assert undo_latex(escape_latex(text)) == visible(" ".join(text.split()))
+
+
+@given(st.text(st.sampled_from("a1 |*_`<>[]#&$~\\\n")))
+def test_markdown_shows_what_was_written(text: str) -> None:
+    escaped = escape_markdown(text)
+    assert re.sub(r"\\(.)", r"\1", escaped) == visible(" ".join(text.split()))
+    assert not re.search(r"(?<!\\)(\\\\)*[|*_`<>\[\]#&$~]", escaped)
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1]]
+
+
+def test_a_markdown_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
+    every = tables(nasty)
+    text = markdown(every, facts(nasty))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == sum(len(table.rows) + 2 for table in every)
+    written = [[re.sub(r"\\(.)", r"\1", cell) for cell in cells(line)] for line in lines if "---" not in line]
+    assert written == [[*row] for table in every for row in (table.columns, *table.rows)]
+    assert sum(NASTY in row for row in written) == len(every)
+
+
+def test_a_latex_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
+    every = tables(nasty)
+    text = latex(every, facts(nasty))
+    assert text.startswith("% needs \\usepackage{booktabs}\n")
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{table}", r"\end{table}"):
+        assert text.count(command) == len(every)
+    rows = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert len(rows) == sum(len(table.rows) + 1 for table in every)
+    widths = [len(re.split(r"(?<!\\)&", row)) for row in rows]
+    assert widths == [len(table.columns) for table in every for _ in (0, *table.rows)]
+    outside = [line for line in text.splitlines() if line and not line.startswith(("%", "  ", "\\"))]
+    assert outside == []
+
+
+def test_latex_has_true_minus_signs_and_no_bracket_after_a_line_break() -> None:
+    table = Table(
+        "t", ("arm", "difference", "interval"), (("a-1", "-0.5", "[-1.0, +2.0]"), ("[b]", "-", "+1e-5"))
+    )
+    rows = [line for line in latex([table], []).splitlines() if line.endswith("\\\\")]
+    assert rows[1:] == [r"  a-1 & $-$0.5 & {}[$-$1.0, +2.0] \\", r"  {}[b] & -- & +1e-5 \\"]
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [number(0.12345, 3), number(None, 3), number(0.5, 2, signed=True), number(float("nan"), 1)] == [
+        "0.123", "-", "+0.50", "-",
+    ]  # fmt: skip
+    assert [chance(p) for p in (None, 1e-9, 0.00123, 0.0321, 0.25, 1.0)] == [
+        "-", "< 0.0001", "0.0012", "0.032", "0.25", "1.00",
+    ]  # fmt: skip
+
+
+def test_csv_and_json_hold_all_numbers_in_full(nasty: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(nasty))))
+    data = json.loads(json.dumps(as_json(nasty), allow_nan=False))
+    assert len(rows) == len(nasty.arms) * len(nasty.metrics)
+    for row in rows:
+        arm = nasty.arm(row["arm"])
+        (written,) = [one for one in data["arms"] if one["name"] == row["arm"]]
+        statistics, difference = arm.statistics[row["metric"]], arm.differences.get(row["metric"])
+        assert float(row["mean"]) == statistics.mean == written["statistics"][row["metric"]]["mean"]
+        assert statistics.interval is not None
+        assert [float(row["low"]), float(row["high"])] == written["statistics"][row["metric"]]["interval"]
+        assert (row["p_holm"] == "") == (difference is None)
+        if difference is not None:
+            assert (
+                float(row["p_holm"]) == difference.p_holm == written["differences"][row["metric"]]["p_holm"]
+            )
+        assert row["model.grouping.iterations"] == str(arm.settings["model.grouping.iterations"])
+    assert [run["seed"] for run in data["arms"][0]["runs"]] == [0, 1, 2]
+    assert data["left_out"] == {}
+
+
+def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=1, seeds=2, images=4)
+    row = {"method": "Slot Attention", "metric": "ari", "value": 0.624, "std": None, "seeds": 3}
+    row |= {"train": "full", "source": "a paper", "protocol": "whole", "note": ""}
+    for file in tmp_path.glob("runs/*/evaluation/*/summary.json"):
+        summary = json.loads(file.read_text())
+        file.write_text(json.dumps({**summary, "published": [row, {**row, "metric": "mbo"}]}))
+    found = compare_paths([study])
+    assert found.published == (row,)
+    (table,) = [one for one in tables(found) if one.title == "published, under the same protocol"]
+    assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
+    assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
+
+
+@given(POINTS, st.booleans())
+def test_the_front_is_what_no_other_beats(points: list[tuple[int, int]], higher: bool) -> None:
+    def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+        better = one[1] >= other[1] if higher else one[1] <= other[1]
+        return one[0] <= other[0] and better and tuple(one) != tuple(other)
+
+    front = pareto(points, higher_is_better=higher)
+    assert set(front) == {i for i, point in enumerate(points) if not any(beats(one, point) for one in points)}
+    assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+
+
+def test_a_band_stands_where_all_seeds_have_a_value() -> None:
+    found = band([{1: 1.0, 2: 2.0, 3: 3.0}, {2: 4.0, 3: 1.0}])
+    assert (found.x, found.mean, found.low, found.high) == ((2, 3), (3.0, 2.0), (2.0, 1.0), (4.0, 3.0))
+    assert band([]).x == ()
+
+
+def test_figures_are_drawn_as_png_and_pdf_whatever_arms_are_called(nasty: Comparison, tmp_path: Path) -> None:
+    odd = replace(nasty.arms[2], name=r"_$\frac{1}$ ^", differences={})
+    found = draw(replace(nasty, arms=(*nasty.arms[:2], odd), metrics=nasty.metrics[:1]), tmp_path)
+    names = {stem.name for stem in found.stems}
+    assert {"intervals-ari", "differences-ari", "objects-ari", "cost-time"} <= names
+    assert {"curve-train-loss", "curve-validation-ari"} <= names
+    for stem in found.stems:
+        assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert stem.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    assert found.note == ""
+
+
+def test_figures_show_the_baseline_and_the_best(comparison: Comparison) -> None:
+    means = {arm.name: arm.statistics["ari"].mean or 0.0 for arm in comparison.arms}
+    best = max((name for name in means if name != comparison.baseline), key=means.__getitem__)
+    assert {arm.name for arm in shortlist(comparison, 2)} == {comparison.baseline, best}
+
+
+def test_no_two_arms_of_a_figure_look_alike(comparison: Comparison) -> None:
+    arms = [replace(comparison.arms[0], name=str(i)) for i in range(12)]
+    looks = look(arms, "3")
+    assert len({(one.color, one.marker, one.line) for one in looks.values()}) == 12
+    assert looks["3"].color == "#222222"
+
+
+def test_text_in_figures_is_no_mathematics() -> None:
+    assert plain("a $x$ b") == r"a \$x\$ b"
+    assert plain("_hidden") == " _hidden"

@@ -1,0 +1,63 @@
+"""Augmentation: one image's fate depends on seed, epoch and position, and nothing is invented."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from slotlab.framework.data.augmentation import Augment
+
+
+def ramp(count: int, side: int = 8) -> Tensor:
+    """Images whose every pixel tells its image, row and column."""
+    image_B, row_H, column_W = torch.arange(count), torch.arange(side), torch.arange(side)
+    channels = torch.broadcast_tensors(image_B[:, None, None], row_H[:, None], column_W)
+    return torch.stack(channels, dim=1).to(torch.uint8)
+
+
+def test_images_do_not_depend_on_the_batch_they_are_in() -> None:
+    augment = Augment(seed=3, flip=True, crop=0.5)
+    images_BCHW, positions = ramp(6), [9, 4, 7, 0, 2, 5]
+    together = augment(images_BCHW, positions, 2)
+    alone = [augment(images_BCHW[i : i + 1], positions[i : i + 1], 2) for i in range(6)]
+    assert torch.equal(together, torch.cat(alone))
+    backward = augment(images_BCHW.flip(0), positions[::-1], 2)
+    assert torch.equal(together, backward.flip(0))
+
+
+def test_seed_epoch_and_position_all_count() -> None:
+    def corners(seed: int, epoch: int, positions: Sequence[int]) -> list[list[int]]:
+        changed_BCHW = Augment(seed=seed, flip=True, crop=0.5)(ramp(30, side=32), positions, epoch)
+        return changed_BCHW[:, 1:, 0, 0].tolist()
+
+    base = corners(0, 0, range(30))
+    assert base == corners(0, 0, range(30))
+    assert base != corners(1, 0, range(30))
+    assert base != corners(0, 1, range(30))
+    assert base != corners(0, 0, range(30, 60))
+
+
+def test_a_flip_mirrors_about_half_of_the_images_and_changes_nothing_else() -> None:
+    images_BCHW = ramp(400)
+    flipped_BCHW = Augment(seed=0, flip=True)(images_BCHW, range(400), 0)
+    mirrored_B = (flipped_BCHW == images_BCHW.flip(3)).flatten(1).all(dim=1)
+    same_B = (flipped_BCHW == images_BCHW).flatten(1).all(dim=1)
+    assert bool((mirrored_B ^ same_B).all())
+    assert 150 < int(mirrored_B.sum()) < 250
+
+
+def test_crops_are_squares_of_the_picture_and_reach_its_edges() -> None:
+    images_BCHW = ramp(300, side=16)
+    cut_BCHW = Augment(seed=0, crop=0.75)(images_BCHW, range(300), 0)
+    assert cut_BCHW.shape == images_BCHW.shape
+    assert cut_BCHW.dtype == torch.uint8
+    assert cut_BCHW.is_contiguous(memory_format=torch.channels_last)
+    rows, columns = cut_BCHW[:, 1].float(), cut_BCHW[:, 2].float()
+    for first_B, last_B in ((rows[:, 0, 0], rows[:, -1, 0]), (columns[:, 0, 0], columns[:, 0, -1])):
+        assert set((last_B - first_B).tolist()) == {11.0}  # 12 of 16 rows, whose ends keep their value
+        assert first_B.unique().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_no_augmentation_returns_the_images() -> None:
+    images_BCHW = ramp(5)
+    assert torch.equal(Augment(seed=0)(images_BCHW, range(5), 0), images_BCHW)

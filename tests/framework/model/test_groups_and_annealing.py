@@ -1,0 +1,144 @@
+"""Parameter groups, frozen parts and settings that change during training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.model.anneal import anneal, check_anneal, value_at
+from slotlab.framework.model.build import build_model
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
+from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.training import AnnealSpec
+from slotlab.framework.training.loop import train
+
+Specs = Callable[..., ExperimentSpec]
+Loaders = Callable[..., Loader]
+
+
+def test_every_weight_is_in_one_group(tiny: Specs) -> None:
+    groups = [
+        {"weights": ["encoder"], "lr_factor": 0.5, "weight_decay": 0.1},
+        {"weights": ["decoder.layers", "encoder"], "lr_factor": 2},
+        {"weights": ["initializer"], "frozen": True},
+    ]
+    spec = tiny(training={"groups": groups})
+    model = build_model(spec)
+    found = parameter_groups(spec, model, 0.1)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    held = [sorted({names[id(p)].split(".")[0] for p in group["params"]}) for group in found]
+    assert held == [["decoder", "grouping", "projection"], ["encoder"], ["decoder"]] or len(held) == 2
+    assert found[1]["lr"] == 0.05
+    assert found[1]["weight_decay"] == 0.1
+    counted = [id(p) for group in found for p in group["params"]]
+    assert len(counted) == len(set(counted))
+    trained = {id(p) for p in model.parameters()} - {id(p) for p in model.initializer.parameters()}
+    assert set(counted) == trained
+
+
+def test_frozen_parts_do_not_move(tiny: Specs, noise_loader: Loaders, tmp_path: Path) -> None:
+    spec = tiny(
+        training={"groups": [{"weights": ["encoder"], "frozen": True}], "phases": [{"epochs": 2, "lr": 0.1}]}
+    )
+    model = build_model(spec)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    train(engine, model, noise_loader(), RunFolder.create(tmp_path / "run", spec))
+    moved = {
+        name.split(".")[0]
+        for name, tensor in model.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert "encoder" not in moved
+    assert {"decoder", "grouping"} <= moved
+
+
+def problems(check: Any, spec: ExperimentSpec) -> list[str]:
+    return [str(problem) for problem in check(spec, build_model(spec))]
+
+
+def test_groups_that_name_nothing(tiny: Specs) -> None:
+    spec = tiny(training={"groups": [{"weights": ["encodr"]}]})
+    assert problems(check_groups, spec) == [
+        (
+            "training.groups.0.weights.0: no weight's name is 'encodr' or starts with it; "
+            "did you mean 'encoder'? (parts: decoder, encoder, grouping, initializer, projection)"
+        )
+    ]
+    everything = ["decoder", "encoder", "grouping", "initializer", "projection"]
+    spec = tiny(training={"groups": [{"weights": everything, "frozen": True}]})
+    assert problems(check_groups, spec) == [
+        "training.groups: all weights are frozen: nothing is left to train"
+    ]
+
+
+# --- annealing ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shape", "middle"), [("linear", 2.5), ("cosine", 2.5), ("exponential", 2.0)])
+def test_values_go_from_start_to_end(shape: Any, middle: float) -> None:
+    spec = AnnealSpec(start=4.0, end=1.0, steps=10, shape=shape)
+    values = [value_at(spec, step) for step in range(13)]
+    assert values[0] == 4.0
+    assert values[5] == pytest.approx(middle)
+    assert values[10:] == pytest.approx([1.0] * 3)
+    assert values == sorted(values, reverse=True)
+
+
+class Noisy(torch.nn.Module):
+    """Stands for a component with settings that may change."""
+
+    schedulable = frozenset({"sigma", "temperature"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigma = 1.0
+        self.register_buffer("temperature", torch.ones(()))
+
+
+def test_attributes_are_set_for_each_step(tiny: Specs) -> None:
+    ways = {
+        "initializer.sigma": {"start": 1.0, "end": 0.0, "steps": 4},
+        "initializer.temperature": {"start": 2.0, "end": 1.0, "steps": 2},
+    }
+    spec = tiny(training={"anneal": ways})
+    model = build_model(spec)
+    noisy = Noisy()
+    model.initializer = noisy
+    assert list(check_anneal(spec, model)) == []
+    seen = []
+    for step in range(6):
+        anneal(spec, model, step)
+        seen.append((noisy.sigma, float(noisy.get_buffer("temperature"))))
+    assert seen == [(1.0, 2.0), (0.75, 1.5), (0.5, 1.0), (0.25, 1.0), (0.0, 1.0), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("initializer.sigme", "'sigme' cannot change during training; did you mean 'sigma'? (schedulable here: sigma, temperature)"),
+        ("encoder.width", "'width' cannot change during training (schedulable here: nothing)"),
+        ("sigma", "the model has no part ''; write a path such as 'initializer.sigma'"),
+        ("encodr.sigma", "the model has no part 'encodr'; write a path such as 'initializer.sigma'"),
+    ],
+)  # fmt: skip
+def test_paths_that_lead_nowhere(tiny: Specs, path: str, text: str) -> None:
+    spec = tiny(training={"anneal": {path: {"start": 1, "end": 0.5, "steps": 3}}})
+    model = build_model(spec)
+    model.initializer = Noisy()
+    assert [str(problem) for problem in check_anneal(spec, model)] == [f"training.anneal.{path}: {text}"]
+
+
+def test_exponential_needs_one_sign(tiny: Specs) -> None:
+    way = {"start": 1, "end": 0, "steps": 3, "shape": "exponential"}
+    spec = tiny(training={"anneal": {"initializer.sigma": way}})
+    model = build_model(spec)
+    model.initializer = Noisy()
+    assert [str(problem) for problem in check_anneal(spec, model)] == [
+        "training.anneal.initializer.sigma: exponential goes between two values of one sign that are not 0; take linear or cosine"
+    ]

@@ -1,0 +1,49 @@
+"""Which evaluation is a run's own: the one that its spec declares, by everything that was measured."""
+
+from typing import Any
+
+import pytest
+
+from slotlab.framework.runs.measurement import is_own
+
+SPEC = {
+    "data": {
+        "dataset": {"name": "scenes", "variant": "full"},
+        "protocol": {"name": "whole", "value_range": "signed"},
+        "value_range": None,
+    },
+    "evaluation": {"split": "val", "mask_source": "decoder", "checkpoint": "last"},
+}
+OWN = {
+    "dataset": "scenes",
+    "variant": "full",
+    "split": "val",
+    "protocol": "whole (image_size 16)",
+    "value_range": "signed",
+    "mask_source": "decoder",
+    "checkpoint": "last",
+    "changes": {},
+    "replaced_plugins": {},
+}
+
+
+def test_the_declared_evaluation_is_the_runs_own() -> None:
+    assert is_own(OWN, SPEC)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dataset": "clevrtex"},
+        {"variant": "outd"},
+        {"split": "test"},
+        {"protocol": "seed"},
+        {"value_range": "unit"},
+        {"mask_source": "attention"},
+        {"checkpoint": "best"},
+        {"changes": {"evaluation.slots": 9}},
+        {"replaced_plugins": {"a.py@12345678": "a.py@87654321"}},
+    ],
+)
+def test_one_that_measured_otherwise_is_not(other: dict[str, Any]) -> None:
+    assert not is_own(OWN | other, SPEC)
