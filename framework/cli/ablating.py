@@ -1,14 +1,13 @@
-"""What `ablate` does, and how its result is printed."""
+"""The command `ablate`, and how its result is printed."""
 
-import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import (
     DeviceOption,
     ImagesOption,
@@ -17,7 +16,7 @@ from slotlab.framework.cli.options import (
     SetOption,
     StrictOption,
 )
-from slotlab.framework.cli.output import console, emit, print_whole, say
+from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.units import counted, duration, maybe
 
 
@@ -45,56 +44,26 @@ def ablate(
     json: JsonOption = None,
 ) -> None:
     """Train and evaluate every run of an ablation that is missing; give it again to go on."""
-    from slotlab.framework.spec.merge import Option
-    from slotlab.framework.study.load import load_ablation
+    from slotlab.framework.api.ablation import ablate_file, forecast_file
 
-    chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
-    sets = [*chosen, *set_]
-    loaded = load_ablation(
-        ablation, sets=sets, plugins=plugin, strict_plugins=strict_plugins, trust=consent(given=trust)
-    )
-    for warning in loaded.warnings:
-        say(f"warning: {warning}")
-    folder = studies / loaded.spec.name
+    options: dict[str, Any] = {
+        "sets": set_,
+        "plugins": plugin,
+        "strict_plugins": strict_plugins,
+        "trust": consent(given=trust),
+        "launcher": launcher,
+        "studies": studies,
+        "runs": runs,
+        "device": device,
+    }
     if dry_run:
-        result = forecast(loaded, folder, runs, device=device, timed=estimate, images=images)
+        result = forecast_file(ablation, **options, timed=estimate, images=images)
         emit(result, json, print_forecast)
         return
-    result = conduct(loaded, folder, runs, device=device)
+    result = ablate_file(ablation, **options)
     emit(result, json, print_outcome)
     if result["failed"]:
         raise typer.Exit(1)
-
-
-def conduct(ablation: Any, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
-    """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
-    from slotlab.framework.jobs.train import remember
-    from slotlab.framework.study.conduct import Conductor
-    from slotlab.framework.study.folder import StudyFolder
-    from slotlab.framework.study.glance import glance
-    from slotlab.framework.study.launching import LauncherContext
-    from slotlab.framework.study.plan import make_plan, plan_runs, write_study
-
-    study, runs = StudyFolder(folder), plan_runs(ablation, pool)
-    write_study(ablation, runs, study)
-    for arm in ablation.arms:  # trainings on other machines may be of users with another home
-        remember(arm.loaded)
-    missing = [run for run in runs if glance(run.folder, run.wanted).state != "done"]
-    say(f"{ablation.spec.name}: {counted(len(runs), 'run')}, {len(runs) - len(missing)} done before")
-    launcher = ablation.spec.launcher.build(
-        LauncherContext(folder=folder.absolute(), name=ablation.spec.name)
-    )
-    conductor = Conductor(study, launcher, ablation.spec.retries, say, device)
-    conductor.conduct(missing)
-    metrics = make_plan(ablation, runs, study).compare.metrics
-    rows = []
-    for run in runs:
-        now = glance(run.folder, run.wanted)
-        reason = conductor.failures.get(run.run_id, now.reason)
-        facts = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
-        rows.append({**facts, **now.to_json(metrics), "reason": reason})
-    failed = [row["run_id"] for row in rows if row["run_id"] in conductor.failures]
-    return {"study": str(folder), "metrics": list(metrics), "runs": rows, "failed": failed}
 
 
 def print_outcome(result: dict[str, Any]) -> None:
@@ -112,76 +81,6 @@ def print_outcome(result: dict[str, Any]) -> None:
             text = f"failed: {row['arm']}, seed {row['seed']}: {row['reason']}"
             out.print(text, soft_wrap=True)
     out.print(f"study: {result['study']}", soft_wrap=True)
-
-
-def forecast(
-    ablation: Any, folder: Path, pool: Path, *, device: str, timed: bool, images: int | None
-) -> dict[str, Any]:
-    """Return the runs of an ablation with their states and the time that they will take."""
-    from slotlab.framework.study.folder import StudyFolder, sharing
-    from slotlab.framework.study.glance import glance
-    from slotlab.framework.study.launching import LauncherContext
-    from slotlab.framework.study.plan import plan_runs
-
-    runs = plan_runs(ablation, pool)
-    others = sharing(StudyFolder(folder), [run.run_id for run in runs])
-    looks = {run.run_id: glance(run.folder, run.wanted) for run in runs}
-    times: dict[str, dict[str, Any]] = {}
-    if timed and any(look.state not in ("done", "trained") for look in looks.values()):
-        times = estimates(ablation, device=device, images=images)
-    rows = []
-    for run in runs:
-        look, time = looks[run.run_id], times.get(run.arm.name, {})
-        row = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
-        row |= {"state": look.state, "step": look.step, "steps": look.total_steps or time.get("steps")}
-        row |= {"seconds": remaining(look, time), "shared_with": others[run.run_id]}
-        rows.append(row)
-    launcher = ablation.spec.launcher.build(LauncherContext(folder=folder, name=ablation.spec.name))
-    return {
-        "name": ablation.spec.name,
-        "question": ablation.spec.question,
-        "launcher": ablation.spec.launcher.name,
-        "at_once": launcher.at_once,
-        "runs": rows,
-        "warnings": sorted({text for time in times.values() for text in time["warnings"]}),
-    }
-
-
-def remaining(look: Any, time: dict[str, Any]) -> float | None:
-    """Return the seconds that a run still needs; None if that is not known."""
-    if look.state in ("done", "trained"):
-        return 0.0
-    seconds, steps = time.get("seconds"), time.get("steps")
-    return None if seconds is None or not steps else seconds * max(1 - look.step / steps, 0.0)
-
-
-def count_training_images(spec: Any) -> int:
-    """Return how many images a spec trains on."""
-    from slotlab.framework.data.selection import select
-
-    return len(select(spec.data, spec.data.train_split))
-
-
-def estimates(ablation: Any, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
-    """Time a few steps of each arm; an arm that cannot be timed has a warning in place of its time."""
-    from slotlab.framework.jobs.estimate import count_images, estimate
-    from slotlab.framework.jobs.train import choose_device
-    from slotlab.framework.model.engine import Engine
-    from slotlab.registry import SlotlabError
-
-    counts: dict[str, int] = {}
-    found = {}
-    for arm in ablation.arms:
-        spec = arm.loaded.spec
-        try:
-            engine = Engine.open(spec, choose_device(device), warn=lambda text: None)
-            key = json.dumps(spec.data.model_dump(mode="json"), sort_keys=True)
-            if key not in counts:
-                counts[key] = count_images(images, partial(count_training_images, spec))
-            found[arm.name] = estimate(engine, counts[key], budget=3.0)
-        except SlotlabError as error:
-            found[arm.name] = {"seconds": None, "steps": None, "warnings": [str(error)]}
-    return found
 
 
 def print_forecast(result: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command `compose` and what it prints; what it does is in `compositions.py`, which imports torch."""
+"""The command `compose` and what it prints; `framework/api/composing.py` does it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, JsonOption, RunArgument, SetOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
@@ -68,9 +69,9 @@ def compose(
     json: JsonOption = None,
 ) -> None:
     """Compose pictures from the slots of a run: take apart, mix, change, or sample new ones."""
-    from slotlab.framework.cli import compositions
+    from slotlab.framework.api import composing
 
-    request = compositions.Request(
+    request = composing.Request(
         mode=mode,
         split=split,
         images=image,
@@ -89,7 +90,7 @@ def compose(
         device=device,
     )
     with stoppable("no pictures were written, and those of earlier are as they were"):
-        record = compositions.compose_run(run, request)
+        record = composing.compose_run(run, request)
     emit(record, json, print_composition)
 
 

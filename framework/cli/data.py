@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption
 from slotlab.framework.cli.output import emit
 
@@ -40,9 +41,10 @@ def inspect(
     json: JsonOption = None,
 ) -> None:
     """Count, measure and check data, or a packed store. Exits with 1 if anything is wrong."""
+    from slotlab.framework.api.inspecting import inspect_data
     from slotlab.framework.cli import inspecting
 
-    result = inspecting.inspect_data(
+    result = inspect_data(
         what,
         protocol=protocol,
         split=split,
@@ -73,9 +75,10 @@ def pack(
     json: JsonOption = None,
 ) -> None:
     """Decode, crop and resize data once, into a store that trainings read. Goes on after a kill."""
+    from slotlab.framework.api.packing import pack_target
     from slotlab.framework.cli import packing
 
-    result = packing.pack_target(
+    result = pack_target(
         what,
         splits=split,
         workers=workers,
@@ -102,9 +105,10 @@ def verify(
     json: JsonOption = None,
 ) -> None:
     """Read packed stores whole and compare their checksums. Exits with 1 if anything is wrong."""
+    from slotlab.framework.api.packing import verify_store
     from slotlab.framework.cli import packing
 
-    result = packing.verify_store(
+    result = verify_store(
         what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
     )
     emit(result, json, packing.print_verified)
@@ -125,9 +129,10 @@ def render(
     json: JsonOption = None,
 ) -> None:
     """Write generated scenes as CLEVRTex is on disk. Scenes that are there are not made again."""
+    from slotlab.framework.api.rendering import render_scenes
     from slotlab.framework.cli import rendering
 
-    result = rendering.render_scenes(
+    result = render_scenes(
         out,
         count=count,
         variant=variant,

@@ -1,32 +1,11 @@
-"""What `estimate` does, and how its result is printed."""
+"""How the result of `estimate` is printed."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from slotlab.framework.cli.output import console, warn
+from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import duration, flops, maybe, size
-from slotlab.framework.data.selection import select
-from slotlab.framework.jobs.estimate import count_images, estimate
-from slotlab.framework.jobs.train import choose_device, prepare
-from slotlab.framework.model.engine import Engine
-from slotlab.framework.plugin_loading.trust import Ask
-
-
-def estimate_spec(
-    name: str, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask, device: str, images: int | None
-) -> dict[str, Any]:
-    """Measure a few steps of a spec's training and return what `print_estimate` shows."""
-    prepared = prepare(name, sets=sets, plugins=plugins, trust=trust)
-    spec = prepared.loaded.spec
-    warn(prepared.warnings)
-    engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))
-    number = count_images(images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device)))
-    result = estimate(engine, number)
-    warn(result["warnings"])
-    return result
 
 
 def print_estimate(result: dict[str, Any]) -> None:

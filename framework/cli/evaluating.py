@@ -1,4 +1,4 @@
-"""What `slotlab evaluate` does, with a progress bar, and how results are printed."""
+"""The command `evaluate`, and how evaluations are printed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
+from slotlab.framework.api.choosing import check_masks
+from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import warn
+from slotlab.framework.api.trained import assignments
 from slotlab.framework.cli.composing import print_set_metrics
-from slotlab.framework.cli.consent import TrustOption, consent
-from slotlab.framework.cli.failures import Failures
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
-from slotlab.framework.cli.output import console, emit, error_console, warn
+from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.cli.trained import CheckpointOption, assignments
+from slotlab.framework.cli.trained import CheckpointOption
 from slotlab.framework.cli.units import cost_line
-from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.measurement import BEST, LAST
 from slotlab.framework.system import processes
-from slotlab.registry.errors import SlotlabError
 
-MASKS = ("decoder", "attention", "both")
 MOST_ACROSS = 5
 """Metrics side by side in a table."""
 Result = dict[str, Any]
@@ -63,18 +63,16 @@ def evaluate(
     json: JsonOption = None,
 ) -> None:
     """Evaluate runs under protocols, on variants of the data: rows, summaries, breakdowns, figures."""
-    if masks is not None and masks not in MASKS:
-        raise SlotlabError(f"--masks {masks}: write {', '.join(MASKS[:-1])} or {MASKS[-1]}")
+    check_masks(masks)
     sets = assignments(set_, checkpoint)
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
     with stoppable(left(figures=figures, masks=save_masks)):
-        from slotlab.framework.evaluation.conditions import Wanted
+        from slotlab.framework.api.evaluating import evaluate_runs, wanted_of
 
-        wanted = Wanted(protocols=protocol, variants=variant, split=split, masks=masks)  # type: ignore[arg-type]
         result = evaluate_runs(
             runs,
-            wanted,
+            wanted_of(protocol, variant, split, masks),
             sets=sets,
             plugins=plugin,
             trust=consent(given=trust),
@@ -94,133 +92,6 @@ def left(*, figures: bool, masks: bool) -> str:
     missing = ", though the last one's figures may be missing" if figures else ""
     more = "; some masks of the one that was not are written" if masks else ""
     return f"evaluations that were measured to their end are written{missing}; the others are as before{more}"
-
-
-def evaluate_runs(
-    paths: Sequence[Path],
-    wanted: Any,
-    *,
-    sets: Sequence[str],
-    plugins: Sequence[Path],
-    trust: Ask,
-    device: str,
-    figures: bool,
-    masks: bool,
-) -> Result:
-    """Evaluate existing runs, `--set` over their specs; all are checked before any is measured.
-
-    Plugins that are given take the place of the runs' own with the same names. A run that cannot be
-    evaluated is told under `failed`, and the others go on.
-
-    Raises:
-        SlotlabError: if no run can be evaluated, for the first one's reason.
-    """
-    from slotlab.framework.runs.folder import RunFolder
-    from slotlab.framework.study.glance import lies
-
-    checked, failed = [], Failures()
-    for path in paths:
-        if not lies(RunFolder(path).spec):  # a slip of the command, not a damaged run
-            RunFolder.open(path)
-    for path in dict.fromkeys(paths):
-        with failed.collecting(path):
-            checked.append(check_run(path, wanted, sets=sets, plugins=plugins, trust=trust))
-    summaries: list[Result] = []
-    for run, loaded, found in checked:
-        with failed.collecting(run.path):
-            summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks, noted=True)
-    if not summaries and failed.first is not None:
-        raise failed.first
-    return {"format": 2, "evaluations": summaries, "failed": failed.reasons}
-
-
-def check_run(
-    path: Path, wanted: Any, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask
-) -> tuple[Any, Any, Any]:
-    """Return a run, its spec with `--set` over it, and the conditions that it is to be evaluated under.
-
-    Raises:
-        SlotlabError: if it is none, is damaged, or cannot be evaluated so.
-    """
-    from slotlab.framework.evaluation.conditions import conditions
-    from slotlab.framework.jobs.train import prepare
-    from slotlab.framework.runs.folder import RunFolder
-
-    run = RunFolder.open(path)
-    own = [*sets, "training.trackers=[]"]  # told of trainings alone
-    prepared = prepare(run.spec, trained=True, sets=own, plugins=plugins, trust=trust, of_run=True)
-    warn(prepared.warnings)
-    state = run.read_state() or "of unknown state"
-    if state != "done":
-        of = "its last finished epoch"
-        if prepared.loaded.spec.evaluation.checkpoint != LAST:
-            of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
-        warn([f"{path}: the run is {state}; its weights are those of {of}"])
-    found = conditions(prepared.loaded, wanted)
-    known = [str(warning) for warning in prepared.warnings]
-    every = dict.fromkeys(text for condition in found for text in condition.warnings)
-    warn([text for text in every if text not in known])
-    return run, prepared.loaded, found
-
-
-def evaluate_folder(
-    run: Any,
-    loaded: Any,
-    wanted: Any,
-    device: str,
-    *,
-    figures: bool = True,
-    masks: bool = False,
-    noted: bool = False,
-) -> list[Result]:
-    """Evaluate with a progress bar, on stderr so that stdout is free for JSON.
-
-    `noted` says what is odd about the data, which a training has said before it is evaluated.
-    """
-    from slotlab.framework.cli.progress import open_bar
-    from slotlab.framework.jobs.evaluate import run_evaluations
-    from slotlab.framework.jobs.train import choose_device
-
-    bar = open_bar("evaluate", error_console(quiet=not processes.is_first()))
-    task = bar.add_task("evaluate", total=None, facts="")
-
-    def report(done: int, total: int) -> None:
-        bar.start()
-        bar.update(task, completed=done, total=total)
-
-    def composing(what: str, done: int, total: int) -> None:
-        bar.update(task, facts=f"compose: {what} {done}/{total}")
-
-    try:
-        found = run_evaluations(
-            run,
-            loaded,
-            wanted,
-            device=choose_device(device),
-            figures=figures,
-            masks=masks,
-            report=report,
-            composing=composing,
-            warn=(lambda text: warn([text])) if noted else (lambda text: None),
-        )
-    finally:
-        if bar.live.is_started:  # else it would print an empty line
-            bar.stop()
-    return [
-        {**one, "run": str(run.path), "figures": figures_of(run, one) if figures else []} for one in found
-    ]
-
-
-def figures_of(run: Any, summary: Result) -> list[str]:
-    """Return the figures that were drawn of an evaluation: none of another's."""
-    name: str = summary["evaluation"]
-    base, _, ending = name.rpartition(f"-{summary['mask_source']}")
-    found = []
-    for path in sorted(run.figures.glob("*.png")):
-        kind, _, of = path.stem.partition("-")
-        if of in (name, base + ending) and kind not in summary.get("figures_left_out", {}):
-            found.append(str(path))
-    return found
 
 
 def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:

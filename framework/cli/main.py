@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from slotlab.framework.api.consent import consent
 from slotlab.framework.cli.ablating import ablate
 from slotlab.framework.cli.comparing import compare
 from slotlab.framework.cli.composing import compose
-from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.data import app as data_app
 from slotlab.framework.cli.evaluating import evaluate as evaluate_command
 from slotlab.framework.cli.evaluating import print_result
@@ -59,10 +60,11 @@ def list_components(
     json: JsonOption = None,
 ) -> None:
     """List the components that specs may name, and the shipped specs and ablations."""
+    from slotlab.framework.api.components import listing
     from slotlab.framework.cli import describe
 
     registry = load_registry(plugin, strict=strict_plugins)
-    emit(describe.listing(registry, kind), json, describe.print_listing)
+    emit(listing(registry, kind), json, describe.print_listing)
 
 
 @app.command()
@@ -74,14 +76,15 @@ def show(
     json: JsonOption = None,
 ) -> None:
     """Show a spec with all its settings, or a component with its settings and defaults."""
+    from slotlab.framework.api import components, specs
     from slotlab.framework.cli import describe
 
     if len(what) == 2:
         registry = load_registry(plugin)
-        emit(describe.component(registry, *what), json, describe.print_component)
+        emit(components.component(registry, *what), json, describe.print_component)
     elif len(what) == 1:
         describe.refuse_bare_kind(what[0])
-        found = describe.resolved(what[0], sets=set_, plugins=plugin, trust=consent(given=trust))
+        found = specs.resolved(what[0], sets=set_, plugins=plugin, trust=consent(given=trust))
         emit(found, json, describe.print_spec)
     else:
         raise SlotlabError("write 'slotlab show SPEC' or 'slotlab show KIND NAME'")
@@ -100,10 +103,11 @@ def validate(
     json: JsonOption = None,
 ) -> None:
     """Check specs and ablations: settings, names, and that the parts fit together. Touches no data."""
+    from slotlab.framework.api.specs import validity
     from slotlab.framework.cli import describe
 
     options = {"plugins": plugin, "strict_plugins": strict_plugins, "trust": consent(given=trust)}
-    results = [describe.validity(spec, sets=set_, **options) for spec in specs]
+    results = [validity(spec, sets=set_, **options) for spec in specs]
     emit(results, json, describe.print_validity)
     if not all(result["valid"] for result in results):
         raise typer.Exit(1)
@@ -116,11 +120,9 @@ def schema(
     json: JsonOption = "-",
 ) -> None:
     """Write the JSON Schema of specs, for completion in editors."""
-    from slotlab.framework.spec.json_schema import spec_schema
-    from slotlab.framework.study.json_schema import ablation_schema
+    from slotlab.framework.api.specs import schema as schema_of
 
-    registry = load_registry(plugin)
-    emit(ablation_schema(registry) if ablation else spec_schema(registry), json, print)
+    emit(schema_of(ablation=ablation, plugins=plugin), json, print)
 
 
 @app.command()
@@ -148,9 +150,9 @@ def train(
     """Train a spec into a run folder, or go on with it; then evaluate it and draw its figures."""
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
-    from slotlab.framework.cli import training as work
+    from slotlab.framework.api.training import train_spec
 
-    result = work.train_spec(
+    result = train_spec(
         spec,
         run,
         sets=set_,
@@ -177,9 +179,10 @@ def estimate(
     json: JsonOption = None,
 ) -> None:
     """Say what a training would take: time, memory, operations. Times a few steps on random images."""
+    from slotlab.framework.api.estimating import estimate_spec
     from slotlab.framework.cli import estimating
 
-    result = estimating.estimate_spec(
+    result = estimate_spec(
         spec, sets=set_, plugins=plugin, trust=consent(given=trust), device=device, images=images
     )
     emit(result, json, estimating.print_estimate)

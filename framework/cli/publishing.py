@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from slotlab.framework.api.console import styled
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit, styled
+from slotlab.framework.cli.output import console, emit
 
 
 def published(

@@ -1,6 +1,5 @@
-"""What `slotlab score` does: masks of any code base, scored under a protocol's definitions."""
+"""`slotlab score`: masks of any code base, scored under a protocol's definitions."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +9,7 @@ from slotlab.framework.cli.evaluating import cell, print_breakdowns
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
 from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
-from slotlab.registry.errors import ComponentError, SlotlabError
+from slotlab.framework.runs.folder import MODEL
 
 Result = dict[str, Any]
 FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
@@ -83,16 +80,13 @@ def score(
     json: JsonOption = None,
 ) -> None:
     """Score label masks that any program wrote. Needs no spec, no run and no model."""
-    if (images is None) != (recon is None):
-        given, lacking = ("--images", "--recon") if recon is None else ("--recon", "--images")
-        raise SlotlabError(f"{given} is given without {lacking}; give both, or none to score masks alone")
-    if prepare and protocol is None:
-        raise SlotlabError("--prepare needs a protocol that says how; add --protocol NAME")
     with stoppable("nothing was written"):
+        from slotlab.framework.api.scoring import check_together, score_masks
         from slotlab.framework.evaluation.score_files import Folders
 
+        check_together(images is not None, recon is not None, prepare=prepare, protocol=protocol)
         folders = Folders(true=true, pred=pred, images=images, recon=recon)
-        result, csv = score_folders(
+        result, measured = score_masks(
             folders,
             protocol,
             metrics,
@@ -107,97 +101,7 @@ def score(
     if rows is not None:
         from slotlab.framework.system.atomic import write_output
 
-        write_output(Path(rows), csv.encode())
-
-
-def score_folders(
-    folders: Any,
-    protocol: str | None,
-    metrics: str | None,
-    *,
-    prepare: bool,
-    slots: int | None,
-    background: str,
-    void: str,
-    exif: str | None,
-    plugins: list[Path],
-) -> tuple[Result, str]:
-    """Return the result, and one row an image as CSV."""
-    from slotlab.framework.contracts import MetricContext
-    from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
-    from slotlab.framework.evaluation.score_files import BOUNDS, Reader
-    from slotlab.framework.evaluation.score_files import score as score_files
-    from slotlab.framework.jobs.evaluate import facts_of, results
-    from slotlab.framework.plugin_loading.discovery import load_registry
-    from slotlab.framework.spec.protocol import describe_protocol
-
-    registry = load_registry(plugins)
-    ref = None if protocol is None else find_protocol(protocol, registry)
-    settings: Any = None if ref is None else ref.config
-    chosen = chosen_metrics(ref, metrics, registry)
-    built = {one.name: build_metric(one, MetricContext(value_range=BOUNDS)) for one in chosen}
-    code = mask_code(background, void)
-    if exif not in (None, "apply", "ignore"):
-        raise SlotlabError(f"--exif {exif}: write apply or ignore")
-    turn: Any = exif
-    reader = Reader(folders, Preparation.of(settings) if prepare else None, slots, code, turn)
-    evaluation, sizes = score_files(reader, built)
-    found = results(evaluation, built, facts_of(chosen), settings)
-    if not found["methods"][MODEL]:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found["left_out"].items())
-        raise SlotlabError(f"nothing can be scored: {reasons}")
-    given = {option.removeprefix("--"): str(folder) for option, folder in folders.named().items()}
-    result = {
-        "format": SUMMARY_FORMAT,
-        "folders": given,
-        "protocol": None if ref is None else describe_protocol(ref.name, settings),
-        "prepared": prepare,
-        "images": sum(sizes.values()),
-        "sizes": sizes,
-        "value_range": "unit",
-        "slots": slots,
-        "background": code.background,
-        "void": code.void,
-        **found,
-    }
-    return result, evaluation.to_csv()
-
-
-def mask_code(background: str, void: str) -> Any:
-    """Return what --background and --void say of true masks.
-
-    Raises:
-        SlotlabError: if they name no label, or the same one.
-    """
-    from pydantic_core import PydanticCustomError
-
-    from slotlab.framework.data.formats.mask_pictures import MaskCode, read_setting, same
-
-    found = []
-    for option, text in (("--background", background), ("--void", void)):
-        try:
-            number = re.fullmatch("-?[0-9]+", text)
-            found.append(int(text) if number else read_setting(text))
-        except PydanticCustomError as error:
-            raise SlotlabError(f"{option} {text}: {error.message()}") from None
-    if same(*found):
-        raise SlotlabError(
-            f"--background {background} and --void {void} are the same label; a pixel is one of them"
-        )
-    return MaskCode(*found)
-
-
-def build_metric(ref: Any, context: Any) -> Any:
-    """Build a metric.
-
-    Raises:
-        SlotlabError: if its settings are not enough.
-    """
-    try:
-        return ref.build(context)
-    except ComponentError as error:
-        hint = f"settings are given as --metrics '[{{name: {ref.name}, ...}}]'"
-        raise SlotlabError(f"metric '{ref.name}': {error}; {hint}") from None
+        write_output(Path(rows), measured.to_csv().encode())
 
 
 def print_score(result: Result, *, groups: bool) -> None:

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from slotlab.framework.cli.consent import TrustOption, consent
+from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import warn
+from slotlab.framework.api.trained import assignments
+from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
-from slotlab.framework.cli.output import warn
-from slotlab.framework.cli.trained import CheckpointOption, assignments
+from slotlab.framework.cli.trained import CheckpointOption
 from slotlab.framework.system.terminal import visible
 
 

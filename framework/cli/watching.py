@@ -10,8 +10,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
+from slotlab.framework.api.console import PlainConsole, styled, warn
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import PlainConsole, console, emit, print_whole, styled, warn
+from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.units import counted, duration, maybe
 from slotlab.framework.study.folder import Plan, StudyFolder
 from slotlab.framework.study.glance import Wanted, glance

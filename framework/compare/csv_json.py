@@ -20,12 +20,17 @@ from slotlab.framework.system.privacy import nameless_data
 
 def as_csv(comparison: Comparison) -> str:
     """Return one row for each arm and metric, with all digits; cells without a value are empty."""
-    rows = [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
+    rows = as_rows(comparison)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row for each arm and metric, by column; None where there is no value."""
+    return [_row(comparison, arm, metric) for arm in comparison.arms for metric in comparison.metrics]
 
 
 def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         "higher_is_better": str(metric.higher_is_better).lower(),
         "seeds": one.count,
         "failed": len(arm.failed),
-        "unbound": "" if comparison.failed_below is None else len(arm.not_bound),
+        "unbound": None if comparison.failed_below is None else len(arm.not_bound),
         **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
         **_ends("", one.interval),
         "baseline": comparison.baseline,
@@ -51,7 +56,7 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         },
         **{name: getattr(arm.cost, name) for name in _COSTS},
         **{
-            path: setting_text(arm.settings[path]) if path in arm.settings else ""
+            path: setting_text(arm.settings[path]) if path in arm.settings else None
             for path in comparison.differing
         },
     }

@@ -26,6 +26,7 @@ from slotlab.framework.evaluation.rows import Evaluation, Ledger
 from slotlab.framework.evaluation.score_reading import (
     ARRAY,
     MASK_OPTIONS,
+    File,
     agree,
     open_file,
     read_labels,
@@ -138,10 +139,18 @@ class Reader:
         names = sorted(common, key=natural_key)
         return [(name, {option: found[option][name][0] for option in named}) for name in names]
 
+    def open(self, path: Path, option: str) -> File:
+        """Return a decoded picture, or a mask's array.
+
+        Raises:
+            DataError: if it cannot be read, or is no mask.
+        """
+        return open_file(path, option)
+
     def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
         """Return one image; None if something is wrong with it."""
         before = len(self.problems)
-        opened = {option: self._caught(partial(open_file, path, option)) for option, path in files.items()}
+        opened = {option: self._caught(partial(self.open, path, option)) for option, path in files.items()}
         if len(self.problems) > before:
             return None
         whole = {option: (files[option], file) for option, file in opened.items()}

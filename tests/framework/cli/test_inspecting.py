@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotlab.framework.cli.inspecting import inspect_data, print_inspection
-from slotlab.framework.cli.packing import pack_target
+from slotlab.framework.api.inspecting import inspect_data
+from slotlab.framework.api.packing import pack_target
+from slotlab.framework.cli.inspecting import print_inspection
 from slotlab.registry import SlotlabError
 
 

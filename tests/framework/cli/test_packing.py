@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slotlab.framework.cli.packing import pack_target, print_packed, print_verified, verify_store
+from slotlab.framework.api.packing import pack_target, verify_store
+from slotlab.framework.cli.packing import print_packed, print_verified
 from slotlab.framework.contracts import DataError
 from slotlab.framework.data.store.reader import Store
 from slotlab.registry import SlotlabError

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
+from slotlab.framework.api import evaluating as jobs
+from slotlab.framework.api.console import styled, warn
+from slotlab.framework.api.failures import Failures
 from slotlab.framework.cli import evaluating, watching
-from slotlab.framework.cli.failures import Failures
-from slotlab.framework.cli.output import console, print_whole, styled, warn
-from slotlab.framework.compare.markdown_latex import escape_latex, escape_markdown
+from slotlab.framework.cli.output import console, print_whole
+from slotlab.framework.compare.table_markup import escape_latex, escape_markdown
 from slotlab.framework.system.file_names import LONGEST, fault, file_name
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
@@ -86,7 +88,7 @@ def test_no_module_goes_around_the_console() -> None:
     """Rich reads markup wherever it is not told otherwise, so that it is told in one place."""
     for path in sorted(PACKAGE.glob("framework/**/*.py")):
         text = path.read_text(encoding="utf-8")
-        if path.name != "output.py" or path.parent.name != "cli":
+        if path.name != "console.py" or path.parent.name != "api":
             assert not re.search(r"(?<!Plain)\bConsole\(|from rich\.(markup|text) ", text), path
             assert "from_markup" not in text, path
         assert "TextColumn(" not in text or text.count("TextColumn(") == text.count("markup=False"), path
@@ -193,8 +195,8 @@ def test_a_run_that_cannot_be_evaluated_is_told_and_the_others_are_measured(
     for name in ("one", "bad", "worse", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "spec.yaml").touch()
-    monkeypatch.setattr(evaluating, "check_run", check)
-    monkeypatch.setattr(evaluating, "evaluate_folder", evaluate)
+    monkeypatch.setattr(jobs, "check_run", check)
+    monkeypatch.setattr(jobs, "evaluate_folder", evaluate)
     monkeypatch.setattr(evaluating, "print_evaluations", lambda found, groups: None)
     code, _, err = slotlab("evaluate", "one", "bad", "worse", "two")
     assert (code, measured) == (1, ["one", "two"])

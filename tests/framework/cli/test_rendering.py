@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from slotlab.framework.cli.inspecting import inspect_data
-from slotlab.framework.cli.rendering import print_rendering, render_scenes
+from slotlab.framework.api.inspecting import inspect_data
+from slotlab.framework.api.rendering import render_scenes
+from slotlab.framework.cli.rendering import print_rendering
 from slotlab.framework.contracts import DatasetContext
 from slotlab.framework.scenes import NoSceneError, draw_pictures
 from slotlab.framework.scenes import export as render_tree

@@ -10,9 +10,9 @@ import pytest
 
 from slotlab.framework.compare.comparison import ComparisonRequest, compare, compare_paths
 from slotlab.framework.compare.csv_json import as_csv, as_json
-from slotlab.framework.compare.markdown_latex import markdown
 from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.run_records import load_all
+from slotlab.framework.compare.table_markup import markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.registry import SlotlabError
 

@@ -19,7 +19,7 @@ from slotlab.framework.compare.csv_json import as_csv, as_json
 from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
-from slotlab.framework.compare.markdown_latex import escape_latex, escape_markdown, latex, markdown
+from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
 from slotlab.framework.compare.tables import TextTable, chance, facts, number, tables
 from slotlab.framework.system.terminal import visible
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from slotlab.framework.cli.output import error_console
+from slotlab.framework.api.console import error_console
 from slotlab.framework.training.plan import Progress as TrainProgress
 
 GIB = 2**30

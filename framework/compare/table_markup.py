@@ -1,7 +1,8 @@
-"""Tables as Markdown and LaTeX, with all text of users escaped."""
+"""Tables as Markdown, LaTeX and HTML, with all text of users escaped."""
 
 import re
 from collections.abc import Callable, Sequence
+from html import escape
 
 from slotlab.framework.compare.tables import NONE, TextTable
 from slotlab.framework.system.terminal import visible
@@ -98,3 +99,25 @@ def _latex_cell(cell: str) -> str:
     text = "--" if cell == NONE else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape_latex(cell))
     # A cell that begins with [ would be read as the argument of the line break before it.
     return f"{{}}{text}" if text.startswith("[") else text
+
+
+def html(tables: Sequence[TextTable], lines: Sequence[str]) -> str:
+    """Return a piece of HTML, as notebooks show it: the tables, then the lines as a list."""
+    items = "".join(f"<li>{escape(visible(line))}</li>" for line in lines)
+    return "\n".join([*map(html_table, tables), f"<ul>{items}</ul>"])
+
+
+def html_table(table: TextTable) -> str:
+    """Return one table with its title as caption."""
+
+    def line(cells: Sequence[str], kind: str) -> str:
+        sides = ["left" if i < table.texts else "right" for i in range(len(cells))]
+        found = (
+            f'<{kind} style="text-align: {side}">{escape(visible(cell))}</{kind}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        return f"<tr>{''.join(found)}</tr>"
+
+    caption = f'<caption style="text-align: left"><b>{escape(visible(table.title))}</b></caption>'
+    body = "".join(line(row, "td") for row in table.rows)
+    return f"<table>{caption}<thead>{line(table.columns, 'th')}</thead><tbody>{body}</tbody></table>"

@@ -1,6 +1,6 @@
-"""What the command `compose` does."""
+"""Composes pictures of a run's slots, with a progress bar."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any
 from rich.progress import TaskID
 from torch import Tensor
 
-from slotlab.framework.cli import trained
-from slotlab.framework.cli.output import warn
-from slotlab.framework.cli.progress import open_bar
+from slotlab.framework.api import trained
+from slotlab.framework.api.console import warn
+from slotlab.framework.api.progress import open_bar
 from slotlab.framework.composition.album import Tile, refuse_foreign, writing
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.evaluate import Report, measure_sampling, prepare_sampling
@@ -41,7 +41,7 @@ COLUMNS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The options of the command."""
+    """What is to be composed, and of which weights."""
 
     mode: str
     split: str | None
@@ -59,6 +59,28 @@ class Request:
     sets: Sequence[str]
     trust: Ask
     device: str
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Pictures that were composed and written."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    """What `composition.json` holds: mode, seeds, pictures, and what set metrics measured."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Composition":
+        """Return what `compose_run` wrote."""
+        return cls(Path(record["folder"]), record)
+
+    @property
+    def sheet(self) -> Path:
+        """A picture of all pictures, PNG."""
+        return self.folder / str(self.record["sheet"])
+
+    def _repr_png_(self) -> bytes:
+        return self.sheet.read_bytes()
 
 
 def compose_run(path: Path, request: Request) -> dict[str, Any]:

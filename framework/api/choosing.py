@@ -1,4 +1,4 @@
-"""What is compared, as the options of `compare` and `report` say it."""
+"""What is compared, as whoever asks for a comparison says it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,18 @@ from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
     from slotlab.framework.compare.request import ComparisonRequest
+
+MASKS = ("decoder", "attention", "both")
+
+
+def check_masks(masks: str | None) -> None:
+    """Refuse sources of masks that there are not.
+
+    Raises:
+        SlotlabError: for another text.
+    """
+    if masks is not None and masks not in MASKS:
+        raise SlotlabError(f"--masks {masks}: write {', '.join(MASKS[:-1])} or {MASKS[-1]}")
 
 
 def chosen(
