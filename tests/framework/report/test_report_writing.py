@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from slotlab.framework.cli.reporting import write_report
+from slotlab.framework.api.comparison import write_report
 from slotlab.framework.compare.comparison import ComparisonRequest, compare_paths
 
 EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"

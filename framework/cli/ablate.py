@@ -1,4 +1,4 @@
-"""The command `ablate`, and how its result is printed."""
+"""The command `ablate`, and how its results are printed."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,6 @@ import typer
 from rich.table import Table
 
 from slotlab.framework.api.consent import consent
-from slotlab.framework.cli.consent import TrustOption
 from slotlab.framework.cli.options import (
     DeviceOption,
     ImagesOption,
@@ -15,6 +14,7 @@ from slotlab.framework.cli.options import (
     PluginOption,
     SetOption,
     StrictOption,
+    TrustOption,
 )
 from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.units import counted, duration, maybe
@@ -25,17 +25,20 @@ def ablate(
         str, typer.Argument(metavar="FILE", help="An ablation file, or slotlab:ablations/NAME.")
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and print the runs; start nothing.")
+        bool, typer.Option("--dry-run", help="Check the ablation and print its runs, without starting any.")
     ] = False,
     launcher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="local, ray, slurm, ... in place of the file's.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The launcher, such as local, ray or slurm, in place of the file's."
+        ),
     ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: time some steps of each arm.")
+        bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: time a few steps of each arm.")
     ] = True,
     images: ImagesOption = None,
-    studies: Annotated[Path, typer.Option(help="Where studies lie.")] = Path("studies"),
-    runs: Annotated[Path, typer.Option(help="Where runs lie, each once for all studies.")] = Path("runs"),
+    studies: Annotated[Path, typer.Option(help="The folder of studies.")] = Path("studies"),
+    runs: Annotated[Path, typer.Option(help="The folder of runs, which studies share.")] = Path("runs"),
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
@@ -43,7 +46,10 @@ def ablate(
     device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Train and evaluate every run of an ablation that is missing; give it again to go on."""
+    """Train and evaluate the missing runs of an ablation.
+
+    Give the command again to continue after an interruption.
+    """
     from slotlab.framework.api.ablation import ablate_file, forecast_file
 
     options: dict[str, Any] = {
@@ -67,7 +73,7 @@ def ablate(
 
 
 def print_outcome(result: dict[str, Any]) -> None:
-    """Print a line for each run."""
+    """Print a line for each run, then why runs failed."""
     out = console()
     table = Table(
         "arm", "seed", "run", "state", *result["metrics"], box=None, pad_edge=False, header_style="bold"
@@ -84,7 +90,7 @@ def print_outcome(result: dict[str, Any]) -> None:
 
 
 def print_forecast(result: dict[str, Any]) -> None:
-    """Print the table of runs, and how long it will take."""
+    """Print the table of runs, and how long they will take."""
     out = console()
     out.print(f"{result['name']}: {result['question']}", style="bold", soft_wrap=True)
     table = Table("arm", "seed", "run", "state", "time", box=None, pad_edge=False, header_style="bold")
@@ -102,14 +108,16 @@ def print_forecast(result: dict[str, Any]) -> None:
     if todo and all(value is not None for value in seconds):
         at_once = min(result["at_once"] or 1, len(todo))
         shared = (
-            "one after the other" if at_once == 1 else f"{at_once} at a time, if they do not slow one another"
+            "one after another"
+            if at_once == 1
+            else f"{at_once} at a time, if they do not slow each other down"
         )
         text += f"; about {duration(sum(seconds) / at_once)}, {shared}"
     out.print(text, soft_wrap=True)
 
 
 def standing(row: dict[str, Any]) -> str:
-    """Write where a run stands."""
-    words = {"done": "done", "trained": "to be measured", "running": f"running, step {row['step']}"}
+    """Return the status of a run in words."""
+    words = {"done": "done", "trained": "to be evaluated", "running": f"running, step {row['step']}"}
     text = words.get(row["state"]) or (f"to run from step {row['step']}" if row["step"] else "to run")
     return text + (f" (shared with {', '.join(row['shared_with'])})" if row["shared_with"] else "")

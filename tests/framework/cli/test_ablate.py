@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slotlab.framework.cli.watching import picture
+from slotlab.framework.cli.watch import status_table
 from slotlab.framework.runs.folder import RunFolder
 
 TINY = """
@@ -128,7 +128,7 @@ def test_a_narrow_window_cuts_no_arm_s_name() -> None:
         "runs": [row | {"metrics": {"ari": None}}],
     }
     written = io.StringIO()
-    Console(file=written, width=60).print(picture(look))
+    Console(file=written, width=60).print(status_table(look))
     column = "".join(line[:16].strip() for line in written.getvalue().splitlines()[1:])
     assert column.endswith("armslots=3,init=learnable")
 

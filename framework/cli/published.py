@@ -1,4 +1,4 @@
-"""What `slotlab published` does: numbers from the literature, each with its protocol and source."""
+"""The command `published`: numbers from the literature, each with its protocol and source."""
 
 from typing import Annotated, Any
 
@@ -11,11 +11,11 @@ from slotlab.framework.cli.output import console, emit
 
 def published(
     protocol: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of this protocol; of all without it.")
+        str | None, typer.Option(metavar="NAME", help="List the numbers of this protocol; by default all.")
     ] = None,
     json: JsonOption = None,
 ) -> None:
-    """List published numbers with their protocol, data and source."""
+    """List published numbers with protocol, data and source."""
     from slotlab.framework.evaluation.published import of_protocol, references
 
     found = [one.model_dump(mode="json") for one in of_protocol(references(), protocol)]
@@ -41,7 +41,7 @@ def print_published(rows: list[dict[str, Any]]) -> None:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """Write a reference as the cells of its line."""
+    """Return a published number as the cells of its line."""
     deviation = "" if row["std"] is None else f" ± {row['std']:.4g}"
     test = (
         row["test"] if row["max_objects"] is None else f"{row['test']}, at most {row['max_objects']} objects"

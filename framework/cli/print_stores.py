@@ -7,7 +7,7 @@ from slotlab.framework.data.store.pack import in_words
 
 
 def print_packed(result: dict[str, Any]) -> None:
-    """Print each store: what it holds, and where it lies."""
+    """Print the content and the path of each store."""
     out = console()
     for store in result["stores"]:
         size = "x".join(str(side) for side in reversed(store["size"]))
@@ -21,7 +21,7 @@ def print_packed(result: dict[str, Any]) -> None:
 
 
 def print_verified(result: dict[str, Any]) -> None:
-    """Print whether each store still is what was packed. The command ends with 1 if one is not."""
+    """Print whether each store is intact."""
     out = console()
     for store in result["stores"]:
         for problem in store["problems"]:
@@ -29,5 +29,5 @@ def print_verified(result: dict[str, Any]) -> None:
         if store["problems"]:
             verdict = f"damaged in {len(store['problems'])} places; delete it and pack it again"
         else:
-            verdict = f"{store['images']} images are what was packed, checksum {store['checksum']}"
+            verdict = f"intact, {store['images']} images, checksum {store['checksum']}"
         out.print(f"{store['path']}: {verdict}", soft_wrap=True)

@@ -1,102 +1,108 @@
-"""`slotlab score`: masks of any code base, scored under a protocol's definitions."""
+"""The command `score`: masks that any program wrote, scored by the definitions of a protocol."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from slotlab.framework.cli.evaluating import cell, print_breakdowns
+from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import check_target, console, emit
+from slotlab.framework.cli.print_evaluation import cell, print_breakdowns
 from slotlab.framework.cli.stopping import stoppable
 from slotlab.framework.runs.folder import MODEL
 
-Result = dict[str, Any]
-FolderOption = Annotated[Path | None, typer.Option(metavar="DIR")]
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """The folders of masks and images, and the metrics to compute."""
 
-def score(
     true: Annotated[
         Path,
         typer.Option(
-            metavar="DIR",
-            help="True masks: PNGs or .npy arrays of labels, or color PNGs. 0, or black, is the background.",
+            metavar="DIR", help="True masks: PNGs or .npy arrays of labels, or PNGs with a color per object."
         ),
-    ],
+    ]
     pred: Annotated[
-        Path, typer.Option(metavar="DIR", help="Predicted masks of the same names, PNGs or .npy.")
-    ],
-    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images, to score --recon.")] = None,
-    recon: Annotated[Path | None, typer.Option(metavar="DIR", help="Reconstructions of --images.")] = None,
+        Path, typer.Option(metavar="DIR", help="Predicted masks with the same names, as PNGs or .npy arrays.")
+    ]
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Images, to score the reconstructions of --recon.")
+    ] = None
+    recon: Annotated[Path | None, typer.Option(metavar="DIR", help="Reconstructions of --images.")] = None
     protocol: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Score by this protocol's definitions; '{name: seed, ...}' with settings."
+            metavar="NAME",
+            help="The protocol whose metrics are computed; '{name: seed, ...}' with settings.",
         ),
-    ] = None,
+    ] = None
     metrics: Annotated[
         str | None,
         typer.Option(
             metavar="A,B", help="The metrics, in place of the protocol's; '[{name: A, ...}]' with settings."
         ),
-    ] = None,
+    ] = None
     prepare: Annotated[
         bool,
         typer.Option("--prepare", help="First crop and resize --true and --images as the protocol does."),
-    ] = False,
+    ] = False
     slots: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many masks the model had, empty ones included."),
-    ] = None,
+        typer.Option(min=1, metavar="N", help="The number of slots of the model, including empty ones."),
+    ] = None
     background: Annotated[
         str,
         typer.Option(
-            metavar="LABEL", help="The background of true masks: a label, a color '#rrggbb', or none."
+            metavar="LABEL",
+            help="The background of true masks: a label, a color '#rrggbb', or none; 0 stands for black.",
         ),
-    ] = "0",
+    ] = "0"
     void: Annotated[
         str,
         typer.Option(
-            metavar="LABEL", help="Pixels of true masks that are not scored: 255 in many data sets."
+            metavar="LABEL", help="Pixels of true masks that are not scored; 255 in many data sets."
         ),
-    ] = "none",
+    ] = "none"
     exif: Annotated[
         str | None,
-        typer.Option(metavar="apply|ignore", help="Whether files are turned as their EXIF orientation says."),
-    ] = None,
+        typer.Option(metavar="apply|ignore", help="Whether to turn pictures by their EXIF orientation."),
+    ] = None
+    plugins: PluginOption = field(default_factory=list)
+
+
+@grouped
+def score(
+    chosen: ScoreOptions,
     rows: Annotated[
         str | None,
         typer.Option(
             "--csv",
             metavar="FILE",
             callback=lambda target: check_target("--csv", target),
-            help="Write one row an image.",
+            help="Write one row per image into this file.",
         ),
     ] = None,
     by_group: Annotated[
-        bool, typer.Option("--breakdowns", help="Print the numbers by number of objects and by occlusion.")
+        bool, typer.Option("--breakdowns", help="Also print the metrics by object count and occlusion.")
     ] = False,
-    plugin: PluginOption = [],  # noqa: B006 - typer reads the default and never changes it
     json: JsonOption = None,
 ) -> None:
-    """Score label masks that any program wrote. Needs no spec, no run and no model."""
+    """Score masks that any program wrote.
+
+    Needs no spec, run or model: only folders of label masks, and of images if reconstructions are scored.
+    """
     with stoppable("nothing was written"):
         from slotlab.framework.api.scoring import check_together, score_masks
         from slotlab.framework.evaluation.score_files import Folders
 
-        check_together(images is not None, recon is not None, prepare=prepare, protocol=protocol)
-        folders = Folders(true=true, pred=pred, images=images, recon=recon)
-        result, measured = score_masks(
-            folders,
-            protocol,
-            metrics,
-            prepare=prepare,
-            slots=slots,
-            background=background,
-            void=void,
-            exif=exif,
-            plugins=plugin,
-        )
+        given = dict(vars(chosen))
+        folders = Folders(**{name: given.pop(name) for name in ("true", "pred", "images", "recon")})
+        protocol, metrics = given.pop("protocol"), given.pop("metrics")
+        has_images, has_reconstructions = folders.images is not None, folders.recon is not None
+        check_together(has_images, has_reconstructions, prepare=chosen.prepare, protocol=protocol)
+        result, measured = score_masks(folders, protocol, metrics, **given)
     emit(result, json, lambda found: print_score(found, groups=by_group))
     if rows is not None:
         from slotlab.framework.system.atomic import write_output
@@ -104,8 +110,8 @@ def score(
         write_output(Path(rows), measured.to_csv().encode())
 
 
-def print_score(result: Result, *, groups: bool) -> None:
-    """Print one line a metric."""
+def print_score(result: dict[str, Any], *, groups: bool) -> None:
+    """Print one line per metric."""
     from rich.table import Table
 
     out = console()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from slotlab.framework.api.inspecting import inspect_data
 from slotlab.framework.api.packing import pack_target
-from slotlab.framework.cli.inspecting import print_inspection
+from slotlab.framework.cli.print_inspection import print_inspection
 from slotlab.registry import SlotlabError
 
 

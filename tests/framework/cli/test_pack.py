@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from slotlab.framework.api.packing import pack_target, verify_store
-from slotlab.framework.cli.packing import print_packed, print_verified
+from slotlab.framework.cli.print_stores import print_packed, print_verified
 from slotlab.framework.contracts import DataError
 from slotlab.framework.data.store.reader import Store
 from slotlab.registry import SlotlabError

@@ -8,11 +8,11 @@ _PUBLISHED = (320, 240)
 
 
 def print_rendering(result: dict[str, Any]) -> None:
-    """Print what was written, and how to look at it."""
+    """Print the number of scenes and the folder, and the command that inspects them."""
     out = console()
     before = result["there_before"]
-    out.print(f"{result['written']} scenes written" + (f", {before} were there before" if before else ""))
+    out.print(f"{result['written']} scenes written" + (f", {before} existed before" if before else ""))
     out.print(f"folder: {result['folder']}", soft_wrap=True)
     size = tuple(result["size"])
     more = "" if size == _PUBLISHED else f" --set 'data.dataset.picture_size={list(size)}'"
-    out.print(f"look at them: slotlab data inspect {result['folder']}{more}", soft_wrap=True)
+    out.print(f"inspect them: slotlab data inspect {result['folder']}{more}", soft_wrap=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from slotlab.framework.api.inspecting import inspect_data
 from slotlab.framework.api.rendering import render_scenes
-from slotlab.framework.cli.rendering import print_rendering
+from slotlab.framework.cli.print_rendering import print_rendering
 from slotlab.framework.contracts import DatasetContext
 from slotlab.framework.scenes import NoSceneError, draw_pictures
 from slotlab.framework.scenes import export as render_tree

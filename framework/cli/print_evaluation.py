@@ -1,101 +1,18 @@
-"""The command `evaluate`, and how evaluations are printed."""
+"""How evaluations are printed: numbers per method, breakdowns, published numbers, and a run's files."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from slotlab.framework.api.choosing import check_masks
-from slotlab.framework.api.consent import consent
-from slotlab.framework.api.console import warn
-from slotlab.framework.api.trained import assignments
-from slotlab.framework.cli.composing import print_set_metrics
-from slotlab.framework.cli.consent import TrustOption
-from slotlab.framework.cli.options import DeviceOption, DevicesOption, JsonOption, PluginOption, SetOption
-from slotlab.framework.cli.output import console, emit
-from slotlab.framework.cli.stopping import stoppable
-from slotlab.framework.cli.trained import CheckpointOption
+from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import cost_line
 from slotlab.framework.runs.measurement import BEST, LAST
-from slotlab.framework.system import processes
 
 MOST_ACROSS = 5
-"""Metrics side by side in a table."""
-Result = dict[str, Any]
+"""How many metrics a table shows side by side."""
 
 
-def evaluate(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of trained runs.")],
-    protocol: Annotated[
-        list[str],
-        typer.Option(
-            "--protocol", metavar="NAME", help="Evaluate under this protocol; give it again for more."
-        ),
-    ] = [],  # noqa: B006 - typer reads the default and never changes it
-    variant: Annotated[
-        list[str],
-        typer.Option(
-            "--variant", metavar="NAME", help="Evaluate on this variant of the data; give it again."
-        ),
-    ] = [],  # noqa: B006
-    split: Annotated[
-        str | None, typer.Option(help="The split; the protocol's or the spec's without it.")
-    ] = None,
-    masks: Annotated[
-        str | None,
-        typer.Option(metavar="decoder|attention|both", help="Which masks are scored; likewise without it."),
-    ] = None,
-    checkpoint: CheckpointOption = None,
-    set_: SetOption = [],  # noqa: B006
-    plugin: PluginOption = [],  # noqa: B006
-    trust: TrustOption = False,
-    device: DeviceOption = "auto",
-    devices: DevicesOption = None,
-    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures and samples.")] = True,
-    save_masks: Annotated[
-        bool, typer.Option("--save-masks", help="Write true and predicted masks as gray PNGs of labels.")
-    ] = False,
-    by_group: Annotated[
-        bool,
-        typer.Option("--breakdowns", help="Print the numbers by objects, material, shape, size, occlusion."),
-    ] = False,
-    json: JsonOption = None,
-) -> None:
-    """Evaluate runs under protocols, on variants of the data: rows, summaries, breakdowns, figures."""
-    check_masks(masks)
-    sets = assignments(set_, checkpoint)
-    if processes.wanted(devices):
-        raise typer.Exit(processes.launch(devices or 1))
-    with stoppable(left(figures=figures, masks=save_masks)):
-        from slotlab.framework.api.evaluating import evaluate_runs, wanted_of
-
-        result = evaluate_runs(
-            runs,
-            wanted_of(protocol, variant, split, masks),
-            sets=sets,
-            plugins=plugin,
-            trust=consent(given=trust),
-            device=device,
-            figures=figures,
-            masks=save_masks,
-        )
-    if processes.is_first():
-        emit(result, json, lambda found: print_evaluations(found["evaluations"], groups=by_group))
-        warn(f"{run} was not evaluated: {reason}" for run, reason in result["failed"].items())
-    if result["failed"]:
-        raise typer.Exit(1)
-
-
-def left(*, figures: bool, masks: bool) -> str:
-    """Say what Ctrl-C leaves of evaluations, which are written one after another."""
-    missing = ", though the last one's figures may be missing" if figures else ""
-    more = "; some masks of the one that was not are written" if masks else ""
-    return f"evaluations that were measured to their end are written{missing}; the others are as before{more}"
-
-
-def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> None:
-    """Print a table for each evaluation, then the runs."""
+def print_evaluations(results: Sequence[dict[str, Any]], *, groups: bool = False) -> None:
+    """Print a table for each evaluation, then the cost and files of each run."""
     out = console()
     several = len({result["run"] for result in results}) > 1
     for result in results:
@@ -107,15 +24,15 @@ def print_evaluations(results: Sequence[Result], *, groups: bool = False) -> Non
         print_run([result for result in results if result["run"] == run])
 
 
-def print_result(result: Result) -> None:
-    """Print what came of a training: its evaluation, if it was evaluated, and where everything lies."""
+def print_result(result: dict[str, Any]) -> None:
+    """Print the result of a training: its evaluation, if there is one, its cost and its files."""
     if "methods" in result:
         print_evaluation(result)
     print_run([result])
 
 
-def print_evaluation(result: Result, *, groups: bool = False) -> None:
-    """Print methods by metrics, published numbers of the same protocol below them."""
+def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
+    """Print the metrics of the model and the baselines, then published numbers of the same protocol."""
     out = console()
     variant = f" {result['variant']}" if result["variant"] else ""
     title = "{dataset}{variant} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
@@ -138,14 +55,14 @@ def print_evaluation(result: Result, *, groups: bool = False) -> None:
     if result["published"]:
         out.print(published_table(result))
         if result.get("cautions"):
-            out.print("published numbers are of all pictures that were published: mind the caution above")
+            out.print("published numbers cover all published images; see the caution above")
         out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")
     if groups:
         print_breakdowns(result["breakdowns"])
 
 
-def numbers_table(result: Result) -> Any:
-    """Return the table of an evaluation, with the protocol in every row: methods down, many metrics down."""
+def numbers_table(result: dict[str, Any]) -> Any:
+    """Return the table of methods by metrics, transposed if there are many metrics."""
     from rich.table import Table
 
     methods, protocol = result["methods"], result["protocol"]
@@ -159,7 +76,7 @@ def numbers_table(result: Result) -> Any:
     return table
 
 
-def published_table(result: Result) -> Any:
+def published_table(result: dict[str, Any]) -> Any:
     """Return the table of published numbers of the same protocol and data."""
     from rich.table import Table
 
@@ -173,7 +90,7 @@ def published_table(result: Result) -> Any:
 
 
 def published_rows(references: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, str]]]:
-    """Return published numbers by method and what it was trained on, a text for each metric."""
+    """Return the published numbers of each method and training data, as a text for each metric."""
     rows: dict[str, dict[str, str]] = {}
     for one in references:
         rows.setdefault(f"{one['method']} (trained on {one['train']})", {})[one["metric"]] = number(one)
@@ -181,13 +98,13 @@ def published_rows(references: Sequence[Mapping[str, Any]]) -> list[tuple[str, d
 
 
 def number(reference: Mapping[str, Any]) -> str:
-    """Write a published number with its deviation."""
+    """Return a published number with its standard deviation as text."""
     deviation = "" if reference["std"] is None else f" ± {reference['std']:.3f}"
     return f"{reference['value']:.3f}{deviation}"
 
 
 def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print a table for each way of grouping, means with 95 % intervals and counts."""
+    """Print a table for each breakdown: means with 95 % intervals, and counts."""
     from rich.table import Table
 
     out = console()
@@ -199,13 +116,13 @@ def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
             table.add_row(str(group["group"]), str(count), *(span(group[name]) for name in names))
         out.print(table)
     text = (
-        f"mean [95 % t interval] over images or objects; {MOST_ACROSS} metrics at most, all in summary.json"
+        f"mean [95 % t interval] over images or objects; {MOST_ACROSS} metrics at most; summary.json has all"
     )
     out.print(text, style="dim")
 
 
 def span(statistics: Mapping[str, Any]) -> str:
-    """Write a mean with its interval; a dash where there is none."""
+    """Return a mean with its interval as text; a dash if it is undefined."""
     if statistics["mean"] is None:
         return "-"
     if statistics["low"] is None:
@@ -213,8 +130,8 @@ def span(statistics: Mapping[str, Any]) -> str:
     return f"{statistics['mean']:.3f} [{statistics['low']:.3f}, {statistics['high']:.3f}]"
 
 
-def print_run(results: Sequence[Result]) -> None:
-    """Print what a run cost, and where its files are: figures of these evaluations alone."""
+def print_run(results: Sequence[dict[str, Any]]) -> None:
+    """Print the cost of a run, its folder, and the figures of these evaluations."""
     out, result = console(), results[0]
     if result.get("cost"):
         out.print(f"cost: {cost_line(result['cost'])}", soft_wrap=True)
@@ -228,15 +145,36 @@ def print_run(results: Sequence[Result]) -> None:
         out.print(f"figure: {figure}", soft_wrap=True)
 
 
-def checkpoint_of(result: Result) -> str:
-    """Say which checkpoint was measured, if it is not the last one."""
+def checkpoint_of(result: dict[str, Any]) -> str:
+    """Return which checkpoint was evaluated, in words; empty for the last one."""
     return f" (the {BEST} checkpoint)" if result.get("checkpoint") == BEST else ""
 
 
 def cell(statistics: Mapping[str, Any] | None) -> str:
-    """Write one mean with its deviation; a dash where there is none."""
+    """Return a mean with its standard deviation as text; a dash if it is undefined."""
     if statistics is None or statistics["mean"] is None:
         return "-"
     deviation = "" if statistics["std"] is None else f" ± {statistics['std']:.3f}"
     undefined = f" ({statistics['undefined']} undefined)" if statistics["undefined"] else ""
     return f"{statistics['mean']:.3f}{deviation}{undefined}"
+
+
+def print_set_metrics(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print set metrics, if there are any, with their floors and the numbers of images on both sides."""
+    from rich.table import Table
+
+    if not found:
+        return
+    out = console()
+    table = Table("set metric", "value", "pictures", "real", "floor", "extractor", box=None, pad_edge=False)
+    for name, result in found.items():
+        floor = result["floor"]
+        low = "-" if floor is None else "{value:.4g} ({images} against {real_images})".format(**floor)
+        numbers = (str(result["images"]), str(result["real_images"]))
+        table.add_row(name, f"{result['value']:.4g}", *numbers, low, result["extractor"])
+    out.print(table)
+    floors = {result["floor"]["of"] for result in found.values() if result["floor"]}
+    out.print(f"lower is better; floor: {', '.join(sorted(floors)) or 'none'}", style="dim")
+    for name, result in found.items():
+        for text in result["warnings"]:
+            out.print(f"{name}: {text}", style="dim", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command `slotlab studio`."""
+"""The command `studio`."""
 
 from typing import Annotated
 
@@ -7,28 +7,33 @@ import typer
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.trained import assignments
-from slotlab.framework.cli.consent import TrustOption
-from slotlab.framework.cli.options import DeviceOption, RunArgument, SetOption
-from slotlab.framework.cli.trained import CheckpointOption
+from slotlab.framework.cli.options import CheckpointOption, DeviceOption, RunArgument, SetOption, TrustOption
 from slotlab.framework.system.terminal import visible
 
 
 def studio(
     run: RunArgument,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")
+    ] = 8765,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen at. Others than this machine's own open the page to others."),
+        typer.Option(
+            help="The address to listen at. Any but a loopback address opens the page to other machines."
+        ),
     ] = "127.0.0.1",
     library: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images whose slots k-means is run over.")
+        int, typer.Option(min=1, metavar="N", help="The number of images whose slots are clustered.")
     ] = 512,
     checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     trust: TrustOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Serve a local page on which slots of two images are mixed by hand and decoded at once."""
+    """Serve a local page that mixes slots of two images.
+
+    Chosen slots are decoded at once; the page also samples new images from clusters of slots.
+    """
     from slotlab.framework.studio.serve import is_loopback, require_libraries, serve
 
     require_libraries()

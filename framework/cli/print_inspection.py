@@ -8,12 +8,13 @@ from rich.table import Table
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import counted
 
-_HEADINGS = {"metadata": "listed", "mask_colors": "in the mask", "visible": "visible"}
+_HEADINGS = {"metadata": "in the metadata", "mask_colors": "in the mask", "visible": "visible"}
+"""How objects are counted, in words."""
 _CHANNELS = ("red", "green", "blue")
 
 
 def print_inspection(result: dict[str, Any]) -> None:
-    """Print what is there as tables, then each problem on a line."""
+    """Print the statistics of the data as tables, then each problem on a line."""
     out = console()
     rows, columns = result["image_size"]
     out.print(f"{result['dataset']} under protocol {result['protocol']}", style="bold", soft_wrap=True)
@@ -39,14 +40,14 @@ def _facts(splits: dict[str, dict[str, Any]]) -> Table:
     rows = {
         "images": [str(part["images"]) for part in splits.values()],
         "broken": [str(part["broken"]) for part in splits.values()],
-        "picture sizes": [_sizes(part["sizes"]) for part in splits.values()],
-        "most labels": [_cell(part["most_labels"]) for part in splits.values()],
+        "image sizes": [_sizes(part["sizes"]) for part in splits.values()],
+        "most labels per mask": [_cell(part["most_labels"]) for part in splits.values()],
         **{
             f"mean, {c}": [_channel(part["mean"], i) for part in splits.values()]
             for i, c in enumerate(_CHANNELS)
         },
         **{
-            f"deviation, {c}": [_channel(part["deviation"], i) for part in splits.values()]
+            f"standard deviation, {c}": [_channel(part["deviation"], i) for part in splits.values()]
             for i, c in enumerate(_CHANNELS)
         },
         "checksum": [part["checksum"] for part in splits.values()],
