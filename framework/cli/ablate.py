@@ -1,5 +1,6 @@
 """The command `ablate`, and how its results are printed."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 from rich.table import Table
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     DeviceOption,
     ImagesOption,
@@ -20,30 +22,40 @@ from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.units import counted, duration, maybe
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions:
+    """How to run an ablation; named as the arguments of `api.ablation.ablate_file`."""
+
+    launcher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The launcher, such as local, ray or slurm; by default the file's."
+        ),
+    ] = None
+    studies: Annotated[Path, typer.Option(help="The folder of studies.")] = Path("studies")
+    runs: Annotated[Path, typer.Option(help="The folder of runs, which studies share.")] = Path("runs")
+    sets: SetOption = field(default_factory=list)
+    plugins: PluginOption = field(default_factory=list)
+    strict_plugins: StrictOption = False
+    trust: TrustOption = False
+    device: DeviceOption = "auto"
+
+
+@grouped
 def ablate(
     ablation: Annotated[
         str, typer.Argument(metavar="FILE", help="An ablation file, or slotlab:ablations/NAME.")
     ],
+    chosen: AblateOptions,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the ablation and print its runs, without starting any.")
+        bool,
+        typer.Option("--dry-run", help="Check the ablation and print its runs, without starting any."),
     ] = False,
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The launcher, such as local, ray or slurm, in place of the file's."
-        ),
-    ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: time a few steps of each arm.")
+        bool,
+        typer.Option("--estimate/--no-estimate", help="With --dry-run: time a few steps of each arm."),
     ] = True,
     images: ImagesOption = None,
-    studies: Annotated[Path, typer.Option(help="The folder of studies.")] = Path("studies"),
-    runs: Annotated[Path, typer.Option(help="The folder of runs, which studies share.")] = Path("runs"),
-    set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
-    plugin: PluginOption = [],  # noqa: B006
-    strict_plugins: StrictOption = False,
-    trust: TrustOption = False,
-    device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
     """Train and evaluate the missing runs of an ablation.
@@ -52,16 +64,7 @@ def ablate(
     """
     from slotlab.framework.api.ablation import ablate_file, forecast_file
 
-    options: dict[str, Any] = {
-        "sets": set_,
-        "plugins": plugin,
-        "strict_plugins": strict_plugins,
-        "trust": consent(given=trust),
-        "launcher": launcher,
-        "studies": studies,
-        "runs": runs,
-        "device": device,
-    }
+    options = {**vars(chosen), "trust": consent(given=chosen.trust)}
     if dry_run:
         result = forecast_file(ablation, **options, timed=estimate, images=images)
         emit(result, json, print_forecast)

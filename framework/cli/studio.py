@@ -10,21 +10,23 @@ from slotlab.framework.api.trained import assignments
 from slotlab.framework.cli.options import CheckpointOption, DeviceOption, RunArgument, SetOption, TrustOption
 from slotlab.framework.system.terminal import visible
 
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")]
+HostOption = Annotated[
+    str,
+    typer.Option(
+        help="The address to listen at. All but loopback addresses open the page to other machines."
+    ),
+]
+LibraryOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="The number of images whose slots are clustered.")
+]
+
 
 def studio(
     run: RunArgument,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")
-    ] = 8765,
-    host: Annotated[
-        str,
-        typer.Option(
-            help="The address to listen at. Any but a loopback address opens the page to other machines."
-        ),
-    ] = "127.0.0.1",
-    library: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The number of images whose slots are clustered.")
-    ] = 512,
+    port: PortOption = 8765,
+    host: HostOption = "127.0.0.1",
+    library: LibraryOption = 512,
     checkpoint: CheckpointOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     trust: TrustOption = False,

@@ -6,7 +6,7 @@ from typing import Any
 from slotlab.framework.compare.differing_settings import ABSENT, setting_text, short_names
 from slotlab.framework.compare.grouping import Group
 from slotlab.framework.compare.refusal import Refusal, gather
-from slotlab.framework.compare.run_records import Study
+from slotlab.framework.compare.run_records import StudyRecord
 
 
 def order(groups: Sequence[Group], paths: Sequence[str]) -> list[Group]:
@@ -24,7 +24,7 @@ def _rank(value: Any) -> tuple[int, Any]:
     return (3, str(value))
 
 
-def plan_names(studies: Sequence[Study]) -> dict[Any, tuple[int, str]]:
+def plan_names(studies: Sequence[StudyRecord]) -> dict[Any, tuple[int, str]]:
     """Return, by the folder of each planned run, the number and the name of the first arm that has it.
 
     With several studies, the study's name is part of the arm's.

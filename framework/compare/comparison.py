@@ -31,7 +31,7 @@ from slotlab.framework.compare.results import (
     MeasuredRun,
     Statistics,
 )
-from slotlab.framework.compare.run_records import RunRecord, Study, load_all
+from slotlab.framework.compare.run_records import RunRecord, StudyRecord, load_all
 from slotlab.framework.compare.run_selection import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.framework.compare.summary_check import checked
@@ -95,14 +95,14 @@ def compare(
     records: Sequence[RunRecord],
     request: ComparisonRequest | None = None,
     *,
-    studies: Sequence[Study] = (),
+    studies: Sequence[StudyRecord] = (),
     problems: Mapping[Path, str] | None = None,
     across: Iterable[str] = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
     title: str = "",
 ) -> Comparison:
-    """Group runs into arms and compare them. The order of the records changes nothing.
+    """Group runs into arms and compare them; their order changes nothing.
 
     Args:
         records: the runs, each folder once.
@@ -127,7 +127,24 @@ def compare(
         selected = with_images(selected)
     metrics, primary = choose_metrics(need_runs(selected).members, request)
     selected = need_runs(without_contradictions(selected, metrics))
-    named, paths = named_groups(selected, facts, metrics, studies)
+    return compare_selected(
+        selected, request, metrics, primary, across=facts, studies=studies, per_image=per_image, title=title
+    )
+
+
+def compare_selected(
+    selected: Selected,
+    request: ComparisonRequest,
+    metrics: Sequence[ComparedMetric],
+    primary: ComparedMetric,
+    *,
+    across: frozenset[str],
+    studies: Sequence[StudyRecord],
+    per_image: bool,
+    title: str,
+) -> Comparison:
+    """Compare the runs that count in these metrics; see `compare`."""
+    named, paths = named_groups(selected, across, metrics, studies)
     arms = [make_arm(name, one, paths, metrics, primary, request.failed_below) for name, one in named]
     base = choose_baseline(arms, request.baseline, studies)
     if base is not None:
@@ -140,7 +157,7 @@ def compare(
         baseline=None if base is None else base.name,
         arms=tuple(arms),
         differing=tuple(paths),
-        measured=measured(selected.members, facts),
+        measured=measured(selected.members, across),
         failed_below=request.failed_below,
         left_out=tuple(sorted(selected.left_out, key=lambda item: item.path)),
         published=published(selected.members, metrics),
@@ -194,7 +211,7 @@ def named_groups(
     selected: Selected,
     across: frozenset[str],
     metrics: Sequence[ComparedMetric],
-    studies: Sequence[Study],
+    studies: Sequence[StudyRecord],
 ) -> tuple[list[tuple[str, Group]], list[str]]:
     """Group runs into arms; return each arm's name and group, and the settings that differ.
 

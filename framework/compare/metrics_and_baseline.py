@@ -6,7 +6,7 @@ from typing import Any
 
 from slotlab.framework.compare.request import ComparisonRequest
 from slotlab.framework.compare.results import Arm, ComparedMetric, MeasuredRun
-from slotlab.framework.compare.run_records import Study
+from slotlab.framework.compare.run_records import StudyRecord
 from slotlab.registry import SlotlabError
 
 
@@ -35,7 +35,7 @@ def choose_metrics(
     return (chosen if primary in chosen else [primary, *chosen]), primary
 
 
-def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[Study]) -> Arm | None:
+def choose_baseline(arms: Sequence[Arm], name: str | None, studies: Sequence[StudyRecord]) -> Arm | None:
     """Return the baseline arm; None without a name, or if none of the planned arm's runs has begun.
 
     Raises:

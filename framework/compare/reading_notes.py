@@ -94,7 +94,7 @@ def on_differences(comparison: Comparison) -> Iterator[str]:
 def on_power(count: int) -> str:
     """Say what tests of this many pairs of seeds can find."""
     return (
-        f"{count} pairs: a paired t test finds a true effect of {detectable(count):.2f} standard "
+        f"with {count} pairs, a paired t test finds a true effect of {detectable(count):.2f} standard "
         f"deviations of the differences in 80 of 100 studies; the smallest p of a Wilcoxon or sign-flip "
         f"test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
         f"{least_p(count, paired=False):.3g}"

@@ -67,7 +67,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """A study's folder: its plan, and those of its runs that exist."""
 
     path: Path
@@ -88,7 +88,7 @@ class Loaded:
 
     records: tuple[RunRecord, ...]
     """Each folder once."""
-    studies: tuple[Study, ...]
+    studies: tuple[StudyRecord, ...]
     problems: Mapping[Path, str]
     """The run folders that have not begun or could not be read, and why."""
 
@@ -154,7 +154,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
         inner.sort()
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: Path) -> StudyRecord:
     """Read a study's plan and those of its runs that exist.
 
     Raises:
@@ -162,7 +162,7 @@ def load_study(path: Path) -> Study:
     """
     plan = StudyFolder.open(path).read_plan()
     found = _load_folders(where(path).run(run) for arm in plan.arms for run in arm.runs)
-    return Study(path=path, plan=plan, records=found.records, problems=found.problems)
+    return StudyRecord(path=path, plan=plan, records=found.records, problems=found.problems)
 
 
 def where(study: Path) -> StudyFolder:
@@ -178,7 +178,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
         SlotlabError: for a path that does not exist or holds no run, and for a plan that cannot be read.
     """
     folders: list[Path] = []
-    studies: list[Study] = []
+    studies: list[StudyRecord] = []
     unread: dict[Path, str] = {}
     for path in paths:
         if StudyFolder(path).plan.is_file():

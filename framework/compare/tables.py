@@ -109,7 +109,7 @@ def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
         "p (Holm)",
         "d_z",
         "detectable d_z",
-        "detectable",
+        "detectable difference",
     )
     return TextTable(
         f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)

@@ -1,4 +1,4 @@
-"""What arms take, in units that people read, and which of them nothing beats."""
+"""The costs of arms in readable units, and the Pareto fronts of cost and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,11 +7,11 @@ from slotlab.framework.compare.results import ArmCost, Comparison
 from slotlab.framework.report.page import Measure
 
 Scales = Mapping[str, float]
-"""How much a unit is, the greatest first."""
+"""The sizes of units, the largest first."""
 
 
 def measures(comparison: Comparison) -> list[Measure]:
-    """Return each kind of cost that at least one arm tells."""
+    """Return each kind of cost that at least one arm recorded."""
     costs = [arm.cost for arm in comparison.arms]
     on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
     hours = "CPU hours" if on_cpu == {True} else "GPU hours" if on_cpu == {False} else "device hours"
@@ -35,7 +35,7 @@ def measures(comparison: Comparison) -> list[Measure]:
 
 
 def fitting(scales: Scales, largest: float) -> str:
-    """Return the first unit of which the largest value is at least one; else the last."""
+    """Return the largest unit in which the largest value is at least one, else the smallest unit."""
     return next((unit for unit, size in scales.items() if largest >= size), list(scales)[-1])
 
 

@@ -31,7 +31,7 @@ def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) 
     ]
     assert heads[5] == "question: Which encoder, how many slots, how many iterations?"
     assert heads[6].startswith("measured on: dataset scenes, protocol whole (image_size 32), split val")
-    assert any(line.startswith("note: 3 pairs: a paired t test finds") for line in heads)
+    assert any(line.startswith("note: with 3 pairs, a paired t test finds") for line in heads)
     code, out, _ = slotlab("compare", study, "--metric", "mse", "--metric", "fg_ari")
     assert "mse ↓ over seeds" in out
     assert "fg_ari ↑ over seeds" in out

@@ -10,7 +10,7 @@ from PIL import Image
 
 from slotlab.framework.compare.comparison import compare_paths
 from slotlab.framework.report import pictures
-from slotlab.framework.report.pictures import gallery, middle
+from slotlab.framework.report.gallery import gallery, middle
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from slotlab.framework.composition import Composer
 from slotlab.framework.figures.style import rgb, slot_color
 from slotlab.framework.studio import serve
-from slotlab.framework.studio.api import create_app
+from slotlab.framework.studio.app import create_app
 from slotlab.framework.studio.studio import KEPT_IN_MEMORY, Studio
 from slotlab.registry import SlotlabError
 
@@ -202,7 +202,7 @@ def test_a_request_under_another_name_is_refused(client: Any) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: Any) -> None:
-    from slotlab.framework.studio.api import HEADERS
+    from slotlab.framework.studio.app import HEADERS
 
     page = client.get("/")
     for name, value in HEADERS.items():

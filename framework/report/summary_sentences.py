@@ -1,20 +1,28 @@
-"""The summary of a comparison in sentences that claim no more than the seeds allow."""
+"""The summary of a comparison in sentences that claim no more than the seeds support."""
 
 from collections.abc import Iterator
 
 from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval
-from slotlab.framework.report.formats import decimals_of, interval, limit, number, plural, probability, signed
+from slotlab.framework.report.number_format import (
+    decimals_of,
+    interval,
+    limit,
+    number,
+    plural,
+    probability,
+    signed,
+)
 from slotlab.framework.report.page import Finding
 
 LEVEL = 0.05
-"""Corrected p-values below it are called a difference."""
+"""Corrected p values below this level count as a difference."""
 
 MOST = 5
-"""Arms that are clearly better or worse and get a sentence each; of more, a count and the two clearest."""
+"""How many clearly better or worse arms have a sentence each; of more, the two clearest have one."""
 
 
 def findings(comparison: Comparison) -> list[Finding]:
-    """Return the sentences, in the order in which a reader needs them."""
+    """Return the sentences, the most important first."""
     return [*leader(comparison), *differences(comparison), *resolution(comparison), *cautions(comparison)]
 
 
@@ -53,8 +61,8 @@ def differences(comparison: Comparison) -> Iterator[Finding]:
     tested = [(arm, difference) for arm, difference in found if difference.p_holm is not None]
     if found and not tested:
         yield Finding(
-            f"No difference to {comparison.baseline} can be tested: that takes at least two seeds that both "
-            "arms have. What is seen here may be the luck of the seed.",
+            f"No difference to {comparison.baseline} can be tested, since that needs at least two seeds that "
+            "both arms have. The differences here may be due to the seeds alone.",
             caution=True,
         )
         return
@@ -73,7 +81,7 @@ def differences(comparison: Comparison) -> Iterator[Finding]:
 
 
 def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
-    """Return what one arm's difference to the baseline says."""
+    """Return a sentence on the difference of one arm to the baseline."""
     metric, base = comparison.primary, comparison.baseline
     places = decimals_of(comparison, metric.name)
     evidence = (
@@ -82,18 +90,20 @@ def sentence(comparison: Comparison, arm: Arm, difference: Difference) -> str:
         f"{plural(difference.count, 'pair')} of seeds, corrected p {equals(difference.p_holm)}"
     )
     if not is_clear(difference):
-        return f"{arm.name} and {base} cannot be told apart ({evidence}), which does not show them equal."
+        return (
+            f"{arm.name} and {base} do not differ significantly ({evidence}), which does not show them equal."
+        )
     return f"{arm.name} is {direction(comparison, difference)} than {base} ({evidence})."
 
 
 def equals(p: float | None) -> str:
-    """Return a p-value with the sign before it."""
+    """Return a p value with `=` or `<` before it."""
     text = probability(p)
     return text if text.startswith("<") else f"= {text}"
 
 
 def is_clear(difference: Difference) -> bool:
-    """Tell whether the corrected test finds a difference."""
+    """Return whether the corrected test finds a difference."""
     return difference.p_holm is not None and difference.p_holm < LEVEL
 
 
@@ -103,18 +113,18 @@ def direction(comparison: Comparison, difference: Difference) -> str:
 
 
 def tally(comparison: Comparison, clear: list[Difference]) -> str:
-    """Return how many arms are better and how many worse."""
+    """Return a sentence on how many arms are better and how many worse."""
     words = [direction(comparison, difference) for difference in clear]
     better, worse, base = words.count("better"), words.count("worse"), comparison.baseline
     metric = comparison.primary.name
     return (
-        f"{plural(better, 'arm')} better and {worse} worse than {base} in {metric} (corrected p < {LEVEL}). "
-        "The two clearest:"
+        f"Compared with {base}, {plural(better, 'arm is better', 'arms are better')} and {worse} worse in "
+        f"{metric} (corrected p < {LEVEL}). The two clearest:"
     )
 
 
 def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> str:
-    """Return that several arms cannot be told from the baseline, and how far off they may be."""
+    """Return a sentence on arms that do not differ significantly from the baseline, with their intervals."""
     which = plural(len(unclear), "arm")
     if len(unclear) <= MOST:
         which += f" ({', '.join(arm.name for arm, _ in unclear)})"
@@ -123,13 +133,13 @@ def together(comparison: Comparison, unclear: list[tuple[Arm, Difference]]) -> s
     reach = Interval(min(item.low for item in bounds), max(item.high for item in bounds))
     within = interval(reach, decimals_of(comparison, metric), sign=True)
     return (
-        f"{which} cannot be told apart from {comparison.baseline} (corrected p from {least}), which does not "
-        f"show them equal. Their intervals lie within {within} {metric}."
+        f"{which} do not differ significantly from {comparison.baseline} (corrected p from {least}), "
+        f"which does not show them equal. Their intervals lie within {within} {metric}."
     )
 
 
 def resolution(comparison: Comparison) -> Iterator[Finding]:
-    """Say what a study of so many seeds can find."""
+    """Say which differences a study with this many seeds can find."""
     metric = comparison.primary.name
     every = [arm.differences[metric] for arm in comparison.arms if metric in arm.differences]
     found = [item for item in every if item.detectable_difference is not None]
@@ -142,26 +152,22 @@ def resolution(comparison: Comparison) -> Iterator[Finding]:
     least, most = number(min(sizes), places), number(max(sizes), places)
     reach = least if least == most else f"{least} to {most}, depending on the arm"
     yield Finding(
-        f"With {seeds} and the spread that was seen, the smallest difference in {metric} that four of five "
+        f"With {seeds} and the observed spread, the smallest difference in {metric} that four of five "
         f"such studies would find is {reach}, before correction."
     )
 
 
 def cautions(comparison: Comparison) -> Iterator[Finding]:
-    """Say what went wrong, and what a reader must know."""
+    """Say which runs failed, did not bind or do not count."""
     failed = sum(len(arm.failed) for arm in comparison.arms)
     counted = sum(len(arm.members) for arm in comparison.arms)
     if failed:
-        text = (
-            f"{failed} of {plural(failed + counted, 'run')} failed and are in no mean; Runs has the reasons."
-        )
-        yield Finding(text, caution=True)
-    unbound = sum(len(arm.not_bound) for arm in comparison.arms)
-    if unbound:
-        text = (
-            f"{plural(unbound, 'run')} did not bind ({limit(comparison)}); the means hold them all the same."
-        )
+        text = f"{failed} of {plural(failed + counted, 'run')} failed and are not in the means"
+        yield Finding(f"{text}; section Runs has the reasons.", caution=True)
+    not_bound = sum(len(arm.not_bound) for arm in comparison.arms)
+    if not_bound:
+        text = f"{plural(not_bound, 'run')} did not bind ({limit(comparison)}); the means include them."
         yield Finding(text, caution=True)
     if comparison.left_out:
         runs = plural(len(comparison.left_out), "run")
-        yield Finding(f"{runs} could not be counted; Runs has the reasons.", caution=True)
+        yield Finding(f"{runs} could not be counted; section Runs has the reasons.", caution=True)

@@ -1,4 +1,4 @@
-"""Bodies of requests are read up to a limit, and refused beyond it before they are in memory."""
+"""A limit on the bodies of requests: larger ones are refused before they are read into memory."""
 
 import asyncio
 import json
@@ -13,22 +13,22 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LARGEST_BODY = 65_536
-"""Bytes: the largest composition that the page can ask for has about 10,000."""
+"""In bytes; the largest request of the page has about 10,000."""
 PATIENCE = 2.0
-"""Seconds in which the rest of a refused body is dropped, so that its sender gets to read the answer."""
+"""Seconds for reading the rest of a refused body, so that its sender gets to read the answer."""
 
 
 @dataclass
 class BoundedBodies:
-    """An ASGI application behind a limit on the bodies of requests: beyond it the answer has status 413."""
+    """An ASGI application with a limit on the bodies of requests; larger ones get status 413."""
 
     app: Application
     headers: Mapping[str, str]
-    """Of the refusal."""
+    """Headers of the refusal."""
     limit: int = LARGEST_BODY
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request: read its body if it is small enough, and hand it on."""
+        """Answer a request: read its body if it is small enough, and pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -39,7 +39,7 @@ class BoundedBodies:
         body = bytearray()
         while True:
             message = await receive()
-            if message["type"] != "http.request":  # the client is gone: there is nobody to answer
+            if message["type"] != "http.request":  # the client has disconnected
                 return
             body += message.get("body", b"")
             if len(body) > self.limit:
@@ -67,13 +67,13 @@ class BoundedBodies:
 
 
 def announced_length(headers: Any) -> int | None:
-    """Return the length that a request says its body has; None if it does not say."""
+    """Return the length of the body according to the headers; None if they do not have it."""
     texts = [value.decode("latin-1") for name, value in headers if name.lower() == b"content-length"]
     return int(texts[0]) if texts and texts[0].isascii() and texts[0].isdigit() else None
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read once more, and then whatever comes after it."""
+    """Return a receiver that gives a body, which was read already, and then what comes after it."""
     waiting = [body]
 
     async def receive_again() -> Message:
@@ -85,7 +85,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def drop(receive: Receive) -> None:
-    """Read the rest of a body and forget it."""
+    """Read the rest of a body and discard it."""
     while True:
         message = await receive()
         if message["type"] != "http.request" or not message.get("more_body", False):

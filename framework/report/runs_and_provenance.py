@@ -1,4 +1,4 @@
-"""Where the numbers come from: runs, versions, machines and commands."""
+"""The runs of a comparison, and their provenance: versions, machines, data and commands."""
 
 import shlex
 from collections import Counter
@@ -12,21 +12,21 @@ from slotlab.framework.report.page import Fact, RunRow
 from slotlab.framework.system.privacy import nameless
 
 MOST_VALUES = 12
-"""Of one fact that are shown."""
+"""How many values of one fact are shown."""
 PACKAGES = ("torch", "numpy", "timm")
 NO_ARM, DID_NOT_BIND = "not counted", "did not bind"
 
 
 def counted(comparison: Comparison) -> list[RunRecord]:
-    """Return the runs of all arms, failed ones too."""
+    """Return the runs of all arms, including those that failed."""
     return [run for arm in comparison.arms for run in (*(member.run for member in arm.members), *arm.failed)]
 
 
 def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
-    """Return a row for each run, arm by arm; those that belong to none come last.
+    """Return a row for each run, arm by arm; runs that do not count come last.
 
-    Paths are relative to the folder that the page is seen from where they lie in it, else to the folder
-    that all runs have in common: a page tells nobody where its maker keeps things.
+    Paths are relative to `seen_from` where they lie in it, else to the folder that all runs have in
+    common, so that the page does not reveal its author's folders.
     """
     places = comparison.places
 
@@ -37,12 +37,12 @@ def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
 
     rows = []
     for position, arm in enumerate(comparison.arms):
-        unbound = {id(member) for member in arm.not_bound}
+        not_bound = {id(member) for member in arm.not_bound}
         for member in arm.members:
             run, values = member.run, member.evaluation.values
             known = {name: value for name, value in values.items() if value is not None}
-            reason = DID_NOT_BIND if id(member) in unbound else run.reason
-            seed, path, remarkable = str(run.seed), where(run.path), id(member) in unbound
+            reason = DID_NOT_BIND if id(member) in not_bound else run.reason
+            seed, path, remarkable = str(run.seed), where(run.path), id(member) in not_bound
             rows.append(RunRow(position, seed, run.state, reason, path, known, remarkable))
         for run in arm.failed:
             rows.append(RunRow(position, str(run.seed), run.state, run.reason, where(run.path), {}, True))
@@ -52,26 +52,26 @@ def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
 
 
 def provenance(comparison: Comparison) -> list[Fact]:
-    """Return what the runs say of themselves, each value with the number of runs that say it."""
+    """Return the facts that the runs recorded, each value with the number of runs that have it."""
     runs = [run.provenance for run in counted(comparison)]
     facts = [Fact(label, tally(map(read, runs)), code=label == "command") for label, read in FACTS.items()]
     return [fact for fact in facts if fact.values]
 
 
 def tally(values: Iterable[Sequence[str]]) -> list[tuple[str, int]]:
-    """Count values, the most frequent first; those beyond the most shown are counted together."""
+    """Count values, the most frequent first; those beyond `MOST_VALUES` are counted together."""
     found = Counter(value for several in values for value in several).most_common()
     kept, others = found[:MOST_VALUES], found[MOST_VALUES:]
     return kept + ([(f"… and {len(others):,} more", sum(count for _, count in others))] if others else [])
 
 
 def one(key: str) -> Callable[[Mapping[str, Any]], list[str]]:
-    """Return a reader of one text."""
+    """Return a function that reads one fact."""
     return lambda facts: [str(facts[key])] if facts.get(key) else []
 
 
 def packages(facts: Mapping[str, Any]) -> list[str]:
-    """Return versions of the packages that matter most."""
+    """Return the versions of the most important packages."""
     known = facts.get("packages") or {}
     found = [f"{name} {known[name]}" for name in PACKAGES if known.get(name)]
     return [", ".join(found)] if found else []
@@ -84,7 +84,7 @@ def components(facts: Mapping[str, Any]) -> list[str]:
 
 
 def data(facts: Mapping[str, Any]) -> list[str]:
-    """Return what was trained and measured on, with the fingerprint of the files."""
+    """Return the data of training and evaluation, with their fingerprints."""
     found = []
     for use, item in (facts.get("data") or {}).items():
         text = f"{use}: {item.get('dataset')} {item.get('split')}, {item.get('images')} images"

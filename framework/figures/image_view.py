@@ -1,4 +1,4 @@
-"""What figures show of one image: the image, what a model made of it, and its slots."""
+"""What figures show of one image: the image, the model's outputs, and the slots."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,31 +17,35 @@ Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """One image of a split. H and W are the model's image size, K the number of slots."""
+class ImageView:
+    """One image of a split with the model's outputs. H and W are the image size, K the number of slots."""
 
     id: str
     position: int
-    """In the split."""
+    """The position in the split."""
     image_HWC: NDArray[np.uint8]
     true_HW: NDArray[np.int64] | None
-    """Labels, 0 for the background, `VOID` for what is not scored."""
+    """True labels, 0 for the background, `VOID` for pixels that are not scored."""
     predicted_HW: NDArray[np.int64] | None
     """The slot with the largest mask, from the mask source of the spec."""
     reconstruction_HWC: NDArray[np.uint8] | None
     masks_KHW: NDArray[np.float32] | None
     """The decoder's masks; they sum to one over K."""
     parts_KHWC: NDArray[np.uint8] | None
-    """Each slot's own picture, before mixing."""
+    """Each slot's part, before the decoder mixes them by the masks."""
 
 
-def look(
+def view_images(
     spec: ExperimentSpec, model: SlotModel, loader: Loader, positions: Iterable[int]
-) -> Mapping[int, View]:
-    """Run the model on images of a split, by position, with the random numbers that evaluation draws."""
+) -> Mapping[int, ImageView]:
+    """Run the model on images of a split, with the same random numbers as in evaluation.
+
+    Returns:
+        The views by position.
+    """
     wanted = sorted(set(positions))
-    views: dict[int, View] = {}
-    whole = replace(loader, rank=0, processes=1)  # all images, also in the first of several processes
+    views: dict[int, ImageView] = {}
+    whole = replace(loader, rank=0, processes=1)  # the first of several processes draws figures of all images
     for group, batch in whole.share(wanted):
         made = reconstruct(spec, model, batch.images_BCHW, group)
         size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
@@ -50,7 +54,7 @@ def look(
         parts_BKCHW = parts_as_images(model, made.decoded, size)
         images_BCHW = made.images_BCHW
         for i, position in enumerate(group):
-            views[position] = View(
+            views[position] = ImageView(
                 id=batch.ids[i],
                 position=position,
                 image_HWC=as_picture(batch.images_BCHW[i], loader.bounds),
@@ -64,7 +68,7 @@ def look(
 
 
 def parts_as_images(model: SlotModel, decoded: Decoded | None, size: tuple[int, int]) -> Tensor | None:
-    """Return the slots' own pictures (B, K, C, *size), or None if the model has none of that size."""
+    """Return the slots' parts as images (B, K, C, *size), or None if the model has none of this size."""
     parts_BKCHW = None if decoded is None else decoded.parts_BKCHW
     if parts_BKCHW is None:
         return None

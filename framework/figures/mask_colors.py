@@ -1,4 +1,4 @@
-"""Masks as pictures: a slot has its color everywhere, and the truth has those of the slots that found it."""
+"""Masks in colors: a slot has the same color everywhere, and a true object that of its slot."""
 
 from itertools import count
 
@@ -8,27 +8,26 @@ from numpy.typing import NDArray
 from slotlab.framework.contracts import VOID
 from slotlab.framework.figures.style import BACKGROUND, UNUSED, VOID_COLOR, rgb, slot_colors
 
-Labels = NDArray[np.integer]
-Picture = NDArray[np.uint8]
 
-
-def paint_slots(slots_HW: Labels, kept: frozenset[int] | None = None) -> Picture:
-    """Return slot numbers (H, W) as an RGB picture (H, W, 3); slots that are not kept are light gray."""
+def paint_slots(slots_HW: NDArray[np.integer], kept: frozenset[int] | None = None) -> NDArray[np.uint8]:
+    """Return slot numbers (H, W) as an RGB image (H, W, 3); slots not in `kept` are light gray."""
     colors = slot_colors(int(slots_HW.max()) + 1)
     if kept is not None:
         colors[[slot not in kept for slot in range(len(colors))]] = rgb(UNUSED)
-    painted: Picture = colors[slots_HW]
+    painted: NDArray[np.uint8] = colors[slots_HW]
     return painted
 
 
-def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
-    """Return true labels (H, W) as an RGB picture; the background, label 0, is black, void is white.
+def paint_truth(
+    true_HW: NDArray[np.integer], slots_HW: NDArray[np.integer] | None = None
+) -> NDArray[np.uint8]:
+    """Return true labels (H, W) as an RGB image (H, W, 3); label 0, the background, is black, void white.
 
     Args:
         true_HW: labels of any size.
         slots_HW: a segmentation by slots. An object takes the color of the slot that it is
-            paired with (see `pair`), one that no slot is left for a color after the slots'.
-            Without it object i has color i - 1, whatever a model made of the image.
+            paired with (see `pair`), or a color after those of the slots if it has none.
+            Without it, object i has color i - 1.
     """
     names, inverse = np.unique(true_HW, return_inverse=True)
     if slots_HW is None:
@@ -38,15 +37,15 @@ def paint_truth(true_HW: Labels, slots_HW: Labels | None = None) -> Picture:
     table = slot_colors(max(color_of.values(), default=0) + 1)
     others = {0: rgb(BACKGROUND), VOID: rgb(VOID_COLOR)}
     colors = np.array([table[color_of[name]] if name > 0 else others[name] for name in names.tolist()])
-    painted: Picture = colors.astype(np.uint8)[inverse.reshape(true_HW.shape)]
+    painted: NDArray[np.uint8] = colors.astype(np.uint8)[inverse.reshape(true_HW.shape)]
     return painted
 
 
-def pair(true_HW: Labels, slots_HW: Labels) -> dict[int, int]:
-    """Return a slot for each true object, no slot twice, so that they share the most pixels in all.
+def pair(true_HW: NDArray[np.integer], slots_HW: NDArray[np.integer]) -> dict[int, int]:
+    """Return a distinct slot for each true object, so that they share the most pixels in total.
 
-    The background takes part, so that no object is paired with the slot of the ground; void does not. An
-    object that shares no pixel with a slot that is left gets a number after the last slot.
+    The background takes part, so that no object is paired with its slot; void does not. An object that
+    shares no pixel with a free slot gets a number after the last slot.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from slotlab.framework.studio import bodies
-from slotlab.framework.studio.bodies import LARGEST_BODY, BoundedBodies
+from slotlab.framework.studio import request_limit
+from slotlab.framework.studio.request_limit import LARGEST_BODY, BoundedBodies
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -127,7 +127,7 @@ def test_a_client_that_goes_away_gets_no_answer() -> None:
 
 
 def test_the_rest_of_a_refused_body_is_dropped_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.05)
+    monkeypatch.setattr(request_limit, "PATIENCE", 0.05)
 
     class Endless(Client):
         async def receive(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def port() -> Iterator[int]:
     """The studio's own server without a run: whatever is refused needs none."""
     import uvicorn
 
-    from slotlab.framework.studio.api import create_app
+    from slotlab.framework.studio.app import create_app
     from slotlab.framework.studio.serve import listen
 
     listener = listen("127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""Numbers as the page writes them."""
+"""Numbers as text, as the page writes them."""
 
 from slotlab.framework.compare.results import Comparison, Interval
 from slotlab.framework.compare.tables import decimals
@@ -7,19 +7,19 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EM DASH}"
 
 
 def decimals_of(comparison: Comparison, metric: str) -> int:
-    """Return with how many decimals a metric is written, on the page as in the tables."""
+    """Return the number of decimals of a metric, the same as in the tables."""
     return decimals(comparison, next(one for one in comparison.metrics if one.name == metric))
 
 
 def limit(comparison: Comparison) -> str:
-    """Return when a run counts as failed to bind."""
+    """Return the condition under which a run did not bind, in words."""
     metric = comparison.primary
     side = "below" if metric.higher_is_better else "above"
     return f"{metric.name} is {side} {number(comparison.failed_below, decimals_of(comparison, metric.name))}"
 
 
 def number(value: float | None, places: int = 3) -> str:
-    """Return a value with so many decimals; with an exponent if it is too large or small for them."""
+    """Return a value with this many decimals, or with an exponent if it is too large or too small."""
     if value is None:
         return DASH
     text = f"{value:.{places}f}"
@@ -34,20 +34,20 @@ def signed(value: float | None, places: int = 3) -> str:
 
 
 def interval(found: Interval | None, places: int = 3, *, sign: bool = False) -> str:
-    """Return the bounds in brackets; a dash where there are none."""
+    """Return the bounds in brackets; a dash for None."""
     show = signed if sign else number
     return DASH if found is None else f"[{show(found.low, places)}, {show(found.high, places)}]"
 
 
 def probability(value: float | None) -> str:
-    """Return a p-value."""
+    """Return a p value as text."""
     if value is None:
         return DASH
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def three_digits(value: float | None) -> str:
-    """Return a cost with three digits."""
+    """Return a cost as text with three digits."""
     if value is None:
         return DASH
     if value != 0 and not 1e-3 <= abs(value) < 1e6:

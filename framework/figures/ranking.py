@@ -1,4 +1,4 @@
-"""Which images of an evaluation are shown: the first, the best, the median, the worst."""
+"""Rank the images of an evaluation by a metric, to show the best, the median and the worst."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,23 @@ from typing import Any
 from slotlab.framework.contracts import Metric
 from slotlab.framework.evaluation.rows import ranked
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Ranking:
-    """The images of an evaluation by one metric."""
+    """The images of an evaluation, ranked by one metric."""
 
     metric: str
     order: Sequence[int]
     """Positions from best to worst; images without a value are left out."""
-    rows: Sequence[Row]
+    rows: Sequence[Mapping[str, Any]]
+    """The model's rows of the evaluation, one per image."""
 
     @classmethod
-    def by(cls, rows: Sequence[Row], metrics: Mapping[str, Metric], prefer: str = "") -> "Ranking | None":
-        """Rank by the metric `prefer` if it has values, else by the first that has; None without any."""
-        names = sorted(metrics, key=lambda name: name != prefer)  # else in their order
+    def by(
+        cls, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], prefer: str = ""
+    ) -> "Ranking | None":
+        """Rank by the metric `prefer` if it has values, else by the first that has; None if none has."""
+        names = sorted(metrics, key=lambda name: name != prefer)
         for name in names:
             if rows and name in rows[0]:
                 order = ranked(list(rows), name, higher_is_better=metrics[name].higher_is_better)  # type: ignore[arg-type]
@@ -38,7 +39,7 @@ class Ranking:
     def ends_and_middle(self, count: int = 2) -> dict[str, list[int]]:
         """Return the positions of the best, median and worst images: `best`, `median` and `worst`.
 
-        Where there are few images, one may stand under several names.
+        If there are few images, one may be listed under several names.
         """
         middle = max(0, min(len(self.order) // 2, len(self.order) - count))
         return {
@@ -48,10 +49,10 @@ class Ranking:
         }
 
     def words(self, position: int) -> str:
-        """Return the metric and its value, such as `ari 0.512`."""
+        """Return the metric and the value of an image as text, such as `ari 0.512`."""
         return f"{self.metric} {self.rows[position][self.metric]:.3f}"
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Return values with None for those that are no number, which JSON cannot hold."""
+    """Return values with None in place of NaN and infinity, which JSON cannot hold."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

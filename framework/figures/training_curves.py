@@ -1,4 +1,4 @@
-"""Curves of a training over its steps: the losses, and the learning rate with its jumps between phases."""
+"""Curves of a training over its steps: the losses, and the learning rate with its phases."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -7,26 +7,26 @@ from typing import Any
 
 from slotlab.framework.figures.style import FAINT, TRAIN, VALIDATION, new_curve, save, styled
 
-Log = Sequence[Mapping[str, Any]]
-"""Lines of a run's metrics, in their order."""
 
+def draw_loss(log: Sequence[Mapping[str, Any]], stem: Path) -> None:
+    """Draw the training and the validation loss on a logarithmic axis, as `stem`.png and .pdf.
 
-def draw_loss(log: Log, stem: Path) -> None:
-    """Draw the training and the validation loss, on a logarithmic axis, as `stem`.png and .pdf."""
+    `log` has the lines of the run's metrics.jsonl, in their order.
+    """
     with styled():
         figure, axis = new_curve("step", "loss")
         for kind, color, marker in (("train", TRAIN, ""), ("validation", VALIDATION, "o")):
             points = [(line["step"], line["loss"]) for line in log if line["kind"] == kind]
             if points:
-                dots = marker if len(points) > 1 else "o"  # a line through one point shows nothing
+                dots = marker if len(points) > 1 else "o"  # a line through a single point would be invisible
                 axis.plot(*zip(*points, strict=True), color=color, marker=dots, label=kind)
         axis.set_yscale("log")
         axis.legend(handles=axis.get_lines())
         save(figure, stem)
 
 
-def draw_learning_rate(log: Log, stem: Path) -> None:
-    """Draw the learning rate, one curve a phase; a dotted line joins the ends where it jumps."""
+def draw_learning_rate(log: Sequence[Mapping[str, Any]], stem: Path) -> None:
+    """Draw the learning rate, one curve per phase; dotted lines connect the phases."""
     with styled():
         figure, axis = new_curve("step", "learning rate")
         lines = [line for line in log if line["kind"] == "train"]
@@ -47,7 +47,7 @@ def draw_learning_rate(log: Log, stem: Path) -> None:
         save(figure, stem)
 
 
-def _narrow(lines: Log) -> float:
-    """Return the number of steps below which a phase has no room for its name: a tenth of all."""
+def _narrow(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Return the number of steps below which a phase is too narrow for its name: a tenth of all."""
     steps: float = lines[-1]["step"] - lines[0]["step"]
     return steps / 10

@@ -1,4 +1,4 @@
-"""The page's server: JSON and PNG, and the files of the page itself. Errors are answered in words."""
+"""The web application: JSON, PNGs and the files of the page. Errors have messages for the user."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.style import slot_color
-from slotlab.framework.studio.bodies import BoundedBodies
-from slotlab.framework.studio.requests import Composition, Index
+from slotlab.framework.studio.request_limit import BoundedBodies
+from slotlab.framework.studio.requests import CompositionRequest, NonNegative
 from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Response
 
 MOST_PROBLEMS = 8
-"""Mistakes of one request that are told."""
+"""How many errors of one request are reported."""
 HEADERS = {
-    # Another run may be served at the same address next time.
+    # Another run may be served at the same address later.
     "Cache-Control": "no-store",
     # Nothing is loaded from elsewhere, and no other page may show this one.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
@@ -33,15 +33,15 @@ def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
     """Return the application.
 
     Args:
-        studio: what answers.
-        hosts: the names that the page may be asked for under, `*` for any; another page cannot
-            reach it under a name of its own (DNS rebinding).
+        studio: the model and the images.
+        hosts: the host names under which the page is served, `*` for any. A page elsewhere cannot
+            reach this one under a name of its own (DNS rebinding).
     """
     from fastapi import FastAPI, Request, Response
     from fastapi.staticfiles import StaticFiles
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # the docs would come from a CDN
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # the docs would load from a CDN
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
 
     @app.middleware("http")
@@ -50,7 +50,7 @@ def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
         response.headers.update(HEADERS)
         return response
 
-    app.add_middleware(BoundedBodies, headers=HEADERS)  # the outermost: before anything is read
+    app.add_middleware(BoundedBodies, headers=HEADERS)  # outermost, so that it comes before anything is read
     answer_errors(app)
     add_images(app, studio)
     add_compositions(app, studio)
@@ -60,7 +60,7 @@ def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
 
 
 def answer_errors(app: "FastAPI") -> None:
-    """Answer mistakes with status 422 and `detail` in words."""
+    """Answer errors with status 422 and a message in `detail`."""
     from fastapi import Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
@@ -79,7 +79,7 @@ def answer_errors(app: "FastAPI") -> None:
 
 
 def add_images(app: "FastAPI", studio: Studio) -> None:
-    """Add the run and its images, whole and slot by slot."""
+    """Add the routes of the run, its images, and their slots."""
     from fastapi import Response
 
     @app.get("/api/run")
@@ -87,48 +87,48 @@ def add_images(app: "FastAPI", studio: Studio) -> None:
         return facts(studio)
 
     @app.get("/api/images/{position}")
-    def image(position: Index) -> dict[str, Any]:
+    def image(position: NonNegative) -> dict[str, Any]:
         taken = studio.take_apart(position)
         slots = [{"slot": k, "color": slot_color(k), "area": area} for k, area in enumerate(taken.areas)]
         return {"position": position, "id": taken.id, "slots": slots}
 
     @app.get("/api/images/{position}/image.png")
-    def original(position: Index) -> Response:
+    def original(position: NonNegative) -> Response:
         return png(studio.image(position))
 
     @app.get("/api/images/{position}/reconstruction.png")
-    def reconstruction(position: Index) -> Response:
+    def reconstruction(position: NonNegative) -> Response:
         return png(studio.take_apart(position).reconstruction_HWC)
 
     @app.get("/api/images/{position}/segments.png")
-    def segments(position: Index) -> Response:
+    def segments(position: NonNegative) -> Response:
         return png(studio.take_apart(position).segments_HWC)
 
     @app.get("/api/images/{position}/slots/{slot}/cutout.png")
-    def cutout(position: Index, slot: Index) -> Response:
+    def cutout(position: NonNegative, slot: NonNegative) -> Response:
         return png(one_of(studio.take_apart(position).cutouts_KHWC, slot))
 
     @app.get("/api/images/{position}/slots/{slot}/mask.png")
-    def mask(position: Index, slot: Index) -> Response:
+    def mask(position: NonNegative, slot: NonNegative) -> Response:
         return png(one_of(studio.take_apart(position).masks_KHW, slot))
 
 
 def add_compositions(app: "FastAPI", studio: Studio) -> None:
-    """Add new pictures, of chosen slots and of random ones."""
+    """Add the routes of new pictures, from chosen and from random slots."""
     from fastapi import Response
 
     @app.post("/api/compose")
-    def compose(wanted: Composition) -> Response:
+    def compose(wanted: CompositionRequest) -> Response:
         make = studio.compose if wanted.show == "picture" else studio.compose_segments
         return png(make(wanted.slots))
 
     @app.get("/api/samples/{seed}/{number}.png")
-    def sample(seed: Index, number: Index) -> Response:
+    def sample(seed: NonNegative, number: NonNegative) -> Response:
         return png(studio.sample(seed, number))
 
 
 def facts(studio: Studio) -> dict[str, Any]:
-    """Return what the page says of the run."""
+    """Return what the page shows about the run."""
     spec = studio.composer.spec
     slots = spec.evaluation.slots or spec.model.slots
     return {
@@ -149,10 +149,10 @@ def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
     """Return one slot's picture.
 
     Raises:
-        SlotlabError: if there is no such slot.
+        SlotlabError: if the slot does not exist.
     """
     if slot >= len(pictures):
-        raise SlotlabError(f"there is no slot {slot}: the slots are 0 to {len(pictures) - 1}")
+        raise SlotlabError(f"there is no slot {slot}; the slots are 0 to {len(pictures) - 1}")
     picture: NDArray[np.uint8] = pictures[slot]
     return picture
 

@@ -8,8 +8,8 @@ import pytest
 from slotlab.framework.compare.results import Arm, ArmCost, ComparedMetric, Comparison, LeftOut
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.framework.report.build import best, looks
-from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import MINUS
+from slotlab.framework.report.number_format import MINUS
+from slotlab.framework.report.summary_sentences import findings
 
 NO_COST = ArmCost(None, None, None, None, None, None, ())
 ARI = ComparedMetric("ari", True, (-1.0, 1.0))
