@@ -21,10 +21,9 @@ from slotlab.framework.data.formats.exif import Exif
 from slotlab.framework.data.formats.mask_pictures import PLAIN, MaskCode
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.rows import Evaluation, Ledger
-from slotlab.framework.evaluation.score_folders import ScoredFolders
+from slotlab.framework.evaluation.score_folders import ScoredFiles
 from slotlab.framework.evaluation.score_reading import (
     agree,
-    open_file,
     read_labels,
     read_pixels,
 )
@@ -62,7 +61,7 @@ class Scored:
 class Reader:
     """Reads the files that belong together, and collects what is wrong with them."""
 
-    folders: ScoredFolders
+    files: ScoredFiles
     preparation: Preparation | None = None
     """Crops and resizes true masks and images first; None leaves them as they are."""
     slots: int | None = None
@@ -76,7 +75,9 @@ class Reader:
     def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
         """Return one image; None if something is wrong with it."""
         before = len(self.problems)
-        opened = {option: self._caught(partial(open_file, path, option)) for option, path in files.items()}
+        opened = {
+            option: self._caught(partial(self.files.open, path, option)) for option, path in files.items()
+        }
         if len(self.problems) > before:
             return None
         whole = {option: (files[option], file) for option, file in opened.items()}
@@ -151,7 +152,7 @@ def score(
         DataError: with everything that is wrong with the files.
         SlotlabError: if a folder does not exist, or the folders have no name in common.
     """
-    names, problems = reader.folders.match()
+    names, problems = reader.files.match()
     reader.problems += problems
     ledger = Ledger(metrics, {MODEL: []})
     sizes: Counter[str] = Counter()

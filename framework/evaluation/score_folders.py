@@ -4,15 +4,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data.formats.pairing import ENDINGS, by_stem, not_png, repeated
 from slotlab.framework.data.formats.pictures import natural_key
-from slotlab.framework.evaluation.score_reading import ARRAY, MASK_OPTIONS
+from slotlab.framework.evaluation.score_reading import ARRAY, MASK_OPTIONS, File, open_file
 from slotlab.registry import SlotlabError
 
 Stems = Mapping[str, Sequence[Path]]
 """The files of a folder by their names without ending."""
+
+
+class ScoredFiles(Protocol):
+    """Masks and images to score, in files or in memory."""
+
+    def match(self) -> tuple[list[tuple[str, Mapping[str, Path]]], list[DataProblem]]:
+        """Return names with a path by option, and what is wrong; a path names an image in messages."""
+
+    def open(self, path: Path, option: str) -> File:
+        """Return the picture, or the mask's array, that a path stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,14 @@ class ScoredFolders:
         problems += _alone(found, named)
         names = sorted(common, key=natural_key)
         return [(name, {option: found[option][name][0] for option in named}) for name in names], problems
+
+    def open(self, path: Path, option: str) -> File:
+        """Return a decoded picture, or a mask's array (H, W) or (H, W, 3).
+
+        Raises:
+            DataError: if it cannot be read, or is not a mask.
+        """
+        return open_file(path, option)
 
 
 def files_by_stem(named: Mapping[str, Path]) -> dict[str, Stems]:

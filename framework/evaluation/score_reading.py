@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,14 +48,23 @@ def _array(path: Path) -> NDArray[np.integer]:
         found = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(DataProblem(str(path), f"cannot be read as a NumPy array: {error}")) from None
+    return as_mask(found, str(path))
+
+
+def as_mask(found: Any, name: str) -> NDArray[np.integer]:
+    """Return what is to be a mask as an array of labels (H, W), or of colors (H, W, 3) in uint8.
+
+    Raises:
+        DataError: for anything else, with `name` as what it is.
+    """
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biu":
         what = getattr(found, "dtype", type(found).__name__)
-        raise DataError(DataProblem(str(path), f"holds {what}; a mask is an array of whole numbers"))
+        raise DataError(DataProblem(name, f"holds {what}; a mask is an array of whole numbers"))
     array: NDArray[np.integer] = found[..., 0] if found.ndim == 3 and found.shape[2] == 1 else found
     colors = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
     if array.size == 0 or not (array.ndim == 2 or colors):
         text = f"is an array of shape {list(found.shape)}; a mask is [rows, columns] of labels"
-        raise DataError(DataProblem(str(path), f"{text}, or [rows, columns, 3] of colors in uint8"))
+        raise DataError(DataProblem(name, f"{text}, or [rows, columns, 3] of colors in uint8"))
     return array.astype(np.uint8) if array.dtype == bool else array
 
 

@@ -10,7 +10,7 @@ import torch
 
 from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
-from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
+from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.framework.jobs.ending import noting_errors
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.cli import consent as asking
-from slotlab.framework.cli.consent import consent
+from slotlab.framework.api import consent as asking
+from slotlab.framework.api.consent import consent
 from slotlab.framework.composition import Composer
 from slotlab.framework.jobs.train import remember
 from slotlab.framework.plugin_loading.trust import Code, Trusted, admit, allow, refusal, refuse, user_state

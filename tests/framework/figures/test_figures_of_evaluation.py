@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
-from slotlab.framework.figures.chosen import Ranking
+from slotlab.framework.figures.image_view import ImageView
 from slotlab.framework.figures.png import to_png
+from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles
 from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
-from slotlab.framework.figures.view import View
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
@@ -255,7 +255,7 @@ def test_the_part_that_keeps_slots_from_being_drawn_is_named(
         "masks_KHW": np.full((2, 4, 4), 0.5, np.float32),
         "parts_KHWC": np.stack([picture_HWC, picture_HWC]),
     }
-    views = [] if lacking is None else [View(**{**whole, **lacking})]
+    views = [] if lacking is None else [ImageView(**{**whole, **lacking})]
     with pytest.raises(SlotlabError) as error:
         draw_slots(views, tmp_path / "slots", title="")
     assert str(error.value) == reason

@@ -14,7 +14,7 @@ from slotlab.framework.contracts import Decoded, Grouped, Sampler, Slots
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import evaluate, model_outcome, reconstruct
 from slotlab.framework.evaluation.rows import WORDS
-from slotlab.framework.figures.view import look
+from slotlab.framework.figures.image_view import view_images
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.slot_model import TEACHING
@@ -199,7 +199,7 @@ def test_nothing_of_the_target_leaks(tiny: Specs, noise_loader: Loaders, decoder
     model, loader = made(spec, decoder), noise_loader(size=3)
     batch = next(loader.epoch([0, 1]))
     before = model_outcome(spec, model, batch, positions=[0, 1])
-    shown = look(spec, model, loader, [0, 1, 2])
+    shown = view_images(spec, model, loader, [0, 1, 2])
     model.objective = Loaded(model.objective)
     after = model_outcome(spec, model, batch, positions=[0, 1])
     assert before.reconstructions_BCHW is not None
@@ -208,7 +208,7 @@ def test_nothing_of_the_target_leaks(tiny: Specs, noise_loader: Loaders, decoder
     assert before.masks_BKHW is not None
     assert after.masks_BKHW is not None
     assert torch.equal(before.masks_BKHW, after.masks_BKHW)
-    again = look(spec, model, loader, [0, 1, 2])
+    again = view_images(spec, model, loader, [0, 1, 2])
     for position, view in shown.items():
         assert (view.reconstruction_HWC == again[position].reconstruction_HWC).all()  # type: ignore[union-attr]
         assert (view.masks_KHW == again[position].masks_KHW).all()  # type: ignore[union-attr]
@@ -244,10 +244,10 @@ def test_figures_composer_and_studio_show_what_is_measured(tiny: Specs, decoder:
     assert measured is not None
     picture_CHW = to_uint8(measured[0], loader.bounds)
     picture_HWC = picture_CHW.permute(1, 2, 0).numpy()
-    view = look(spec, model, loader, [1, 3])[3]
+    view = view_images(spec, model, loader, [1, 3])[3]
     assert view.reconstruction_HWC is not None
     assert (view.reconstruction_HWC == picture_HWC).all()
-    slots = composer.look("val", [1, 3]).slots
+    slots = composer.view_images("val", [1, 3]).slots
     composed = composer.decode(at(slots, [1]), positions=[3])
     assert torch.equal(composed.images_BCHW[0], picture_CHW)
     studio = Studio(composer)
@@ -306,7 +306,7 @@ def test_what_cannot_be_made_without_the_target_is_left_out(tiny: Specs, noise_l
     assert set(found.rows[MODEL][0]) >= {"ari", "fg_ari"}
     assert "mse" not in found.rows[MODEL][0]
     assert found.left_out["mse"].startswith(f"{TEACHING} (decoder 'spatial_broadcast' failed: TypeError: ")
-    view = look(spec, model, noise_loader(size=3), [0])[0]
+    view = view_images(spec, model, noise_loader(size=3), [0])[0]
     assert view.reconstruction_HWC is None
     assert view.masks_KHW is None
     assert view.predicted_HW is not None
