@@ -177,7 +177,7 @@ class Studio:
     def _check(self, position: int) -> None:
         if not 0 <= position < self.images:
             raise SlotlabError(
-                f"split '{self.split}' has no image {position}; its images are 0 to {self.images - 1}"
+                f"split '{self.split}' has no image {position}: they are 0 to {self.images - 1}"
             )
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from slotlab.framework.compare.comparison import compare_paths
-from slotlab.framework.report import pictures
-from slotlab.framework.report.gallery import gallery, middle
+from slotlab.framework.report import gallery as module
+from slotlab.framework.report.gallery import gallery, middle, ranked_by
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_each_role_has_its_own_images(made):
 
 def test_images_are_captioned_by_the_metric_that_ranked_them(study):
     entry = {"metrics": {"mask_only": None, "ari": 0.25, "fg_ari": 0.5}}
-    assert pictures.ranked_by(entry, "fg_ari") == "ari 0.250 · fg_ari 0.500"
-    assert pictures.ranked_by(entry, "ari") == "ari 0.250"
-    assert pictures.ranked_by({"metrics": {"ari": None}}, "ari") == ""
+    assert ranked_by(entry, "fg_ari") == "ari 0.250 · fg_ari 0.500"
+    assert ranked_by(entry, "ari") == "ari 0.250"
+    assert ranked_by({"metrics": {"ari": None}}, "ari") == ""
 
 
 def test_the_median_run_is_the_lower_one_of_two_and_any_without_values(made):
@@ -113,7 +113,7 @@ def test_a_broken_index_is_told_and_leaves_the_other_arm(made):
 
 def test_all_together_take_no_more_than_they_may(made, monkeypatch):
     monkeypatch.setattr(pictures, "MOST_BYTES", 20_000)
-    monkeypatch.setattr(pictures.Album, "__init__", lambda self: album(self, 20_000))
+    monkeypatch.setattr(module.PictureEmbedder, "__init__", lambda self: album(self, 20_000))
     found = gallery(made)
     shown = [picture for frame in found.frames for tile in frame.tiles for picture in tile.pictures]
     shown += [picture for frame in found.frames for picture in frame.truth]
@@ -132,7 +132,7 @@ def test_large_pictures_are_made_smaller_and_masks_keep_their_colors(made):
     Image.fromarray(colors[labels]).save(folder / "000000-predicted.png")
     tile = gallery(made).frames[0].tiles[0]
     with Image.open(io.BytesIO(decoded(tile.pictures[1]))) as picture:
-        assert picture.size == (pictures.MOST_PIXELS, pictures.MOST_PIXELS)
+        assert picture.size == (module.MOST_PIXELS, module.MOST_PIXELS)
         assert {color for _, color in picture.getcolors()} <= {tuple(map(int, color)) for color in colors}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from slotlab.framework.compare.results import Arm, ArmCost, ComparedMetric, Comparison, LeftOut
 from slotlab.framework.compare.statistics import correct, describe, difference
-from slotlab.framework.report.build import best, looks
+from slotlab.framework.report.build import best, marks
 from slotlab.framework.report.number_format import MINUS
 from slotlab.framework.report.summary_sentences import findings
 
@@ -135,8 +135,8 @@ def test_a_metric_without_values_breaks_nothing():
     assert all("mean" not in finding.text for finding in findings(made))
 
 
-def test_looks_differ_until_all_colors_and_shapes_are_used_and_the_baseline_has_its_own():
-    found = looks(comparison({f"arm{i}": BASE for i in range(31)}, baseline="arm3"))
+def test_marks_differ_until_all_colors_and_shapes_are_used_and_the_baseline_has_its_own():
+    found = marks(comparison({f"arm{i}": BASE for i in range(31)}, baseline="arm3"))
     assert found[3].color == 0
-    assert sum(look.color == 0 for look in found) == 1
-    assert len({(look.color, look.shape) for look in found}) == 31
+    assert sum(mark.color == 0 for mark in found) == 1
+    assert len({(mark.color, mark.shape) for mark in found}) == 31
