@@ -17,7 +17,9 @@ docs/python.md teaches it. What is listed here and in the modules below is publi
 * `slotlab.data`: datasets inspected, packed and rendered
 * `slotlab.results`: the classes of what the functions return, for annotations
 
-Nothing is imported before it is used: `import slotlab` loads neither torch nor NumPy.
+Nothing is imported before it is used: `import slotlab` loads neither torch nor NumPy. A function that needs
+torch first sets how many threads torch starts, as the command line does (`set_threads`); with torch in memory
+it is too late for that, and what the environment says wins.
 """
 
 from importlib import import_module
@@ -63,6 +65,8 @@ __all__ = [
     "train",
 ]
 
+_JOBS = "framework.api."
+"""Where functions are that need torch."""
 _HOMES = {
     "ablate": "framework.api.ablation",
     "build_model": "framework.api.models",
@@ -90,6 +94,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         return import_module(f"slotlab.{name}")
+    if home.startswith(_JOBS):
+        import_module("slotlab.framework.system.cores").set_threads()
     return getattr(import_module(f"slotlab.{home}"), name)
 
 

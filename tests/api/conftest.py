@@ -1,0 +1,57 @@
+"""Two small runs of the demo, one for each of two seeds, trained once through the front door."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+import slotlab
+from slotlab.results import Run
+
+BLANK = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.4\n%%EOF\n"}
+SHORT: dict[str, Any] = {
+    "training.phases": [{"steps": 2, "lr": 1e-3}],
+    "data.dataset": {"num_train": 8, "num_val": 6, "textures": ["plain"]},
+    "evaluation.batch_size": 4,
+    "evaluation.baselines": ["one_segment"],
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank() -> Iterator[None]:
+    """Figures as empty files: drawing takes longer than all else in a small training."""
+    from matplotlib.figure import Figure
+
+    def save(figure: Any, file: IO[bytes], **options: Any) -> None:
+        file.write(BLANK[options["format"]])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs `demo` and `demo-1`, to be read only."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    for seed, name in enumerate(("demo", "demo-1")):
+        run = slotlab.train("slotlab:demo", {**SHORT, "seed": seed}, run=folder / name, device="cpu")
+        assert run.state == "done"
+    return folder
+
+
+@pytest.fixture
+def here(runs: Path, tmp_path: Path) -> Path:
+    """The runs in the current folder, under `runs`; copies, so that they can be written into."""
+    shutil.copytree(runs, tmp_path / "runs")
+    os.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(here: Path) -> Run:
+    """The first of the runs, opened."""
+    return slotlab.open_run("runs/demo", device="cpu")
