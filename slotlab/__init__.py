@@ -12,6 +12,7 @@
 docs/python.md teaches it. What is listed here and in the modules below is public; everything else may change:
 
 * `slotlab.contracts`: what components receive and give
+* `slotlab.hooks`: what a component of each kind has to be
 * `slotlab.metrics`, `slotlab.images`: what plugins of some kinds are made of
 * `slotlab.composition`: slots mixed, changed and painted
 * `slotlab.data`: datasets inspected, packed and rendered
@@ -26,7 +27,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slotlab import composition, contracts, data, images, metrics, results
+    from slotlab import composition, contracts, data, hooks, images, metrics, results
     from slotlab.framework.api.ablation import ablate
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
@@ -53,6 +54,7 @@ __all__ = [
     "contracts",
     "data",
     "hookimpl",
+    "hooks",
     "images",
     "list_components",
     "load_spec",

@@ -4,14 +4,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 import slotlab
+from slotlab.framework.compare.drawing import Drawn
 from slotlab.results import Run
 
-BLANK = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-1.4\n%%EOF\n"}
 SHORT: dict[str, Any] = {
     "training.phases": [{"steps": 2, "lr": 1e-3}],
     "data.dataset": {"num_train": 8, "num_val": 6, "textures": ["plain"]},
@@ -21,15 +21,12 @@ SHORT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def blank() -> Iterator[None]:
-    """Figures as empty files: drawing takes longer than all else in a small training."""
-    from matplotlib.figure import Figure
-
-    def save(figure: Any, file: IO[bytes], **options: Any) -> None:
-        file.write(BLANK[options["format"]])
-
+def undrawn() -> Iterator[None]:
+    """Draw no figures, which takes longer than all else in a small training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
+        patch.setattr("slotlab.framework.jobs.evaluate.draw_evaluation", lambda *given, **options: {})
+        patch.setattr("slotlab.framework.jobs.train.draw_curves", lambda run: None)
+        patch.setattr("slotlab.framework.compare.drawing.draw", lambda *given: Drawn((), ""))
         yield
 
 

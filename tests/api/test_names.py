@@ -19,7 +19,7 @@ from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.system import cores
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("composition", "contracts", "data", "images", "metrics", "results")
+MODULES = ("composition", "contracts", "data", "hooks", "images", "metrics", "results")
 INSIDE = re.compile(r"(?:from|import|-m|--) slotlab\.(?:framework|plugins|registry)\b")
 
 
