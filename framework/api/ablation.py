@@ -81,7 +81,7 @@ def ablate(
     >>> import slotlab
     >>> study = slotlab.ablate("slotlab:ablations/demo_ablation", dry_run=True)
     >>> len(study.runs), sorted({run["state"] for run in study.runs})
-    (4, ['waiting'])
+    (6, ['waiting'])
 
     Args:
         name: an ablation file, or `slotlab:ablations/NAME`.

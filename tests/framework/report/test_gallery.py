@@ -112,7 +112,7 @@ def test_a_broken_index_is_told_and_leaves_the_other_arm(made):
 
 
 def test_all_together_take_no_more_than_they_may(made, monkeypatch):
-    monkeypatch.setattr(pictures, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(module, "MOST_BYTES", 20_000)
     monkeypatch.setattr(module.PictureEmbedder, "__init__", lambda self: album(self, 20_000))
     found = gallery(made)
     shown = [picture for frame in found.frames for tile in frame.tiles for picture in tile.pictures]
@@ -137,7 +137,7 @@ def test_large_pictures_are_made_smaller_and_masks_keep_their_colors(made):
 
 
 def test_arms_beyond_the_most_that_are_shown_are_counted(made, monkeypatch):
-    monkeypatch.setattr(pictures, "MOST_ARMS", 1)
+    monkeypatch.setattr(module, "MOST_ARMS", 1)
     found = gallery(made)
     baseline = [arm.name for arm in made.arms].index(made.baseline)
     assert {tile.arm for frame in found.frames for tile in frame.tiles} == {baseline}
