@@ -1,8 +1,8 @@
 """What a plugin file imports from beside it: found by reading the import statements, without running them.
 
 Files beside a plugin are its helpers: `import helper`, `from helper import f`, `from . import helper`,
-modules and packages, and what those import in turn. What a statement names and does not lie beside the
-plugin is left to Python: its own library and what is installed.
+modules and packages, and what those import in turn. Names that do not lie beside the plugin are left to
+Python: the standard library and installed packages.
 """
 
 import ast
@@ -26,9 +26,9 @@ class Beside:
 
     root: Path
     main: str
-    """The plugin's own name, which it does not import itself."""
+    """The name of the plugin's own module, which is no helper."""
     module: Dotted
-    """The module that imports, seen from the folder: `("my_encoder",)`, `("nets", "blocks")`."""
+    """The importing module, relative to the folder: `("my_encoder",)`, `("nets", "blocks")`."""
     package: bool = False
     """Whether that module is a package's `__init__`."""
 
@@ -38,7 +38,7 @@ class Beside:
         return len(self.module) - (0 if self.package else 1)
 
     def files(self, name: Dotted) -> list[str]:
-        """Return the files that importing a dotted name runs, as far as they are there."""
+        """Return the files beside the plugin that importing a dotted name runs."""
         found: list[str] = []
         for length in range(1, len(name) + 1):
             part = "/".join(name[:length])
@@ -51,10 +51,10 @@ class Beside:
         return found
 
     def is_local(self, name: Dotted, line: int) -> bool:
-        """Return whether a statement's absolute name is a helper's.
+        """Return whether an absolute import names a helper beside the plugin.
 
         Raises:
-            PluginError: if an installed module has the name too.
+            PluginError: if an installed module has the same name.
         """
         top = name[0]
         if top in _PYTHONS or self.module == (top,) == (self.main,) or not self.files(name):
@@ -70,9 +70,9 @@ class Beside:
 
 
 def elsewhere(top: str, root: Path) -> str | None:
-    """Return where a module or package with files is installed, not looking in `root` and the current folder.
+    """Return where a module or package is installed, other than in `root` and the current folder.
 
-    Python runs with the current folder on its path or without it, by how it was started.
+    How Python was started decides whether the current folder is on its path.
     """
     here = {root.resolve(), Path.cwd()}
     path = [one for one in sys.path if one and Path(one).resolve() not in here]
@@ -89,7 +89,7 @@ def elsewhere(top: str, root: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Source:
+class PythonFile:
     """One file of Python, and what it imports."""
 
     text: bytes
@@ -97,7 +97,7 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module | None:
-        """The parsed file; None if it is no Python, which importing it will tell."""
+        """The parsed file; None if it is not valid Python, which importing it will report."""
         try:
             return ast.parse(self.text)
         except (SyntaxError, ValueError, RecursionError):
@@ -107,7 +107,7 @@ class Source:
         """Yield the files that it imports from beside the plugin, some more than once.
 
         Raises:
-            PluginError: for what cannot be followed.
+            PluginError: for an import that cannot be followed.
         """
         for node in ast.walk(self.tree) if self.tree is not None else ():
             if isinstance(node, ast.Import):

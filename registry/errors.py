@@ -1,13 +1,13 @@
-"""Errors meant for the user: their text says what is wrong and what would be right."""
+"""Errors for the user: their text says what is wrong and what would be right."""
 
 from pathlib import Path
 
 
 class SlotlabError(Exception):
-    """A mistake the user can mend. The command line prints its text, never a traceback."""
+    """A mistake that the user can correct. The command line prints its text, never a traceback."""
 
     exit_code = 1
-    """What the command ends with."""
+    """The exit code of the command."""
 
     def lines(self) -> list[str]:
         """One line for each mistake."""
@@ -36,7 +36,7 @@ class ComponentError(SlotlabError, ValueError):
 
 
 def describe(error: BaseException, path: Path | None = None) -> str:
-    """Write a stranger's exception in one line, with the line of the file `path` that led to it."""
+    """Describe an exception of a component in one line, with the line of the file `path` that led to it."""
     text, line = str(error).partition("\nException raised from ")[0], None  # torch's frames in C++
     trace = error.__traceback__
     while trace is not None:

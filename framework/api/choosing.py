@@ -7,7 +7,7 @@ from slotlab.registry.component import suggest
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
-    from slotlab.framework.compare.choice import Choice
+    from slotlab.framework.compare.request import ComparisonRequest
 
 MASKS = ("decoder", "attention", "both")
 
@@ -34,14 +34,14 @@ def chosen(
     checkpoint: str | None,
     evaluation: Sequence[str],
     failed_below: float | None,
-) -> "Choice":
+) -> "ComparisonRequest":
     """Return the choice that options make.
 
     Raises:
         SlotlabError: for a fact that evaluations do not have, and for what is no checkpoint.
     """
-    from slotlab.framework.compare.choice import Choice
-    from slotlab.framework.compare.facts import FACTS
+    from slotlab.framework.compare.evaluation_facts import FACTS
+    from slotlab.framework.compare.request import ComparisonRequest
     from slotlab.framework.runs.measurement import checkpoint_name
 
     if checkpoint not in (None, "best", "last"):
@@ -55,7 +55,7 @@ def chosen(
             hint = f"{suggest(name, FACTS)} (facts: {', '.join(FACTS)})"
             raise SlotlabError(f"--evaluation {text}: write FACT=VALUE, such as slots=11{hint}")
         facts.append((name, value))
-    return Choice(
+    return ComparisonRequest(
         metrics=tuple(metrics),
         primary=primary,
         baseline=baseline,

@@ -14,10 +14,10 @@ from slotlab.framework.api.choosing import chosen
 from slotlab.framework.api.console import PlainConsole, say, styled
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.compare import comparison as comparing
-from slotlab.framework.compare.exports import as_csv, as_json, as_rows
-from slotlab.framework.compare.markup import html, latex, markdown
-from slotlab.framework.compare.naming import show
-from slotlab.framework.compare.results import Arm, Comparison, Metric
+from slotlab.framework.compare.csv_json import as_csv, as_json, as_rows
+from slotlab.framework.compare.differing_settings import setting_text
+from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison
+from slotlab.framework.compare.table_markup import html, latex, markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.framework.system.atomic import write_output
 from slotlab.registry.errors import SlotlabError
@@ -38,7 +38,7 @@ class RunComparison:
 
     comparison: Comparison
     """All numbers as data: arms, statistics, paired differences."""
-    details: tuple[Metric, ...]
+    details: tuple[ComparedMetric, ...]
     """The metrics whose tables are shown in full."""
 
     def frame(self) -> "DataFrame":
@@ -108,7 +108,7 @@ def settings_of(arm: Arm, paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else show(value)
+    return None if value is None else setting_text(value)
 
 
 def compare(
@@ -197,12 +197,12 @@ def compare_paths(
     )
 
 
-def details_of(comparison: Comparison, metrics: Sequence[str]) -> tuple[Metric, ...]:
+def details_of(comparison: Comparison, metrics: Sequence[str]) -> tuple[ComparedMetric, ...]:
     """Return the metrics that are shown in full: those that were asked for, else the primary one."""
     return tuple(one for one in comparison.metrics if one.name in metrics) or (comparison.primary,)
 
 
-def show_tables(out: Console, comparison: Comparison, details: Sequence[Metric]) -> None:
+def show_tables(out: Console, comparison: Comparison, details: Sequence[ComparedMetric]) -> None:
     """Print the tables, and under them how to read them."""
     for table in tables(comparison, details=details):
         out.print(styled(table.title, "bold"), soft_wrap=True)
@@ -232,7 +232,7 @@ ENDINGS = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write comparison.md, .csv, .tex and .json, and the figures as PNG and PDF; say so on stderr."""
-    from slotlab.framework.compare.drawing import draw
+    from slotlab.framework.compare.draw_all import draw
 
     for format_, ending in ENDINGS.items():
         text = as_text(comparison, format_)

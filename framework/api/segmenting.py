@@ -15,7 +15,7 @@ from slotlab.framework.contracts import MaskSource, Sample
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.evaluate import reconstruct
-from slotlab.framework.figures.masks import paint_slots
+from slotlab.framework.figures.mask_colors import paint_slots
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import SlotModel, masks_at

@@ -15,7 +15,7 @@ from slotlab.framework.api.console import PlainConsole
 from slotlab.registry.errors import SlotlabError
 
 PIPED_WIDTH = 140
-"""Columns of tables that go to a file or another program, which have no width of their own."""
+"""Width of tables, in characters, where output goes to a file or another program."""
 
 
 def console() -> Console:
@@ -24,7 +24,7 @@ def console() -> Console:
 
 
 def print_whole(out: Console, table: Table) -> None:
-    """Print a table with every cell whole, its lines as long as they must be."""
+    """Print a table without shortening or wrapping any cell, however long the lines get."""
     needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
     if needed <= out.width:
         out.print(table)
@@ -34,7 +34,7 @@ def print_whole(out: Console, table: Table) -> None:
 
 
 def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
-    """Show a result, or write it as JSON: to stdout for `-`, else to a file and show it too."""
+    """Show a result. With a target, also write it as JSON: to a file, or instead to stdout for `-`."""
     if target is None:
         show(result)
         return
@@ -42,7 +42,7 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    if show is not print:  # first: whatever becomes of the file, the result was seen
+    if show is not print:  # first, so that the result is shown even if the file cannot be written
         show(result)
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
 
 
 def check_target(option: str, target: str | None) -> str | None:
-    """Return the file that a result goes to; checked before the work, which would be lost.
+    """Return the file for a result, checked before the work begins, which would else be lost.
 
     Raises:
-        SlotlabError: if it is a folder, or cannot be written.
+        SlotlabError: if it is a folder or cannot be written.
     """
     if target is None:
         return None

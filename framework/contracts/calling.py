@@ -1,4 +1,4 @@
-"""Calls into components: what a component's code raises is told with its name, file and line."""
+"""Calls into components: their exceptions are raised again with the component's name, file and line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,27 +10,28 @@ from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
 BETWEEN = ("slotlab.framework.", "torch.", "contextlib", "functools")
-"""Modules that call a component's code, or wrap it; the component is looked for beyond them."""
+"""Modules that call or wrap a component's code; they are skipped when its line is looked up."""
 
 
 @contextmanager
 def called(component: str) -> Iterator[None]:
-    """Name the component, such as `metric 'ari'`, that is called in the block, should it raise.
+    """Raise exceptions of the block again with the name of the component, such as `metric 'ari'`.
 
     Raises:
-        SlotlabError: the component's own as it is; one that tells exception, file and line for any other.
-        MemoryError, OutOfMemoryError: as they are; they are no mistake of a component.
+        SlotlabError: the component's own unchanged; in place of any other exception one with its type,
+            text, file and line.
+        MemoryError, OutOfMemoryError: unchanged; they are not the component's mistake.
     """
     try:
         yield
     except (SlotlabError, MemoryError, torch.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:  # SystemExit: else the command would end as if all were done
+    except (Exception, SystemExit) as error:  # SystemExit: the command would end as if it had succeeded
         raise SlotlabError(f"{component} failed: {describe(error)} ({place_of(error)})") from error
 
 
 def place_of(error: BaseException) -> str:
-    """Return file and line of the component's code that led to an exception."""
+    """Return the file and line of the component's code that led to an exception."""
     frames = list(walk_tb(error.__traceback__))
     beyond = [frame for frame, _ in frames if not str(frame.f_globals.get("__name__")).startswith(BETWEEN)]
     file = (beyond or [frames[-1][0]])[0].f_code.co_filename

@@ -1,4 +1,4 @@
-"""Where batches go: the device, the memory layout of images, and which of several processes this is."""
+"""Where batches go: the device, the memory format of images, and the rank of this process."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import torch
 
 @dataclass(frozen=True)
 class Placement:
-    """What a loader must know of the machine to give each process its share of every batch."""
+    """What a loader must know to give each process its share of every batch, on its device."""
 
     device: torch.device
     memory_format: torch.memory_format = torch.contiguous_format
-    """The layout of images: contiguous, or channels last."""
+    """The memory format of images: contiguous, or channels last."""
     rank: int = 0
     """The number of this process, from 0."""
     processes: int = 1
-    """How many processes train one model together."""
+    """The number of processes that train one model together."""

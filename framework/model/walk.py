@@ -1,6 +1,6 @@
-"""Two images passed through a model, part by part, each compared with what it promises.
+"""Pass two images through a model, part by part, and compare each part with its promises.
 
-On the meta device there are shapes and no values; with real images values are looked at too.
+On the meta device only shapes are checked; with real images, values are checked too.
 """
 
 from dataclasses import dataclass, field
@@ -27,31 +27,29 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
 from slotlab.registry.errors import describe
 
-OWN_STREAM = (
-    "draws from torch's own random stream; while it is measured all randomness comes from `generator`"
-)
+OWN_STREAM = "draws from torch's own random stream; in an evaluation all randomness comes from `generator`"
 
 
 @dataclass
 class Walk:
-    """One pass through a model that knows which part it is in."""
+    """One pass through a model, which remembers the part it is in."""
 
     spec: ExperimentSpec
     model: SlotModel
     images_BCHW: Tensor
-    """Two, on the model's device."""
+    """Two images, on the model's device."""
     path: Path = ("model",)
-    """Of the part that the pass is in."""
+    """The path in the spec of the part that the pass is in."""
     drawn: list[Tensor] = field(default_factory=list)
     """The state of torch's own random streams when the part was entered."""
 
     def problem(self) -> PathProblem | None:
-        """Pass the images through; return the first mistake, named by the part that made it."""
+        """Pass the images through; return the first mistake, at the part that made it."""
         try:
             self.through()
         except SlotlabError as error:
             return PathProblem(self.path, f"{self.name}{error}")
-        except (Exception, SystemExit) as error:  # a stranger's component may fail in any way
+        except (Exception, SystemExit) as error:  # a third party's component may fail in any way
             size = self.spec.data.image_size
             text = f"fails on images of {size}x{size} pixels: {describe(error, self.file)}"
             return PathProblem(self.path, f"{self.name}{text}")
@@ -59,12 +57,12 @@ class Walk:
 
     @property
     def values(self) -> bool:
-        """Whether there are values, and not shapes alone."""
+        """Whether tensors have values, not only shapes."""
         return self.images_BCHW.device.type != "meta"
 
     @property
     def ref(self) -> Ref | None:
-        """The component that the part is, if it is one."""
+        """The component that the pass is in; None outside of components."""
         value: Any = self.spec
         for part in self.path:
             value = getattr(value, str(part))
@@ -72,77 +70,91 @@ class Walk:
 
     @property
     def name(self) -> str:
-        """The component's name, as messages begin."""
+        """The component's name, as the beginning of a message."""
         return "" if self.ref is None else f"{self.ref.name}: "
 
     @property
     def file(self) -> FilePath | None:
-        """The single-file plugin that the part comes from, if it does."""
+        """The single-file plugin that the part comes from; None for others."""
         return None if self.ref is None else self.ref.registered.path
 
     def through(self) -> None:
-        """Pass two images through, as in training and then as they are measured."""
+        """Pass two images through, as in training and then as in evaluation."""
         spec, model = self.spec, self.model
-        side, images_BCHW = spec.data.image_size, self.images_BCHW
-        slots = (2, spec.model.slots, spec.model.slot_dim)
+        shape = (2, spec.model.slots, spec.model.slot_dim)
+        features_BCHW = self.encode()
+        tokens_BND = self.project(features_BCHW)
+        grouped = self.group(tokens_BND, self.initial_slots(tokens_BND, None, shape), shape)
+        target_BCHW = self.target(features_BCHW)
+        self.at("model", "decoder", part=model.decoder)
+        decoded = model.decoder(grouped.slots, target_BCHW=target_BCHW, generator=self.stream())
+        self.check_decoded(decoded, shape[1], "forward")
+        painted = self.paint(grouped.slots, decoded)
+        self.check_objective(grouped.slots, decoded, painted, target_BCHW)
+        number = spec.evaluation.slots
+        if number not in (None, spec.model.slots) and not model.initializer.fixed_num_slots:
+            shape = (2, number, spec.model.slot_dim)
+            initial = self.initial_slots(tokens_BND, number, shape)
+            self.paint(self.group(tokens_BND, initial, shape).slots, None)
 
-        self.at("model", "encoder", part=model.encoder)
-        encoder: Any = model.encoder
-        features_BCHW = model.encoder(images_BCHW)
+    def encode(self) -> Tensor:
+        """Check the encoder, and return its features."""
+        self.at("model", "encoder", part=self.model.encoder)
+        encoder: Any = self.model.encoder
+        features_BCHW: Tensor = encoder(self.images_BCHW)
         what = "features, by the encoder's channels and grid,"
         expect(features_BCHW, (2, encoder.channels, *encoder.grid), what)
         self.look(features_BCHW, "features")
+        return features_BCHW
 
-        position: Any = model.projection.position
+    def project(self, features_BCHW: Tensor) -> Tensor:
+        """Check the projection with its position code, and return the tokens."""
+        position: Any = self.model.projection.position
         self.at("model", "projection", "position", part=position)
-        tokens_BND = model.projection(features_BCHW)
-        token_dim = spec.model.projection.dim or spec.model.slot_dim
-        expect(tokens_BND, (2, encoder.grid[0] * encoder.grid[1], token_dim), "tokens")
+        tokens_BND: Tensor = self.model.projection(features_BCHW)
+        rows, columns = features_BCHW.shape[2:]
+        token_dim = self.spec.model.projection.dim or self.spec.model.slot_dim
+        expect(tokens_BND, (2, rows * columns, token_dim), "tokens")
         self.look(tokens_BND, "tokens")
+        return tokens_BND
 
-        initial = self.initial_slots(tokens_BND, None, slots)
-        grouped = self.group(tokens_BND, initial, slots)
-
+    def target(self, features_BCHW: Tensor) -> Tensor:
+        """Check the objective's target, and return it."""
         self.at("objective")
-        target = model.objective.target_shape
-        target_BCHW = model.objective.target(images_BCHW, features_BCHW)
+        target = self.model.objective.target_shape
+        target_BCHW = self.model.objective.target(self.images_BCHW, features_BCHW)
         what = "the target, by the objective's target_shape,"
         expect(target_BCHW, (2, target.channels, *target.size), what, floating=False)
         self.look(target_BCHW, "the target", draws=True)
+        return target_BCHW
 
-        self.at("model", "decoder", part=model.decoder)
-        decoded = model.decoder(grouped.slots, target_BCHW=target_BCHW, generator=self.stream())
-        self.check_decoded(decoded, slots[1], "forward")
-        made = self.paint(grouped.slots, decoded)
-
+    def check_objective(
+        self, slots: Slots, decoded: Decoded, painted: Decoded | None, target_BCHW: Tensor
+    ) -> None:
+        """Check the loss, its gradient, and the picture that the objective makes of the prediction."""
+        objective, side = self.model.objective, self.spec.data.image_size
         self.at("objective")
-        losses = model.objective.loss(decoded, target_BCHW)
+        losses = objective.loss(decoded, target_BCHW)
         expect_losses(losses)
         self.look(losses.total, "the loss", draws=True)
-        self.check_gradient(grouped.slots, decoded, losses.total)
+        self.check_gradient(slots, decoded, losses.total)
         self.at("objective")
-        prediction_BCHW = decoded.prediction_BCHW if made is None else made.prediction_BCHW
-        if made is not None or decoded.target_BCHW is None:
-            expect_picture(model.objective.to_image(prediction_BCHW), 2, (side, side))
-
-        wanted = spec.evaluation.slots
-        if wanted not in (None, spec.model.slots) and not model.initializer.fixed_num_slots:
-            more = (2, wanted, spec.model.slot_dim)
-            initial = self.initial_slots(tokens_BND, wanted, more)
-            self.paint(self.group(tokens_BND, initial, more).slots, None)
+        prediction_BCHW = decoded.prediction_BCHW if painted is None else painted.prediction_BCHW
+        if painted is not None or decoded.target_BCHW is None:
+            expect_picture(objective.to_image(prediction_BCHW), 2, (side, side))
 
     def at(self, *path: str, part: object = None) -> None:
-        """Say which part the pass is in, and check that one with weights is a module."""
+        """Enter a part, and check that one with weights is a module."""
         self.path, self.drawn = path, own_streams(self.images_BCHW.device)
         if part is not None and not isinstance(part, nn.Module):
             raise ComponentError(f"what it builds should be a torch.nn.Module, not a {type(part).__name__}")
 
     def stream(self) -> Generator | None:
-        """Return a random stream for a part; the meta device has none."""
+        """Return a random stream for a part; None on the meta device."""
         return Generator(self.images_BCHW.device).manual_seed(self.spec.seed) if self.values else None
 
     def look(self, found: Tensor, what: str, *, draws: bool = False) -> None:
-        """Refuse values that are not finite, and parts that draw from torch's own stream unless they may."""
+        """Refuse values that are not finite, and draws from torch's own stream unless `draws` allows them."""
         if not self.values:
             return
         expect_finite(found, what)
@@ -152,7 +164,7 @@ class Walk:
         self.drawn = now
 
     def initial_slots(self, tokens_BND: Tensor, number: int | None, shape: tuple[int, int, int]) -> Slots:
-        """Check the initializer, also for another number of slots."""
+        """Check the initializer, perhaps with another number of slots, and return the slots."""
         self.at("model", "initializer", part=self.model.initializer)
         initial: Slots = self.model.initializer(tokens_BND, number, generator=self.stream())
         expect_slots(initial, shape)
@@ -160,7 +172,7 @@ class Walk:
         return initial
 
     def group(self, tokens_BND: Tensor, initial: Slots, shape: tuple[int, int, int]) -> Grouped:
-        """Check the grouping."""
+        """Check the grouping, and return what it gives."""
         self.at("model", "grouping", part=self.model.grouping)
         grouped: Grouped = self.model.grouping(tokens_BND, initial, generator=self.stream())
         expect_grouped(grouped, shape, tokens_BND.shape[1])
@@ -172,7 +184,7 @@ class Walk:
         return grouped
 
     def check_decoded(self, decoded: object, slots: int, method: str) -> None:
-        """Check what the decoder gives."""
+        """Check what the decoder returns."""
         side, target = self.spec.data.image_size, self.model.objective.target_shape
         expect_decoded(decoded, 2, slots, target, image=(side, side), method=method)
         assert isinstance(decoded, Decoded)
@@ -182,9 +194,9 @@ class Walk:
             check_sums(decoded.masks_BKHW, f"masks{of}")
 
     def paint(self, slots: Slots, decoded: Decoded | None) -> Decoded | None:
-        """Check the picture that is shown and measured, and whether there are masks where they are asked for.
+        """Check the picture that is shown and measured, and that masks exist if the spec scores them.
 
-        Returns None where only values tell, or where there is none: of a decoder that needs the target.
+        Returns None for a decoder that needs the target, or that needs values where there are only shapes.
         """
         self.at("model", "decoder")
         decoder, made, reason = self.model.decoder, None, ""
@@ -196,11 +208,11 @@ class Walk:
             except (NotImplementedError, RuntimeError) as error:
                 if self.values or "meta" not in str(error):
                     raise
-                made = None  # it looks at values, which there are none of here: `rehearsal` has some
+                made = None  # it needs values: `rehearsal` will check it with some
         else:
             try:
                 made = decoder(slots, target_BCHW=None, generator=self.stream())
-            except Exception as error:  # which it was not when it was told the target
+            except Exception as error:  # although it worked with the target
                 reason = describe(error, self.file)
             else:
                 self.check_decoded(made, number, "forward")
@@ -208,26 +220,24 @@ class Walk:
         return made
 
     def check_masks(self, made: Decoded | None, reason: str) -> None:
-        """Refuse to measure the decoder's masks where it has none that did not see the target."""
+        """Refuse to score the decoder's masks if it gives none without receiving the target."""
         if self.spec.evaluation.mask_source != "decoder":
             return
         name = self.spec.model.decoder.name
         self.path = ("evaluation", "mask_source")
         if reason:
-            text = (
-                "needs the target, which it is not told when masks are measured, and has no method 'sample'"
-            )
+            text = "needs the target, which it does not receive in an evaluation, and has no method 'sample'"
             hint = f"write 'mask_source: attention' (without the target: {reason})"
             raise ComponentError(f"the decoder '{name}' {text}; {hint}")
         if made is not None and made.masks_BKHW is None:
             raise ComponentError(f"the decoder '{name}' has no masks; write 'mask_source: attention'")
 
     def check_gradient(self, slots: Slots, decoded: Decoded, total: Tensor) -> None:
-        """Refuse a loss that nothing can be learned from, and name who lost the gradient."""
+        """Refuse a loss without a gradient, and name the part that lost it."""
         given = (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW)
-        asked = slots.vectors_BKD.requires_grad or has_weights(self.model.decoder)
+        needed = slots.vectors_BKD.requires_grad or has_weights(self.model.decoder)
         lost = not any(tensor is not None and tensor.requires_grad for tensor in given)
-        if (lost and asked) or not (total.requires_grad or decoded.prediction_BCHW.requires_grad):
+        if (lost and needed) or not (total.requires_grad or decoded.prediction_BCHW.requires_grad):
             self.path = ("model", "decoder")
             raise ComponentError("the prediction has no gradient: nothing could be learned from it")
         if not total.requires_grad:
@@ -240,6 +250,6 @@ def has_weights(part: nn.Module) -> bool:
 
 
 def own_streams(device: torch.device) -> list[Tensor]:
-    """Return the state of the random streams that torch draws from where it is given none."""
+    """Return the state of torch's global random streams."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states

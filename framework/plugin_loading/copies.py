@@ -1,4 +1,4 @@
-"""Copies of plugin files in a run's folder: where they lie, what is recorded of them, whether they are whole.
+"""Copies of plugin files in a run's folder: where they lie, what is recorded of them, and their check.
 
 RUN/plugins/NAME.py                 a plugin that is one file
 RUN/plugins/NAME-DIGEST/NAME.py     one with helpers, beside which these lie
@@ -15,21 +15,21 @@ from slotlab.registry.code import sha256
 
 FOLDER = "plugins"
 RECORDS = ("provenance.json", "status.json", "metrics.jsonl", "cost.json", "checkpoints/step-*.pt")
-"""What only a run's folder has beside its spec.yaml."""
+"""Files of which at least one shows that a folder with a spec.yaml is a run's."""
 
 
 @dataclass(frozen=True)
 class Copies:
-    """What is written into a run's folder."""
+    """The plugin files that are written into a run's folder."""
 
     plugins: tuple[str, ...]
-    """The plugin files, seen from the run's folder: what its spec names."""
+    """The plugin files, relative to the run's folder, as its spec names them."""
     files: Mapping[str, bytes]
-    """All files."""
+    """Contents of all files, helpers included, by path relative to the run's folder."""
 
 
 def copies(codes: Sequence[PluginCode]) -> Copies:
-    """Return the copies of plugins; each finds beside it what it found in its own place, and nothing else."""
+    """Return the copies of plugins, laid out so that each sees only its own helpers beside it."""
     plugins: list[str] = []
     files: dict[str, bytes] = {}
     stems = [code.path.stem for code in codes]
@@ -47,7 +47,7 @@ def read_codes(paths: Iterable[Path]) -> list[PluginCode]:
     """Read plugin files.
 
     Raises:
-        PluginError: if one is missing, or imports what cannot be followed.
+        PluginError: if one is missing, or has an import that cannot be followed.
     """
     return [read_code(path) for path in paths]
 
@@ -65,7 +65,7 @@ def facts(codes: Iterable[PluginCode]) -> list[dict[str, Any]]:
 
 
 def run_of(folder: Path) -> Path | None:
-    """Return the run's folder that a folder is, or lies in: one with a spec and what a training writes."""
+    """Return the run's folder that a folder is or lies in; None if there is none."""
     for one in (folder, *folder.absolute().parents):
         if (one / "spec.yaml").is_file() and any(any(one.glob(name)) for name in RECORDS):
             return one
@@ -76,7 +76,7 @@ def check_copy(run: Path, code: PluginCode) -> None:
     """Compare the copy of a plugin with what the run was last trained with.
 
     Raises:
-        PluginError: if it has another content.
+        PluginError: if its content differs.
         SlotlabError: if the run's provenance cannot be read.
     """
     expected, found = list(recorded(run, code.name)), [code.digest]
@@ -93,7 +93,7 @@ def check_copy(run: Path, code: PluginCode) -> None:
 
 
 def recorded(run: Path, name: str) -> Iterator[str]:
-    """Yield the hashes recorded for a plugin's name at the last start, whole or their first digits."""
+    """Yield the SHA-256 recorded for a plugin's name at the last start; early runs have its first digits."""
     known = read_json(run / "provenance.json")
     starts = [known, *entries(known, "restarts")]
     last = next((one for one in reversed(starts) if one.get("components")), known)

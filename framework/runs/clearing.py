@@ -1,4 +1,4 @@
-"""What slotlab writes into a run's folder, and how it is cleared: never a file of somebody else."""
+"""Which files in a run's folder slotlab writes, and how they are cleared without touching others."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ from slotlab.framework.system.atomic import leavings
 
 STATUS = "status.json"
 BEGINNING = "beginning"
-"""The state of a run's folder that is being made, or cleared to be made again: its first file, and the last
-that goes. Whoever finds it makes the run anew."""
+"""The state of a run's folder while it is created, or cleared to be created again: the status is the first
+file to come and the last to go. A folder in this state may be created anew."""
 
 WRITTEN = (
     "spec.yaml",
@@ -30,14 +30,14 @@ WRITTEN = (
     "evaluation",
     "figures",
 )
-"""Everything in a run's folder that is slotlab's own."""
+"""Everything in a run's folder that slotlab writes."""
 
 _OTHERS = ("tensorboard", "mlruns", "wandb")
-"""Folders in which programs of others have files of their own."""
+"""Folders in which other programs write files."""
 
 
 def run_leavings(path: Path) -> Iterator[Path]:
-    """Yield the temporary files of ours in a run's folder."""
+    """Yield slotlab's temporary files in a run's folder."""
     for name in WRITTEN:
         yield from leavings(path, of=name)
         if name not in _OTHERS:
@@ -46,11 +46,11 @@ def run_leavings(path: Path) -> Iterator[Path]:
 
 
 def clear_run(path: Path, *, keep: Container[str]) -> None:
-    """Remove what a run writes, and nothing that a user may have put beside it.
+    """Remove what a run writes, and no file that a user may have put beside it.
 
-    The status stays, which says that the folder is ours, and what the command may itself be reading until
-    it is replaced: the run's own spec, and those of its plugins that are to be kept, by their paths in the
-    folder, such as `plugins/mine.py`.
+    The status stays, which marks the folder as slotlab's. So do files that the command may be reading until
+    they are replaced: the run's spec, and the plugins in `keep`, by their paths in the folder, such as
+    `plugins/mine.py`.
     """
     for name in WRITTEN:
         entry = path / name

@@ -1,8 +1,8 @@
-"""The shapes of the JSON files in folders of runs and studies: each is checked once, where it is read.
+"""The shapes of the JSON files in folders of runs and studies, which are checked where they are read.
 
-What is not in the form that slotlab writes is told with the file and the place in it, so that whoever
-reads many runs can leave that one out and say why. Keys that are not listed here are allowed: an
-older or a newer slotlab may write them. Imports no torch.
+An error names the file and the place in it, so that a command that reads many runs can leave one out and
+say why. Keys that are not listed here are allowed: an older or newer slotlab may write them. Imports no
+torch.
 """
 
 from collections.abc import Mapping
@@ -23,27 +23,27 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Stored(BaseModel):
-    """A mapping in a file: types are checked as they stand, nothing is converted."""
+    """A mapping in a file, whose types are checked strictly, without conversion."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 class Phase(Stored):
-    """What a phase of a training says of its length."""
+    """The length of a phase of a training."""
 
     steps: Count | None = None
     epochs: Count | None = None
 
 
 class Length(Stored):
-    """What a training says of its length."""
+    """The length of a training."""
 
     batch_size: Annotated[int, Field(ge=1)]
     phases: list[Phase]
 
 
 class SpecFacts(Stored):
-    """What is read of spec.yaml without its schema."""
+    """The part of spec.yaml that is read without the schema."""
 
     name: str
     seed: Count = 0
@@ -67,7 +67,7 @@ class UsedComponent(Stored):
 
 
 class UsedData(Stored):
-    """What a split of a run's data was."""
+    """A split of a run's data, as it was when the run used it."""
 
     dataset: str | None = None
     split: str | None = None
@@ -106,7 +106,7 @@ class Cost(Stored):
 
 
 class Mean(Stored):
-    """What an evaluation says of one metric."""
+    """The statistics of one metric in an evaluation."""
 
     mean: Real | None
     std: Real | None = None
@@ -142,7 +142,7 @@ class SetValue(MeasuredBy):
 
 
 class Summary(Stored):
-    """summary.json of an evaluation, of the format that is written today."""
+    """summary.json of an evaluation, in the current format."""
 
     format: int
     dataset: str
@@ -164,7 +164,7 @@ class Summary(Stored):
 
 
 class Means(Stored):
-    """What any format of a summary has in common: the means of each method."""
+    """What all formats of a summary have in common: the means of each method."""
 
     methods: dict[str, dict[str, Mean]] = {}
     left_out: dict[str, Any] = {}
@@ -207,10 +207,10 @@ class LogLine(Stored):
 
 
 def checked(shape: type[Stored], data: Any, where: object) -> Any:
-    """Return data as it is, if it has a shape.
+    """Return data unchanged if it has a shape.
 
     Raises:
-        SlotlabError: with the file (or what `where` says), the first place that has not, and the reason.
+        SlotlabError: if not, with the file (or `where`), the first wrong place, and the reason.
     """
     try:
         shape.model_validate(data)
@@ -223,10 +223,10 @@ def checked(shape: type[Stored], data: Any, where: object) -> Any:
 
 
 def read_stored(shape: type[Stored], path: Path) -> dict[str, Any]:
-    """Read a JSON file of a shape; an empty mapping where there is none.
+    """Read a JSON file of a shape; return an empty mapping if the file does not exist.
 
     Raises:
-        SlotlabError: if it cannot be read, is no JSON, or has another shape.
+        SlotlabError: if it cannot be read, is not JSON, or has another shape.
     """
     found = load_json(path, missing=_ABSENT)
     if found is _ABSENT:

@@ -1,6 +1,6 @@
-"""The kinds of texture: how large, how rough and how glossy each is, and in which colors.
+"""The families of texture: the size, relief, gloss and colors of each.
 
-The pattern itself is in `patterns`, under the same name.
+The pattern of a family is the function of the same name in `patterns`.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ Family = Literal[
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 Range = tuple[float, float]
+"""Lowest and highest value of a uniform distribution."""
 Stop = tuple[float, float, float, float]
-"""A color on the way from pattern value 0 to 1: its place, then how hue, saturation and
-value differ from the material's own (hue by shift, the others by factor)."""
+"""A stop of a color ramp: the pattern's value from 0 to 1, then the change from the material's own hue
+(added), saturation and value (multiplied)."""
 
 _SHADES: tuple[Stop, ...] = (
     (0.0, 0.0, 1.0, 0.45),
@@ -46,24 +47,24 @@ _CONTRAST: tuple[Stop, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What materials of a family have in common. Ranges are drawn from evenly."""
+    """The properties of a family's materials. Values are drawn uniformly from ranges."""
 
     repeats: Range = (1.0, 2.0)
-    """Cells of the pattern in one world unit, on objects."""
+    """The number of cells of the pattern per world unit, on objects."""
     ground: Range = (0.7, 1.4)
-    """The same on the ground."""
+    """The same for the ground."""
     upright: bool = False
-    """Stands nearly upright; others are turned at random."""
+    """Whether the pattern stands nearly upright on objects; otherwise it is rotated at random."""
     hue: Range = (0.0, 1.0)
     saturation: Range = (0.1, 0.75)
     value: Range = (0.35, 0.8)
     stops: tuple[Stop, ...] = _SHADES
-    """Four of them."""
+    """The color ramp: four stops."""
     bump: Range = (0.01, 0.04)
-    """Height of the relief, in cells."""
+    """The height of the relief, in cells."""
     gloss: Range = (0.02, 0.3)
     grain: float = 0.3
-    """How strongly fine noise shades the color."""
+    """The strength of fine noise on the color."""
 
 
 _EARTH: Range = (0.0, 0.16)

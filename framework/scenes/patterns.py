@@ -1,8 +1,8 @@
-"""The pattern of each family of texture: a function of the place in space and of noise.
+"""The pattern of each family of texture: a function of the position in texture space and of noise.
 
-A pattern gives a value in [0, 1], which picks the color and gloss from the material's
-ramp, and the height of its relief. All are sums, products and comparisons, so that a
-place looks the same in every batch. Axes: R rows (objects or grounds) of n points.
+A pattern returns a value in [0, 1], which selects the color from the material's ramp, and the height of its
+relief. All consist of sums, products and comparisons, so that a position looks the same in every batch.
+Axes: R rows (objects or grounds) of n points; all values are of shape (R, n) or (R, 1).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from slotlab.framework.scenes.families import Family
 
 @dataclass(frozen=True)
 class Spot:
-    """Points of texture space, in cells, and the noise there."""
+    """Points of texture space, in cells, and the noise at them."""
 
     x: Tensor
     y: Tensor
@@ -27,27 +27,27 @@ class Spot:
     near: Tensor
     """Distance to the nearest of scattered points, in cells, at most 1."""
     border: Tensor
-    """How much further the next one is; 0 on the border between their cells."""
+    """How much farther the second nearest is; 0 on the border between their cells."""
     shade: Tensor
-    """A random number in [0, 1) for each of those cells."""
+    """A random number in [0, 1) of the point's cell."""
     fine: Tensor
     """Fractal noise, six times as fine as `first`."""
     dust: Tensor
     wide: Tensor
-    """A random trait in [0, 1) of the texture: mostly, how wide its parts are."""
+    """A random trait of the texture in [0, 1), mostly the width of its parts."""
     odd: Tensor
-    """Another: how irregular it is."""
+    """A random trait in [0, 1): how irregular the texture is."""
     strong: Tensor
-    """Another: how strong its shading is."""
+    """A random trait in [0, 1): how strong its shading is."""
     blur: Tensor
-    """How much a pattern of slope 3 changes from one pixel to the next: edges are not sharper."""
+    """The change of a pattern of slope 3 from one pixel to the next; edges are not sharper than this."""
 
     def step(self, values: Tensor, edge: Tensor | float, width: float) -> Tensor:
-        """Return 0 below `edge` and 1 above, with a ramp of this width or the blur's."""
+        """Return 0 below `edge` and 1 above, with a ramp of this width, or of the blur's if that is wider."""
         return ((values - edge) / self.blur.clamp(min=width) + 0.5).clamp(0, 1)
 
     def board(self) -> Tensor:
-        """Return 0 and 1 in turn on the cubes of a board in space."""
+        """Return 0 and 1 alternating over the cubes of a checkerboard in space."""
         odd = torch.zeros_like(self.x)
         for values in (self.x, self.y, self.z):
             parity = self.step(_triangle(0.5 * values - 0.25), 0.5, 0.02)
@@ -64,7 +64,7 @@ def plain(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def checker(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return cubes of two kinds in turn, a little worn."""
+    """Return alternating cubes of two kinds, a little worn."""
     return 0.12 + 0.7 * p.board() + 0.5 * (p.first - 0.5) + 0.25 * (p.fine - 0.5), 0.5 * p.fine
 
 
@@ -106,7 +106,7 @@ def speckle(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def tiles(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return tiles of unlike shades with joints between."""
+    """Return tiles of different shades with joints between them."""
     joint = torch.maximum(torch.maximum(_wall(p.x), _wall(p.y)), _wall(p.z))
     body = 1 - p.step(joint, 0.91 - 0.06 * p.wide, 0.05)
     shade = _scatter(p.x.floor(), p.y.floor(), p.z.floor())
@@ -115,7 +115,7 @@ def tiles(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def bricks(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return a wall of bricks, each row half a brick further than the one below."""
+    """Return a wall of bricks, each row shifted by half a brick against the one below."""
     y = 2.2 * p.y
     row = y.floor()
     x = p.x + 0.5 * row + 0.06 * (p.fine - 0.5)
@@ -133,7 +133,7 @@ def clouds(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def cells(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return pebbles: cells of unlike shades with dark gaps."""
+    """Return pebbles: cells of different shades with dark gaps."""
     dome = p.step(p.border, 0.16, 0.28)
     return dome * (0.35 + 0.6 * p.shade + 0.3 * (p.fine - 0.5)), dome * (1 - 0.5 * p.near) + 0.12 * p.fine
 
@@ -152,7 +152,7 @@ def waves(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def rust(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return metal that rust has eaten in places."""
+    """Return metal with patches of rust."""
     eaten = p.step(p.first + 0.45 * (p.fine - 0.5), 0.4 + 0.2 * p.wide, 0.12)
     metal = 0.2 + 0.35 * (p.second - 0.5) + 0.15 * (p.dust - 0.5)
     return eaten * (0.55 + 0.9 * (p.dust - 0.3)) + (1 - eaten) * metal, eaten * (0.5 + p.fine)
@@ -180,7 +180,7 @@ def scales(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def grass(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return a forest's floor: tufts, blades and leaves that lie about."""
+    """Return a forest floor: tufts, blades and fallen leaves."""
     tuft = p.first + 0.5 * (p.second - 0.5)
     blade = (p.fine - 0.5).abs() * 2.6
     leaf = 1 - p.step(p.near, 0.16 + 0.12 * p.shade, 0.06)
@@ -216,7 +216,7 @@ def terrazzo(p: Spot) -> tuple[Tensor, Tensor]:
 
 
 def leopard(p: Spot) -> tuple[Tensor, Tensor]:
-    """Return a fur's broken rings."""
+    """Return the broken rings of a leopard's fur."""
     ring = 1 - p.step((p.near - 0.34).abs() + 0.3 * (p.first - 0.5), 0.09, 0.08)
     core = 1 - p.step(p.near, 0.25, 0.1)
     return 0.2 + 0.4 * ring + 0.65 * core * (1 - ring) + 0.35 * (p.dust - 0.5), p.dust
@@ -246,8 +246,8 @@ def _wall(values: Tensor) -> Tensor:
 
 
 def _scatter(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    # A number in [0, 1) for a cell: multiples of irrational numbers spread evenly, and once
-    # more of the result, or neighbors would form rows.
+    # A number in [0, 1) for a cell: multiples of irrational numbers spread evenly; applied once
+    # more to the result, or neighbors would form rows.
     even = 0.7548777 * x + 0.5698403 * y + 0.3802775 * z
     even = even - even.floor()
     again = 43.7585 * even * (even + 0.33)

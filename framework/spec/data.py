@@ -18,7 +18,7 @@ from slotlab.registry.component import custom_error
 
 
 class FilterSpec(ClosedModel):
-    """Which pictures are kept, by their number of objects. The ground is no object."""
+    """Which pictures are kept, by their number of objects. The background is not an object."""
 
     max_objects: PositiveInt | None = None
     """Most objects in a picture: 6 for CLEVRTex6; null for any number."""
@@ -106,7 +106,7 @@ class DataSpec(ClosedModel):
 
     @property
     def range_name(self) -> Literal["signed", "unit"]:
-        """That range by name."""
+        """The name of that range."""
         return self.value_range or self.settings.value_range
 
     @property

@@ -1,9 +1,9 @@
-"""The plugin files that a spec names: which are let in, and which come before others.
+"""The plugin files that a spec names: which may be loaded, and which take precedence.
 
-A spec is like a script: who names it on the command line runs the plugins that it names. A run's folder
-is data that travels: its copies of plugins are compared with what the run was trained with, and asked
-about if they are another user's. They come before installed plugins of the same names, and a file given
-with --plugin comes before them.
+A spec is like a script: naming it on the command line runs the plugins that it names. A run's folder is
+data that travels: its copies of plugins are compared with what the run was trained with, and the user is
+asked about those of another user. They take precedence over installed plugins with the same names, and a
+file given with --plugin takes precedence over them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +25,17 @@ from slotlab.registry.code import sha256
 
 @dataclass(frozen=True)
 class Admission:
-    """Under which conditions the code that a spec names is loaded."""
+    """The conditions under which the code that a spec names is loaded."""
 
     given: Sequence[FilePath] = ()
-    """Files of --plugin."""
+    """Files given with --plugin."""
     ask: Ask = refuse
-    """About code of another's run."""
+    """Decides about code that came with another user's run."""
     of_run: bool = False
-    """Whether the spec is a run's, whatever else is in its folder."""
+    """Whether the spec is a run's, even if its folder holds nothing else."""
 
     def run_of(self, node: Tree) -> FilePath | None:
-        """Return the run's folder that a text of a spec was written in; None for what the user wrote."""
+        """Return the run's folder whose spec contains a text; None for a text that the user wrote."""
         if node.mark.line is None or not isinstance(node.value, SpecString):  # in a --set
             return None
         found = run_of(node.value.folder)
@@ -64,7 +64,7 @@ class Loading:
     admission: Admission
     problems: list[Problem] = field(default_factory=list)
     replaced: dict[str, str] = field(default_factory=dict)
-    """What --plugin took the place of, and by what: `my_encoder.py@29c634b1` each."""
+    """What files given with --plugin replaced, and these: `my_encoder.py@29c634b1` each."""
 
     def load(self) -> None:
         """Load the files under `plugins:`; what is not a list of names is left to validation.
@@ -108,7 +108,7 @@ class Loading:
         return _Named(node, index, code, run is not None)
 
     def _stands_in(self, path: FilePath, run: FilePath) -> bool:
-        """Note that a file given with --plugin is used for a copy of its name, which is not even imported."""
+        """Note a file given with --plugin that replaces a copy of the same name, which is not imported."""
         given = next((one for one in self.admission.given if one.name == path.name), None)
         if given is None:
             return False
@@ -130,10 +130,10 @@ class Loading:
 
 
 def admit_programs(spec: ExperimentSpec, tree: Tree, admission: Admission) -> None:
-    """Ask about the files of a run's spec that are programs, such as TorchScript.
+    """Ask about the files of a run's spec that run as programs, such as TorchScript.
 
     Raises:
-        SpecError: for those that may not be run.
+        SpecError: for those that may not run.
     """
     found: dict[Path, Code] = {}
     for path, code in programs(spec):
@@ -150,7 +150,7 @@ def admit_programs(spec: ExperimentSpec, tree: Tree, admission: Admission) -> No
 
 
 def programs(spec: ExperimentSpec) -> Iterator[tuple[Path, Callable[[], Code]]]:
-    """Yield the path of each setting that names a program which is there, and a function that reads it."""
+    """Yield the path of each setting that names an existing program, and a function that reads it."""
     for path, ref in located_refs(spec):
         for name, field_ in type(ref.config).model_fields.items():
             inner = [
@@ -163,5 +163,5 @@ def programs(spec: ExperimentSpec) -> Iterator[tuple[Path, Callable[[], Code]]]:
 
 
 def read_program(path: FilePath) -> Code:
-    """Return a program by its content."""
+    """Return a program with the hash of its content."""
     return Code(path, sha256(path.read_bytes()))

@@ -1,6 +1,6 @@
-"""A resolved spec as plain data: read fast, flattened to settings, without schema or plugins."""
+"""A resolved spec as plain data: read fast and flattened to settings, without schema or plugins."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ ADDED = {"data.seed": 0}
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
 
 PATH = "(a path)"
-"""Stands for every path: that a file is given counts, not where it lies."""
+"""In place of every path: it matters whether a file is given, not where it lies."""
 
 
 def has_effect(path: str) -> bool:
@@ -41,11 +41,11 @@ def has_effect(path: str) -> bool:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of plain data; lists of numbers and words are values."""
+    """Yield (dotted path, value) of plain data; a list of numbers or words is one value."""
     items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         items = value.items()
-    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
         items = enumerate(value)
     else:
         yield path, value
@@ -57,7 +57,7 @@ def load_dumped(path: Path) -> Any:
     """Read what `spec.tree.dump` wrote as plain data, faster than `parse` does and without lines.
 
     Raises:
-        SlotlabError: if the file is not there, is no YAML, or goes beyond the bounds of a spec.
+        SlotlabError: if the file does not exist, is not YAML, or exceeds the bounds of a spec.
     """
     content = read_file(path, 4 * MOST_CHARACTERS)
     if content is None:

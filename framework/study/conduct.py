@@ -1,8 +1,8 @@
-"""Bringing every run of a study to its end: start what is missing, go on with what was stopped.
+"""Bring every run of a study to its end: start missing runs, and resume those that were stopped.
 
 Run folders say what is done; this process only decides what to start next, and may be killed
-at any time. A run that another study trains at the moment is waited for, never trained twice:
-whoever starts a run holds its claim, and a training holds its folder.
+at any time. It waits for a run that another study is training, and never trains it twice: a
+study that starts a run holds its claim, and a training holds its folder.
 """
 
 import signal
@@ -36,14 +36,11 @@ class Ticket:
     claim: ExitStack = field(default_factory=ExitStack)
     failures: int = 0
     step: int = 0
-    """Where the run was when it was last started."""
+    """The step of the run when it was last started."""
     log_bytes: int = 0
-    """How much it had printed before."""
+    """Size of its log at that time, in bytes."""
     look_at: float = 0.0
-    """When to look again whether another process has let go of it."""
-
-
-Say = Callable[[str], None]
+    """When to check again whether another process has released it, in seconds of `time.monotonic`."""
 
 
 @dataclass
@@ -53,10 +50,10 @@ class Conductor:
     study: StudyFolder
     launcher: Launcher
     retries: int
-    say: Say = lambda text: None
+    say: Callable[[str], None] = lambda text: None
     device: str = "auto"
     every: float = 0.2
-    """Seconds between two looks."""
+    """Seconds between two checks."""
     queue: deque[Ticket] = field(default_factory=deque)
     running: list[Ticket] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -94,7 +91,7 @@ class Conductor:
             raise kind(f"the study was asked to end; {again}")
 
     def start_some(self) -> None:
-        """Start runs from the queue while there is room; those that are busy elsewhere go to its end."""
+        """Start runs from the queue while there is room; those that another process holds go to its end."""
         for _ in range(len(self.queue)):
             if self.launcher.at_once is not None and len(self.running) >= self.launcher.at_once:
                 return
@@ -127,14 +124,14 @@ class Conductor:
         return True
 
     def wait_for(self, ticket: Ticket) -> bool:
-        """Look at a run again later; another process has it."""
+        """Check a run again later, because another process has it."""
         if not ticket.look_at:
-            self.say(f"{ticket.run.name}: another process is at it; waiting")
+            self.say(f"{ticket.run.name}: another process has this run; waiting")
         ticket.look_at = time.monotonic() + 5 * self.every
         return False
 
     def job(self, run: Run) -> Job:
-        """Return the command that trains a run, goes on with it, or measures it if it is trained."""
+        """Return the command that trains a run, resumes it, or evaluates it if it is trained."""
         spec = self.study.spec(run.run_id).absolute()
         words = ("train", str(spec), "--run", str(run.folder), "--device", self.device)
         command = (sys.executable, "-m", "slotlab.framework.cli", *words)
@@ -157,7 +154,7 @@ class Conductor:
         if code == 0:
             self.say(f"{run.name}: done{measured(now)}")
             return
-        if is_held(run.folder):  # somebody trains it by hand: not this run's failure
+        if is_held(run.folder):  # someone trains it by hand: this is not a failure
             ticket.look_at = 0.0
             self.queue.append(ticket)
             return
@@ -189,7 +186,7 @@ class Conductor:
 
 
 def record_failure(run: Run, now: Glance, reason: str) -> None:
-    """Note in a run's folder that it failed: a killed process could not do so itself."""
+    """Note in a run's folder that it failed, which a killed process could not do itself."""
     folder = RunFolder(run.folder)
     if now.state == "waiting" and not folder.spec.is_file():
         RunFolder.create(run.folder, run.spec)
@@ -198,7 +195,7 @@ def record_failure(run: Run, now: Glance, reason: str) -> None:
 
 
 def why(now: Glance, code: int, log: Path, start: int) -> str:
-    """Say why a run ended: its folder's words, else its message in the log, else its exit code."""
+    """Return why a run ended: the reason in its folder, else its message in the log, else its exit code."""
     if now.state == "failed" and now.reason:
         return now.reason
     printed = log.read_bytes()[start:].decode(errors="replace") if log.is_file() else ""
@@ -210,14 +207,14 @@ def why(now: Glance, code: int, log: Path, start: int) -> str:
 
 
 def started(now: Glance) -> str:
-    """Say how a run is started."""
+    """Return how a run is started, in words."""
     if now.state == "trained":
-        return "is measured"
+        return "is evaluated"
     return f"goes on from step {now.step}" if now.step else "starts"
 
 
 def measured(now: Glance) -> str:
-    """Write the means of a finished run."""
+    """Return the means of a finished run's metrics, in words."""
     if now.summary is None:
         return ""
     means = {name: one.get("mean") for name, one in now.summary["methods"][MODEL].items()}

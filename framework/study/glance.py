@@ -1,25 +1,25 @@
-"""How a run is, by its folder alone. Imports no torch."""
+"""The status of a run, read from its folder alone. Torch is not imported."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from slotlab.framework.runs.folder import MODEL, SUMMARY, UNFINISHED, RunFolder
 from slotlab.framework.runs.measurement import BEST, LAST
 from slotlab.framework.runs.stored import Means, read_stored
+from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import SlotlabError
 
 State = Literal["waiting", "running", "interrupted", "stopped", "failed", "trained", "done", "damaged"]
-"""`interrupted` was killed; `stopped` ended when asked to; `trained` lacks its evaluation; the files of a
-`damaged` one cannot be read."""
+"""An `interrupted` run was killed; a `stopped` one ended when asked to; a `trained` one lacks its evaluation;
+the files of a `damaged` one cannot be read."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The evaluation that a run needs, by what its summary says."""
+class WantedEvaluation:
+    """The evaluation that a run should have, compared with the summaries in its folder."""
 
     split: str
     protocol: str
@@ -32,7 +32,7 @@ class Wanted:
     filter: str | None = None
 
     def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
-        """Return whether a summary is of this evaluation, and of the weights of a step."""
+        """Return whether a summary is of this evaluation, and of the weights of `step` if that is given."""
         facts: dict[str, str | int | None] = {"split": self.split, "protocol": self.protocol}
         facts |= {"mask_source": self.mask_source, "slots": self.slots, "filter": self.filter}
         summary = {"checkpoint": LAST, **summary}
@@ -55,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a run's folder says."""
+    """The status of a run."""
 
     state: State
     reason: str = ""
@@ -66,7 +66,7 @@ class Glance:
     images_per_second: float | None = None
     seconds_left: float | None = None
     summary: Mapping[str, Any] | None = None
-    """Of the wanted evaluation."""
+    """The summary of the wanted evaluation; None if there is none."""
 
     def value(self, metric: str) -> float | None:
         """Return the model's mean of a metric, if it was evaluated."""
@@ -81,8 +81,8 @@ class Glance:
         return {**facts, "metrics": {name: self.value(name) for name in metrics}}
 
 
-def glance(folder: Path, wanted: Wanted | None) -> Glance:
-    """Look at a run. Without `wanted` a trained run is done; one that cannot be read is damaged."""
+def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
+    """Return the status of a run. Without `wanted` a trained run is done; an unreadable one is damaged."""
     run = RunFolder(folder)
     try:
         return _look(run, wanted) if lies(run.spec) else Glance("waiting")
@@ -93,19 +93,19 @@ def glance(folder: Path, wanted: Wanted | None) -> Glance:
 
 
 def lies(path: Path) -> bool:
-    """Return whether anything lies at a path, be it a file or not."""
+    """Return whether anything exists at a path, be it a file, a folder or a broken link."""
     try:
         return path.lstat() is not None
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
+def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
     status = run.read_status()
     lines = [line for line in run.read_log() if line.get("kind") == "train"]
     last = lines[-1] if lines else {}
     step, speed = last.get("step", 0), last.get("images_per_second")
-    total, batch = plan_of(run)
+    total, batch = total_steps(run)
     left = (total - step) * batch / speed if total is not None and speed and speed > 1e-9 else None
     trained = status.get("state") == "done"
     summary = None
@@ -124,8 +124,8 @@ def _look(run: RunFolder, wanted: Wanted | None) -> Glance:
     )
 
 
-def measured_step(run: RunFolder, wanted: Wanted, last: int | None) -> int | None:
-    """Return the step whose weights the wanted evaluation is of; None if that is not known."""
+def measured_step(run: RunFolder, wanted: WantedEvaluation, last: int | None) -> int | None:
+    """Return the step whose weights the wanted evaluation uses; None if it is not known."""
     if isinstance(wanted.checkpoint, int):
         return wanted.checkpoint
     if wanted.checkpoint == BEST:
@@ -134,15 +134,15 @@ def measured_step(run: RunFolder, wanted: Wanted, last: int | None) -> int | Non
 
 
 def state_of(noted: str | None, *, evaluated: bool) -> State:
-    """Return the state of a run whose folder says `noted`."""
+    """Return the state of a run whose folder notes the state `noted`."""
     if noted == "done":
         return "done" if evaluated else "trained"
     known: Mapping[str | None, State] = {name: name for name in get_args(State)}
     return known.get(noted, "waiting")
 
 
-def _wanted(run: RunFolder, wanted: Wanted, step: int | None) -> Mapping[str, Any] | None:
-    """Return the summary of an evaluation, if it is there and whole; a damaged one is measured again."""
+def _wanted(run: RunFolder, wanted: WantedEvaluation, step: int | None) -> Mapping[str, Any] | None:
+    """Return the summary of the wanted evaluation; None if there is none, or it is damaged."""
     for folder in run.evaluations():
         with suppress(SlotlabError):
             summary = read_stored(Means, folder / SUMMARY)
@@ -151,14 +151,12 @@ def _wanted(run: RunFolder, wanted: Wanted, step: int | None) -> Mapping[str, An
     return None
 
 
-def plan_of(run: RunFolder) -> tuple[int | None, int]:
-    """Return all steps of a training (None if the data was not counted yet), and images in each."""
+def total_steps(run: RunFolder) -> tuple[int | None, int]:
+    """Return all steps of a training, None if its images were not counted yet; and its batch size."""
     training = run.read_spec()["training"]
-    images = run.read_provenance().get("data", {}).get("train", {}).get("images")
+    images: int | None = run.read_provenance().get("data", {}).get("train", {}).get("images")
     batch: int = training["batch_size"]
-    steps = 0
-    for phase in training["phases"]:
-        if phase.get("steps") is None and images is None:
-            return None, batch
-        steps += phase.get("steps") or (phase.get("epochs") or 0) * ceil((images or 0) / batch)
-    return steps, batch
+    lengths = [PhaseLength(phase.get("steps"), phase.get("epochs")) for phase in training["phases"]]
+    if images is None and any(length.depends_on_images for length in lengths):
+        return None, batch
+    return sum(length.in_steps(images or 0, batch) for length in lengths), batch

@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C and SIGTERM are noted, and the training loop looks when it can save."""
+"""Requests to stop: Ctrl-C and SIGTERM are noted, and the training loop checks for them where it can save."""
 
 import signal
 import threading
@@ -25,7 +25,7 @@ class TrainingPreempted(SlotlabError):  # noqa: N818 - the scheduler's wish, not
 
 @dataclass
 class StopRequest:
-    """Which signal asked the training to stop, if one did."""
+    """The signal that asked the training to stop; None if there was none."""
 
     signal: int | None = None
 
@@ -44,9 +44,9 @@ class StopRequest:
 
 
 def heeded(*numbers: signal.Signals) -> tuple[signal.Signals, ...]:
-    """Return the signals that this process was not started to ignore.
+    """Return those signals that this process does not ignore.
 
-    `nohup` has the end of the terminal ignored, and a script has Ctrl-C ignored by what it starts behind `&`.
+    Started by `nohup` it ignores SIGHUP, and started by a script with `&` it ignores Ctrl-C: that stays so.
     """
     return tuple(number for number in numbers if signal.getsignal(number) != signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""The settings that a saved optimizer and its schedule come from, and what to do when they have changed."""
+"""Detect changed settings of optimizer and schedule in a resumed training, and take over its moments."""
 
 import json
 import warnings
@@ -11,9 +11,9 @@ from slotlab.framework.spec.schema import ExperimentSpec
 
 
 def rates(spec: ExperimentSpec, phase: int) -> str:
-    """Return all that decides about a phase's optimizer and schedule, as JSON.
+    """Return all settings of a phase's optimizer and schedule, as JSON.
 
-    Defaults are left out: a setting that a newer slotlab has is no change.
+    Defaults are left out, so that a setting that a newer slotlab added is not a change.
     """
     training = spec.training
     data = training.model_dump(mode="json", include={"phases", "optimizer", "groups"}, exclude_defaults=True)
@@ -21,20 +21,20 @@ def rates(spec: ExperimentSpec, phase: int) -> str:
 
 
 def have_changed(saved: Any, spec: ExperimentSpec) -> bool:
-    """Return whether a checkpoint's phase has other rates by now; False for one that does not tell."""
+    """Return whether the settings changed since a checkpoint; False if it does not record them."""
     before, phase = saved.get("rates"), saved["phase"]
     return before is not None and phase < len(spec.training.phases) and before != rates(spec, phase)
 
 
 def take_over(optimizer: Optimizer, schedule: LRScheduler, saved: Any) -> None:
-    """Give a new optimizer the saved moments, and bring its schedule to where the saved one was.
+    """Give a new optimizer the saved moments, and advance its schedule to the saved step.
 
-    Rates and all other settings are the new ones. Moments are left where they were of other weights.
+    Rates and all other settings are the new ones. Moments of other parameter groups are dropped.
     """
     new, old = optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"]
     if [len(group["params"]) for group in new] == [len(group["params"]) for group in old]:
         optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": new})
-    with warnings.catch_warnings():  # torch cannot know that the steps were done before
+    with warnings.catch_warnings():  # torch does not know that the optimizer's steps were done before
         warnings.simplefilter("ignore")
         for _ in range(saved["schedule"]["last_epoch"]):
             schedule.step()

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from slotlab.framework.compare.facts import facts_of, key_of
-from slotlab.framework.compare.records import load_all
+from slotlab.framework.compare.evaluation_facts import facts_of, key_of
+from slotlab.framework.compare.run_records import load_all
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.plugin_loading.discovery import load_registry
-from slotlab.framework.report.origins import FACTS
+from slotlab.framework.report.runs_and_provenance import FACTS
 from slotlab.framework.spec.load import load_tree
 from slotlab.framework.spec.merge import apply_set, read_tree
 from slotlab.framework.spec.named import Admission

@@ -1,4 +1,4 @@
-"""Files of weights are data: whatever a pickle says is not done. TorchScript is a program, and taken for one."""
+"""Files of weights are data: whatever a pickle says is not done. TorchScript is a program, and treated as one."""
 
 import io
 import os

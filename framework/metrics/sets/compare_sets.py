@@ -1,7 +1,7 @@
-"""Composed pictures against real images by set metrics, with the floor that real images have.
+"""Compare composed pictures with real images by set metrics, and real images among themselves (the floor).
 
-Features of real images are kept in a folder under a hash of what the images and the features are, so
-that they are computed once and never taken for those of other images. Axes: N, M images, D features.
+Features of real images are cached in a folder under a hash of what identifies images and features, so that
+they are computed once and never confused with others. Axes: N, M images, D features.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from slotlab.framework.system.atomic import write_atomically
 from slotlab.registry import SlotlabError
 
 Features = Mapping[str, Tensor]
-"""(N, D) float32 by the identity of what gave them."""
+"""Features (N, D), float32, by the identity of their extractor."""
 Extractors = Mapping[str, tuple[str, SetMetric]]
-"""By identity a set metric that gives the features, with its name."""
+"""A set metric that computes the features, with its name, by the identity of its extractor."""
 
 
 class Lacking(SlotlabError):  # noqa: N818 - several mistakes
-    """Metrics that cannot be computed, and what they lack."""
+    """Set metrics that cannot be computed, and what they lack."""
 
     def __init__(self, reasons: Mapping[str, str]):
         self.reasons = reasons
@@ -43,23 +43,23 @@ class Lacking(SlotlabError):  # noqa: N818 - several mistakes
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images that can be read again, and what they are."""
+    """Real images that can be read repeatedly, and what identifies them."""
 
     facts: Mapping[str, Any]
-    """All that decides about them, with the fingerprint of the files behind them: JSON data."""
+    """Everything that determines the images, with the fingerprint of their files: JSON data."""
     read: Callable[[], Iterable[Tensor]]
-    """Gives uint8 batches (B, 3, H, W)."""
+    """Yields uint8 batches (B, 3, H, W)."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Features in files of one folder; a damaged or foreign file counts as none."""
+    """Features in the files of one folder; a damaged or foreign file counts as missing."""
 
     folder: Path | None
-    """None keeps nothing."""
+    """None caches nothing."""
 
     def path(self, real: RealImages, identity: str) -> Path | None:
-        """Return the file for some features of some images; None if they cannot be told apart."""
+        """Return the file for the features of images; None if the images cannot be identified."""
         fingerprint = real.facts.get("fingerprint")
         if self.folder is None or fingerprint is None or str(fingerprint).startswith(UNTOLD):
             return None
@@ -67,7 +67,7 @@ class Cache:
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
 
     def read(self, real: RealImages, identity: str) -> Tensor | None:
-        """Return the features that are kept, if they are."""
+        """Return the cached features; None if there are none."""
         path = self.path(real, identity)
         if path is None or not path.is_file():
             return None
@@ -77,7 +77,7 @@ class Cache:
             return None
 
     def write(self, real: RealImages, identity: str, features_ND: Tensor) -> None:
-        """Keep features."""
+        """Cache features."""
         path = self.path(real, identity)
         if path is not None:
             buffer = io.BytesIO()
@@ -94,64 +94,82 @@ def measure_sets(
     cache: Cache,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Measure images by metrics that lack nothing; metrics of one identity share the features.
+    """Compare images with real ones by each metric; metrics with one extractor share its features.
 
     Args:
         metrics: by name.
         images: uint8 batches (B, 3, H, W), read once.
-        real: what they are compared with.
-        other: more real images, compared with `real` for the floor; None compares its halves.
-        cache: where features of real images are kept.
-        seed: how the halves are drawn.
+        real: the real images to compare with.
+        other: more real images, compared with `real` for the floor; None compares the halves of `real`.
+        cache: of the features of real images.
+        seed: draws the halves.
 
     Returns:
-        For each metric its value, its direction, the numbers of images, the extractor and
-        its identity, the floor (with
-        numbers of its own) and further facts: JSON data.
+        For each metric its value, direction, extractor, floor and further facts: JSON data.
 
     Raises:
         Lacking: if a metric lacks something.
         SlotlabError: if there are too few images, or a metric's code raises.
     """
-    _, lacking = usable(metrics)
-    if lacking:
-        raise Lacking(lacking)
-    names = {name: identity_of(name, metric) for name, metric in metrics.items()}
+    names = identities(metrics)
     extractors = {names[name]: (name, metric) for name, metric in metrics.items()}
     found = extract(extractors, images)
     known = real_features(extractors, real, cache)
     against = None if other is None else real_features(extractors, other, cache)
     results = {}
-    for name, metric in metrics.items():
-        identity = names[name]
-        real_MD = known[identity]
-        first, second = halves(real_MD, seed) if against is None else (against[identity], real_MD)
-        with called(f"set metric '{name}'"):
-            result = as_data(check_distance(name, metric.distance(found[identity], real_MD)))
-            floor = (
-                as_data(check_distance(name, metric.distance(first, second))) if len(real_MD) >= 4 else None
-            )
-        what = (
-            "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
-        )
-        results[name] = {
-            **result,
-            "higher_is_better": metric.higher_is_better,
-            "extractor": metric.extractor,
-            "features_of": identity,
-            "floor": None if floor is None else {"of": what, **floor},
-        }
+    for name, key in names.items():
+        pair = halves(known[key], seed) if against is None else (against[key], known[key])
+        result, floor = distances(name, metrics[name], found[key], known[key], pair)
+        floor = None if floor is None else {"of": floor_label(other), **floor}
+        results[name] = {**result, **reading(metrics[name], key), "floor": floor}
     return results
 
 
-def identity_of(name: str, metric: SetMetric) -> str:
-    """Return what names the features of a metric."""
+def reading(metric: SetMetric, identity: str) -> dict[str, Any]:
+    """Return how to read a metric's values, and where they come from."""
+    return {
+        "higher_is_better": metric.higher_is_better,
+        "extractor": metric.extractor,
+        "features_of": identity,
+    }
+
+
+def floor_label(other: RealImages | None) -> str:
+    """Return what the floor compares, in words."""
+    return "two halves of the real images" if other is None else f"real images of '{other.facts['split']}'"
+
+
+def distances(
+    name: str, metric: SetMetric, features_ND: Tensor, real_MD: Tensor, pair: tuple[Tensor, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return a metric's distance to the real images, and its floor; None for fewer than 4 real images.
+
+    `pair` holds the two sets of real images whose distance is the floor.
+    """
     with called(f"set metric '{name}'"):
-        return metric.identity()
+        result = as_data(check_distance(name, metric.distance(features_ND, real_MD)))
+        floor = as_data(check_distance(name, metric.distance(*pair))) if len(real_MD) >= 4 else None
+    return result, floor
+
+
+def identities(metrics: Mapping[str, SetMetric]) -> dict[str, str]:
+    """Return the identity of each metric's features, by the metric's name.
+
+    Raises:
+        Lacking: if a metric lacks something.
+    """
+    _, lacking = usable(metrics)
+    if lacking:
+        raise Lacking(lacking)
+    found = {}
+    for name, metric in metrics.items():
+        with called(f"set metric '{name}'"):
+            found[name] = metric.identity()
+    return found
 
 
 def real_features(extractors: Extractors, real: RealImages, cache: Cache) -> Features:
-    """Return features of real images, from the cache where they are there."""
+    """Return features of real images, from the cache if they are in it."""
     found = {identity: cache.read(real, identity) for identity in extractors}
     rest = {identity: extractors[identity] for identity, features in found.items() if features is None}
     if rest:
@@ -177,7 +195,7 @@ def extract(extractors: Extractors, images: Iterable[Tensor]) -> Features:
 
 
 def halves(features_ND: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return two random halves of a set, without its last image if their number is odd."""
+    """Return two random halves of a set; one image is left out if their number is odd."""
     stream = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(features_ND), generator=stream)
     half = len(features_ND) // 2
@@ -185,7 +203,7 @@ def halves(features_ND: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def as_data(result: SetResult) -> dict[str, Any]:
-    """Return a result as JSON data, its facts among the rest."""
+    """Return a result as JSON data, with its facts at the top level."""
     data = asdict(result)
     return {**{key: data[key] for key in data if key not in ("facts", "warnings")}, **data["facts"]} | {
         "warnings": list(result.warnings)

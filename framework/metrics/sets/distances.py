@@ -15,14 +15,14 @@ def frechet_distance(features_ND: Floats, real_MD: Floats) -> float:
     equal statistics; symmetric. Source: Heusel et al. 2017, equation 6.
 
     With S = R' R, the last trace is the sum of the singular values of R1 R2', whose squares are the
-    eigenvalues of S1 S2. So no root of a matrix is needed, which is slow and, for the singular
-    covariances of few images, unsure.
+    eigenvalues of S1 S2. This avoids the square root of a matrix, which is slow and, for the singular
+    covariances of few images, unstable.
     """
     difference_D = features_ND.mean(axis=0) - real_MD.mean(axis=0)
     first_RD, second_SD = covariance_root(features_ND), covariance_root(real_MD)
     mixed = np.linalg.svd(first_RD @ second_SD.T, compute_uv=False).sum()
     value = difference_D @ difference_D + (first_RD**2).sum() + (second_SD**2).sum() - 2 * mixed
-    return max(float(value), 0.0)  # rounding may lead just below
+    return max(float(value), 0.0)  # rounding may give a value just below
 
 
 def covariance_root(features_ND: Floats) -> Floats:

@@ -1,6 +1,6 @@
-"""Networks that give features of images: Inception as clean-fid uses it, and any TorchScript file.
+"""Networks that compute features of images: Inception as clean-fid uses it, and any TorchScript file.
 
-All downloading is left to the user: what is not there is named, with the place where it belongs.
+Nothing is downloaded: an error names the missing file and the place where it belongs.
 """
 
 import hashlib
@@ -28,43 +28,43 @@ INCEPTION_URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrai
 
 
 class Extractor(Protocol):
-    """Uint8 images (B, 3, H, W) to float32 features (B, D) on the CPU, each image by itself."""
+    """Uint8 images (B, 3, H, W) to float32 features (B, D) on the CPU, independently for each image."""
 
     @property
     def name(self) -> str:
-        """As results name it."""
+        """The name in results."""
 
     def lacking(self) -> str | None:
-        """Say what has to be there and is not."""
+        """Return a message about what is missing; None if nothing is."""
 
     def identity(self) -> str:
-        """Name the features: another text where the same images would have others."""
+        """Return a text that identifies the features: another one if the same images have other features."""
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Return the features."""
 
 
 def inception_folder() -> Path:
-    """Return where clean-fid keeps the weights of Inception."""
+    """Return the folder in which clean-fid keeps the weights of Inception."""
     return Path("." if platform.system() == "Windows" else "/tmp")
 
 
 @dataclass
 class CleanInception:
-    """Inception v3 of 2015 with clean-fid's resizing (mode `clean`): the features of FID as it reports it.
+    """Inception v3 of 2015 with clean-fid's resizing (mode `clean`): the features of its FID.
 
-    Source: Parmar et al. 2022. Pictures are brought to 299x299 by PIL, bicubic with antialiasing, one
-    channel of floating point at a time and without rounding, and (x - 128) / 128 goes into the network.
+    Source: Parmar et al. 2022. Pictures are resized to 299x299 by PIL, bicubic with antialiasing, one
+    floating-point channel at a time and without rounding; the network receives (x - 128) / 128.
     """
 
     weights: Path | None
-    """The file, or the folder it is in; None for clean-fid's own place."""
+    """The file or its folder; None for clean-fid's own folder."""
     device: torch.device
     _network: nn.Module | None = field(default=None, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        """As results name it."""
+        """The name in results."""
         return "inception_v3 (clean-fid, mode clean)"
 
     @property
@@ -74,21 +74,21 @@ class CleanInception:
         return place if place.name == INCEPTION else place / INCEPTION
 
     def lacking(self) -> str | None:
-        """Say where the weights belong, if they are not there."""
+        """Return a message about where the weights belong; None if they are there."""
         if self.path.is_file():
             return None
         other = "" if self.weights else ", or say where it is with the metric's setting 'weights'"
         return f"there is no {self.path}; get the file from {INCEPTION_URL} and put it there{other}"
 
     def identity(self) -> str:
-        """Name the way of resizing and the weights by their content."""
+        """Return a text with the resizing and a hash of the weights."""
         return f"cleanfid-clean-{file_hash(self.path)}"
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Return features (B, 2048).
 
         Raises:
-            SlotlabError: if the weights are not there or are not those of Inception.
+            SlotlabError: if the weights are missing or are not those of Inception.
         """
         from cleanfid.resize import build_resizer
 
@@ -96,7 +96,7 @@ class CleanInception:
             self._network = self._open()
         resize = build_resizer("clean")
         pictures_BHWC = images_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-        with ThreadPoolExecutor(cores()) as pool:  # PIL works without Python's lock
+        with ThreadPoolExecutor(cores()) as pool:  # PIL releases Python's lock
             resized_BHWC = np.stack(list(pool.map(resize, pictures_BHWC)))
         inputs_BCHW = torch.from_numpy(resized_BHWC).permute(0, 3, 1, 2).to(self.device)
         return features_by(self._network, inputs_BCHW, self.path)
@@ -117,7 +117,7 @@ class CleanInception:
 
 @dataclass
 class ScriptExtractor:
-    """A network in a TorchScript file, given images of one size in a range of its own."""
+    """A network in a TorchScript file, which receives images of one size in its own value range."""
 
     weights: Path
     size: int
@@ -128,22 +128,22 @@ class ScriptExtractor:
 
     @property
     def name(self) -> str:
-        """As results name it: by the file."""
+        """The name in results, from the file."""
         return f"torchscript {self.weights.name}"
 
     def lacking(self) -> str | None:
-        """Say that the file is not there."""
+        """Return a message that the file is missing; None if it is there."""
         return None if self.weights.is_file() else f"there is no {self.weights}"
 
     def identity(self) -> str:
-        """Name the network by its content, and what goes into it."""
+        """Return a text with a hash of the network and its input settings."""
         return f"torchscript-{file_hash(self.weights)}-{self.size}-{list(self.mean)}-{list(self.std)}"
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Return features.
 
         Raises:
-            SlotlabError: if the file is not there, is no TorchScript or gives no features.
+            SlotlabError: if the file is missing, is not TorchScript or gives no features.
         """
         if self._network is None:
             refuse(self.lacking())
@@ -158,7 +158,7 @@ class ScriptExtractor:
 
 
 def prepared(images_BCHW: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Bring uint8 images to `size` pixels a side, bicubic with antialiasing, to [0, 1], and normalize."""
+    """Scale uint8 images to [0, 1], resize them (bicubic, antialiased) to a side, and normalize."""
     unit_BCHW = images_BCHW.float() / 255
     if tuple(unit_BCHW.shape[2:]) != (size, size):
         unit_BCHW = F.interpolate(
@@ -170,10 +170,10 @@ def prepared(images_BCHW: Tensor, size: int, mean: Sequence[float], std: Sequenc
 
 @torch.no_grad()
 def features_by(network: nn.Module, inputs_BCHW: Tensor, path: Path) -> Tensor:
-    """Return what a network gives, as float32 (B, D) on the CPU.
+    """Return the features that a network gives, as float32 (B, D) on the CPU.
 
     Raises:
-        SlotlabError: if the network fails, or gives something else than features.
+        SlotlabError: if the network fails, or gives something other than features.
     """
     try:
         found: Any = network(inputs_BCHW)
@@ -188,12 +188,12 @@ def features_by(network: nn.Module, inputs_BCHW: Tensor, path: Path) -> Tensor:
 
 
 def owners() -> tuple[int, ...]:
-    """Return whose files may be run: the user's and the administrator's (also on systems without owners)."""
+    """Return the ids of users whose files may be run: this user and root (0 without user ids)."""
     return (0, os.getuid()) if hasattr(os, "getuid") else (0,)
 
 
 def foreign(path: Path) -> str | None:
-    """Say that a program in a folder which everybody may write to belongs to another user."""
+    """Return a message if a file, in a folder that everybody may write to, is another user's."""
     owner = path.stat().st_uid
     if owner in owners():
         return None
@@ -203,7 +203,7 @@ def foreign(path: Path) -> str | None:
 
 @contextmanager
 def quiet_script() -> Iterator[None]:
-    """Keep torch from warning that TorchScript is old: the weights come in no other form."""
+    """Suppress torch's warning that TorchScript is deprecated: the weights come in no other form."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit")
         yield

@@ -12,35 +12,35 @@ from slotlab.registry import SlotlabError
 
 @dataclass
 class FeatureMetric:
-    """What is common to distances over an extractor's features."""
+    """Base of distances between the features of an extractor."""
 
     extracting: Extractor
     higher_is_better = False
 
     @property
     def extractor(self) -> str:
-        """What gives the features."""
+        """The name of the extractor."""
         return self.extracting.name
 
     def lacking(self) -> str | None:
-        """Say what has to be there and is not."""
+        """Return a message about what is missing; None if nothing is."""
         return self.extracting.lacking()
 
     def identity(self) -> str:
-        """Name the features."""
+        """Return a text that identifies the features."""
         return self.extracting.identity()
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """Return the features of some images."""
+        """Return the features (B, D) of uint8 images (B, 3, H, W)."""
         return self.extracting(images_BCHW)
 
 
 @dataclass
 class FrechetMetric(FeatureMetric):
-    """Frechet distance of the features of two sets."""
+    """Frechet distance between the features of two sets."""
 
     def distance(self, features_ND: Tensor, real_MD: Tensor) -> SetResult:
-        """Compare two sets; warn where a covariance has no full rank."""
+        """Compare two sets; warn if a covariance has no full rank."""
         first_ND, second_MD = both(features_ND, real_MD)
         width = first_ND.shape[1]
         fewest = min(len(first_ND), len(second_MD))
@@ -61,7 +61,7 @@ class FrechetMetric(FeatureMetric):
 
 @dataclass
 class KernelMetric(FeatureMetric):
-    """Kernel distance of the features of two sets: unbiased, so that it needs no large sets."""
+    """Kernel distance between the features of two sets, which is unbiased also for small sets."""
 
     subsets: int = 100
     subset_size: int = 1000

@@ -1,4 +1,4 @@
-"""What a component's code raises is told with its name, file and line."""
+"""An exception of a component's code is reported with the component's name, file and line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from slotlab.framework.evaluation.conditions import Wanted, conditions
-from slotlab.framework.jobs.evaluate import run_evaluation, run_evaluations
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.load import load_spec
@@ -60,7 +60,7 @@ def run(made: RunFolder, tmp_path: Path) -> RunFolder:
 def measure(run: RunFolder, *sets: str, figures: bool = False, **wanted: Any) -> dict[str, Any]:
     loaded = load_spec(run.spec, sets=sets)
     [summary] = run_evaluations(
-        run, loaded, conditions(loaded, Wanted(**wanted)), device=CPU, figures=figures
+        run, loaded, conditions(loaded, EvaluationRequest(**wanted)), device=CPU, figures=figures
     )
     return summary
 
@@ -142,7 +142,7 @@ def test_conditions_of_one_call_whose_names_would_be_the_same(run: RunFolder) ->
     """A run with 4 slots on scenes of 2 and 3 objects and, with 6 slots, on those of 5."""
     found = []
     for sets in ((), ("data.dataset.max_objects=5", "data.dataset.min_objects=5", "evaluation.slots=6")):
-        found += conditions(prepare(run.spec, sets=sets).loaded, Wanted())
+        found += conditions(prepare(run.spec, sets=sets).loaded, EvaluationRequest())
     one, other = run_evaluations(run, prepare(run.spec).loaded, found, device=CPU)
     assert one["evaluation"] != other["evaluation"]
     assert (one["slots"], other["slots"]) == (4, 6)
@@ -167,7 +167,7 @@ def test_settings_of_a_protocol_by_name_that_would_share_a_name(run: RunFolder) 
     blocks = [f"{{name: seed, image_size: 16, crop: {crop}}}" for crop in (100, 120)]
     loaded = prepare(run.spec).loaded
     found = run_evaluations(
-        run, loaded, conditions(loaded, Wanted(protocols=blocks)), device=CPU, figures=False
+        run, loaded, conditions(loaded, EvaluationRequest(protocols=blocks)), device=CPU, figures=False
     )
     assert len({one["evaluation"] for one in found}) == len(folders(run)) == 2
     assert [one["protocol"] for one in found] == [f"seed (image_size 16, crop {c})" for c in (100, 120)]
@@ -176,7 +176,7 @@ def test_settings_of_a_protocol_by_name_that_would_share_a_name(run: RunFolder) 
 def test_the_same_condition_twice_is_refused(run: RunFolder) -> None:
     loaded = prepare(run.spec).loaded
     with pytest.raises(SlotlabError, match="they are the same; ask for one of them"):
-        conditions(loaded, Wanted(protocols=["whole", "whole"]))
+        conditions(loaded, EvaluationRequest(protocols=["whole", "whole"]))
 
 
 def test_a_summary_of_an_earlier_version_is_replaced_by_the_same_measurement_alone(run: RunFolder) -> None:
@@ -276,7 +276,7 @@ def test_a_training_ends_with_the_evaluation_that_its_spec_declares(tmp_path: Pa
     (tmp_path / "spec.yaml").write_text(SPEC.replace("{batch_size: 4}", "{batch_size: 4, checkpoint: best}"))
     loaded = prepare(tmp_path / "spec.yaml").loaded
     run = run_training(loaded, tmp_path / "run", device=CPU, report=lambda progress: None)
-    summary = run_evaluation(run, loaded, device=CPU)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
     assert (summary["checkpoint"], summary["evaluation"]) == ("best", f"{OWN}-best")
 
 

@@ -126,7 +126,7 @@ def no_folder(folder: Path) -> None:
     [
         (missing, "it has saved checkpoints, and none is in run/checkpoints any more"),
         (damaged, "is damaged: its checksum is not the one in its name"),
-        (of_another_format, "is no checkpoint of slotlab's format 2"),
+        (of_another_format, "is not a checkpoint of slotlab's format 2"),
         (unreadable, "cannot be read: Is a directory"),
         (no_folder, "run/checkpoints cannot be read: Not a directory"),
     ],

@@ -12,7 +12,7 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study import conduct as module
 from slotlab.framework.study.conduct import Conductor
 from slotlab.framework.study.folder import StudyFolder, sharing
-from slotlab.framework.study.glance import Wanted, glance
+from slotlab.framework.study.glance import WantedEvaluation, glance
 from slotlab.framework.study.launching import RETRY, Job
 from slotlab.framework.study.plan import Run
 from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped
@@ -183,7 +183,7 @@ def test_a_run_of_another_study_is_waited_for_and_not_trained_again(
 
         def hear(text: str) -> None:
             said.append(text)
-            if text == f"{other.name}: another process is at it; waiting":
+            if text == f"{other.name}: another process has this run; waiting":
                 pretend.train(other)
                 held.close()
 
@@ -220,7 +220,7 @@ def test_a_shared_run_is_measured_again_if_another_evaluation_is_wanted(
     study, runs = planned("name=second", "settings.evaluation.metrics=[ari, mse]", "seeds=[0]")
     assert states(runs) == ["trained"] * 4
     result = conduct(study, runs)
-    assert result.said[0] == f"{runs[0].name}: is measured ({runs[0].run_id})"
+    assert result.said[0] == f"{runs[0].name}: is evaluated ({runs[0].run_id})"
     assert states(runs) == ["done"] * 4
     names = ["small_study"]
     assert sharing(study, study.read_plan().run_ids) == dict.fromkeys(study.read_plan().run_ids, names)
@@ -260,7 +260,7 @@ def test_only_so_many_at_once(planned: Planned) -> None:
         ticket.claim.close()
 
 
-WANTED = Wanted("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
+WANTED = WantedEvaluation("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
 SUMMARY = {
     "split": "val",
     "protocol": "whole",
@@ -296,7 +296,7 @@ def test_a_summary_of_anything_else_is_not_the_wanted_one(change: dict[str, Any]
     assert not WANTED.is_met({**SUMMARY, **change}, 3)
 
 
-# --- which checkpoint is measured --------------------------------------------------------
+# --- which checkpoint is evaluated -------------------------------------------------------
 
 BEST = ("settings.training.checkpoint.best=ari", "settings.evaluation.checkpoint=best")
 
