@@ -1,12 +1,12 @@
-"""Map the three top-level folders onto the `slotlab` namespace package."""
+"""Map the top-level folders onto the package `slotlab`: the front door itself, and a subpackage a layer."""
 
 from setuptools import find_packages, setup
 
 LAYERS = ("registry", "framework", "plugins")
 found = [f"{layer}.{name}" for layer in LAYERS for name in find_packages(layer)]
 setup(
-    packages=[f"slotlab.{name}" for name in (*LAYERS, *found, "experiments")],
-    package_dir={f"slotlab.{layer}": layer for layer in (*LAYERS, "experiments")},
+    packages=["slotlab", *(f"slotlab.{name}" for name in (*LAYERS, *found, "experiments"))],
+    package_dir={"slotlab": "slotlab", **{f"slotlab.{layer}": layer for layer in (*LAYERS, "experiments")}},
     package_data={
         "": ["py.typed"],
         "slotlab.experiments": ["**/*.yaml", "*.json"],

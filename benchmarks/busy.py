@@ -1,16 +1,16 @@
-"""A training's speed on a machine that is busy with other work, by how its threads are set.
+"""The speed of a training on a machine that is busy with other work, for different settings of threads.
 
     python benchmarks/busy.py [--spec slotlab:demo] [--seconds 4] [--repeats 5] [--quota 2] [--json FILE]
 
-Each way of setting threads has a process of its own, started with that environment, which trains on random
-images and stops (SIGSTOP) while the others have their turn. A turn is measured quiet, and then with a
-competitor on each core: a process that counts for ever and is bound to that core. The medians are printed.
+Each setting has a process of its own, started in that environment, which trains on random images and is
+stopped (SIGSTOP) during the turns of the others. A turn is measured on the quiet machine, and then with one
+competitor per core: a process in an endless loop that is bound to that core. The medians are printed.
 
-Quiet turns wait for a moment in which the machine is idle, and those in which other work took more than a
-tenth of a core are tried again (`--patience N` tries); how much it took is printed.
+Quiet turns wait until the machine is idle, and are repeated (up to `--patience N` times) if other work took
+more than a tenth of a core; the part that it took is printed.
 
-`--quota N` measures in a control group (version 1, or 2 where its controller `cpu` is on) with the time of N
-cores, competitors included, which needs root. The group goes at the end; nothing else is changed.
+`--quota N` measures in a control group (version 1, or version 2 with the controller `cpu`) with the time of
+N cores, including the competitors, which needs root. The group is removed at the end.
 """
 
 import argparse
@@ -29,22 +29,22 @@ from slotlab.framework.system.cores import affinity, cores, thread_settings
 
 KNOWN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 NOTHING_SET = "nothing set"
-SLOTLAB = "slotlab's"
+SLOTLAB = "set by slotlab"
 QUIET = 0.1
-"""Cores that other work may take in a quiet turn."""
+"""The share of a core that other work may take in a quiet turn."""
 COUNTING = "import os\nos.sched_setaffinity(0, {%d})\nwhile True: pass"
 
 
 @dataclass
-class Runner:
-    """A process that trains, and what its turns gave: images a second, and seconds of CPU time an image."""
+class TrainingProcess:
+    """A process that trains, and its turns: images per second, and seconds of CPU time per image."""
 
     name: str
     process: subprocess.Popen
     turns: dict = field(default_factory=dict)
 
     def measure(self, seconds):
-        """Train for some seconds; say how many cores all else on the machine took meanwhile."""
+        """Train for some seconds; return the speed, and how many cores everything else took meanwhile."""
         before, begun = machine_seconds(), time.perf_counter()
         self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(f"{seconds}\n")
@@ -58,7 +58,7 @@ class Runner:
         self.turns.setdefault(condition, []).append(self.measure(seconds))
 
     def quiet_turn(self, seconds, patience):
-        """Train while nothing else runs, if there is such a moment; else keep the quietest try."""
+        """Train while nothing else runs, or keep the quietest of several tries."""
         tries = []
         while len(tries) < patience and not (tries and tries[-1]["others"] < QUIET):
             wait_for_quiet(2)
@@ -79,7 +79,7 @@ def machine_seconds():
 
 
 def wait_for_quiet(most):
-    """Wait until nothing has run for a fifth of a second, or `most` seconds."""
+    """Wait until nothing has run for a fifth of a second, at most `most` seconds."""
     deadline = time.monotonic() + most
     while time.monotonic() < deadline:
         before = machine_seconds()
@@ -89,16 +89,16 @@ def wait_for_quiet(most):
 
 
 def train(name):
-    """Train for as many seconds as each line of the input says."""
+    """Train for the number of seconds in each line of stdin, and print the speed."""
     import torch
 
-    from slotlab.framework.jobs.estimate import Bench, random_batch
+    from slotlab.framework.jobs.estimate import TrialTraining, random_batch
     from slotlab.framework.jobs.train import prepare
     from slotlab.framework.model.engine import Engine
     from slotlab.framework.system.allocator import keeping_memory
 
     device, spec = torch.device("cpu"), prepare(name).loaded.spec
-    bench = Bench.of(Engine.open(spec, device, warn=print))
+    bench = TrialTraining.of(Engine.open(spec, device, warn=print))
     batch = random_batch(bench.engine, spec.training.batch_size)
     with keeping_memory(device, enabled=True):
         for line in sys.stdin:
@@ -120,7 +120,7 @@ def start(name, settings, options, group):
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     join(group, process)
-    return Runner(name, process)
+    return TrainingProcess(name, process)
 
 
 def join(group, process):
@@ -146,7 +146,7 @@ def competing(numbers, group):
 
 @contextmanager
 def limited(quota):
-    """Make a control group with the time of `quota` cores, for the block."""
+    """Make a control group with the time of `quota` cores while the block runs."""
     if quota is None:
         yield None
         return
@@ -161,14 +161,14 @@ def limited(quota):
         yield group
     finally:
         for _ in range(50):
-            with suppress(OSError):  # its last process may be ending still
+            with suppress(OSError):  # its last process may not have ended yet
                 group.rmdir()
                 break
             time.sleep(0.1)
 
 
 def variants(options):
-    """Return ways of setting threads, by name."""
+    """Return the environments that set threads, by name."""
     share = min(cores(), max(int(options.quota), 1)) if options.quota else cores()
     found = {NOTHING_SET: {}, SLOTLAB: thread_settings({}, share)}
     for given in options.add:
@@ -177,7 +177,7 @@ def variants(options):
 
 
 def table(runners, conditions):
-    head = " | ".join(f"{c}, images/s | CPU ms an image | others' cores" for c in conditions)
+    head = " | ".join(f"{c}, images/s | CPU ms per image | cores of other work" for c in conditions)
     print(f"\n| threads | {head} |\n{'|---' * (1 + 3 * len(conditions))}|")
     for runner in runners:
         cells = []
@@ -196,7 +196,9 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--patience", type=int, default=1)
     parser.add_argument("--quota", type=float)
-    parser.add_argument("--add", action="append", default=[], metavar="NAME=VALUE,...", help="another way")
+    parser.add_argument(
+        "--add", action="append", default=[], metavar="NAME=VALUE,...", help="another setting"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--train", metavar="SPEC", help=argparse.SUPPRESS)
     options = parser.parse_args()

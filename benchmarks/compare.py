@@ -1,9 +1,9 @@
-"""How long comparing and reporting many runs takes, and how much memory: 2,000 made-up run folders.
+"""Time and memory of comparing and reporting many runs: 2,000 synthetic run folders.
 
 python benchmarks/compare.py [--arms 400] [--seeds 5] [--images 16]
 
-Each command runs in a process of its own, as a user gives it. Nothing is measured against a limit
-here; the numbers are for docs/benchmarks.md.
+Each command runs in a process of its own, as for a user. There are no limits to pass; the numbers are
+for docs/benchmarks.md.
 """
 
 import argparse

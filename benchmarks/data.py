@@ -1,13 +1,13 @@
-"""How fast data arrives, as ratios within one run: packed store over files, two packers over one.
+"""Speed of reading data, as ratios within one run: packed store over files, two packing workers over one.
 
     python benchmarks/data.py [ROOT] [--quick] [--repeats 5] [--images 4800]
 
-ROOT holds `clevrtex_full`; a larger tree is made of links to its scenes. Ways take turns, so
-that a drift of the machine's speed hits all alike; medians are printed, by the clock and by the
-seconds of CPU time, which other work on the machine disturbs less.
+ROOT holds `clevrtex_full`; a larger tree is made of links to its scenes. The measurements take turns, so
+that a drift of the machine's speed affects all alike. The medians are printed, by wall time and by CPU
+time, which other work on the machine disturbs less.
 
 1. Images/s from files to normalized float32 batches on the CPU, one process with one thread
-   each: the way of the project that slotlab was made after, picture by picture, and the store.
+   each: reading single files as the project does that slotlab started from, and reading the store.
 2. Seconds of `pack` with one and with two workers, and its peak memory as data grows.
 """
 
@@ -71,7 +71,7 @@ def from_store(store, order, masks):
 
 
 def take_turns(ways, repeats):
-    """Return the medians of the numbers that each way returns; the first round warms up."""
+    """Return, by name, the medians of the numbers that each function returns; the first round warms up."""
     found = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
@@ -85,7 +85,7 @@ def take_turns(ways, repeats):
 
 
 def rate(make, order):
-    """Return images/s, and images a second of CPU time."""
+    """Return images per second of wall time, and of CPU time."""
     return [len(order) / value for value in timed(lambda: deque(make(order), maxlen=0))]
 
 
@@ -101,7 +101,7 @@ def compare_reading(paths, store, masks, repeats):
     }
     rates = take_turns(ways, repeats)
     text = "images and masks" if masks else "images"
-    for what, files, packed in zip(("clock", "CPU time"), rates["files"], rates["store"], strict=True):
+    for what, files, packed in zip(("wall time", "CPU time"), rates["files"], rates["store"], strict=True):
         ratio = f"{packed / files:6.1f}x by {what}"
         print(f"{text:18} files {files:7.0f}/s  store {packed:8.0f}/s  {ratio}")
 
@@ -123,7 +123,7 @@ def compare_parts(store, repeats):
 
 
 def timed(function):
-    """Return the seconds that a call takes: by the clock, and of CPU time in this process."""
+    """Return the seconds that a call takes: wall time, and CPU time of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     function()
     return [time.perf_counter() - wall, time.process_time() - cpu]
@@ -148,7 +148,7 @@ def source_of(root):
 
 
 def pack_alone(root, workers):
-    """Pack in a process of its own; return seconds and the peak memory of parent and largest worker."""
+    """Pack in a process of its own; return the time, and the peak memory of parent and largest worker."""
     with tempfile.TemporaryDirectory() as stores:
         command = [sys.executable, __file__, "--pack", str(root), stores, str(workers)]
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
@@ -160,13 +160,13 @@ def measure_pack(root, stores, workers):
     wall, parent = timed(lambda: pack(source, Path(stores), workers=workers))
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = parent + children.ru_utime + children.ru_stime
-    # Of children Linux counts what their parent held when they were forked: an upper bound.
+    # Linux counts the parent's memory at the fork for its children, too: this is an upper bound.
     worker = children.ru_maxrss // 1024
     print(json.dumps({"seconds": wall, "cpu": cpu, "before": before, "parent": peak(), "worker": worker}))
 
 
 def peak():
-    """Return the most memory this process ever held, in MB."""
+    """Return the peak memory of this process in MB."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024
 
@@ -183,7 +183,7 @@ def compare_packing(root, folder, images, repeats):
     )
     for workers, (wall, cpu) in facts.items():
         print(f"pack of {images} images, {workers} workers: {wall:6.1f} s, {cpu:6.1f} s of CPU time")
-    print(f"two workers over one: {facts[1][0] / facts[2][0]:.2f}x by the clock")
+    print(f"two workers over one: {facts[1][0] / facts[2][0]:.2f}x by wall time")
     print(f"and with two cores to themselves: {2 * facts[1][1] / facts[2][1]:.2f}x by CPU time")
     for number in (images // 4, images):
         facts = pack_alone(links(root, folder / f"memory-{number}", number), 2)

@@ -1,11 +1,11 @@
-"""ARI, FG-ARI and mIoU of many masks: as an evaluation computes them, against image by image.
+"""ARI, FG-ARI and mIoU of many masks: batched as in an evaluation, against one image at a time.
 
 python benchmarks/metrics.py [--images 1000] [--size 128] [--slots 11] [--batch 50]
 
-The baseline does what the official CLEVRTex evaluator does for an image: scikit-learn's
+The baseline does what the official CLEVRTex evaluator does for each image: scikit-learn's
 `adjusted_rand_score` over all pixels and over the foreground, IoU of each pair of masks, and
-SciPy's `linear_sum_assignment`. The other side builds slotlab's metrics and hands them one `Outcome`
-a batch. Both see the same masks, take turns, and must agree; the best of the turns counts.
+SciPy's `linear_sum_assignment`. The other side builds slotlab's metrics and gives them one `Outcome`
+per batch. Both get the same masks, take turns, and must agree; the best turn counts.
 """
 
 import argparse
@@ -24,7 +24,7 @@ NAMES = ("ari", "fg_ari", "miou_official")
 
 
 def scenes(images, size, slots, seed=0):
-    """Return true and predicted masks: rectangles on a ground, and the same with noise and other names."""
+    """Return true masks, rectangles on a background, and predicted ones: noisy, with permuted labels."""
     generator = torch.Generator().manual_seed(seed)
     true_BHW = torch.zeros(images, size, size, dtype=torch.int64)
     corners = torch.randint(size, (images, slots - 1, 2), generator=generator)
@@ -68,13 +68,13 @@ def batched(true_BHW, predicted_BHW, metrics, batch):
 
 
 def status(key):
-    """Return a line of Linux's account of this process in MiB: VmRSS (now) or VmHWM (peak)."""
+    """Return the memory of this process on Linux in MiB: `VmRSS` (now) or `VmHWM` (peak)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 def forget_peak():
-    """Begin a new peak of memory; return what is held now, in MiB."""
+    """Reset the peak memory of this process; return the memory held now, in MiB."""
     Path("/proc/self/clear_refs").write_text("5")
     return status("VmRSS")
 
@@ -107,7 +107,7 @@ def main():
             took = time.perf_counter() - started
             seconds[side] = min(seconds[side], took)
             print(
-                f"  {side:15} {took:8.3f} s, memory at most {status('VmHWM') - before:.0f} MiB above before"
+                f"  {side:15} {took:8.3f} s, peak memory {status('VmHWM') - before:.0f} MiB above that before"
             )
     difference = np.abs(values["batched"] - values["image by image"]).max()
     assert difference < 1e-12, difference

@@ -1,13 +1,13 @@
-"""Trainings on generated scenes, made on the device as they are needed: which part matters?
+"""Trainings on scenes that are rendered on the device as needed: which component matters?
 
     python benchmarks/on_scenes.py model [--minutes 10] [--results docs/results] [--runs runs/on_scenes]
     python benchmarks/on_scenes.py precision [--seeds 0 1 2]
 
 `model` trains the reference model with a CNN and with a ResNet18-style encoder, each with slots
-drawn from a Gaussian and with learnable ones, all for as many steps as the slowest of them does in
-`--minutes`. `precision` trains the reference model in float32 and in bfloat16 with the same seeds, and
-says whether FG-ARI agrees within what the seeds alone change. Both write a table, its numbers as
-JSON and pictures to `--results`. Given again, the command goes on where it was.
+drawn from a Gaussian and with learnable ones, all for the number of steps that the slowest of them takes
+in `--minutes`. `precision` trains the reference model in float32 and in bfloat16 with the same seeds, and
+says whether FG-ARI differs by more than the seeds do. Both write a table, its numbers as JSON, and pictures
+to `--results`. Given again, the command continues where it stopped.
 
 `--base slotlab:demo --steps 3000` is a training that a CPU can do; `--set` changes the spec further.
 """
@@ -22,8 +22,9 @@ from pathlib import Path
 
 import torch
 
+from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.jobs.estimate import measure
-from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import choose_device, prepare, run_training
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.provenance import describe_device
@@ -41,13 +42,13 @@ SCENES = (
     "data.filter=null",
     "evaluation.baselines=[one_segment, position_grid, color_kmeans]",
 )
-"""In place of the reference's data; every epoch has pictures of its own."""
+"""Data in place of the reference's; every epoch renders new images."""
 SHOWN = ("loss", "ari", "fg_ari")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way to train, and one seed."""
+class PlannedTraining:
+    """One combination of settings, with one seed."""
 
     settings: dict
     seed: int
@@ -72,11 +73,11 @@ def arms_of(study, seeds):
     axes = STUDIES[study]
     for values in itertools.product(*axes.values()):
         for seed in seeds:
-            yield Arm(dict(zip(axes, values, strict=True)), seed)
+            yield PlannedTraining(dict(zip(axes, values, strict=True)), seed)
 
 
 def steps_in(minutes, arms, options, device):
-    """Return how many steps the slowest arm does in so many minutes, pictures and all aside."""
+    """Return how many training steps the slowest arm takes in this time, without rendering images."""
     slowest = 0.0
     for arm in arms:
         spec = arm.load(options.base, options.set, 20, options.precision).spec
@@ -89,7 +90,7 @@ def steps_in(minutes, arms, options, device):
 
 
 def planned_steps(arms, options, device):
-    """Return the number of steps of every arm: as given, or measured once and kept for the next call."""
+    """Return the number of steps of every arm: as given, or measured once and stored for later calls."""
     plan = options.runs / options.study / "steps.json"
     if options.steps is not None:
         return options.steps
@@ -105,7 +106,7 @@ def train_arm(arm, steps, options, device):
     folder = options.runs / options.study / arm.name
     print(f"{arm.name}: {steps} steps into {folder}", flush=True)
     run = run_training(loaded, folder, device=device, report=lambda progress: None, warn=print)
-    summary = run_evaluation(run, loaded, device=device)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=device)
     methods = summary["methods"]
     row = {"arm": arm.label, "seed": arm.seed, "steps": steps}
     row |= {"images/s": run.read_cost()["images_per_second"], "minutes": run.read_cost()["seconds"] / 60}
@@ -116,13 +117,13 @@ def train_arm(arm, steps, options, device):
 
 
 def last_loss(log):
-    """Return the mean training loss of the last tenth of the lines."""
+    """Return the mean training loss over the last tenth of the log's lines."""
     losses = [line["loss"] for line in log if line["kind"] == "train"]
     return statistics.fmean(losses[-max(1, len(losses) // 10) :])
 
 
 def keep_pictures(run, arm, results, study):
-    """Copy what was drawn of a run, and return the files' names."""
+    """Copy figures of a run, and return the names of the files."""
     names = []
     for picture in sorted(run.figures.glob("*.png")):
         kind = picture.stem.partition("-")[0]
@@ -133,7 +134,7 @@ def keep_pictures(run, arm, results, study):
 
 
 def means(rows):
-    """Return for each arm the mean and, of several seeds, the standard deviation of what is shown."""
+    """Return, by arm, the mean and standard deviation over seeds of each shown metric."""
     found = {}
     for row in rows:
         found.setdefault(row["arm"], []).append(row)
@@ -150,7 +151,7 @@ def means(rows):
 
 
 def verdict(rows):
-    """Say whether the two precisions agree: their means are closer than the seeds are wide."""
+    """Say whether the two precisions agree: whether their means differ by less than seeds do."""
     found = means(rows)
     (one, first), (other, second) = ((arm, values["fg_ari"]) for arm, values in found.items())
     difference = abs(first[0] - second[0])
@@ -177,7 +178,7 @@ def markdown(study, facts, rows, trivial, pictures):
         lines += ["", "Mean and standard deviation over seeds:", "", *table(spreads)]
     baselines = [{"baseline": name} | {m: shown(v) for m, v in of.items()} for name, of in trivial.items()]
     if baselines:
-        lines += ["", "Trivial segmentations of the same pictures:", "", *table(baselines)]
+        lines += ["", "Trivial baselines on the same images:", "", *table(baselines)]
     if study == "precision":
         lines += ["", verdict(rows) + "."]
     for arm, names in pictures.items():
@@ -202,13 +203,13 @@ def main(words=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--base", default=REFERENCE, help="the spec that is changed")
+    parser.add_argument("--base", default=REFERENCE, help="the spec to start from")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the slowest training")
-    parser.add_argument("--steps", type=int, help="in place of --minutes")
+    parser.add_argument("--minutes", type=float, default=10.0, help="duration of the slowest training")
+    parser.add_argument("--steps", type=int, help="steps per training, in place of --minutes")
     parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--precision", default="bfloat16", help="of the study of models")
+    parser.add_argument("--precision", default="bfloat16", help="precision of the trainings of `model`")
     parser.add_argument("--runs", type=Path, default=Path("runs/on_scenes"))
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     options = parser.parse_args(words)

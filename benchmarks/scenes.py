@@ -2,9 +2,9 @@
 
     python benchmarks/scenes.py [--device auto] [--images 128] [--size 128] [--variant full]
 
-On the CPU also with worker processes that are spawned and make batches of 8, one thread
-each, as a data loader's do. Batch sizes take turns, so that a drift of the machine's speed
-hits all alike; the median is printed. Threads: OMP_NUM_THREADS.
+On the CPU, also with spawned worker processes that render batches of 8 with one thread each, as those of
+a data loader do. Batch sizes take turns, so that a drift of the machine's speed affects all alike; the
+median is printed. OMP_NUM_THREADS sets the number of threads.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def work(ready, go, number, options):
 
 
 def measure_workers(workers, options):
-    """Return images/s of some spawned processes together, after their start."""
+    """Return the total images/s of spawned processes, without the time of their start."""
     spawn = multiprocessing.get_context("spawn")
     ready, go = spawn.Semaphore(0), spawn.Event()
     processes = [
@@ -64,7 +64,7 @@ def measure_workers(workers, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--images", type=int, default=128, help="at each batch size and repeat, at most")
+    parser.add_argument("--images", type=int, default=128, help="images per batch size and repeat, at most")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--variant", default="full", choices=RECIPES)
     parser.add_argument("--repeats", type=int, default=3)
@@ -87,7 +87,7 @@ def main():
     print(f"scenes {options.variant}, {options.size}x{options.size}, {device}, {threads} threads")
     for batch_size, found in rates.items():
         text = f"batches of {batch_size:5d} {statistics.median(found):8.1f} images/s"
-        by_cpu = f", {statistics.median(cpu_rates[batch_size]):8.1f} a second of CPU time"
+        by_cpu = f", {statistics.median(cpu_rates[batch_size]):8.1f} per second of CPU time"
         print(text + (by_cpu if device.type == "cpu" else ""))
     if device.type == "cpu":
         for workers in (1, 2):

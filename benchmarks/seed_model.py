@@ -1,6 +1,6 @@
-"""The reference model of slot attention on CLEVRTex, in plain eager PyTorch: what slotlab is compared with.
+"""The reference model of slot attention on CLEVRTex in plain eager PyTorch, the baseline of slotlab's speed.
 
-Source: H. Goyal, "COL775: Slot Attention" (2024). NCHW, float32, nothing made fast.
+Source: H. Goyal, "COL775: Slot Attention" (2024). NCHW, float32, without any optimization.
 """
 
 import torch
@@ -11,7 +11,7 @@ def conv5(width_in: int, width: int) -> nn.Conv2d:
     return nn.Conv2d(width_in, width, 5, padding=2)
 
 
-class Block(nn.Module):
+class SeedResidualBlock(nn.Module):
     """A basic residual block of 5x5 convolutions."""
 
     def __init__(self, width_in: int, width: int):
@@ -32,8 +32,8 @@ class Block(nn.Module):
         return torch.relu(self.body(x) + self.skip(x))
 
 
-class Position(nn.Module):
-    """The soft position code."""
+class SoftPosition(nn.Module):
+    """Soft position embedding: a linear map of four ramps, added to the features."""
 
     def __init__(self, width: int, side: int):
         super().__init__()
@@ -43,12 +43,12 @@ class Position(nn.Module):
         self.register_buffer("ramps", torch.stack([y, x, 1 - y, 1 - x], dim=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the same with the code added."""
+        """Return the features with the embedding added."""
         return x + self.linear(self.ramps).permute(2, 0, 1)
 
 
-class SlotAttention(nn.Module):
-    """Three rounds of attention, GRU and MLP."""
+class SeedSlotAttention(nn.Module):
+    """Slot attention: iterations of attention, GRU and MLP."""
 
     def __init__(self, width: int = 128, hidden: int = 256, iterations: int = 3):
         super().__init__()
@@ -59,7 +59,7 @@ class SlotAttention(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
     def forward(self, inputs: Tensor, slots: Tensor) -> Tensor:
-        """Return the slots after the last round."""
+        """Return the slots after the last iteration."""
         inputs = self.norm_inputs(inputs)
         k, v = self.k(inputs), self.v(inputs)
         for _ in range(self.iterations):
@@ -80,15 +80,15 @@ class SeedModel(nn.Module):
         layers = [conv5(3, 16), nn.BatchNorm2d(16), nn.ReLU()]
         before = 16
         for channels in (16, 16, 32, 32, 32, 64, 64, 64):
-            layers.append(Block(before, channels))
+            layers.append(SeedResidualBlock(before, channels))
             before = channels
         self.encoder = nn.Sequential(*layers)
-        self.position = Position(64, side)
+        self.position = SoftPosition(64, side)
         self.mlp = nn.Sequential(nn.LayerNorm(64), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width))
         self.initial = nn.Parameter(torch.randn(slots, width))
-        self.attention = SlotAttention(width)
+        self.attention = SeedSlotAttention(width)
         self.start = side // 16
-        self.decoder_position = Position(width, self.start)
+        self.decoder_position = SoftPosition(width, self.start)
         layers = []
         for channels in (width, 64, 64, 64):
             layers += [nn.ConvTranspose2d(channels, 64, 5, 2, padding=2, output_padding=1), nn.ReLU()]

@@ -4,9 +4,9 @@
                                   [--all] [--only NAME ...] [--json FILE]
 
 The model is that of `slotlab:clevrtex6`. The baseline is `seed_model.py`: eager, float32, NCHW.
-Each variant lives in a process of its own, as a training does, and they take turns, so that a
-drift of the machine's speed hits all alike. Medians are printed, as a table in Markdown: by
-the clock and, on a CPU, by the seconds of CPU time, which other work on the machine disturbs less.
+Each variant runs in a process of its own, as a training does, and they take turns, so that a
+drift of the machine's speed affects all alike. The medians are printed as a table in Markdown: by
+wall time and, on a CPU, also by CPU time, which other work on the machine disturbs less.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from seed_model import SeedModel
 from slotlab.framework.contracts import Slots
 from slotlab.framework.cost.device import measure_peak, peak_memory, wait
 from slotlab.framework.cost.flops import count_flops
-from slotlab.framework.jobs.estimate import Bench, random_batch
+from slotlab.framework.jobs.estimate import TrialTraining, random_batch
 from slotlab.framework.jobs.train import choose_device, prepare
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.system.allocator import give_back, keeping_memory
@@ -45,13 +45,13 @@ VARIANTS = {
     "recompute encoder and decoder": ("recompute=[encoder, decoder]",),
 }
 WARM = {"cpu": 1, "cuda": 2}
-"""Steps before those that are timed, in every turn: between turns memory is given back."""
+"""Untimed steps at the start of every turn, since memory is given back between turns."""
 DECODER = "decoder"
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one process does."""
+class BenchmarkTask:
+    """The steps that one process times."""
 
     name: str
     precision: str
@@ -66,10 +66,10 @@ class Task:
 
 
 @dataclass
-class Runner:
-    """A process, and what its turns took."""
+class TaskProcess:
+    """The process of a task, and the times of its turns."""
 
-    task: Task
+    task: BenchmarkTask
     process: object
     pipe: object
     turns: list = field(default_factory=list)
@@ -99,7 +99,7 @@ def spec_of(task):
 
 
 def slotlab(spec, task, device):
-    bench = Bench.of(Engine.open(spec, device, warn=print))
+    bench = TrialTraining.of(Engine.open(spec, device, warn=print))
     batch = random_batch(bench.engine, task.batch_size)
     if task.name != DECODER:
         return lambda: bench.step(batch)
@@ -114,7 +114,7 @@ def slotlab(spec, task, device):
 
 
 def work(task, pipe, threads):
-    """Do a turn whenever asked to."""
+    """Run a turn for each number of steps that comes through the pipe, until it is None."""
     torch.set_num_threads(threads)
     device, spec = torch.device(task.device), spec_of(task)
     with ExitStack() as stack:
@@ -156,12 +156,12 @@ def start(tasks):
         process = spawn.Process(target=work, args=(task, its, torch.get_num_threads()), daemon=True)
         process.start()
         its.close()
-        runners.append(Runner(task, process, mine))
+        runners.append(TaskProcess(task, process, mine))
     return runners
 
 
 def take_turns(runners, device, repeats):
-    """Let the runners take turns; the first round warms up. One that fails is left out."""
+    """Let the processes take turns; the first round warms up. A process that fails is left out."""
     steps, peaks = 10 if device.type == "cuda" else 1, {}
     for repeat in range(repeats + 1):
         note_peaks(peaks, device)
@@ -183,7 +183,7 @@ def take_turns(runners, device, repeats):
 
 
 def note_peaks(peaks, device):
-    """Measure what the device can do at most, and keep the best."""
+    """Measure the device's peak speed of a matrix product, and keep the best."""
     with precise(prepare(SPEC).loaded.spec):
         for precision in ("float32", "bfloat16"):
             peaks[precision] = max(peaks.get(precision, 0), measure_peak(device, precision))
@@ -218,12 +218,15 @@ def show(found):
 
 def bf16_instructions(device):
     if device.type == "cuda":
-        return "a GPU"
+        return "not applicable on a GPU"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
     except OSError:
         return "unknown"
-    return ", ".join(name for name in ("amx_bf16", "avx512_bf16") if name in flags) or "none: expect no gain"
+    return (
+        ", ".join(name for name in ("amx_bf16", "avx512_bf16") if name in flags)
+        or "none, so no gain is to be expected"
+    )
 
 
 def parse():
@@ -243,12 +246,14 @@ def parse():
 def plan(options, device, batch_size):
     names = options.only or (list(VARIANTS) if options.all else ["slotlab"])
     shared = (batch_size, options.slots, str(device))
-    tasks = [Task(BASELINE, "float32", (), *shared)]
+    tasks = [BenchmarkTask(BASELINE, "float32", (), *shared)]
     tasks += [
-        Task(name, precision, VARIANTS[name], *shared) for precision in options.precision for name in names
+        BenchmarkTask(name, precision, VARIANTS[name], *shared)
+        for precision in options.precision
+        for name in names
     ]
     last = options.precision[-1]
-    return [*tasks, *(Task(DECODER, last, (), batch_size, slots, str(device)) for slots in (7, 11))]
+    return [*tasks, *(BenchmarkTask(DECODER, last, (), batch_size, slots, str(device)) for slots in (7, 11))]
 
 
 def main():

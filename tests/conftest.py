@@ -4,7 +4,7 @@ A test starts in an empty folder with a home of its own, in an environment that 
 signals, the random streams and the threads that it would have if it were the only one.
 """
 
-import importlib.util
+import importlib
 import os
 import random
 import shutil
@@ -230,14 +230,10 @@ def slotlab(command: Command, capsys: pytest.CaptureFixture[str]) -> Slotlab:
 
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
-    """The script that makes up studies (benchmarks/synthetic_study.py)."""
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "synthetic_study.py"
-    spec = importlib.util.spec_from_file_location("synthetic_study", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The script that writes synthetic studies (benchmarks/synthetic_study.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+        return importlib.import_module("synthetic_study")
 
 
 @pytest.fixture(scope="session")

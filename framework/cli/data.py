@@ -1,48 +1,58 @@
-"""The `slotlab data` commands: pack, verify, inspect and render."""
+"""The `data` commands: inspect, pack, verify and render."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slotlab.framework.cli.consent import TrustOption, consent
-from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption
+from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption, TrustOption
 from slotlab.framework.cli.output import emit
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look at data, pack it for fast training, and render scenes.",
+    help="Inspect data, pack it for fast training, and render scenes.",
 )
 
-Target = Annotated[str, typer.Argument(metavar="SPEC|ROOT", help="A spec, or a folder or file of data.")]
-ProtocolOption = Annotated[
+DataArgument = Annotated[
+    str, typer.Argument(metavar="SPEC|ROOT", help="A spec, or a folder or file of data.")
+]
+DataProtocolOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The protocol, in place of the spec's or the usual one; '{name: seed, ...}' with settings.",
+        help="The protocol, in place of the spec's or the default one; '{name: seed, ...}' with settings.",
     ),
 ]
-StoresOption = Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of packed stores.")]
-WorkersOption = Annotated[int | None, typer.Option(help="Processes; one a core without it.")]
+StoresOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The folder of packed stores, in place of the spec's.")
+]
+WorkersOption = Annotated[int | None, typer.Option(help="The number of processes; by default one per core.")]
 
 
 @app.command()
 def inspect(
-    what: Target,
-    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw a contact sheet.")] = None,
-    protocol: ProtocolOption = None,
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    what: DataArgument,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw a contact sheet into this file.")
+    ] = None,
+    protocol: DataProtocolOption = None,
+    split: Annotated[str | None, typer.Option(help="Read only this split.")] = None,
     workers: WorkersOption = None,
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Count, measure and check data, or a packed store. Exits with 1 if anything is wrong."""
-    from slotlab.framework.cli import inspecting
+    """Check data, or a packed store, and print statistics.
 
-    result = inspecting.inspect_data(
+    Exits with 1 if there are problems.
+    """
+    from slotlab.framework.api.inspecting import inspect_data
+    from slotlab.framework.cli.print_inspection import print_inspection
+
+    result = inspect_data(
         what,
         protocol=protocol,
         split=split,
@@ -52,30 +62,38 @@ def inspect(
         sheet=sheet,
         workers=workers,
     )
-    emit(result, json, inspecting.print_inspection)
+    emit(result, json, print_inspection)
     if result["problems"]:
         raise typer.Exit(1)
 
 
 @app.command()
 def pack(
-    what: Target,
-    split: Annotated[list[str], typer.Option(help="Only this split; may be repeated.")] = [],  # noqa: B006
+    what: DataArgument,
+    split: Annotated[list[str], typer.Option(help="Pack only this split. May be repeated.")] = [],  # noqa: B006
     workers: WorkersOption = None,
     on_error: Annotated[
-        str | None, typer.Option(metavar="fail|skip", help="What to do about broken pictures.")
+        str | None,
+        typer.Option(
+            metavar="fail|skip",
+            help="Whether to stop at broken files or skip them, in place of the spec's setting.",
+        ),
     ] = None,
     stores: StoresOption = None,
-    protocol: ProtocolOption = None,
+    protocol: DataProtocolOption = None,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Decode, crop and resize data once, into a store that trainings read. Goes on after a kill."""
-    from slotlab.framework.cli import packing
+    """Pack data into a store, which trainings read fast.
 
-    result = packing.pack_target(
+    Images are decoded, cropped and resized once. An interrupted command continues where it stopped.
+    """
+    from slotlab.framework.api.packing import pack_target
+    from slotlab.framework.cli.print_stores import print_packed
+
+    result = pack_target(
         what,
         splits=split,
         workers=workers,
@@ -86,48 +104,65 @@ def pack(
         plugins=plugin,
         trust=consent(given=trust),
     )
-    emit(result, json, packing.print_packed)
+    emit(result, json, print_packed)
 
 
 @app.command()
 def verify(
     what: Annotated[
-        str, typer.Argument(metavar="STORE|SPEC|ROOT", help="A packed store, or what it was packed from.")
+        str,
+        typer.Argument(
+            metavar="STORE|SPEC|ROOT", help="A packed store, or the data that it was packed from."
+        ),
     ],
     stores: StoresOption = None,
-    protocol: ProtocolOption = None,
+    protocol: DataProtocolOption = None,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Read packed stores whole and compare their checksums. Exits with 1 if anything is wrong."""
-    from slotlab.framework.cli import packing
+    """Verify the checksums of packed stores.
 
-    result = packing.verify_store(
+    Reads the stores completely. Exits with 1 if one is damaged.
+    """
+    from slotlab.framework.api.packing import verify_store
+    from slotlab.framework.cli.print_stores import print_verified
+
+    result = verify_store(
         what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
     )
-    emit(result, json, packing.print_verified)
+    emit(result, json, print_verified)
     if any(store["problems"] for store in result["stores"]):
         raise typer.Exit(1)
 
 
 @app.command()
 def render(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write clevrtex_<variant> in.")],
-    count: Annotated[int, typer.Option(help="Number of scenes.")] = 1000,
-    variant: Annotated[str, typer.Option(help="full, outd, camo, pbg, vbg or grassbg.")] = "full",
-    size: Annotated[str, typer.Option(help="Columns and rows of the pictures.")] = "320x240",
-    seed: Annotated[int, typer.Option(help="Of the scenes.")] = 0,
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The folder in which clevrtex_<variant> is written.")
+    ],
+    count: Annotated[int, typer.Option(help="The number of scenes.")] = 1000,
+    variant: Annotated[
+        str, typer.Option(help="The variant: full, outd, camo, pbg, vbg or grassbg.")
+    ] = "full",
+    size: Annotated[str, typer.Option(help="Width and height of the images in pixels.")] = "320x240",
+    seed: Annotated[int, typer.Option(help="The seed of the scenes.")] = 0,
     start: Annotated[int, typer.Option(help="The number of the first scene.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Threads that write files; one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="The number of threads that write files; by default one per core.")
+    ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Write generated scenes as CLEVRTex is on disk. Scenes that are there are not made again."""
-    from slotlab.framework.cli import rendering
+    """Render scenes in the file layout of CLEVRTex.
 
-    result = rendering.render_scenes(
+    Scenes that exist already are not rendered again.
+    """
+    from slotlab.framework.api.rendering import render_scenes
+    from slotlab.framework.cli.print_rendering import print_rendering
+
+    result = render_scenes(
         out,
         count=count,
         variant=variant,
@@ -137,4 +172,4 @@ def render(
         start=start,
         workers=workers,
     )
-    emit(result, json, rendering.print_rendering)
+    emit(result, json, print_rendering)

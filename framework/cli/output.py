@@ -3,32 +3,19 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
-from slotlab.framework.system.processes import is_first
-from slotlab.framework.system.terminal import visible
+from slotlab.framework.api.console import PlainConsole
 from slotlab.registry.errors import SlotlabError
 
 PIPED_WIDTH = 140
-"""Columns of tables that go to a file or another program, which have no width of their own."""
-
-
-class PlainConsole(Console):
-    """A console on which every text is text: no markup, no emoji by name, no control characters."""
-
-    def __init__(self, **options: Any):
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Return what is printed for a text, also for one in the cell of a table."""
-        return super().render_str(visible(text), **options)
+"""Width of tables, in characters, where output goes to a file or another program."""
 
 
 def console() -> Console:
@@ -36,23 +23,8 @@ def console() -> Console:
     return PlainConsole(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-def error_console(*, quiet: bool = False) -> Console:
-    """Return a console on stderr, for progress: stdout is free for JSON."""
-    return PlainConsole(file=sys.stderr, quiet=quiet)
-
-
-def styled(text: str, style: str) -> Text:
-    """Return a text with a style, for the cells of tables."""
-    return Text(visible(text), style=style)
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(visible(text), file=sys.stderr, flush=True)
-
-
 def print_whole(out: Console, table: Table) -> None:
-    """Print a table with every cell whole, its lines as long as they must be."""
+    """Print a table without shortening or wrapping any cell, however long the lines get."""
     needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
     if needed <= out.width:
         out.print(table)
@@ -62,7 +34,7 @@ def print_whole(out: Console, table: Table) -> None:
 
 
 def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
-    """Show a result, or write it as JSON: to stdout for `-`, else to a file and show it too."""
+    """Show a result. With a target, also write it as JSON: to a file, or instead to stdout for `-`."""
     if target is None:
         show(result)
         return
@@ -70,7 +42,7 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    if show is not print:  # first: whatever becomes of the file, the result was seen
+    if show is not print:  # first, so that the result is shown even if the file cannot be written
         show(result)
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,10 +50,10 @@ def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:
 
 
 def check_target(option: str, target: str | None) -> str | None:
-    """Return the file that a result goes to; checked before the work, which would be lost.
+    """Return the file for a result, checked before the work begins, which would else be lost.
 
     Raises:
-        SlotlabError: if it is a folder, or cannot be written.
+        SlotlabError: if it is a folder or cannot be written.
     """
     if target is None:
         return None
@@ -96,9 +68,3 @@ def check_target(option: str, target: str | None) -> str | None:
     if not os.access(known, os.W_OK):
         raise SlotlabError(f"{option} {target}: {known} cannot be written; choose another file")
     return target
-
-
-def warn(warnings: Iterable[object]) -> None:
-    """Print warnings on stderr, in the first of several processes."""
-    for warning in warnings if is_first() else ():
-        say(f"warning: {warning}")

@@ -1,17 +1,17 @@
-"""Where the command begins: it says so where it cannot run, before anything else is imported."""
+"""Entry point of the command: checks that it can run on this system before importing anything else."""
 
 import sys
 from importlib import import_module
 
 NEEDED = ("fcntl", "resource")
-"""Modules of Python that POSIX systems have: locks of folders, and how much memory was used."""
+"""Modules of Python that exist on POSIX systems only: file locks, and memory usage."""
 
 
 def main() -> None:
-    """Run the command, or say in one line that this system is none that it runs on."""
+    """Run the command, or say in one line that it does not run on this system."""
     missing = [name for name in NEEDED if not is_there(name)]
     if missing:
-        text = f"slotlab runs on Linux and macOS; this Python has no {' and no '.join(missing)}"
+        text = f"slotlab runs on Linux and macOS; this Python lacks the modules {' and '.join(missing)}"
         sys.exit(f"error: {text} (on Windows, use slotlab inside WSL)")
     from slotlab.framework.cli.main import main as run
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in commands that can be stopped at any time: it ends them in words."""
+"""Ctrl-C in commands that can be stopped at any time: they say what is left, without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from slotlab.registry.errors import SlotlabError
 
 
 class Stopped(SlotlabError):  # noqa: N818 - the user's wish, not a mistake
-    """The user ended a command by Ctrl-C. It exits with 130, as a shell expects."""
+    """The user stopped a command with Ctrl-C. It exits with 130, as a shell expects."""
 
     exit_code = 130
 

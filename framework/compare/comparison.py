@@ -1,52 +1,54 @@
-"""A comparison of arms: runs grouped by everything but the seed, and what the groups say.
+"""A comparison of arms: runs grouped by everything but the seed, and the statistics of the groups.
 
 `compare` makes it; tables, figures and the report page render it and compute nothing of their own.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-from slotlab.framework.compare import grouping, naming
-from slotlab.framework.compare.checking import checked
-from slotlab.framework.compare.choice import Choice, choice_of
-from slotlab.framework.compare.choosing import choose_baseline, choose_metrics, published
+from slotlab.framework.compare.arm_names import name_groups, plan_names
+from slotlab.framework.compare.comparability import refusals
 from slotlab.framework.compare.costs import cost_of
-from slotlab.framework.compare.facts import shown_facts
-from slotlab.framework.compare.grouping import ACROSS, Group
-from slotlab.framework.compare.notes import notes_on
+from slotlab.framework.compare.differing_settings import differing
+from slotlab.framework.compare.evaluation_facts import shown_facts
+from slotlab.framework.compare.grouping import ACROSS, Group, group
+from slotlab.framework.compare.metrics_and_baseline import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.per_image import image_differences, unpaired, unread
-from slotlab.framework.compare.records import RunRecord, Study, load_all
-from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.reading_notes import notes_on
+from slotlab.framework.compare.refusal import RefusedError
+from slotlab.framework.compare.request import ComparisonRequest, completed, request_of, varied_facts
 from slotlab.framework.compare.results import (
     Arm,
+    ArmCost,
+    ComparedMetric,
     Comparison,
-    Cost,
     Difference,
     ImageDifference,
     Interval,
     LeftOut,
-    Member,
-    Metric,
+    MeasuredRun,
     Statistics,
 )
-from slotlab.framework.compare.selecting import Selected, select
+from slotlab.framework.compare.run_records import RunRecord, StudyRecord, load_all
+from slotlab.framework.compare.run_selection import Selected, select
 from slotlab.framework.compare.statistics import correct, describe, difference
+from slotlab.framework.compare.summary_check import checked
 from slotlab.framework.system.privacy import places
 from slotlab.registry import SlotlabError
 
 __all__ = [
     "Arm",
-    "Choice",
+    "ArmCost",
+    "ComparedMetric",
     "Comparison",
-    "Cost",
+    "ComparisonRequest",
     "Difference",
     "ImageDifference",
     "Interval",
     "LeftOut",
-    "Member",
-    "Metric",
+    "MeasuredRun",
     "RefusedError",
     "Statistics",
     "compare",
@@ -56,7 +58,7 @@ __all__ = [
 
 def compare_paths(
     paths: Sequence[Path],
-    choice: Choice | None = None,
+    request: ComparisonRequest | None = None,
     *,
     across: Iterable[str] = (),
     allow_unfinished: bool = False,
@@ -64,22 +66,22 @@ def compare_paths(
 ) -> Comparison:
     """Compare runs, folders of runs and studies.
 
-    What `choice` leaves open is taken from the plan, where one study is compared.
+    What `request` leaves open is taken from the plan where exactly one study is compared.
 
     Raises:
-        SlotlabError: for a path without runs, an arm or a metric that is not there.
+        SlotlabError: for a path without runs, and for an arm or a metric that does not exist.
         RefusedError: if the runs must not be compared, with all the reasons.
     """
     loaded = load_all(paths)
-    chosen = choice or Choice()
+    request = request or ComparisonRequest()
     varied: set[str] = set()
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
-        chosen = completed(chosen, choice_of(plan))
+        request = completed(request, request_of(plan))
         varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
         loaded.records,
-        chosen,
+        request,
         studies=loaded.studies,
         problems=loaded.problems,
         across={*across, *varied},
@@ -89,78 +91,62 @@ def compare_paths(
     )
 
 
-def completed(choice: Choice, plan: Choice) -> Choice:
-    """Fill what a choice leaves open from the plan's."""
-    own = {item.name: getattr(choice, item.name) for item in fields(Choice)}
-    return replace(plan, **{name: value for name, value in own.items() if value not in (None, ())})
-
-
-def varied_facts(paths: Iterable[str]) -> set[str]:
-    """Return the facts of an evaluation that a study varies on purpose, by the settings of its arms."""
-    found: set[str] = set()
-    for path in paths:
-        if path.startswith("data.protocol"):
-            found |= {"protocol", "images", "data"}
-        elif path.startswith("data.dataset"):
-            found |= {"dataset", "images", "data"}
-        elif path.startswith("data.filter"):
-            found |= {"filter", "images"}
-        elif path.startswith("data.seed"):
-            found |= {"data"}
-    return found
-
-
 def compare(
     records: Sequence[RunRecord],
-    choice: Choice | None = None,
+    request: ComparisonRequest | None = None,
     *,
-    studies: Sequence[Study] = (),
+    studies: Sequence[StudyRecord] = (),
     problems: Mapping[Path, str] | None = None,
     across: Iterable[str] = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
     title: str = "",
 ) -> Comparison:
-    """Group runs into arms and compare them. The order of the records changes nothing.
+    """Group runs into arms and compare them; their order changes nothing.
 
     Args:
         records: the runs, each folder once.
-        choice: metrics, primary metric, baseline arm, evaluation, threshold.
-        studies: whose plans name and order the arms.
-        problems: runs that could not be read, for `left_out`.
+        request: which evaluations, metrics and baseline to compare, and the threshold for binding.
+        studies: the studies whose plans name and order the arms.
+        problems: runs that could not be read, with the reasons; they are listed in `left_out`.
         across: facts in which arms may differ (see `grouping.ACROSS`); seeds of one arm never may.
-        allow_unfinished: count runs that have been evaluated but are not done.
-        per_image: compare checkpoints over images too, which reads every images.csv.
-        title: of the tables.
+        allow_unfinished: whether runs count that were evaluated but are not done.
+        per_image: whether to compare checkpoints over images too, which reads every images.csv.
+        title: the title of the tables.
 
     Raises:
         RefusedError: if the runs must not be compared, with all the reasons.
-        SlotlabError: for an arm, metric or fact that is not there, or if no run is left.
+        SlotlabError: for an arm, metric or fact that does not exist, or if no run is left to compare.
     """
-    choice, facts = choice or Choice(), frozenset(across)
-    for name in sorted(facts - set(ACROSS)):
-        raise SlotlabError(f"arms cannot differ in '{name}'; choose from {', '.join(ACROSS)}")
+    request, facts = request or ComparisonRequest(), known_facts(across)
     ordered = sorted(records, key=lambda record: record.path)
-    selected = select(ordered, choice, across=facts, allow_unfinished=allow_unfinished)
-    left_out = [LeftOut(path, reason) for path, reason in (problems or {}).items()] + list(selected.left_out)
+    selected = select(ordered, request, across=facts, allow_unfinished=allow_unfinished)
+    unreadable = tuple(LeftOut(path, reason) for path, reason in (problems or {}).items())
+    selected = replace(selected, left_out=unreadable + selected.left_out)
     if per_image:
-        selected, unread_images = with_images(selected)
-        left_out += unread_images
-    if not selected.members:
-        raise SlotlabError(_nothing(selected, left_out))
-    metrics, primary = choose_metrics(selected.members, choice)
-    names = [metric.name for metric in metrics]
-    members, contradicted = checked(selected.members, names)
-    left_out += contradicted
-    if not members:
-        raise SlotlabError(_nothing(selected, left_out))
-    groups = grouping.group(members, selected.failed, facts, names)
-    paths = naming.differing(groups)
-    named, renamed = naming.name_groups(groups, paths, naming.plan_names(studies))
-    if refused := [*grouping.refusals(groups, facts, names), *renamed]:
-        raise RefusedError(refused)
-    arms = [make_arm(name, one, paths, metrics, primary, choice.failed_below) for name, one in named]
-    base = choose_baseline(arms, choice.baseline, studies)
+        selected = with_images(selected)
+    metrics, primary = choose_metrics(need_runs(selected).members, request)
+    selected = need_runs(without_contradictions(selected, metrics))
+    return compare_selected(
+        selected, request, metrics, primary, across=facts, studies=studies, per_image=per_image, title=title
+    )
+
+
+def compare_selected(
+    selected: Selected,
+    request: ComparisonRequest,
+    metrics: Sequence[ComparedMetric],
+    primary: ComparedMetric,
+    *,
+    across: frozenset[str],
+    studies: Sequence[StudyRecord],
+    per_image: bool,
+    title: str,
+) -> Comparison:
+    """Compare the runs that count in these metrics; see `compare`."""
+    named, paths = named_groups(selected, across, metrics, studies)
+    arms = [make_arm(name, one, paths, metrics, primary, request.failed_below) for name, one in named]
+    base = choose_baseline(arms, request.baseline, studies)
     if base is not None:
         arms = with_differences(arms, base, metrics, per_image=per_image)
     comparison = Comparison(
@@ -171,41 +157,87 @@ def compare(
         baseline=None if base is None else base.name,
         arms=tuple(arms),
         differing=tuple(paths),
-        measured=measured(members, facts),
-        failed_below=choice.failed_below,
-        left_out=tuple(sorted(left_out, key=lambda item: item.path)),
-        published=published(members, metrics),
+        measured=measured(selected.members, across),
+        failed_below=request.failed_below,
+        left_out=tuple(sorted(selected.left_out, key=lambda item: item.path)),
+        published=published(selected.members, metrics),
         studies=tuple(study.path for study in studies),
     )
-    notes = notes_on(comparison, wanted=choice.baseline, per_image=per_image)
+    notes = notes_on(comparison, wanted=request.baseline, per_image=per_image)
     return replace(comparison, notes=(*selected.notes, *notes))
 
 
-def with_images(selected: Selected) -> tuple[Selected, list[LeftOut]]:
+def known_facts(across: Iterable[str]) -> frozenset[str]:
+    """Return the facts in which arms may differ.
+
+    Raises:
+        SlotlabError: for one in which they never may.
+    """
+    facts = frozenset(across)
+    for name in sorted(facts - set(ACROSS)):
+        raise SlotlabError(f"arms cannot differ in '{name}'; choose from {', '.join(ACROSS)}")
+    return facts
+
+
+def with_images(selected: Selected) -> Selected:
     """Leave out the runs whose values of single images cannot be read."""
     damaged = unread(selected.members)
     members = tuple(member for i, member in enumerate(selected.members) if i not in damaged)
-    lost = [LeftOut(selected.members[i].run.path, reason) for i, reason in damaged.items()]
-    return replace(selected, members=members), lost
+    lost = tuple(LeftOut(selected.members[i].run.path, reason) for i, reason in damaged.items())
+    return replace(selected, members=members, left_out=selected.left_out + lost)
 
 
-def _nothing(selected: Selected, left_out: Sequence[LeftOut]) -> str:
-    lines = [f"  {item.path}: {item.reason}" for item in left_out[:8]]
+def without_contradictions(selected: Selected, metrics: Sequence[ComparedMetric]) -> Selected:
+    """Leave out the runs whose summary contradicts the values of the single images beside it."""
+    members, contradicted = checked(selected.members, [metric.name for metric in metrics])
+    left_out = (*selected.left_out, *contradicted)
+    return replace(selected, members=tuple(members), left_out=left_out)
+
+
+def need_runs(selected: Selected) -> Selected:
+    """Return the selection.
+
+    Raises:
+        SlotlabError: if no run is left in it, with the reasons why runs were left out.
+    """
+    if selected.members:
+        return selected
+    lines = [f"  {item.path}: {item.reason}" for item in selected.left_out[:8]]
     lines += [f"  {record.path}: failed ({record.reason})" for record in selected.failed[:8]]
-    return "\n".join([f"there is no measured run to compare{':' if lines else ''}", *lines])
+    raise SlotlabError("\n".join([f"there is no measured run to compare{':' if lines else ''}", *lines]))
+
+
+def named_groups(
+    selected: Selected,
+    across: frozenset[str],
+    metrics: Sequence[ComparedMetric],
+    studies: Sequence[StudyRecord],
+) -> tuple[list[tuple[str, Group]], list[str]]:
+    """Group runs into arms; return each arm's name and group, and the settings that differ.
+
+    Raises:
+        RefusedError: if the runs must not be compared, with all the reasons.
+    """
+    names = [metric.name for metric in metrics]
+    groups = group(selected.members, selected.failed, across, names)
+    paths = differing(groups)
+    named, shared_names = name_groups(groups, paths, plan_names(studies))
+    if refused := [*refusals(groups, across, names), *shared_names]:
+        raise RefusedError(refused)
+    return named, paths
 
 
 def make_arm(
     name: str,
     one: Group,
     paths: Sequence[str],
-    metrics: Sequence[Metric],
-    primary: Metric,
+    metrics: Sequence[ComparedMetric],
+    primary: ComparedMetric,
     failed_below: float | None,
 ) -> Arm:
     """Compute the statistics of one arm."""
 
-    def is_unbound(member: Member) -> bool:
+    def did_not_bind(member: MeasuredRun) -> bool:
         value = member.evaluation.values.get(primary.name)
         if failed_below is None or value is None:
             return False
@@ -216,7 +248,7 @@ def make_arm(
         settings={path: one.settings[path] for path in paths if path in one.settings},
         members=one.members,
         failed=one.failed,
-        unbound=tuple(member for member in one.members if is_unbound(member)),
+        not_bound=tuple(member for member in one.members if did_not_bind(member)),
         statistics={metric.name: describe(values_by_seed(one.members, metric.name)) for metric in metrics},
         differences={},
         image_differences={},
@@ -224,14 +256,14 @@ def make_arm(
     )
 
 
-def values_by_seed(members: Sequence[Member], metric: str) -> dict[int, float]:
-    """Return the metric of each run that has a finite value."""
+def values_by_seed(members: Sequence[MeasuredRun], metric: str) -> dict[int, float]:
+    """Return the value of a metric by seed, for the runs that have a finite one."""
     values = {member.run.seed: member.evaluation.values.get(metric) for member in members}
     return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def with_differences(
-    arms: Sequence[Arm], base: Arm, metrics: Sequence[Metric], *, per_image: bool
+    arms: Sequence[Arm], base: Arm, metrics: Sequence[ComparedMetric], *, per_image: bool
 ) -> list[Arm]:
     """Compare every arm with the baseline, and correct the tests of each metric for their number."""
     found: dict[str, dict[str, Difference]] = {arm.name: {} for arm in arms}
@@ -255,7 +287,7 @@ def with_differences(
     ]
 
 
-def measured(members: Sequence[Member], across: frozenset[str]) -> dict[str, str]:
-    """Return what all evaluations have in common."""
+def measured(members: Sequence[MeasuredRun], across: frozenset[str]) -> dict[str, str]:
+    """Return the facts that all evaluations have in common, by name, in words."""
     facts = shown_facts(members[0].facts)
     return {name: value for name, value in facts.items() if name not in across}

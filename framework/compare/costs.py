@@ -1,14 +1,14 @@
-"""What the runs of an arm took, from their cost.json."""
+"""The mean cost of the runs of an arm, from their cost.json."""
 
 from collections.abc import Sequence
 from statistics import fmean
 
-from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.compare.results import Cost
+from slotlab.framework.compare.results import ArmCost
+from slotlab.framework.compare.run_records import RunRecord
 
 
-def cost_of(runs: Sequence[RunRecord]) -> Cost:
-    """Return the mean cost of a run; each quantity over the runs that tell it."""
+def cost_of(runs: Sequence[RunRecord]) -> ArmCost:
+    """Return the mean cost of a run; each quantity is averaged over the runs that recorded it."""
 
     def mean(name: str) -> float | None:
         values = [run.cost[name] for run in runs if run.cost.get(name) is not None]
@@ -19,7 +19,7 @@ def cost_of(runs: Sequence[RunRecord]) -> Cost:
         for run in runs
         if run.cost.get("seconds") is not None
     ]
-    return Cost(
+    return ArmCost(
         seconds=mean("seconds"),
         device_hours=fmean(hours) if hours else None,
         images_per_second=mean("images_per_second"),

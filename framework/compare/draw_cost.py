@@ -1,10 +1,10 @@
-"""What an arm reaches against what it costs, with the arms that no other beats in both (Pareto)."""
+"""Draw the primary metric against each cost, with the Pareto front of the arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slotlab.framework.compare.looks import Looked, legend, plain
+from slotlab.framework.compare.arm_styles import StyledArm, legend, plain
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import FAINT, save, styled
@@ -15,20 +15,20 @@ QUANTITIES = {
     "memory": ("memory", "peak memory, GiB", 2.0**30),
     "energy_kwh": ("energy", "energy of a training, kWh", 1.0),
 }
-"""Of `Cost`: the name in the file's, the axis's label, the unit."""
+"""Fields of `ArmCost`, each with its name in the figure's file, the axis label and the unit."""
 
 
 @dataclass(frozen=True)
 class _Point:
-    look: Looked
+    style: StyledArm
     cost: float
     value: float
 
 
 def pareto(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[int]:
-    """Return the positions of the points (cost, value) that no other one beats, by rising cost.
+    """Return the positions of the points (cost, value) on the Pareto front, by rising cost.
 
-    A point is beaten by another one that costs no more and is no worse, and is better in one of both.
+    A point is on it unless another costs no more, is no worse, and is better in one of the two.
     """
     sign = 1.0 if higher_is_better else -1.0
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -sign * points[i][1]))
@@ -40,15 +40,15 @@ def pareto(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> 
     return front
 
 
-def draw_costs(comparison: Comparison, arms: Sequence[Looked], folder: Path) -> list[Path]:
-    """Draw the primary metric against each cost in which arms differ; return the stems."""
+def draw_costs(comparison: Comparison, arms: Sequence[StyledArm], folder: Path) -> list[Path]:
+    """Draw the primary metric against each cost in which arms differ; return the paths of the figures."""
     stems = []
     for quantity, (name, label, unit) in QUANTITIES.items():
         points = []
-        for look in arms:
-            cost, mean = getattr(look.arm.cost, quantity), look.arm.statistics[comparison.primary.name].mean
+        for style in arms:
+            cost, mean = getattr(style.arm.cost, quantity), style.arm.statistics[comparison.primary.name].mean
             if cost is not None and mean is not None:
-                points.append(_Point(look, cost / unit, mean))
+                points.append(_Point(style, cost / unit, mean))
         if len({point.cost for point in points}) > 1:
             stems.append(folder / f"cost-{name}")
             _draw(comparison, points, label, stems[-1])
@@ -74,22 +74,22 @@ def _draw(comparison: Comparison, points: Sequence[_Point], label: str, stem: Pa
             label="Pareto front",
         )
         for i, point in enumerate(points):
-            one = point.look.arm.statistics[metric.name]
+            one = point.style.arm.statistics[metric.name]
             filled = i in front
             axis.errorbar(
                 point.cost,
                 point.value,
                 yerr=one.std,
-                fmt=point.look.marker,
-                color=point.look.color,
-                markerfacecolor=point.look.color if filled else "white",
+                fmt=point.style.marker,
+                color=point.style.color,
+                markerfacecolor=point.style.color if filled else "white",
                 markersize=6,
                 elinewidth=0.8,
-                label=plain(point.look.arm.name),
+                label=plain(point.style.arm.name),
             )
         axis.set_xlabel(label)
         axis.set_ylabel(plain(head(metric)))
         axis.set_title("mean ± standard deviation over seeds; filled: on the Pareto front", loc="left")
         axis.grid()
-        legend(figure, [point.look.arm.name for point in points])
+        legend(figure, [point.style.arm.name for point in points])
         save(figure, stem)

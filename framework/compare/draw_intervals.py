@@ -1,55 +1,57 @@
-"""Every seed as a dot, the mean and its t interval, one row an arm; and the same for paired differences."""
+"""Draw one row per arm: its seeds as dots, the mean and its t interval; the same for differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.compare.looks import Looked, plain
-from slotlab.framework.compare.results import Comparison, Interval, Metric
+from slotlab.framework.compare.arm_styles import StyledArm, plain
+from slotlab.framework.compare.results import ComparedMetric, Comparison, Interval
 from slotlab.framework.compare.tables import head
 from slotlab.framework.figures.style import FAINT, save, styled
 
 _WIDTH, _ROW, _LINE = 6.4, 0.3, 0.14
 """Inches."""
 _ROOM = 1.5
-"""An interval is cut where it goes further than so many ranges of all dots beyond them."""
+"""Intervals are cut where they reach beyond the dots by more than this multiple of the dots' range."""
 
 
 @dataclass(frozen=True)
 class _Row:
     label: str
-    look: Looked
+    style: StyledArm
     values: Mapping[int, float]
     mean: float | None
     interval: Interval | None
 
 
-def draw_intervals(comparison: Comparison, arms: Sequence[Looked], metric: Metric, stem: Path) -> list[Path]:
-    """Draw the seeds of each arm with mean and 95 % interval; return the stems of what was drawn."""
+def draw_intervals(
+    comparison: Comparison, arms: Sequence[StyledArm], metric: ComparedMetric, stem: Path
+) -> list[Path]:
+    """Draw the seeds of each arm with mean and 95 % interval; return the paths of the figures."""
     rows = []
-    for look in arms:
-        one = look.arm.statistics[metric.name]
-        rows.append(_Row(label(comparison, look), look, one.by_seed, one.mean, one.interval))
+    for style in arms:
+        one = style.arm.statistics[metric.name]
+        rows.append(_Row(label(comparison, style), style, one.by_seed, one.mean, one.interval))
     return _draw(rows, stem, f"{head(metric)}: each seed, mean and 95 % t interval", zero=False)
 
 
-def label(comparison: Comparison, look: Looked) -> str:
-    """Return an arm's name, and how many of its runs have failed or are unbound."""
-    counts = [f"{len(look.arm.failed)} failed"] if look.arm.failed else []
-    counts += [f"{len(look.arm.unbound)} unbound"] if look.arm.unbound else []
-    return f"{look.arm.name} ({', '.join(counts)})" if counts else look.arm.name
+def label(comparison: Comparison, style: StyledArm) -> str:
+    """Return an arm's name, and how many of its runs failed or did not bind."""
+    counts = [f"{len(style.arm.failed)} failed"] if style.arm.failed else []
+    counts += [f"{len(style.arm.not_bound)} did not bind"] if style.arm.not_bound else []
+    return f"{style.arm.name} ({', '.join(counts)})" if counts else style.arm.name
 
 
 def draw_differences(
-    comparison: Comparison, arms: Sequence[Looked], metric: Metric, stem: Path
+    comparison: Comparison, arms: Sequence[StyledArm], metric: ComparedMetric, stem: Path
 ) -> list[Path]:
-    """Draw the paired differences to the baseline; nothing if there are none."""
+    """Draw the paired differences to the baseline, if there are any; return the paths of the figures."""
     rows = []
-    for look in arms:
-        if (one := look.arm.differences.get(metric.name)) and one.count:
-            rows.append(_Row(look.arm.name, look, one.by_seed, one.mean, one.interval))
-    title = f"{head(metric)}: less '{comparison.baseline}', paired by seed, with 95 % t interval"
+    for style in arms:
+        if (one := style.arm.differences.get(metric.name)) and one.count:
+            rows.append(_Row(style.arm.name, style, one.by_seed, one.mean, one.interval))
+    title = f"{head(metric)}: arm minus '{comparison.baseline}', paired by seed, mean and 95 % t interval"
     return _draw(rows, stem, title, zero=True) if rows else []
 
 
@@ -84,21 +86,21 @@ def _draw(rows: Sequence[_Row], stem: Path, title: str, *, zero: bool) -> list[P
 
 def _draw_row(axis: Any, y: int, row: _Row, limits: tuple[float, float]) -> None:
     for i, value in enumerate(row.values.values()):
-        shift = 0.12 * (1 if i % 2 else -1)  # so that equal seeds are seen as two
-        axis.plot(value, y + shift, row.look.marker, color=row.look.color, alpha=0.45, markersize=3.5)
+        shift = 0.12 * (1 if i % 2 else -1)  # so that equal values are visible as two
+        axis.plot(value, y + shift, row.style.marker, color=row.style.color, alpha=0.45, markersize=3.5)
     if row.interval is not None:
         low, high = max(row.interval.low, limits[0]), min(row.interval.high, limits[1])
-        axis.plot([low, high], [y, y], color=row.look.color, linewidth=1.4)
+        axis.plot([low, high], [y, y], color=row.style.color, linewidth=1.4)
         if low > row.interval.low:
-            axis.plot(low, y, "<", color=row.look.color, markersize=5, clip_on=False)
+            axis.plot(low, y, "<", color=row.style.color, markersize=5, clip_on=False)
         if high < row.interval.high:
-            axis.plot(high, y, ">", color=row.look.color, markersize=5, clip_on=False)
+            axis.plot(high, y, ">", color=row.style.color, markersize=5, clip_on=False)
     if row.mean is not None:
-        axis.plot(row.mean, y, "|", color=row.look.color, markersize=12, markeredgewidth=2)
+        axis.plot(row.mean, y, "|", color=row.style.color, markersize=12, markeredgewidth=2)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return where intervals are cut, so that one of two seeds does not press all others flat."""
+    """Return where intervals are cut, so that a wide one does not flatten all others."""
     low, high = min(values), max(values)
     room = _ROOM * ((high - low) or abs(high) or 1.0)
     return low - room, high + room
@@ -107,7 +109,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 def _fitting(
     rows: Sequence[_Row], values: Sequence[float], limits: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return the ends of the axis: all dots, and the intervals as far as they are drawn."""
+    """Return the limits of the axis: all dots, and the intervals as far as they are drawn."""
     ends = [end for row in rows if row.interval for end in (row.interval.low, row.interval.high)]
     shown = [*values, *(min(max(end, limits[0]), limits[1]) for end in ends)]
     margin = 0.03 * ((max(shown) - min(shown)) or 1.0)

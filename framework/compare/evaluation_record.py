@@ -1,4 +1,4 @@
-"""An evaluation in a run's folder, as data to compare. What is large is read when it is asked for."""
+"""An evaluation in a run's folder, as data to compare. Large parts are read on demand."""
 
 import csv
 import io
@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.runs.folder import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
+from slotlab.framework.runs.json_shapes import Summary, checked
 from slotlab.framework.runs.measurement import LAST, checkpoint_name
-from slotlab.framework.runs.stored import Summary, checked
 from slotlab.framework.system.json_files import read_file, read_json
 from slotlab.registry import SlotlabError
 
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """One evaluation of a run: under which protocol, and what came out."""
+    """One evaluation of a run: its protocol, data and results."""
 
     folder: Path
     facts: Mapping[str, Any]
-    """The summary without `methods`, `breakdowns` and `published` (see `summary` for those)."""
+    """The summary without `methods`, `breakdowns` and `published`, which `summary` reads."""
     values: Mapping[str, float | None]
     """The model's mean of each metric, and the value of each set metric; None where undefined."""
     higher_is_better: Mapping[str, bool]
@@ -38,12 +38,12 @@ class EvaluationRecord:
 
     @property
     def split(self) -> str:
-        """The split that was measured."""
+        """The split that was evaluated."""
         return str(self.facts["split"])
 
     @property
     def protocol(self) -> str:
-        """The protocol as reports name it, with the settings that were changed."""
+        """The protocol's name, with the settings that were changed."""
         return str(self.facts["protocol"])
 
     @property
@@ -53,42 +53,42 @@ class EvaluationRecord:
 
     @property
     def checkpoint(self) -> str:
-        """Whose weights were measured: `last`, `best` or `step 300`."""
+        """The checkpoint that was evaluated: `last`, `best` or `step 300`."""
         return checkpoint_name(self.facts.get("checkpoint", LAST))
 
     @property
     def changes(self) -> Mapping[str, Any]:
-        """The settings of pictures and slots, by path, that are not those of the run's own spec."""
+        """The settings of data and slots, by path, in which the evaluation differs from the run's spec."""
         found: Mapping[str, Any] = self.facts.get("changes") or {}
         return found
 
     @property
     def bounds(self) -> Mapping[str, tuple[float | None, float | None]]:
-        """The least and greatest value of each metric that has bounds; None where there is none."""
+        """The least and greatest value of each metric that has bounds; None for a missing bound."""
         metrics = self.facts.get("metrics", {})
         return {name: tuple(item["bounds"]) for name, item in metrics.items() if item.get("bounds")}
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The version of each metric and set metric, and its settings, such as `version 1, threshold 0.7`."""
+        """The version and settings of each metric and set metric, such as `version 1, threshold 0.7`."""
         every = {**self.facts.get("metrics", {}), **self.facts.get("set_metrics", {})}
         return {name: version_of(item) for name, item in every.items()}
 
     def summary(self) -> dict[str, Any]:
-        """Read the whole summary, with `methods`, `breakdowns` and `published`."""
+        """Read the whole summary, including `methods`, `breakdowns` and `published`."""
         return read_json(self.folder / SUMMARY)
 
     @property
     def breakdowns(self) -> dict[str, list[dict[str, Any]]]:
-        """Read the metrics by number of objects and whatever else the summary has."""
+        """The metrics by number of objects and by the other groupings of the summary, read on each access."""
         found: dict[str, list[dict[str, Any]]] = self.summary().get("breakdowns", {})
         return found
 
     def rows(self) -> list[dict[str, str]]:
-        """Read the model's rows, one an image, in the order of the split.
+        """Read the model's rows, one per image, in the order of the split.
 
         Raises:
-            SlotlabError: if the file is not there, or damaged.
+            SlotlabError: if the file is missing or damaged.
         """
         path = self.folder / IMAGES
         content = read_file(path)
@@ -98,26 +98,26 @@ class EvaluationRecord:
             table = csv.DictReader(io.StringIO(content.decode(), newline=""))
             rows = [row for row in table if row.get("method") == MODEL]
         except (UnicodeDecodeError, csv.Error) as error:
-            raise SlotlabError(f"{path}: no table as slotlab writes it ({error})") from None
+            raise SlotlabError(f"{path}: this is not a table that slotlab wrote ({error})") from None
         if lacking := {"id", "method"} - set(table.fieldnames or ()):
             raise SlotlabError(f"{path}: the table has no column '{min(lacking)}'")
         if any(None in row or None in row.values() for row in rows):
             raise SlotlabError(f"{path}: a row has more or fewer cells than the table has columns")
         if len(rows) != self.facts["images"]:
-            counts = f"{len(rows)} images, and the summary beside it is of {self.facts['images']}"
+            counts = f"{len(rows)} images, and the summary beside it has {self.facts['images']}"
             raise SlotlabError(f"{path}: it has {counts}; evaluate the run again")
         return rows
 
 
 def version_of(metric: Mapping[str, Any]) -> str:
-    """Return what a metric computes, in words: its version and the settings that are not the defaults."""
+    """Return a metric's version and the settings that are not defaults, in words."""
     version = f"version {metric['version']}" if "version" in metric else "an unknown version"
     settings = (f"{name} {value}" for name, value in sorted(metric.get("settings", {}).items()))
     return ", ".join([version, *settings, *composition_of(metric)])
 
 
 def composition_of(metric: Mapping[str, Any]) -> list[str]:
-    """Return in words what a set metric compared: how many pictures, of which slots; nothing of others."""
+    """Return in words what a set metric compared: how many pictures, from which slots; empty for others."""
     made = metric.get("composition")
     if not isinstance(made, Mapping):
         return []
@@ -132,12 +132,12 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
     """Read the summary of one evaluation.
 
     Raises:
-        SlotlabError: if it is no JSON, or an older slotlab wrote it.
+        SlotlabError: if it is not a summary of this format.
     """
     path = folder / SUMMARY
     summary = read_json(path)
     if summary.get("format") != SUMMARY_FORMAT:
-        text = f"summary of format {summary.get('format', 1)}, and {SUMMARY_FORMAT} is needed"
+        text = f"this summary has format {summary.get('format', 1)}, and format {SUMMARY_FORMAT} is needed"
         raise SlotlabError(f"{path}: {text}; evaluate the run again with 'slotlab evaluate'")
     dropped = {"methods", "breakdowns", "published"}
     try:

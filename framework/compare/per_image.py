@@ -1,4 +1,4 @@
-"""Two checkpoints on the same images: a paired bootstrap over images, which says nothing of methods."""
+"""Compare two checkpoints on the same images by a paired bootstrap, which says nothing about methods."""
 
 import inspect
 import math
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slotlab.framework.compare.evaluation_facts import PICTURES, tells_pictures
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
-from slotlab.framework.compare.facts import PICTURES, tells_pictures
-from slotlab.framework.compare.refusals import Refusal, RefusedError
-from slotlab.framework.compare.results import ImageDifference, Interval, Member
+from slotlab.framework.compare.refusal import Refusal, RefusedError
+from slotlab.framework.compare.results import ImageDifference, Interval, MeasuredRun
 from slotlab.framework.compare.statistics import NEGLIGIBLE
 from slotlab.framework.runs.folder import IMAGES
 from slotlab.registry import SlotlabError
@@ -19,7 +19,7 @@ from slotlab.registry import SlotlabError
 LABEL = "this checkpoint, not this method"
 RESAMPLES = 9999
 _BATCH = 256
-"""Resamples that are held at once: 10 MB each thousand images."""
+"""Resamples held in memory at once: 10 MB per thousand images."""
 
 Values = dict[str, NDArray[np.float64]]
 
@@ -30,7 +30,7 @@ def read_images(evaluation: EvaluationRecord, metrics: Sequence[str]) -> tuple[l
     Weights have the key `<metric>_weight`. An empty cell is NaN.
 
     Raises:
-        SlotlabError: if the file is not there, or damaged.
+        SlotlabError: if the file is missing or damaged.
     """
     rows = evaluation.rows()
     try:
@@ -53,8 +53,8 @@ def _columns(rows: Sequence[Mapping[str, str]], metrics: Sequence[str]) -> tuple
     return ids, values
 
 
-def unread(members: Sequence[Member]) -> dict[int, str]:
-    """Return why the images of some members cannot be read, by their position."""
+def unread(members: Sequence[MeasuredRun]) -> dict[int, str]:
+    """Return, by position, why the values per image of some runs cannot be read."""
     found = {}
     for position, member in enumerate(members):
         try:
@@ -65,12 +65,12 @@ def unread(members: Sequence[Member]) -> dict[int, str]:
 
 
 def image_differences(
-    arm: Sequence[Member], baseline: Sequence[Member], metrics: Sequence[str]
+    arm: Sequence[MeasuredRun], baseline: Sequence[MeasuredRun], metrics: Sequence[str]
 ) -> dict[str, tuple[ImageDifference, ...]]:
     """Compare the checkpoints of each shared seed, metric by metric.
 
     Raises:
-        RefusedError: if two runs were not measured on the same images.
+        RefusedError: if two runs were not evaluated on the same images.
     """
     others = {member.run.seed: member for member in baseline}
     found: dict[str, list[ImageDifference]] = {}
@@ -91,8 +91,8 @@ def image_differences(
     return {name: tuple(items) for name, items in found.items()}
 
 
-def unpaired(arm: Sequence[Member], baseline: Sequence[Member]) -> str | None:
-    """Say why an arm's images are not those of the baseline; None if they are the same by their content."""
+def unpaired(arm: Sequence[MeasuredRun], baseline: Sequence[MeasuredRun]) -> str | None:
+    """Say why an arm's images may not be those of the baseline; None if their content is the same."""
     others = {member.run.seed: member for member in baseline}
     for member in arm:
         other = others.get(member.run.seed)
@@ -100,20 +100,24 @@ def unpaired(arm: Sequence[Member], baseline: Sequence[Member]) -> str | None:
             continue
         unlike = [name for name in (*PICTURES, "images") if member.facts.get(name) != other.facts.get(name)]
         if unlike:
-            return f"it was measured on other images ({', '.join(unlike)})"
+            return f"it was evaluated on other images ({', '.join(unlike)})"
         if not (tells_pictures(member.evaluation) and tells_pictures(other.evaluation)):
-            return "its summaries do not tell which images were measured; evaluate the runs again"
+            return "its summaries do not identify the images; evaluate the runs again"
     return None
 
 
 def stream_name(bootstrap: Callable[..., Any]) -> str:
-    """Return what SciPy's bootstrap calls its source of random numbers: `rng` from 1.15 on."""
+    """Return the name of the random generator's argument in SciPy's bootstrap: `rng` from 1.15 on."""
     return "rng" if "rng" in inspect.signature(bootstrap).parameters else "random_state"
 
 
-def _other_images(one: Member, other: Member, ids: Sequence[str], other_ids: Sequence[str]) -> Refusal:
+def _other_images(
+    one: MeasuredRun, other: MeasuredRun, ids: Sequence[str], other_ids: Sequence[str]
+) -> Refusal:
     lone = sorted(set(ids) ^ set(other_ids))
-    what = f"image '{lone[0]}' was measured for one run only:" if lone else "the images are in another order:"
+    what = (
+        f"image '{lone[0]}' was evaluated for one run only:" if lone else "the images are in another order:"
+    )
     groups = {
         f"{len(ids)} images": (one.run.path,),
         f"{len(other_ids)} images (baseline)": (other.run.path,),

@@ -1,4 +1,4 @@
-"""What a comparison consists of: arms, their statistics, paired differences. Data only."""
+"""What a comparison consists of: arms, their statistics and paired differences. Data only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
-from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.system.privacy import places
 
 
@@ -19,27 +19,27 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Metric:
+class ComparedMetric:
     """A metric that is compared."""
 
     name: str
     higher_is_better: bool
     bounds: tuple[float | None, float | None] = (None, None)
-    """The least and greatest value possible; None where there is none, or it is not known."""
+    """The least and greatest possible value; None where there is no bound or it is not known."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the seeds of one arm say about one metric. Each field is None where it has no value."""
+    """Statistics of one metric over the seeds of one arm. Each field is None where it has no value."""
 
     by_seed: Mapping[int, float]
-    """The metric of each run, by rising seed. Runs where it is undefined are left out."""
+    """The value of each run, by rising seed. Runs where the metric is undefined are left out."""
     mean: float | None
     std: float | None
     """Standard deviation over seeds (n - 1); None for one seed."""
     median: float | None
     iqm: float | None
-    """Interquartile mean: without the lowest and highest n // 4 seeds."""
+    """Interquartile mean: the mean without the lowest and highest n // 4 seeds."""
     interval: Interval | None
     """Student's t interval of the mean; None for one seed."""
 
@@ -51,30 +51,30 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Difference:
-    """One arm less the baseline arm, paired by seed, in one metric. None where it has no value."""
+    """An arm minus the baseline arm, paired by seed, in one metric. None where it has no value."""
 
     by_seed: Mapping[int, float]
-    """Arm less baseline, for the seeds that both have, by rising seed."""
+    """Arm minus baseline, for the seeds that both have, by rising seed."""
     mean: float | None
     std: float | None
     """Standard deviation of the differences (n - 1)."""
     interval: Interval | None
     """Student's t interval of the mean difference."""
     t: float | None
-    """Of the paired t test, with n - 1 degrees of freedom."""
+    """The statistic of the paired t test, with n - 1 degrees of freedom."""
     p: float | None
-    """Two-sided, of the paired t test."""
+    """The two-sided p value of the paired t test."""
     p_holm: float | None
-    """Corrected for the number of arms that are compared with the baseline in this metric (Holm)."""
+    """`p`, corrected by Holm's method for the number of arms that are compared with the baseline."""
     effect: float | None
     """Mean difference in standard deviations of the differences (Cohen's d_z), with Hedges' correction;
     None for fewer than three pairs."""
     detectable: float | None
-    """The smallest d_z that a paired t test finds in 80 of 100 studies of so many seeds, at 5 %."""
+    """The smallest d_z that a paired t test at 5 % finds in 80 of 100 studies with this many seeds."""
     least_p: float | None
-    """The smallest two-sided p that a Wilcoxon or sign-flip test of so many pairs can give."""
+    """The smallest two-sided p that a Wilcoxon or sign-flip test of this many pairs can give."""
     note: str = ""
-    """Why something has no value, or that seeds are not paired; empty if there is nothing to say."""
+    """Why a field has no value, or which seeds are not paired; may be empty."""
 
     @property
     def count(self) -> int:
@@ -83,10 +83,10 @@ class Difference:
 
     @property
     def detectable_difference(self) -> float | None:
-        """`detectable` in units of the metric, from the spread that was seen; None for less than three pairs.
+        """`detectable` in units of the metric, from the observed spread; None for fewer than three pairs.
 
-        The spread of two pairs is one number: half of such studies see less than 0.68 of the true one,
-        and would seem to be sharper than they are. None where no spread was seen, too.
+        The spread of two pairs rests on one number: half of such studies observe less than 0.68 of the
+        true spread, and would seem sharper than they are. Also None where no spread was observed.
         """
         if self.detectable is None or not self.std or self.count < 3:
             return None
@@ -95,42 +95,42 @@ class Difference:
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """One checkpoint less another one of the same seed, over images: no statement about methods."""
+    """One checkpoint minus another of the same seed, over images. It says nothing about methods."""
 
     seed: int
     images: int
-    """Those where both checkpoints have a value."""
+    """The number of images for which both checkpoints have a value."""
     mean: float
     interval: Interval | None
-    """BCa bootstrap over images, paired; None where it is not defined."""
+    """BCa bootstrap interval over images, paired; None where it is not defined."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a run of the arm takes, the mean over runs that say so. None where none does."""
+class ArmCost:
+    """The cost of a run, as the mean over the runs of an arm that recorded it; None where none did."""
 
     seconds: float | None
     """Wall time of the training."""
     device_hours: float | None
-    """Hours times processes."""
+    """Wall time in hours times the number of processes."""
     images_per_second: float | None
     memory: float | None
-    """Peak, in bytes."""
+    """Peak memory in bytes."""
     flops: float | None
-    """Of the whole training."""
+    """Floating-point operations of the whole training."""
     energy_kwh: float | None
     devices: tuple[str, ...]
-    """On which the runs were made."""
+    """The devices that the runs were trained on."""
 
 
 @dataclass(frozen=True)
-class Member:
+class MeasuredRun:
     """A run of an arm and the evaluation that is compared."""
 
     run: RunRecord
     evaluation: EvaluationRecord
     facts: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
-    """What was measured, in words, by the names of `facts.KEYS` and `facts.FACTS`."""
+    """The conditions of the evaluation in words, by the names in `evaluation_facts.KEYS` and `FACTS`."""
 
 
 @dataclass(frozen=True)
@@ -139,26 +139,26 @@ class Arm:
 
     name: str
     settings: Mapping[str, Any]
-    """By path, the settings that differ between arms, in the order of `Comparison.differing`; a
+    """The settings that differ between arms, by path, in the order of `Comparison.differing`; a
     setting that this arm does not have is left out."""
-    members: tuple[Member, ...]
-    """Runs that are counted, by rising seed."""
+    members: tuple[MeasuredRun, ...]
+    """The runs that count, by rising seed."""
     failed: tuple[RunRecord, ...]
-    """Runs that ended as failed: they have no value, and are counted."""
-    unbound: tuple[Member, ...]
-    """Of `members`, those whose primary metric is on the wrong side of the threshold."""
+    """The runs that failed. They have no value; only their number is shown."""
+    not_bound: tuple[MeasuredRun, ...]
+    """Those of `members` that did not bind: their primary metric is beyond the threshold."""
     statistics: Mapping[str, Statistics]
     """By metric."""
     differences: Mapping[str, Difference]
-    """To the baseline, by metric; empty for the baseline itself, or if there is none."""
+    """Differences to the baseline, by metric; empty for the baseline itself, or without a baseline."""
     image_differences: Mapping[str, tuple[ImageDifference, ...]]
-    """To the baseline over images, by metric, one for each shared seed; empty unless asked for."""
-    cost: Cost
+    """Differences to the baseline over images, by metric, one per shared seed; empty unless requested."""
+    cost: ArmCost
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that is not counted, and why."""
+    """A run that does not count, and why."""
 
     path: Path
     reason: str
@@ -166,27 +166,27 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that a table, a figure or a page shows."""
+    """Everything that tables, figures and the report page show."""
 
     title: str
-    """The study's name, or what was given."""
+    """The study's name, or the folders that were given."""
     question: str
-    """The study's; may be empty."""
-    metrics: tuple[Metric, ...]
-    primary: Metric
+    """The question that the study asks; may be empty."""
+    metrics: tuple[ComparedMetric, ...]
+    primary: ComparedMetric
     baseline: str | None
     """The name of the arm that the others are compared with."""
     arms: tuple[Arm, ...]
-    """In the order of the study's plan; else by their settings."""
+    """In the order of the study's plan, else sorted by their settings."""
     differing: tuple[str, ...]
     """Paths of the settings that differ between arms."""
     measured: Mapping[str, str]
-    """What all arms have in common: dataset, split, protocol, filter, masks, images."""
+    """The facts that all evaluations share, in words: dataset, split, protocol, filter, masks, images."""
     failed_below: float | None
-    """The threshold of the primary metric beyond which a run counts as failed to bind."""
+    """The threshold of the primary metric beyond which a run did not bind."""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a reader must know to read the numbers right."""
+    """What a reader must know to interpret the numbers correctly."""
     published: tuple[Mapping[str, Any], ...] = ()
     """Published numbers under the same protocol, as the evaluations list them."""
     studies: tuple[Path, ...] = field(default=())
@@ -194,10 +194,10 @@ class Comparison:
 
     @property
     def places(self) -> Mapping[Path, str]:
-        """How the folder of each run is written; nothing of where its user keeps them."""
+        """How the folder of each run is written: without the paths of the user who made it."""
         runs = [run for arm in self.arms for run in (*(member.run for member in arm.members), *arm.failed)]
         return places([*(run.path for run in runs), *(item.path for item in self.left_out)])
 
     def arm(self, name: str) -> Arm:
-        """Return the arm of a name that is there."""
+        """Return the arm of this name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)

@@ -1,4 +1,4 @@
-"""Statistics over few seeds: Student's t throughout, since a bootstrap of three values covers too little."""
+"""Statistics over few seeds, by Student's t: bootstrap intervals of three values are far too narrow."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,19 +7,19 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special, stats
 
+from slotlab.framework.arithmetic.t_interval import t_bounds
 from slotlab.framework.compare.results import Difference, Interval, Statistics
 
-LEVEL = 0.95
-"""Of every interval."""
 ALPHA = 0.05
+"""Significance level for the smallest detectable effect."""
 NEGLIGIBLE = 1e-12
-"""Numbers that scatter by this part of what they were computed from, or less, differ by rounding alone."""
+"""Relative spread up to which numbers count as equal, as they differ by rounding alone."""
 POWER = 0.8
-"""Of the smallest effect that can be found."""
+"""Power used for the smallest detectable effect."""
 
 
 def describe(by_seed: Mapping[int, float]) -> Statistics:
-    """Return what seeds say about one metric; the order in which they are given changes nothing."""
+    """Return the statistics of one metric over seeds. Their order changes nothing."""
     ordered = dict(sorted(by_seed.items()))
     values = list(ordered.values())
     if not values:
@@ -37,8 +37,8 @@ def describe(by_seed: Mapping[int, float]) -> Statistics:
 def deviation(values: Sequence[float], scale: float = 0.0) -> float | None:
     """Return the standard deviation (n - 1), or None for fewer than two values.
 
-    It is 0 where values differ by rounding alone; `scale` is the size of the numbers that they are
-    differences of.
+    It is 0 where values differ by rounding alone. For differences, `scale` is the largest absolute value
+    of the numbers that were subtracted.
     """
     if len(values) < 2:
         return None
@@ -48,23 +48,16 @@ def deviation(values: Sequence[float], scale: float = 0.0) -> float | None:
 
 
 def t_interval(values: Sequence[float], scale: float = 0.0) -> Interval | None:
-    """Return the 95 % interval of the mean by Student's t; None for fewer than two values."""
+    """Return the 95 % t interval of the mean; None for fewer than two values."""
     spread = deviation(values, scale)
     if spread is None:
         return None
     mean = math.fsum(values) / len(values)
-    half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
-    return Interval(mean - half, mean + half)
-
-
-@cache
-def t_quantile(df: int) -> float:
-    """Return the 97.5 % quantile of Student's t with `df` degrees of freedom."""
-    return float(stats.t.ppf(0.5 + LEVEL / 2, df))
+    return Interval(*t_bounds(mean, spread / math.sqrt(len(values)), len(values) - 1))
 
 
 def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
-    """Compare two arms by the seeds that both have. `p_holm` is left to `correct`."""
+    """Compare two arms on the seeds that both have. `p_holm` stays None; `correct` computes it."""
     shared = sorted(arm.keys() & baseline.keys())
     by_seed = {seed: arm[seed] - baseline[seed] for seed in shared}
     values = list(by_seed.values())
@@ -80,7 +73,7 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
         p = float(2 * special.stdtr(count - 1, -abs(t)))
         effect = mean / spread * hedges_correction(count - 1) if count > 2 else None
     else:
-        note = "; ".join(filter(None, (note, "all pairs differ by the same amount: no test")))
+        note = "; ".join(filter(None, (note, "all pairs differ by the same amount, so there is no test")))
     return Difference(
         by_seed=by_seed,
         mean=mean,
@@ -97,17 +90,17 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
 
 
 def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Sequence[int]) -> str:
-    """Say which seeds are not used, and what cannot be said."""
+    """Say which seeds are not used, and which statistics are missing for that reason."""
     lone = sorted(arm.keys() ^ baseline.keys())
     if not arm or not baseline:
-        return f"no run of the {'baseline' if arm else 'arm'} has a value: no paired difference"
+        return f"no run of the {'baseline' if arm else 'arm'} has a value, so there is no paired difference"
     if not shared:
-        return "no seed in common: no paired difference"
+        return "no seed in common, so there is no paired difference"
     texts = []
     if lone:
-        texts.append(f"not the same seeds; left aside: {_join(lone)}")
+        texts.append(f"the seeds differ; not paired: {_join(lone)}")
     if len(shared) == 1:
-        texts.append("one pair: no interval and no test")
+        texts.append("one pair, so there is no interval and no test")
     return "; ".join(texts)
 
 
@@ -117,7 +110,7 @@ def _join(seeds: Sequence[int]) -> str:
 
 
 def correct(ps: Sequence[float | None]) -> list[float | None]:
-    """Correct p values for their number by Holm's method (Holm 1979). None is not counted."""
+    """Correct p values for their number by Holm's method (Holm 1979); None stays None and does not count."""
     known = sorted((p, i) for i, p in enumerate(ps) if p is not None)
     corrected: list[float | None] = [None] * len(ps)
     reached = 0.0
@@ -129,9 +122,9 @@ def correct(ps: Sequence[float | None]) -> list[float | None]:
 
 @cache
 def hedges_correction(df: int) -> float:
-    """Return the factor that takes the bias from a standardized mean difference (Hedges 1981, equation 6e).
+    """Return the factor that removes the bias of a standardized mean difference (Hedges 1981, eq. 6e).
 
-    It is 0 for one degree of freedom: two values say nothing of their spread.
+    It is 0 for one degree of freedom: two values say nothing about their spread.
     """
     if df < 2:
         return 0.0

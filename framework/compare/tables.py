@@ -1,36 +1,36 @@
-"""A comparison as tables of text, which terminal, Markdown and LaTeX print alike."""
+"""A comparison as tables of text, which the terminal, Markdown and LaTeX print alike."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from slotlab.framework.compare.naming import short_names, show
+from slotlab.framework.compare.differing_settings import setting_text, short_names
 from slotlab.framework.compare.per_image import LABEL
-from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval, Metric
+from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison, Difference, Interval
 from slotlab.framework.system.privacy import nameless
 
 NONE = "-"
-"""Where there is no value."""
+"""Written where there is no value."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """A title, column heads and rows of cells, all unescaped text; numbers stand right."""
+class TextTable:
+    """A title, column heads and rows of cells, all unescaped text; numbers are aligned right."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     texts: int = 1
-    """Columns from the left that hold text."""
+    """How many columns, from the left, hold text."""
 
 
-def tables(comparison: Comparison, *, details: Sequence[Metric] | None = None) -> list[Table]:
-    """Return the tables, each of them if it has something to say.
+def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None = None) -> list[TextTable]:
+    """Return the tables that have content.
 
     Args:
         comparison: what to show.
-        details: the metrics that are shown in full; None for all.
+        details: the metrics with all their statistics and differences; None for all.
     """
     found = [overview(comparison)]
     if comparison.differing:
@@ -47,39 +47,39 @@ def tables(comparison: Comparison, *, details: Sequence[Metric] | None = None) -
     return found
 
 
-def overview(comparison: Comparison) -> Table:
-    """Return the table of a paper: mean and standard deviation over seeds of every metric."""
+def overview(comparison: Comparison) -> TextTable:
+    """Return mean and standard deviation over seeds of every metric, as a paper prints them."""
     rows = []
     for arm in comparison.arms:
         cells = [arm.name, str(len(arm.members)), str(len(arm.failed))]
-        cells += [str(len(arm.unbound))] if comparison.failed_below is not None else []
+        cells += [str(len(arm.not_bound))] if comparison.failed_below is not None else []
         for metric in comparison.metrics:
             found, places = arm.statistics[metric.name], decimals(comparison, metric)
             spread = "" if found.std is None else f" ± {found.std:.{places}f}"
             cells.append(number(found.mean, places) + spread)
         rows.append(tuple(cells))
-    unbound = ("unbound",) if comparison.failed_below is not None else ()
-    heads = ("arm", "seeds", "failed", *unbound, *(head(metric) for metric in comparison.metrics))
-    return Table(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
+    not_bound = ("did not bind",) if comparison.failed_below is not None else ()
+    heads = ("arm", "seeds", "failed", *not_bound, *(head(metric) for metric in comparison.metrics))
+    return TextTable(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
 
 
-def head(metric: Metric) -> str:
-    """Return a metric's name with the better direction."""
+def head(metric: ComparedMetric) -> str:
+    """Return a metric's name with an arrow in the better direction."""
     return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
 
 
-def settings(comparison: Comparison) -> Table:
-    """Return the settings that differ."""
+def settings(comparison: Comparison) -> TextTable:
+    """Return the settings that differ between arms."""
     short, paths = short_names(comparison.differing), comparison.differing
     rows = (
-        (arm.name, *(show(arm.settings[path]) if path in arm.settings else NONE for path in paths))
+        (arm.name, *(setting_text(arm.settings[path]) if path in arm.settings else NONE for path in paths))
         for arm in comparison.arms
     )
     heads = ("arm", *(short[path] for path in comparison.differing))
-    return Table("settings that differ", heads, tuple(rows), texts=len(heads))
+    return TextTable("settings that differ between arms", heads, tuple(rows), texts=len(heads))
 
 
-def seeds(comparison: Comparison, metric: Metric) -> Table:
+def seeds(comparison: Comparison, metric: ComparedMetric) -> TextTable:
     """Return all statistics of one metric."""
     places = decimals(comparison, metric)
     rows = []
@@ -89,10 +89,10 @@ def seeds(comparison: Comparison, metric: Metric) -> Table:
         cells = (number(value, places) for value in numbers)
         rows.append((arm.name, str(one.count), *cells, interval(one.interval, places)))
     heads = ("arm", "seeds", "mean", "std", "median", "IQM", "95 % interval")
-    return Table(f"{head(metric)} over seeds", heads, tuple(rows))
+    return TextTable(f"{head(metric)} over seeds", heads, tuple(rows))
 
 
-def differences(comparison: Comparison, metric: Metric) -> Table:
+def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
     """Return the paired differences to the baseline in one metric."""
     places = decimals(comparison, metric)
     rows = [
@@ -109,9 +109,11 @@ def differences(comparison: Comparison, metric: Metric) -> Table:
         "p (Holm)",
         "d_z",
         "detectable d_z",
-        "detectable",
+        "detectable difference",
     )
-    return Table(f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows))
+    return TextTable(
+        f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)
+    )
 
 
 def _difference(name: str, one: Difference, places: int) -> tuple[str, ...]:
@@ -128,7 +130,7 @@ def _difference(name: str, one: Difference, places: int) -> tuple[str, ...]:
     )
 
 
-def image_differences(comparison: Comparison, metric: Metric) -> Table:
+def image_differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
     """Return differences between checkpoints over images."""
     places = decimals(comparison, metric)
     rows = [
@@ -143,14 +145,14 @@ def image_differences(comparison: Comparison, metric: Metric) -> Table:
         for one in arm.image_differences.get(metric.name, ())
     ]
     title = f"{head(metric)}: difference to '{comparison.baseline}' over images ({LABEL})"
-    return Table(title, ("arm", "seed", "images", "difference", "95 % bootstrap interval"), tuple(rows))
+    return TextTable(title, ("arm", "seed", "images", "difference", "95 % bootstrap interval"), tuple(rows))
 
 
-def costs(comparison: Comparison) -> Table:
-    """Return what a run of each arm takes."""
+def costs(comparison: Comparison) -> TextTable:
+    """Return the mean cost of a run of each arm."""
     rows = tuple(_cost(arm) for arm in comparison.arms)
     heads = ("arm", "hours", "device hours", "images/s", "memory, GiB", "operations, TFLOP", "energy, kWh")
-    return Table("cost of a training, mean over runs", heads, rows)
+    return TextTable("cost of training a run, mean over runs", heads, rows)
 
 
 def _cost(arm: Arm) -> tuple[str, ...]:
@@ -166,20 +168,20 @@ def _cost(arm: Arm) -> tuple[str, ...]:
     return (arm.name, *(NONE if value is None else f"{value / unit:.3g}" for value, unit in quantities))
 
 
-def published(comparison: Comparison) -> Table:
+def published(comparison: Comparison) -> TextTable:
     """Return published numbers under the same protocol."""
     names = ("method", "metric", "value", "std", "seeds", "train", "source")
     rows = (tuple(_text(row.get(name)) for name in names) for row in comparison.published)
     heads = ("method", "metric", "mean", "std", "seeds", "trained on", "source")
-    return Table("published, under the same protocol", heads, tuple(rows), texts=2)
+    return TextTable("published numbers under the same protocol", heads, tuple(rows), texts=2)
 
 
 def _text(value: object) -> str:
     return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def decimals(comparison: Comparison, metric: Metric) -> int:
-    """Return how many decimals show two digits of the usual standard deviation."""
+def decimals(comparison: Comparison, metric: ComparedMetric) -> int:
+    """Return the number of decimals that shows two digits of the median standard deviation."""
     every = [arm.statistics[metric.name] for arm in comparison.arms]
     spreads = [one.std for one in every if one.std] or [abs(one.mean) / 100 for one in every if one.mean]
     if not spreads:
@@ -210,11 +212,11 @@ def chance(p: float | None) -> str:
 
 
 def facts(comparison: Comparison) -> list[str]:
-    """Return what stands under the tables: the question, how it was measured, what to bear in mind."""
-    plain = ("images", "data", "slots")  # they say what they are
+    """Return the lines under the tables: the question, the conditions of evaluation, notes, runs left out."""
+    plain = ("images", "data", "slots")  # their values name the fact already
     measured = (text if name in plain else f"{name} {text}" for name, text in comparison.measured.items())
     lines = [f"question: {comparison.question}"] if comparison.question else []
-    lines.append(f"measured on: {', '.join(measured)}")
+    lines.append(f"evaluated on: {', '.join(measured)}")
     lines += [f"note: {nameless(text)}" for text in comparison.notes]
     places = comparison.places
     lines += [f"left out: {places[item.path]}: {nameless(item.reason)}" for item in comparison.left_out]

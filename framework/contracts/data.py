@@ -1,4 +1,4 @@
-"""What datasets are told and give. B images, H rows, W columns."""
+"""What datasets receive when they are built, and what they return. B images, H rows, W columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +31,11 @@ Void does not count as a value.
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetContext:
-    """For datasets: which split to give, and the size and seed of what is generated.
+    """For datasets: which split to return, and the size and seed of generated pictures.
 
-    `split` is `all` for a dataset whose Config names no `splits` of its own: the protocol
-    splits it. `image_size` is for datasets whose Config says `rendered`; the others give
-    pictures as they are. `seed` is the spec's `data.seed`, the same for every seed of a training.
+    `split` is `all` for a dataset whose Config has no `splits` of its own: the protocol splits it.
+    `image_size` is for datasets whose Config says `rendered`; the others return pictures at the size
+    of their files. `seed` is the spec's `data.seed`, the same for every seed of a training.
     """
 
     split: str
@@ -49,26 +49,26 @@ class Sample:
 
     Attributes are data that JSON can hold. Three have a meaning everywhere: `num_objects`,
     `objects` (a list with an entry for each object; its `index` is its value in the mask), and
-    `ground_material`. An object's `material`, `shape` and `size` are what evaluation groups by, and
-    its `visible_fraction`, from 0 to 1, where the data tells how much of it is seen.
+    `ground_material`. Evaluation groups by an object's `material`, `shape` and `size`, and by its
+    `visible_fraction`, from 0 to 1, where the data has it.
     """
 
     id: str
     image_CHW: Tensor
     """uint8 of shape (3, H, W)."""
     mask_HW: Tensor | None = None
-    """Instance labels of any integer type, 0 for the background; None where there is no truth.
+    """Instance labels of any integer type, 0 for the background; None without ground truth.
 
     `VOID` (-1) marks pixels that nobody labeled: no metric, filter or number of objects counts them.
     """
     attributes: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
-    """The picture's file, for messages."""
+    """The picture's file, for error messages."""
 
 
 @dataclass(frozen=True, order=True)
 class DataProblem:
-    """One thing that is wrong with the data, and the file it is wrong with."""
+    """One thing that is wrong with the data, and the file where it is wrong."""
 
     path: str
     reason: str
@@ -88,11 +88,11 @@ class DataError(SlotlabError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """One line for each problem, and one that says what can be done."""
+        """Return one line for each problem, and one that says what can be done."""
         return [*map(str, self.problems), *([self.hint] if self.hint else [])]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Come whole out of a worker process."""
+        """Pickle with all problems, so that the error comes out of a worker process unchanged."""
         return partial(type(self), hint=self.hint), self.problems
 
 
@@ -101,7 +101,7 @@ class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
     No two samples have the same id. A dataset may offer more, such as a fingerprint of its files, or masks
-    that can be read alone: see `framework.contracts.capabilities`.
+    that can be read alone: see `framework.contracts.dataset_capabilities`.
     """
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ class RawBatch:
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W), in any memory format."""
     masks_BHW: Tensor | None
-    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without truth."""
+    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without ground truth."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
 
@@ -177,9 +177,9 @@ class Batch:
     images_BCHW: Tensor
     """float32 of shape (B, 3, H, W)."""
     masks_BHW: Tensor | None
-    """int64 of shape (B, H, W), 0 for the background, `VOID` for what is not scored."""
+    """int64 of shape (B, H, W), 0 for the background, `VOID` for pixels that are not scored."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
     share: float = 1.0
-    """The part that this process has of the batch of all processes together."""
+    """The fraction that this process has of the batch of all processes together, in (0, 1]."""

@@ -16,8 +16,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from slotlab.framework.contracts import Counting, DataProblem, Dataset, DatasetContext, Sample
-from slotlab.framework.contracts.capabilities import HasMask
-from slotlab.framework.data.capabilities import (
+from slotlab.framework.contracts.dataset_capabilities import HasMask
+from slotlab.framework.contracts.dataset_settings import is_rendered, splits_of
+from slotlab.framework.data.preparation import Preparation, PreparedSample, count_labels
+from slotlab.framework.data.read_capabilities import (
     attributes_of,
     depends_of,
     fingerprint_of,
@@ -27,7 +29,6 @@ from slotlab.framework.data.capabilities import (
     places_of,
     problems_of,
 )
-from slotlab.framework.data.preparation import Preparation, PreparedSample, count_labels
 from slotlab.framework.data.sample_checks import check_sample, naming
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.runs.measurement import GENERATED, UNTOLD
@@ -161,7 +162,7 @@ def open_source(data: DataSpec, split: str) -> Source:
         PathProblem: if the data is missing, or not as the settings say.
     """
     ref = data.dataset
-    rendered = bool(getattr(ref.config, "rendered", False))
+    rendered = is_rendered(ref.config)
     own = split if own_splits(data) is not None else WHOLE
     size = (data.image_size, data.image_size)
     context = DatasetContext(split=own, image_size=size, seed=data.seed)
@@ -201,12 +202,11 @@ def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def own_splits(data: DataSpec) -> Sequence[str] | None:
-    """Return the names of the splits that a dataset itself defines; None if the protocol splits it."""
-    found: Sequence[str] | None = getattr(data.dataset.config, "splits", None)
-    return found
+    """Return the names of the splits that a dataset brings with it; None if the protocol splits it."""
+    return splits_of(data.dataset.config)
 
 
 def known_splits(data: DataSpec) -> Sequence[str]:
     """Return the names of all splits of a spec's data."""
     own = own_splits(data)
-    return tuple(data.settings.splits) if own is None else tuple(own)
+    return tuple(data.settings.splits) if own is None else own

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 from slotlab.framework.contracts import DataError, DataProblem
-from slotlab.framework.data.capabilities import listed_of
+from slotlab.framework.contracts.dataset_settings import is_unsplit
+from slotlab.framework.data.read_capabilities import listed_of
 from slotlab.framework.data.source import Source, own_splits
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.spec.data import DataSpec, FilterSpec
@@ -66,7 +67,7 @@ def split_and_filter(
 
 def part_of(data: DataSpec, split: str, total: int) -> range:
     """Return the positions of a split among `total` items: all, for data that the protocol does not split."""
-    unsplit = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
+    unsplit = own_splits(data) is not None or is_unsplit(data.dataset.config)
     return range(total) if unsplit or split not in data.settings.splits else data.settings.part(split, total)
 
 

@@ -1,7 +1,8 @@
-"""Files that `slotlab score` reads: masks as PNG or NumPy arrays, images and reconstructions as pictures."""
+"""Read the files for `slotlab score`: masks as PNG or NumPy arrays, and pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +24,11 @@ from slotlab.framework.data.formats.pictures import decode, rgb
 
 ARRAY = ".npy"
 MASK_OPTIONS = ("--true", "--pred")
-"""The options whose folders hold masks."""
+"""The command-line options whose folders hold masks."""
 _MOST_SEGMENTS = 2048
-"""A mask with more values is a picture that came into the wrong folder."""
+"""A mask with more values is probably a picture in the wrong folder."""
 _MOST_LABELS = 256
-"""Greater labels are no numbers of segments; they are renumbered in their order."""
+"""Labels from this one on cannot count segments; they are renumbered in their order."""
 File = Image.Image | NDArray[np.integer]
 
 
@@ -35,7 +36,7 @@ def open_file(path: Path, option: str) -> File:
     """Return a decoded picture, or a mask's array (H, W) or (H, W, 3).
 
     Raises:
-        DataError: if it cannot be read, or is no mask.
+        DataError: if it cannot be read, or is not a mask.
     """
     if path.suffix.lower() == ARRAY:
         return _array(path)
@@ -47,22 +48,31 @@ def _array(path: Path) -> NDArray[np.integer]:
         found = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(DataProblem(str(path), f"cannot be read as a NumPy array: {error}")) from None
+    return as_mask(found, str(path))
+
+
+def as_mask(found: Any, name: str) -> NDArray[np.integer]:
+    """Return what is to be a mask as an array of labels (H, W), or of colors (H, W, 3) in uint8.
+
+    Raises:
+        DataError: for anything else, with `name` as what it is.
+    """
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biu":
         what = getattr(found, "dtype", type(found).__name__)
-        raise DataError(DataProblem(str(path), f"holds {what}; a mask is an array of whole numbers"))
+        raise DataError(DataProblem(name, f"holds {what}; a mask is an array of whole numbers"))
     array: NDArray[np.integer] = found[..., 0] if found.ndim == 3 and found.shape[2] == 1 else found
     colors = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
     if array.size == 0 or not (array.ndim == 2 or colors):
         text = f"is an array of shape {list(found.shape)}; a mask is [rows, columns] of labels"
-        raise DataError(DataProblem(str(path), f"{text}, or [rows, columns, 3] of colors in uint8"))
+        raise DataError(DataProblem(name, f"{text}, or [rows, columns, 3] of colors in uint8"))
     return array.astype(np.uint8) if array.dtype == bool else array
 
 
 def agree(files: Mapping[str, tuple[Path, File]], exif: Exif | None) -> Exif:
-    """Return how the files of one image are read.
+    """Return how the EXIF orientations of an image's files are treated.
 
     Raises:
-        DataError: if their EXIF orientations differ, and nobody says what that means.
+        DataError: if they differ, and `exif` is None.
     """
     tags = {
         path: Tagged.of(file).orientation for path, file in files.values() if isinstance(file, Image.Image)

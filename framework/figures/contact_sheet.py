@@ -1,6 +1,6 @@
-"""A picture of pictures: some of each split over their masks, with what they are called.
+"""A contact sheet: some images of each split above their masks, with ids and numbers of objects.
 
-A label has the same color on every sheet, the ground is black, void is white; from label 24 on colors
+A label has the same color on every sheet, the background is black, void is white; from label 24 on colors
 repeat.
 """
 
@@ -17,13 +17,13 @@ from slotlab.framework.contracts import VOID
 from slotlab.framework.data.inspection.findings import InspectedSplit
 from slotlab.framework.data.inspection.statistics import PreparedImage
 from slotlab.framework.data.store.format import COUNTINGS
-from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_colors
+from slotlab.framework.figures.slot_colors import BACKGROUND, VOID_COLOR, rgb, slot_colors
 from slotlab.framework.system.atomic import write_output
 from slotlab.framework.system.terminal import visible
 
 COLUMNS = 6
 _SIDE = 128
-"""Pixels of a picture on the sheet, about: small ones are enlarged by a whole number."""
+"""Approximate size of a picture in pixels: small ones are enlarged by a whole number."""
 _GAP, _LINE = 6, 14
 Color = tuple[int, int, int]
 _PAPER: Color = (255, 255, 255)
@@ -31,7 +31,7 @@ _INK: Color = (0, 0, 0)
 
 
 def draw_sheet(parts: Sequence[InspectedSplit], path: Path, *, rows: int = 2) -> None:
-    """Write a PNG with evenly spaced pictures of each part, `rows` times `COLUMNS` at most."""
+    """Write a PNG with evenly spaced images of each part, at most `rows` times `COLUMNS`."""
     strips = [strip for part in parts for strip in _strips(part, rows)]
     width = max((strip.width for strip in strips), default=1)
     sheet = Image.new("RGB", (width, max(1, sum(strip.height for strip in strips))), _PAPER)
@@ -45,7 +45,7 @@ def draw_sheet(parts: Sequence[InspectedSplit], path: Path, *, rows: int = 2) ->
 
 
 def spread(positions: Sequence[int], number: int) -> list[int]:
-    """Return at most `number` of the positions, evenly spaced, the first and the last among them."""
+    """Return at most `number` of the positions, evenly spaced, including the first and the last."""
     if len(positions) <= number:
         return list(positions)
     last = len(positions) - 1
@@ -53,7 +53,7 @@ def spread(positions: Sequence[int], number: int) -> list[int]:
 
 
 def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return a mask in colors, uint8 (H, W, 3): black for 0, white for void, 23 others in turn."""
+    """Return a mask in colors, uint8 (H, W, 3): black for 0, white for void, 23 colors in turn for others."""
     colors = np.concatenate([np.array([rgb(BACKGROUND)], dtype=np.uint8), slot_colors(23)])
     painted: NDArray[np.uint8] = colors[np.where(mask_HW == 0, 0, 1 + (mask_HW.astype(np.int64) - 1) % 23)]
     painted[mask_HW == VOID] = rgb(VOID_COLOR)
@@ -61,11 +61,11 @@ def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def _strips(part: InspectedSplit, rows: int) -> list[Image.Image]:
-    """Return a line with the part's name, and rows of pictures."""
+    """Return the strips of a part: its title, the legend, and rows of images."""
     picks = spread(part.readable, rows * COLUMNS)
     tiles = [_tile(look) for look in part.items.read(picks)]
     broken = part.summary["broken"]
-    title = f"{part.name}: {part.summary['images']} pictures" + (f", {broken} broken" if broken else "")
+    title = f"{part.name}: {part.summary['images']} images" + (f", {broken} broken" if broken else "")
     legend = f"objects by {' / '.join(COUNTINGS)}"
     strips = [_write([title], COLUMNS * _SIDE, size=16), _write([legend], COLUMNS * _SIDE)]
     for start in range(0, len(tiles), COLUMNS):
@@ -80,7 +80,7 @@ def _strips(part: InspectedSplit, rows: int) -> list[Image.Image]:
 
 
 def _tile(look: PreparedImage) -> Image.Image:
-    """Return a picture over its mask over its name and its numbers of objects."""
+    """Return an image above its mask, id and numbers of objects."""
     image_HWC = look.sample.image_CHW.numpy().transpose(1, 2, 0)
     height, width = image_HWC.shape[:2]
     factor = max(1, _SIDE // max(height, width))
@@ -104,7 +104,7 @@ def _numbers(look: PreparedImage) -> str:
 
 
 def _write(lines: Sequence[str], width: int, size: int = 11) -> Image.Image:
-    """Return lines of text on paper, `width` pixels wide; of a long line, the end is shown."""
+    """Return lines of text as an image, `width` pixels wide; long lines are cut at the start."""
     font: Any = ImageFont.load_default(size)
     paper = Image.new("RGB", (width, (_LINE + size - 11) * len(lines) + 4), _PAPER)
     draw = ImageDraw.Draw(paper)

@@ -1,70 +1,71 @@
-"""All figures of one evaluation, and its samples: what the model has the pictures for is drawn."""
+"""Draw all figures of one evaluation that the model supports, and write its samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from slotlab.framework.composition import Composer
 from slotlab.framework.contracts import Metric
 from slotlab.framework.data.loader import Loader
-from slotlab.framework.figures.chosen import Ranking, Row
-from slotlab.framework.figures.composed import draw_composition, draw_mixed
+from slotlab.framework.figures.composition import draw_composition, draw_mixed
+from slotlab.framework.figures.image_view import ImageView, view_images
 from slotlab.framework.figures.panels import Panel, draw_panels
+from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles, write_samples
 from slotlab.framework.figures.slots import draw_slots
-from slotlab.framework.figures.view import View, look
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.registry import SlotlabError
 
 BEST = 5
-"""Images in the figure of the best."""
+"""Images in the figure of the best images."""
 MIXED = 6
-"""Images that are mixed, two by two."""
+"""Images that are mixed in pairs."""
 SLOT_WISE = 2
 """Images in the figure of slots."""
 Draw = Callable[[Path], None]
-"""Draws one figure, given the path without its ending."""
+"""Draws one figure, given its path without the ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """One evaluation, as far as its figures need it."""
+    """What the figures of one evaluation are drawn from."""
 
     name: str
-    """Of its folder; figures have it in their names."""
+    """The name of its folder, which the names of its figures end with."""
     composed_name: str | None
-    """The same for figures of composed pictures, which need no source of masks; None to draw none."""
+    """The same for figures of composed pictures, without the mask source; None draws no such figures."""
     loaded: LoadedSpec
     engine: Engine
     model: SlotModel
     step: int
-    """Of the weights."""
+    """The training step of the weights."""
     loader: Loader
-    """Of the evaluated split, on the model's device."""
-    rows: Sequence[Row]
-    """The model's, one for each of the first images of the split."""
+    """Loader of the evaluated split, on the model's device."""
+    rows: Sequence[Mapping[str, Any]]
+    """The model's rows, one for each of the first images of the split."""
     metrics: Mapping[str, Metric]
     otherwise: str = ""
-    """What titles say besides: what the evaluation changes of the run's own, and its checkpoint."""
+    """An addition to the titles: settings that differ from the run's, and the checkpoint."""
 
     @property
     def data_title(self) -> str:
-        """Say which images the pictures are made from."""
+        """The title for figures of the data: spec, dataset, split and protocol."""
         spec = self.loaded.spec
         data = f"{spec.data.dataset.name} {spec.evaluation.split}, protocol {spec.data.protocol_name}"
         return ", ".join(filter(None, (f"{spec.name}: {data}", self.otherwise)))
 
     @property
     def title(self) -> str:
-        """Say which numbers the pictures stand beside."""
+        """The title for figures of the evaluation: that of the data, and the mask source."""
         return f"{self.data_title}, masks from the {self.loaded.spec.evaluation.mask_source}"
 
     @property
     def composer(self) -> Composer:
-        """Paints slots with this model; one process alone asks it."""
+        """A composer with this model, for use in a single process."""
         loader = replace(self.loader, rank=0, processes=1)
         loaders = {self.loaded.spec.evaluation.split: loader}
         return Composer(self.loaded, self.engine, self.model, self.step, _loaders=loaders)
@@ -74,13 +75,13 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     """Draw an evaluation's figures into one folder, and write its samples into another.
 
     Returns:
-        The figures that were left out, and why.
+        The figures that were left out, by kind, with the reasons.
     """
     rows, metrics = evaluated.rows, evaluated.metrics
     first, ari = Ranking.by(rows, metrics), Ranking.by(rows, metrics, prefer="ari")
     roles = sample_roles(len(rows), first)
     best = [] if ari is None else ari.best(max(BEST, MIXED))
-    views = look(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
+    views = view_images(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
     write_samples(samples, roles, views, rows, list(metrics))
     shown = [views[position] for position in best]
     title = evaluated.title
@@ -101,7 +102,7 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
 
 
 def _draw_all(drawings: Mapping[str, Draw], figures: Path, name: str) -> dict[str, str]:
-    """Draw figures called KIND-NAME; return those that were left out, and why."""
+    """Draw figures named KIND-NAME; return the kinds that were left out, with the reasons."""
     left_out: dict[str, str] = {}
     for kind, draw in drawings.items():
         try:
@@ -111,17 +112,17 @@ def _draw_all(drawings: Mapping[str, Draw], figures: Path, name: str) -> dict[st
     return left_out
 
 
-def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, View], stem: Path) -> None:
+def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:
     """Draw the best, the median and the worst images."""
     by = _known(ranking)
     panels: dict[int, Panel] = {}
     for role, positions in by.ends_and_middle().items():
-        for position in positions:  # of few images one may be among the best and the worst: shown once
+        for position in positions:  # if there are few images, one may be both best and worst
             panels.setdefault(position, Panel(f"{role}\n{by.words(position)}", views[position]))
     draw_panels(list(panels.values()), stem, title=f"{title}, by {by.metric}")
 
 
-def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, View], stem: Path) -> None:
+def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:
     """Draw the best images."""
     by = _known(ranking)
     panels = [Panel(by.words(position), views[position]) for position in by.best(BEST)]

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.figures.masks import paint_slots, paint_truth
+from slotlab.framework.figures.image_view import ImageView
+from slotlab.framework.figures.mask_colors import paint_slots, paint_truth
 from slotlab.framework.figures.style import new_grid, plain, save, show, styled
-from slotlab.framework.figures.view import View
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One row of the figure, and what to write beside it."""
+    """One row of the figure, and its label."""
 
     title: str
-    view: View
+    view: ImageView
 
 
 def draw_panels(panels: Sequence[Panel], stem: Path, *, title: str) -> None:
-    """Draw the rows as `stem`.png and .pdf; a picture that there is none of says so."""
+    """Draw the rows as `stem`.png and .pdf; missing pictures are marked as such."""
     with styled():
         columns = list(pictures(panels[0].view))
         figure, axes = new_grid(len(panels), len(columns), title=title)
@@ -34,8 +34,8 @@ def draw_panels(panels: Sequence[Panel], stem: Path, *, title: str) -> None:
         save(figure, stem)
 
 
-def pictures(view: View) -> Mapping[str, NDArray[np.uint8] | None]:
-    """Return the pictures of one row by column; None for those that there are none of.
+def pictures(view: ImageView) -> Mapping[str, NDArray[np.uint8] | None]:
+    """Return the pictures of one row by column; None for missing ones.
 
     True objects have the colors of the slots that found them.
     """

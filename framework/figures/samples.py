@@ -1,16 +1,16 @@
 """Samples of an evaluation: pictures of single images as files, for pages that compare runs.
 
 EVALUATION/samples/index.json
-    a list: `id`, `position` in the split, `roles`, `metrics` (name to value, or null), and
-    `files` (name to file, relative to the folder; a name is left out where there is nothing to show)
+    a list with `id`, `position` in the split, `roles`, `metrics` (value by name, or null), and
+    `files` (file by name, relative to the folder; pictures that the model does not have are left out)
 EVALUATION/samples/000012-NAME.png
     at the model's image size: `image`, `reconstruction`, `true` and `predicted` masks;
-    `slots` holds the parts times their masks side by side, slot 0 at the left
+    `slots` has the slots' parts times their masks side by side, slot 0 at the left
 
 The first 8 images of the split have the role `shared`: they are the same for every run on the same
 data. Up to 2 each have the roles `best`, `median` and `worst`, by the first metric. In a predicted
-mask slot k has color k of `framework.figures.style`; in a true mask the background is black, void is
-white, and object i has color i - 1, for every run alike.
+mask, slot k has color k of `framework.figures.style`; in a true mask, the background is black, void is
+white, and object i has color i - 1 for every run alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.figures.chosen import Ranking, Row, finite
-from slotlab.framework.figures.masks import paint_slots, paint_truth
+from slotlab.framework.figures.image_view import ImageView, by_mask
+from slotlab.framework.figures.mask_colors import paint_slots, paint_truth
 from slotlab.framework.figures.png import to_png
-from slotlab.framework.figures.view import View, by_mask
+from slotlab.framework.figures.ranking import Ranking, finite
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.json_files import write_json
 
 INDEX = "index.json"
 SHARED = 8
-"""How many images from the start of the split are shown for every run."""
+"""How many of the first images of the split have the role `shared`."""
 
 
 def sample_roles(images: int, ranking: Ranking | None) -> dict[int, list[str]]:
-    """Return the roles of each image that is shown, by position, in the order of the index."""
+    """Return the roles of each sampled image, by position, in the order of the index."""
     roles: dict[int, list[str]] = {position: ["shared"] for position in range(min(SHARED, images))}
     for role, positions in ({} if ranking is None else ranking.ends_and_middle()).items():
         for position in positions:
@@ -44,20 +44,20 @@ def sample_roles(images: int, ranking: Ranking | None) -> dict[int, list[str]]:
 def write_samples(
     folder: Path,
     roles: Mapping[int, Sequence[str]],
-    views: Mapping[int, View],
-    rows: Sequence[Row],
+    views: Mapping[int, ImageView],
+    rows: Sequence[Mapping[str, Any]],
     metrics: Sequence[str],
 ) -> None:
-    """Remove the index, write the pictures, then a new index, then remove pictures of an earlier evaluation.
+    """Remove the index, write pictures and a new index, and remove pictures of an earlier evaluation.
 
     Args:
-        folder: where to.
-        roles: of each image to write, by position.
-        views: at least those of `roles`.
-        rows: one an image of the split.
+        folder: the folder to write.
+        roles: the roles of each image to write, by position.
+        views: the images, at least those in `roles`, by position.
+        rows: one per image of the split.
         metrics: the columns of `rows` that are metrics.
     """
-    (folder / INDEX).unlink(missing_ok=True)  # with it would go pictures of two evaluations
+    (folder / INDEX).unlink(missing_ok=True)  # else it could list pictures of two evaluations
     index: list[dict[str, Any]] = []
     for position, names in roles.items():
         view, row = views[position], rows[position]
@@ -76,7 +76,7 @@ def write_samples(
             path.unlink()
 
 
-def sample_pictures(view: View) -> dict[str, NDArray[np.uint8]]:
+def sample_pictures(view: ImageView) -> dict[str, NDArray[np.uint8]]:
     """Return the pictures of one image, uint8 (H, W, 3); `slots` is K times as wide."""
     found: dict[str, NDArray[np.uint8]] = {"image": view.image_HWC}
     if view.reconstruction_HWC is not None:

@@ -1,21 +1,22 @@
-"""Slot-wise images: what each slot has made of an image, and where."""
+"""Slot-wise figures: the part and the mask of each slot."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.figures.style import fold, frame, new_grid, save, show, slot_color, styled
-from slotlab.framework.figures.view import View, by_mask
+from slotlab.framework.figures.image_view import ImageView, by_mask
+from slotlab.framework.figures.slot_colors import slot_color
+from slotlab.framework.figures.style import fold, frame, new_grid, save, show, styled
 from slotlab.registry import SlotlabError
 
 ROWS = ("mask", "part", "part · mask")
 
 
-def draw_slots(views: Sequence[View], stem: Path, *, title: str) -> None:
+def draw_slots(views: Sequence[ImageView], stem: Path, *, title: str) -> None:
     """Draw, for each image, its slots' masks, parts and parts times masks, as `stem`.png and .pdf.
 
     Raises:
-        SlotlabError: if there is no image, or the model has no masks or parts.
+        SlotlabError: if there are no images, or the model has no masks or parts.
     """
     shown = [view for view in views if view.masks_KHW is not None and view.parts_KHWC is not None]
     if not shown:
@@ -42,18 +43,18 @@ def draw_slots(views: Sequence[View], stem: Path, *, title: str) -> None:
         save(figure, stem)
 
 
-def _lacking(views: Sequence[View]) -> str:
-    """Say which part of the model keeps slots from being shown."""
+def _lacking(views: Sequence[ImageView]) -> str:
+    """Return the reason why no slots can be shown."""
     if not views:
         return "no metric has a value for any image"
     if all(view.masks_KHW is None for view in views):
-        return "the decoder gives no masks"
+        return "the decoder has no masks"
     if all(view.reconstruction_HWC is None for view in views):
-        return "the objective predicts no images, so that slots have no pictures"
-    return "the decoder gives no pictures of single slots"
+        return "the objective does not predict images, so slots have no pictures"
+    return "the decoder has no pictures of single slots"
 
 
-def _draw_image(column: Any, view: View) -> None:
+def _draw_image(column: Any, view: ImageView) -> None:
     """Draw the image and its reconstruction beside the slots."""
     image, reconstruction, name = column
     show(image, view.image_HWC)

@@ -1,11 +1,4 @@
-"""The look of all figures and pages: colors, fonts, sizes, and how figures are written.
-
-Slot k has color k in every figure, sample and page. The first seven are those of Okabe and Ito
-("Color Universal Design", 2008), made for color-blind readers, without their black, which is
-the background's. The others were chosen one after another among the RGB colors in steps of
-17, each as far as possible from all before it: the distance is OKLab's, the least of those
-that people of normal vision, protanopes, deuteranopes and tritanopes see.
-"""
+"""The style of figures: fonts, sizes, and how figures are written. `slot_colors` has the colors of slots."""
 
 import io
 from collections.abc import Iterator
@@ -13,33 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.system.atomic import write_output
 from slotlab.framework.system.terminal import visible
 
-SLOT_COLORS = (
-    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
-    *("#552200", "#99FFFF", "#0000AA", "#884444", "#9966FF", "#AACCAA", "#7700EE", "#553366"),
-    *("#DDFFBB", "#BB2288", "#66DDEE", "#BBAA77", "#EEBB66", "#0044BB", "#772233", "#BB0000"),
-)
-"""One a slot; from slot 23 on they come again."""
-BACKGROUND = "#000000"
-"""Of true masks: no slot's color."""
-VOID_COLOR = "#FFFFFF"
-"""Of true masks: pixels that are not scored. No slot's color."""
-UNUSED = "#C4C4C4"
-"""Pixels of slots that are not shown: no slot's color."""
-
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
 INK, FAINT = "#222222", "#8A8A8A"
 CURVE_SIZE = (6.0, 3.6)
-"""Inches."""
+"""Width and height in inches."""
 TILE = 1.35
-"""Inches of one picture in a grid."""
+"""Size of one picture in a grid, in inches."""
 DPI = 200
-"""Dots an inch of the PNG, and of pictures in the PDF."""
+"""Dots per inch of the PNG, and of pictures in the PDF."""
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -63,24 +42,9 @@ _RC: dict[Any, Any] = {
 }
 
 
-def rgb(code: str) -> tuple[int, int, int]:
-    """Return the color `#RRGGBB` as three numbers from 0 to 255."""
-    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
-
-
-def slot_color(slot: int) -> str:
-    """Return the color of a slot, `#RRGGBB`."""
-    return SLOT_COLORS[slot % len(SLOT_COLORS)]
-
-
-def slot_colors(count: int) -> NDArray[np.uint8]:
-    """Return the colors of slots 0 to `count` - 1, RGB, of shape (count, 3)."""
-    return np.array([rgb(slot_color(slot)) for slot in range(count)], dtype=np.uint8).reshape(count, 3)
-
-
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in this style while the block runs; matplotlib's settings are left as they were."""
+    """Draw in this style while the block runs, and restore matplotlib's settings afterwards."""
     import matplotlib
 
     with matplotlib.rc_context(_RC):
@@ -88,7 +52,7 @@ def styled() -> Iterator[None]:
 
 
 def new_curve(x_label: str, y_label: str) -> tuple[Any, Any]:
-    """Return a figure and its axis, for curves over steps; call it in `styled`."""
+    """Return a figure and its axis for curves over steps; call it within `styled`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -102,7 +66,7 @@ def new_curve(x_label: str, y_label: str) -> tuple[Any, Any]:
 
 
 def new_grid(rows: int, columns: int, *, title: str) -> tuple[Any, Any]:
-    """Return a figure and its axes (rows, columns) without ticks, for pictures; call it in `styled`."""
+    """Return a figure and its axes (rows, columns) without ticks, for pictures; call it within `styled`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(TILE * columns + 0.4, TILE * 1.06 * rows + 0.65), layout="constrained")
@@ -111,30 +75,30 @@ def new_grid(rows: int, columns: int, *, title: str) -> tuple[Any, Any]:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    # A long title is broken before it is wider than the figure (a letter is about 0.075 inches wide).
+    # A long title is broken into lines as wide as the figure (a letter is about 0.075 inches wide).
     figure.suptitle(fold(title, width=int((TILE * columns + 0.4) / 0.077)))
     return figure, axes
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib writes as it is: it would read `$` as mathematics."""
+    """Return text that matplotlib writes literally; it would read `$` as mathematics."""
     return visible(text).replace("$", r"\$")
 
 
 def fold(text: str, *, width: int) -> str:
-    """Break a text into lines of `width` letters at most, where it has spaces; it is written as it is."""
+    """Break a text at spaces into lines of at most `width` letters, which matplotlib writes literally."""
     import textwrap
 
     return plain("\n".join(textwrap.wrap(text, max(width, 1), break_long_words=False)))
 
 
 def frame(axis: Any, color: str) -> None:
-    """Draw a frame of a slot's color around a picture."""
+    """Draw a colored frame around a picture."""
     axis.spines[:].set(visible=True, color=color, linewidth=2.5)
 
 
 def show(axis: Any, picture: NDArray[Any] | None) -> None:
-    """Show a picture: uint8 (H, W, 3), or gray (H, W) from 0 to 1; the word "none" for None."""
+    """Show a picture, uint8 (H, W, 3) or gray (H, W) in [0, 1]; for None, write "none"."""
     if picture is None:
         axis.text(0.5, 0.5, "none", ha="center", va="center", color=FAINT, transform=axis.transAxes)
         axis.set_aspect("equal")
@@ -143,9 +107,12 @@ def show(axis: Any, picture: NDArray[Any] | None) -> None:
 
 
 def save(figure: Any, stem: Path) -> None:
-    """Write `stem` with .png and with .pdf after it; call it in `styled`."""
-    for ending, metadata in (("png", {}), ("pdf", {"CreationDate": None})):  # no time: same file again
+    """Write a figure as `stem`.png and `stem`.pdf; call it within `styled`."""
+    for ending, metadata in (
+        ("png", {}),
+        ("pdf", {"CreationDate": None}),
+    ):  # without the time, the same figure gives the same file
         buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=DPI, metadata=metadata)
         write_output(stem.with_name(f"{stem.name}.{ending}"), buffer.getvalue())
-        figure.set_layout_engine("none")  # places are found once: it takes a third of the time
+        figure.set_layout_engine("none")  # the second file reuses the layout, which takes a third of the time

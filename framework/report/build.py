@@ -1,46 +1,46 @@
-"""From a comparison to a page: everything that is read, chosen and worded is done here."""
+"""Build the page of a comparison: everything that is read, chosen and worded happens before rendering."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from slotlab.framework.compare.looks import COLORS
-from slotlab.framework.compare.naming import show
+from slotlab.framework.compare.arm_styles import COLORS
+from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.compare.results import Comparison
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
-from slotlab.framework.report.findings import findings
-from slotlab.framework.report.formats import decimals_of
-from slotlab.framework.report.origins import counted, provenance, run_rows
-from slotlab.framework.report.page import Look, Page, Table
-from slotlab.framework.report.pictures import gallery
+from slotlab.framework.report.gallery import gallery
+from slotlab.framework.report.number_format import decimals_of
+from slotlab.framework.report.page import ArmMark, Page, PublishedTable
+from slotlab.framework.report.runs_and_provenance import counted, provenance, run_rows
+from slotlab.framework.report.summary_sentences import findings
 from slotlab.framework.study.folder import StudyFolder
 
 SHAPES = 5
 PUBLISHED_FIRST = ("method", "metric", "value", "std")
-"""Columns of published rows that come first."""
+"""Columns of published numbers that come first."""
 MOST_LABELS = 8
-"""Values of an axis that are named."""
+"""How many values of an axis are named."""
 
 
 def build_page(comparison: Comparison, *, title: str | None = None, seen_from: Path | None = None) -> Page:
-    """Read what the page shows beside the comparison, and put it together.
+    """Read what the page shows besides the comparison, and build the page.
 
-    The same runs give the same page: it holds no time but those that the runs tell.
+    The same runs give the same page: it holds no times but those that the runs recorded.
 
     Args:
-        comparison: what is shown.
-        title: instead of the study's name.
-        seen_from: the folder that paths of runs are given relative to; None gives them as they are.
+        comparison: the comparison to show.
+        title: the title; None for that of the comparison.
+        seen_from: the folder that paths of runs are relative to; None for what all runs have in common.
 
     Raises:
         SlotlabError: for a summary that cannot be read.
     """
-    damaged = [f"no curves of a damaged log: {reason}" for reason in damaged_logs(comparison)]
+    damaged = [f"a damaged log has no curves: {reason}" for reason in damaged_logs(comparison)]
     comparison = replace(comparison, notes=(*comparison.notes, *damaged))
     return Page(
         title=title or comparison.title,
         comparison=comparison,
-        looks=looks(comparison),
+        marks=marks(comparison),
         axes=axes(comparison),
         facts=facts(comparison),
         findings=findings(comparison),
@@ -58,25 +58,25 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
 
 
 def damaged_logs(comparison: Comparison) -> list[str]:
-    """Return why some logs cannot be read."""
+    """Return the reasons why logs cannot be read."""
     read = (member.run.log_or_reason() for arm in comparison.arms for member in arm.members)
     return [reason for _, reason in read if reason]
 
 
-def looks(comparison: Comparison) -> list[Look]:
-    """Give the baseline color 0 and the others 1 to 6 again and again, with another shape each time."""
+def marks(comparison: Comparison) -> list[ArmMark]:
+    """Return the arms' marks: the baseline has color 0, the others 1 to 6 in turn, with changing shapes."""
     found, others = [], 0
     for arm in comparison.arms:
         if arm.name == comparison.baseline:
-            found.append(Look(0, 0))
+            found.append(ArmMark(0, 0))
         else:
-            found.append(Look(1 + others % len(COLORS), others // len(COLORS) % SHAPES))
+            found.append(ArmMark(1 + others % len(COLORS), others // len(COLORS) % SHAPES))
             others += 1
     return found
 
 
 def best(comparison: Comparison) -> dict[str, str]:
-    """Return the arm with the best mean of each metric; none where there is nothing to choose from."""
+    """Return, by metric, the arm with the best mean, if at least two arms have one."""
     found = {}
     for metric in comparison.metrics:
         means = {
@@ -90,20 +90,20 @@ def best(comparison: Comparison) -> dict[str, str]:
     return found
 
 
-def published(comparison: Comparison) -> Table:
-    """Return the published rows without columns that are empty."""
+def published(comparison: Comparison) -> PublishedTable:
+    """Return the published numbers without empty columns."""
     rows = comparison.published
     known = dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, ""))
     columns = [
         *(name for name in PUBLISHED_FIRST if name in known),
         *(n for n in known if n not in PUBLISHED_FIRST),
     ]
-    return Table(columns, [[published_text(row.get(column)) for column in columns] for row in rows])
+    return PublishedTable(columns, [[published_text(row.get(column)) for column in columns] for row in rows])
 
 
 def published_text(value: object) -> str:
-    """Return what a published row says; nothing where it says nothing."""
-    return "" if value is None else show(value)
+    """Return the text of a cell; empty for None."""
+    return "" if value is None else setting_text(value)
 
 
 def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -113,7 +113,7 @@ def axes(comparison: Comparison) -> list[tuple[str, list[str]]]:
         found = [(axis.name, list(axis.values)) for axis in plan.axes]
     else:
         found = [
-            (path, list(dict.fromkeys(show(arm.settings.get(path, "—")) for arm in comparison.arms)))
+            (path, list(dict.fromkeys(setting_text(arm.settings.get(path, "—")) for arm in comparison.arms)))
             for path in comparison.differing
         ]
     return [(name, shortened(values)) for name, values in found]
@@ -126,14 +126,12 @@ def shortened(values: list[str]) -> list[str]:
 
 
 def facts(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """Return the numbers at the head of the page."""
+    """Return the facts at the head of the page, as label, value and a smaller second line."""
     arms = comparison.arms
     done, failed = sum(len(arm.members) for arm in arms), sum(len(arm.failed) for arm in arms)
     seeds = sorted({member.run.seed for arm in arms for member in arm.members})
     each = sorted({len(arm.members) for arm in arms})
-    per_arm = (
-        f"{each[0]} in each arm" if len(each) == 1 else f"{each[0]} to {each[-1]} in an arm" if each else ""
-    )
+    per_arm = f"{each[0]} per arm" if len(each) == 1 else f"{each[0]} to {each[-1]} per arm" if each else ""
     found = [
         ("arms", f"{len(arms)}", f"baseline {comparison.baseline}" if comparison.baseline else "no baseline"),
         ("runs", f"{done}", f"{failed} failed" if failed else "none failed"),
@@ -149,12 +147,12 @@ def facts(comparison: Comparison) -> list[tuple[str, str, str]]:
 
 
 def better(comparison: Comparison) -> str:
-    """Return which way the primary metric is to go."""
+    """Return whether higher or lower values of the primary metric are better, in words."""
     return "higher is better" if comparison.primary.higher_is_better else "lower is better"
 
 
 def protocol(comparison: Comparison) -> str:
-    """Return under what the numbers were measured."""
+    """Return the conditions of evaluation in a sentence."""
     known = [(label, text) for label, text in comparison.measured.items() if text]
     parts = ", ".join(text if label in text else f"{label} {text}" for label, text in known)
-    return f"Every number was measured in the same way: {parts}." if parts else ""
+    return f"All runs were evaluated under the same conditions: {parts}." if parts else ""

@@ -1,16 +1,16 @@
-"""What the page's scripts draw, as data that JSON can hold."""
+"""The data that the page's scripts draw, ready for JSON."""
 
 from typing import Any
 
-from slotlab.framework.compare.results import Difference, Interval, Metric, Statistics
+from slotlab.framework.compare.results import ComparedMetric, Difference, Interval, Statistics
 from slotlab.framework.report.page import Chart, Page
 
 
 def chart_data(page: Page) -> dict[str, Any]:
     """Return arms, metrics, curves and costs."""
-    arms = zip(page.comparison.arms, page.looks, strict=True)
+    arms = zip(page.comparison.arms, page.marks, strict=True)
     return {
-        "arms": [{"name": arm.name, "color": look.color, "shape": look.shape} for arm, look in arms],
+        "arms": [{"name": arm.name, "color": mark.color, "shape": mark.shape} for arm, mark in arms],
         "metrics": [metric_data(page, metric) for metric in page.comparison.metrics],
         "curves": [lines_data(chart) for chart in page.curves],
         "groups": [lines_data(chart) for chart in page.groups],
@@ -27,7 +27,7 @@ def chart_data(page: Page) -> dict[str, Any]:
     }
 
 
-def metric_data(page: Page, metric: Metric) -> dict[str, Any]:
+def metric_data(page: Page, metric: ComparedMetric) -> dict[str, Any]:
     """Return each arm's interval, seeds and difference; arms without a value are left out."""
     rows = []
     for position, arm in enumerate(page.comparison.arms):
@@ -49,7 +49,7 @@ def span(found: Statistics | Difference | None) -> list[float | None] | None:
 
 
 def bounds(interval: Interval | None) -> tuple[float | None, float | None]:
-    """Return low and high, or None twice."""
+    """Return low and high, or None for both."""
     return (None, None) if interval is None else (interval.low, interval.high)
 
 
@@ -69,5 +69,5 @@ def lines_data(chart: Chart) -> dict[str, Any]:
 
 
 def short(value: float | None) -> float | None:
-    """Return the value with six digits, which no plot can tell from more."""
+    """Return the value rounded to six digits, more than a plot can show."""
     return None if value is None else float(f"{value:.6g}")

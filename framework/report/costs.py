@@ -1,21 +1,21 @@
-"""What arms take, in units that people read, and which of them nothing beats."""
+"""The costs of arms in readable units, and the Pareto fronts of cost and metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from slotlab.framework.compare.draw_cost import pareto
-from slotlab.framework.compare.results import Comparison, Cost
+from slotlab.framework.compare.results import ArmCost, Comparison
 from slotlab.framework.report.page import Measure
 
 Scales = Mapping[str, float]
-"""How much a unit is, the greatest first."""
+"""The sizes of units, the largest first."""
 
 
 def measures(comparison: Comparison) -> list[Measure]:
-    """Return each kind of cost that at least one arm tells."""
+    """Return each kind of cost that at least one arm recorded."""
     costs = [arm.cost for arm in comparison.arms]
     on_cpu = {"cpu" in device.lower() for cost in costs for device in cost.devices}
     hours = "CPU hours" if on_cpu == {True} else "GPU hours" if on_cpu == {False} else "device hours"
-    kinds: list[tuple[str, Scales, Callable[[Cost], float | None], bool]] = [
+    kinds: list[tuple[str, Scales, Callable[[ArmCost], float | None], bool]] = [
         (hours, {"h": 1.0}, lambda cost: cost.device_hours, True),
         ("wall time", {"h": 3600.0, "min": 60.0}, lambda cost: cost.seconds, True),
         ("speed", {"images/s": 1.0}, lambda cost: cost.images_per_second, False),
@@ -35,7 +35,7 @@ def measures(comparison: Comparison) -> list[Measure]:
 
 
 def fitting(scales: Scales, largest: float) -> str:
-    """Return the first unit of which the largest value is at least one; else the last."""
+    """Return the largest unit in which the largest value is at least one, else the smallest unit."""
     return next((unit for unit, size in scales.items() if largest >= size), list(scales)[-1])
 
 

@@ -10,14 +10,14 @@ from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.report.page import Chart, Line
 
 MOST_POINTS, FEWEST_POINTS = 160, 24
-"""Of a curve; with many arms it has fewer."""
+"""Bounds of the number of points of a curve; with many arms it is smaller."""
 MOST_IN_ALL = 12_000
 """Points of all arms in one chart."""
 MOST_CHARTS = 12
 
 
 def learning_curves(comparison: Comparison) -> list[Chart]:
-    """Return a chart for each number that the runs log: the primary metric first, then the loss."""
+    """Return a chart for each logged quantity: the primary metric first, then the loss."""
     charts: dict[str, dict[int, Line]] = {}
     points = max(FEWEST_POINTS, min(MOST_POINTS, MOST_IN_ALL // max(1, len(comparison.arms))))
     for position, arm in enumerate(comparison.arms):
@@ -28,7 +28,7 @@ def learning_curves(comparison: Comparison) -> list[Chart]:
 
 
 def rank(name: str, primary: str) -> tuple[int, str]:
-    """Return where a curve stands among others."""
+    """Return the sort key of a curve."""
     first = (f"validation {primary}", "train loss", "validation loss")
     return (first.index(name) if name in first else len(first), name)
 
@@ -41,13 +41,13 @@ def arm_curves(arm: Arm, points: int) -> dict[str, Line]:
 
 
 def over_seeds(runs: Sequence[Mapping[float, float]], points: int) -> Line:
-    """Return mean, least and greatest over runs, each from steps to values.
+    """Return mean, least and greatest over runs, each given as values by step.
 
     If there are more than `points` steps, neighbors are averaged within each run first. A run that
     has no value at a step is left out there.
     """
     steps = np.unique(np.concatenate([np.fromiter(run, float) for run in runs]))
-    bins = np.arange(len(steps)) if len(steps) <= points else pieces(steps, points)
+    bins = np.arange(len(steps)) if len(steps) <= points else bins_of(steps, points)
     count = int(bins[-1]) + 1
     x = np.bincount(bins, steps, count) / np.bincount(bins, minlength=count)
     table = np.full((len(runs), count), np.nan)
@@ -59,14 +59,14 @@ def over_seeds(runs: Sequence[Mapping[float, float]], points: int) -> Line:
     return Line(x.tolist(), *(found.tolist() for found in summaries(table)))
 
 
-def pieces(steps: NDArray[np.float64], points: int) -> NDArray[np.int64]:
-    """Return the piece of each step, of at most `points` equally long ones, counted without empty ones."""
+def bins_of(steps: NDArray[np.float64], points: int) -> NDArray[np.int64]:
+    """Return the bin of each step, of at most `points` equally wide bins, numbered without empty ones."""
     edges = np.linspace(steps[0], steps[-1], points + 1)[1:-1]
     return np.unique(np.searchsorted(edges, steps, side="right"), return_inverse=True)[1].astype(np.int64)
 
 
 def summaries(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Return mean, least and greatest of each column; every column has a value."""
+    """Return mean, least and greatest of each column, which all have a value."""
     return np.nanmean(table, axis=0), np.nanmin(table, axis=0), np.nanmax(table, axis=0)
 
 
@@ -88,7 +88,7 @@ def group_charts(comparison: Comparison) -> list[Chart]:
 
 
 Groups = dict[str, list[float]]
-"""Each run's mean of one metric by group."""
+"""The means of one metric by group, one per run."""
 
 
 def arm_groups(arm: Arm) -> dict[tuple[str, str], Groups]:
@@ -105,7 +105,7 @@ def arm_groups(arm: Arm) -> dict[tuple[str, str], Groups]:
 
 
 def line(groups: Groups) -> Line:
-    """Return mean, least and greatest of the runs by group: numbers in order, other names as they came."""
+    """Return mean, least and greatest over runs by group; numeric groups are sorted."""
     names = sorted(groups, key=lambda name: float(name) if is_number(name) else 0.0)
     values = [groups[name] for name in names]
     means = [sum(item) / len(item) for item in values]

@@ -11,8 +11,8 @@ from slotlab.framework.compare.results import Comparison
 
 
 @dataclass(frozen=True)
-class Look:
-    """How an arm looks everywhere: a color from 0 (the baseline's) to 6, and a shape from 0 to 4."""
+class ArmMark:
+    """The mark of an arm all over the page: a color from 0 (the baseline's) to 6, a shape from 0 to 4."""
 
     color: int
     shape: int
@@ -20,7 +20,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence of the summary; a caution says what the numbers cannot tell."""
+    """A sentence of the summary; a caution says what the numbers do not show."""
 
     text: str
     caution: bool = False
@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of the provenance: what it is, and its values with the number of runs that have each."""
+    """An entry of the provenance: its values, each with the number of runs that have it."""
 
     label: str
     values: Sequence[tuple[str, int]]
@@ -37,7 +37,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve over seeds: at each x the mean, the least and the greatest."""
+    """A curve over seeds: the mean, the least and the greatest value at each x."""
 
     x: Sequence[float] | Sequence[str]
     mean: Sequence[float]
@@ -47,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves of arms under one title; `lines` by arm."""
+    """The curves of all arms for one quantity; `lines` by arm."""
 
     title: str
     x_title: str
@@ -63,12 +63,12 @@ class Measure:
     values: Sequence[float | None]
     lower_is_better: bool = True
     fronts: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """By metric the arms that no other beats in both, from the least cost."""
+    """By metric, the arms on the Pareto front, by rising cost."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture in the page itself, and what it shows."""
+class EmbeddedPicture:
+    """A picture that is part of the page as a data URI, with its description."""
 
     uri: str
     alt: str
@@ -76,48 +76,48 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """What one arm made of one image."""
+class ArmTile:
+    """The outputs of one arm for one image."""
 
     arm: int
     score: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[EmbeddedPicture]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of the data, and what every arm made of it."""
+    """One image of the data, with the outputs of every arm."""
 
     id: str
-    truth: Sequence[Picture]
-    tiles: Sequence[Tile]
-    slots: Sequence[Tile] = ()
-    """What each slot holds, side by side."""
+    truth: Sequence[EmbeddedPicture]
+    tiles: Sequence[ArmTile]
+    slots: Sequence[ArmTile] = ()
+    """The pictures of each slot, side by side."""
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """Images at which one run of an arm does best, as usual and worst."""
+    """The best, median and worst images of one run of an arm."""
 
     arm: int
     run: str
-    groups: Mapping[str, Sequence[Tile]]
+    groups: Mapping[str, Sequence[ArmTile]]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All pictures, and what had to be left out."""
+    """All pictures, and a note on those that were left out."""
 
     frames: Sequence[Frame] = ()
     extremes: Sequence[Extreme] = ()
     left_out: str = ""
     same: bool = True
-    """Whether all arms were measured on the same images."""
+    """Whether all arms were evaluated on the same images."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Plain text in columns."""
+class PublishedTable:
+    """Published numbers as columns of plain text."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -125,17 +125,17 @@ class Table:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run, whatever became of it."""
+    """One run, whether or not it counts."""
 
     arm: int | None
-    """None for a run that belongs to none, since it is not counted."""
+    """The position of its arm; None for a run that does not count."""
     seed: str
     state: str
     reason: str
     path: str
     values: Mapping[str, float]
     remarkable: bool = False
-    """Whether a reader must know of it: it failed, is not counted, or did not bind."""
+    """Whether readers must be told about it: it failed, does not count, or did not bind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,19 +144,19 @@ class Page:
 
     title: str
     comparison: Comparison
-    looks: Sequence[Look]
+    marks: Sequence[ArmMark]
     axes: Sequence[tuple[str, Sequence[str]]]
-    """What a study varies: names and labels of values."""
+    """What differs between arms: names of axes or settings, and labels of their values."""
     facts: Sequence[tuple[str, str, str]]
     """Label, value and a smaller second line."""
     findings: Sequence[Finding]
     protocol: str
-    """Under what every number was measured, in a sentence."""
+    """The conditions of evaluation, in a sentence."""
     best: Mapping[str, str]
     """The arm with the best mean, by metric."""
     decimals: Mapping[str, int]
-    """With which each metric is written."""
-    published: Table
+    """The number of decimals of each metric."""
+    published: PublishedTable
     curves: Sequence[Chart]
     groups: Sequence[Chart]
     costs: Sequence[Measure]

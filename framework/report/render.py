@@ -1,4 +1,4 @@
-"""HTML of a page: templates with every text escaped, and all that they need inside the one file."""
+"""Render a page as HTML: templates with all text escaped, and scripts and styles in the same file."""
 
 import base64
 import hashlib
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from slotlab.framework.compare.naming import show
-from slotlab.framework.report import formats
+from slotlab.framework.compare.differing_settings import setting_text
+from slotlab.framework.report import number_format
 from slotlab.framework.report.chart_data import chart_data
 from slotlab.framework.report.page import Page
 
@@ -20,7 +20,7 @@ HERE = "slotlab.framework.report"
 
 
 def render(page: Page) -> str:
-    """Return the page as one HTML document that asks for no other file."""
+    """Return the page as one HTML document that loads no other file."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -31,7 +31,7 @@ def render(page: Page) -> str:
         .render(
             page=page,
             comparison=page.comparison,
-            arms=list(zip(page.comparison.arms, page.looks, strict=True)),
+            arms=list(zip(page.comparison.arms, page.marks, strict=True)),
             style=Markup(asset("report.css")),
             scripts=[Markup(script) for script in scripts],
             policy=policy(scripts),
@@ -41,7 +41,7 @@ def render(page: Page) -> str:
 
 
 def templates() -> "Environment":
-    """Return the templates; every value is escaped in them unless it is marked as HTML."""
+    """Return the templates, in which every value is escaped unless it is marked as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -52,8 +52,8 @@ def templates() -> "Environment":
         lstrip_blocks=True,
     )
     for filter_ in (
-        *(formats.number, formats.signed, formats.interval, formats.probability),
-        *(formats.three_digits, formats.plural, formats.limit, show),
+        *(number_format.number, number_format.signed, number_format.interval, number_format.probability),
+        *(number_format.three_digits, number_format.plural, number_format.limit, setting_text),
     ):
         environment.filters[filter_.__name__] = filter_
     return environment
@@ -65,7 +65,7 @@ def asset(name: str) -> str:
 
 
 def policy(scripts: Sequence[str]) -> str:
-    """Return a content policy under which these scripts run, no other does, and nothing is loaded."""
+    """Return a content security policy that allows these scripts only, and loads nothing."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
@@ -75,7 +75,7 @@ def policy(scripts: Sequence[str]) -> str:
 
 
 def embedded(data: Any) -> str:
-    """Return JSON that may stand in a script element: nothing in it ends the element."""
+    """Return JSON for a script element, with everything escaped that could end the element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

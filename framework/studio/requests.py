@@ -1,11 +1,11 @@
-"""What the page may ask for, checked before anything is computed."""
+"""The requests of the page, validated before anything is computed."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
-"""A position, a slot or a seed; whether it is there is found out later."""
+NonNegative = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A position, slot or seed; whether it exists is checked later."""
 
 
 class SlotOf(BaseModel):
@@ -13,20 +13,20 @@ class SlotOf(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image: Index
-    """Position in the split."""
-    slot: Index
+    image: NonNegative
+    """The position in the split."""
+    slot: NonNegative
 
 
 class Pick(SlotOf):
-    """A slot for a new picture, moved toward another one if wanted."""
+    """A slot for a new picture, optionally interpolated toward another one."""
 
     toward: SlotOf | None = None
     amount: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """0 for the slot itself, 1 for the one that it is moved toward."""
+    """The weight of `toward`: 0 gives the slot itself, 1 the other one."""
 
 
-class Composition(BaseModel):
+class CompositionRequest(BaseModel):
     """The slots of a new picture."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""Serving the page: the address, the warning, and the end by Ctrl-C."""
+"""Serve the page at an address until Ctrl-C."""
 
 import ipaddress
 import socket
@@ -10,14 +10,14 @@ from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
 BACKLOG = 128
-"""How many connections wait until they are accepted."""
+"""How many connections may wait to be accepted."""
 
 
 def require_libraries() -> None:
-    """Refuse to go on without the libraries of the extra.
+    """Check that the libraries of the extra `studio` are installed.
 
     Raises:
-        SlotlabError: with the command that installs them.
+        SlotlabError: if they are not, with the command that installs them.
     """
     missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
     if missing:
@@ -25,7 +25,7 @@ def require_libraries() -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches the address."""
+    """Return whether an address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -37,10 +37,10 @@ def is_loopback(host: str) -> bool:
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens at the address; port 0 takes a free one.
 
-    Whoever connects from now on waits for the server's first moment, rather than being refused.
+    Connections made before the server starts wait for it instead of being refused.
 
     Raises:
-        SlotlabError: if the port is taken, or the host is no address of this machine.
+        SlotlabError: if the port is in use, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
@@ -58,14 +58,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(studio: Studio, *, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; `tell` is given its address.
+    """Serve the page until Ctrl-C or SIGTERM; `tell` receives its address.
 
     Raises:
-        SlotlabError: if it cannot listen there.
+        SlotlabError: if it cannot listen at the address.
     """
     import uvicorn
 
-    from slotlab.framework.studio.api import create_app
+    from slotlab.framework.studio.app import create_app
 
     with closing(listen(host, port)) as listener:
         number = listener.getsockname()[1]
@@ -73,5 +73,5 @@ def serve(studio: Studio, *, host: str, port: int, tell: Callable[[str], None]) 
         hosts = [host, "localhost", "127.0.0.1", "[::1]"] if is_loopback(host) else ["*"]
         config = uvicorn.Config(create_app(studio, hosts=hosts), log_level="warning", lifespan="off")
         tell(f"http://{shown}:{number}")
-        with suppress(KeyboardInterrupt):  # uvicorn gives it on when it has closed its connections
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after closing its connections
             uvicorn.Server(config).run(sockets=[listener])

@@ -1,6 +1,6 @@
-"""What the page asks of a model: images taken apart, slots put together, pictures drawn from clusters.
+"""What the page computes with a model: slots of images, compositions of slots, and samples of clusters.
 
-Axes: K slots, H rows, W columns, C channels. Pictures are uint8. One request runs at a time.
+Axes: K slots, H rows, W columns, C channels. Pictures are uint8. Only one request is computed at a time.
 """
 
 from collections import OrderedDict
@@ -16,43 +16,43 @@ from slotlab.framework.composition import Clusters, Composed, Composer, build_li
 from slotlab.framework.composition.edits import chosen, each, together
 from slotlab.framework.contracts import Slots
 from slotlab.framework.data.loader import to_uint8
-from slotlab.framework.figures.style import rgb, slot_color
+from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.studio.requests import Pick
 from slotlab.registry import SlotlabError
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 KEPT_IN_MEMORY = 64
-"""Images whose slots are remembered."""
+"""How many images keep their slots in memory."""
 LIBRARY = 512
-"""Images whose slots k-means is run over."""
+"""How many images' slots are clustered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakenApart:
-    """One image, and what the model made of it."""
+    """One image with the model's outputs and slots."""
 
     id: str
-    image_HWC: Picture
-    reconstruction_HWC: Picture
-    segments_HWC: Picture
+    image_HWC: Pixels
+    reconstruction_HWC: Pixels
+    segments_HWC: Pixels
     """Each pixel in the color of the slot with the largest mask."""
-    masks_KHW: Picture
-    """0 to 255. The decoder's, or the attention where it has none."""
-    cutouts_KHWC: Picture
-    """RGBA: each slot's own picture (the image, for decoders without), its mask as opacity."""
+    masks_KHW: Pixels
+    """From 0 to 255: the decoder's masks, or the attention if the decoder has none."""
+    cutouts_KHWC: Pixels
+    """RGBA: each slot's part (the image, if the decoder has no parts), with the mask as opacity."""
     slots: Slots
-    """Of this image alone: leading axes (1, K)."""
+    """The slots, with leading axes (1, K)."""
 
     @property
     def areas(self) -> list[float]:
-        """The part of the image that each slot covers, softly; they sum to one."""
+        """The share of the image that each slot's soft mask covers; the shares sum to one."""
         sums: NDArray[np.float64] = self.masks_KHW.sum(axis=(1, 2), dtype=np.float64)
         return [float(area) for area in sums / sums.sum()]
 
 
 @dataclass(eq=False)
 class Studio:
-    """A composer that remembers what it has seen, for requests that come from several threads."""
+    """A composer with a cache of images, for requests from several threads."""
 
     composer: Composer
     library_images: int = LIBRARY
@@ -67,14 +67,14 @@ class Studio:
 
     @property
     def images(self) -> int:
-        """How many images the split has."""
+        """The number of images in the split."""
         return len(self.composer.loader(self.split).dataset)
 
-    def image(self, position: int) -> Picture:
-        """Return an image of the split, without running the model.
+    def image(self, position: int) -> Pixels:
+        """Return an image of the split without running the model, uint8 (H, W, 3).
 
         Raises:
-            SlotlabError: if there is no such image, or its file is broken.
+            SlotlabError: if the image does not exist, or its file is broken.
         """
         with self._lock:
             if position in self._seen:
@@ -88,7 +88,7 @@ class Studio:
         """Return an image of the split with its slots.
 
         Raises:
-            SlotlabError: if there is no such image, or the model paints no images.
+            SlotlabError: if the image does not exist, or the model decodes no images.
         """
         with self._lock:
             if position not in self._seen:
@@ -119,29 +119,29 @@ class Studio:
             slots=seen.slots,
         )
 
-    def compose(self, picks: Sequence[Pick]) -> Picture:
-        """Return the picture that some slots are decoded to.
+    def compose(self, picks: Sequence[Pick]) -> Pixels:
+        """Return the picture decoded from some slots, uint8 (H, W, 3).
 
         Raises:
-            SlotlabError: for an image or a slot that is not there, or if the decoder takes no such number.
+            SlotlabError: if an image or a slot does not exist, or the decoder does not take this many slots.
         """
         with self._lock:
             return picture(self._decode(picks).images_BCHW[0])
 
-    def compose_segments(self, picks: Sequence[Pick]) -> Picture:
-        """Return the segments of the picture that some slots are decoded to, in the slots' colors.
+    def compose_segments(self, picks: Sequence[Pick]) -> Pixels:
+        """Return the segmentation of the picture decoded from some slots, in the slots' colors.
 
         Raises:
-            SlotlabError: as `compose` does, and if the decoder gives no masks.
+            SlotlabError: as `compose` does, and if the decoder has no masks.
         """
         with self._lock:
             masks_BKHW = self._decode(picks).masks_BKHW
         if masks_BKHW is None:
-            raise SlotlabError(f"the decoder '{self.composer.spec.model.decoder.name}' gives no masks")
+            raise SlotlabError(f"the decoder '{self.composer.spec.model.decoder.name}' has no masks")
         return segments(masks_BKHW[0], [pick.slot for pick in picks])
 
     def _decode(self, picks: Sequence[Pick]) -> Composed:
-        # The noise of the first one's image: all slots of an image make the reconstruction that is shown.
+        # With the noise of the first slot's image, all slots of an image give its reconstruction.
         slots = together([self._pick(pick) for pick in picks], 1)
         return self.composer.decode(slots, positions=[picks[0].image])
 
@@ -152,11 +152,11 @@ class Studio:
             slots = interpolate(slots, pick.slot, goal, pick.toward.slot, pick.amount)
         return chosen(slots, [pick.slot])
 
-    def sample(self, seed: int, number: int) -> Picture:
-        """Return picture `number` of a seed: one random slot from each cluster of the split's slots.
+    def sample(self, seed: int, number: int) -> Pixels:
+        """Return picture `number` of a seed, decoded from one random slot of each cluster.
 
         Raises:
-            SlotlabError: if there are too few different slots for as many clusters as the model has slots.
+            SlotlabError: if there are fewer distinct slots than clusters.
         """
         with self._lock:
             numbers = range(number, number + 1)
@@ -166,7 +166,7 @@ class Studio:
             return picture(self.composer.decode(slots, seed=seed, positions=numbers).images_BCHW[0])
 
     def clusters(self) -> Clusters:
-        """Return the clusters, which are found when they are first asked for."""
+        """Return the clusters of the split's slots, which are computed on first use."""
         with self._lock:
             if self._clusters is None:
                 library = build_library(self.composer, self.split, images=self.library_images)
@@ -181,14 +181,14 @@ class Studio:
             )
 
 
-def picture(image_CHW: Tensor) -> Picture:
+def picture(image_CHW: Tensor) -> Pixels:
     """Return a uint8 image (C, H, W) as (H, W, C)."""
-    pixels: Picture = image_CHW.permute(1, 2, 0).cpu().numpy()
+    pixels: Pixels = image_CHW.permute(1, 2, 0).cpu().numpy()
     return pixels
 
 
-def segments(masks_KHW: Tensor, slots: Sequence[int]) -> Picture:
-    """Paint each pixel in the color of the slot with the largest mask; `slots` are their numbers."""
+def segments(masks_KHW: Tensor, slots: Sequence[int]) -> Pixels:
+    """Return each pixel in the color of the slot with the largest mask; `slots` has the slots' numbers."""
     colors = np.array([rgb(slot_color(slot)) for slot in slots], dtype=np.uint8)
-    painted: Picture = colors[masks_KHW.argmax(dim=0).cpu().numpy()]
+    painted: Pixels = colors[masks_KHW.argmax(dim=0).cpu().numpy()]
     return painted

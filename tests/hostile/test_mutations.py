@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import yaml
 
-from slotlab.framework.compare.facts import facts_of, key_of
-from slotlab.framework.compare.records import load_all
+from slotlab.framework.compare.evaluation_facts import facts_of, key_of
+from slotlab.framework.compare.run_records import load_all
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.plugin_loading.discovery import load_registry
-from slotlab.framework.report.origins import FACTS
+from slotlab.framework.report.runs_and_provenance import FACTS
 from slotlab.framework.spec.load import load_tree
 from slotlab.framework.spec.merge import apply_set, read_tree
-from slotlab.framework.spec.named import Admission
+from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.study.folder import StudyFolder
-from slotlab.framework.study.glance import glance
 from slotlab.framework.study.index import printable
 from slotlab.framework.study.load import load_ablation
 from slotlab.framework.study.record import facts, read_record
+from slotlab.framework.study.run_status import glance
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 

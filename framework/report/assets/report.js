@@ -6,7 +6,7 @@
   root.classList.add("js");
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const MOST = 12; // arms shown at first; more lines than these cannot be told apart
+  const MOST = 12; // arms shown at first; more lines could not be distinguished
 
   // --- theme -----------------------------------------------------------------------------
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -27,7 +27,7 @@ class Result {
     const running = (this.running = new AbortController());
     const picks = slots.picks(amount);
     if (picks.length === 0) {
-      this.clear("no slot is kept: click one");
+      this.clear("no slot is kept; click one");
       return;
     }
     try {

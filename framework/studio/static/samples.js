@@ -27,12 +27,12 @@ export class Samples {
   async draw() {
     const seed = this.seed.valueAsNumber;
     const asked = (this.asked = Symbol("newest"));
-    this.words.textContent = `drawing pictures of seed ${seed} … (the clusters are found the first time)`;
+    this.words.textContent = `drawing pictures of seed ${seed} … (the first time, the clusters are computed)`;
     const figures = [];
     try {
       for (let number = 0; number < PICTURES; number++) {
         const blob = await getPicture(`api/samples/${seed}/${number}.png`);
-        if (asked !== this.asked) return; // other ones were asked for meanwhile
+        if (asked !== this.asked) return; // newer ones have been requested
         figures.push(this.figure(seed, number, URL.createObjectURL(blob)));
       }
       this.urls.forEach((url) => URL.revokeObjectURL(url));

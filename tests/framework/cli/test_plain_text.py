@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from slotlab.framework.cli import evaluating, watching
-from slotlab.framework.cli.failures import Failures
-from slotlab.framework.cli.output import console, print_whole, styled, warn
-from slotlab.framework.compare.markup import escape_latex, escape_markdown
+from slotlab.framework.api import evaluating as jobs
+from slotlab.framework.api.console import styled, warn
+from slotlab.framework.api.failures import Failures
+from slotlab.framework.cli import evaluate, print_evaluation, watch
+from slotlab.framework.cli.output import console, print_whole
+from slotlab.framework.compare.table_markup import escape_latex, escape_markdown
 from slotlab.framework.system.file_names import LONGEST, fault, file_name
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
@@ -35,7 +37,7 @@ ODD = (
     "%s",
 )
 """What Rich would read as markup or emoji."""
-PACKAGE = Path(evaluating.__file__).parents[2]
+PACKAGE = Path(evaluate.__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", [*ODD, "x[/y]", "[/]", "[/x]"])
@@ -86,7 +88,7 @@ def test_no_module_goes_around_the_console() -> None:
     """Rich reads markup wherever it is not told otherwise, so that it is told in one place."""
     for path in sorted(PACKAGE.glob("framework/**/*.py")):
         text = path.read_text(encoding="utf-8")
-        if path.name != "output.py" or path.parent.name != "cli":
+        if path.name != "console.py" or path.parent.name != "api":
             assert not re.search(r"(?<!Plain)\bConsole\(|from rich\.(markup|text) ", text), path
             assert "from_markup" not in text, path
         assert "TextColumn(" not in text or text.count("TextColumn(") == text.count("markup=False"), path
@@ -134,7 +136,7 @@ def test_an_arm_that_is_markup_is_watched_by_its_name(capsys: pytest.CaptureFixt
         "loss": None,
     }
     row |= {"metrics": {"[m]": 0.5}, "images_per_second": None, "seconds_left": None}
-    watching.print_look({"name": "[/study]", "primary": "[m]", "states": {"[/odd]": 1}, "runs": [row]})
+    watch.print_status({"name": "[/study]", "primary": "[m]", "states": {"[/odd]": 1}, "runs": [row]})
     out = capsys.readouterr().out
     for text in ("enc=[/red]", "[/study]: 1 [/odd]", "[m]"):
         assert text in out
@@ -145,14 +147,14 @@ def test_where_a_run_lies_is_printed_whole(tmp_path: Path, capsys: pytest.Captur
     figures.mkdir(parents=True)
     (figures / "[v1].png").touch()
     found = {"run": str(figures.parent), "step": 3, "figures_left_out": {"[x]": "for [/y]"}}
-    evaluating.print_run([{**found, "figures": [f"{figures}/[v1].png"]}])
+    print_evaluation.print_run([{**found, "figures": [f"{figures}/[v1].png"]}])
     assert capsys.readouterr().out == (
         f"run: {figures.parent}\nweights of step 3\nfigure [x]: left out, for [/y]\nfigure: {figures}/[v1].png\n"
     )
 
 
 def test_intervals_stand_in_brackets() -> None:
-    assert evaluating.span({"mean": 0.5, "low": 0.25, "high": 0.75}) == "0.500 [0.250, 0.750]"
+    assert print_evaluation.span({"mean": 0.5, "low": 0.25, "high": 0.75}) == "0.500 [0.250, 0.750]"
 
 
 @given(st.text(max_size=30))
@@ -193,9 +195,9 @@ def test_a_run_that_cannot_be_evaluated_is_told_and_the_others_are_measured(
     for name in ("one", "bad", "worse", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "spec.yaml").touch()
-    monkeypatch.setattr(evaluating, "check_run", check)
-    monkeypatch.setattr(evaluating, "evaluate_folder", evaluate)
-    monkeypatch.setattr(evaluating, "print_evaluations", lambda found, groups: None)
+    monkeypatch.setattr(jobs, "check_run", check)
+    monkeypatch.setattr(jobs, "evaluate_folder", evaluate)
+    monkeypatch.setattr(evaluate, "print_evaluations", lambda found, groups: None)
     code, _, err = slotlab("evaluate", "one", "bad", "worse", "two")
     assert (code, measured) == (1, ["one", "two"])
     assert err == (

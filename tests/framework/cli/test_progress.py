@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from slotlab.framework.cli.progress import TrainingDisplay
+from slotlab.framework.api.progress import TrainingDisplay
 from slotlab.framework.training.plan import Progress
 
 TITLE = "training 'tiny' on cpu into runs/tiny"

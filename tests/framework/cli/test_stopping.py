@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from slotlab.framework.cli import comparing, compositions, evaluating, scoring
+from slotlab.framework.api import comparison as comparing
+from slotlab.framework.api import composing, evaluating, scoring
 from slotlab.framework.compare import comparison
 from slotlab.framework.composition import album
 
@@ -28,9 +29,9 @@ KEPT = "evaluations that were measured to their end are written"
     [
         (comparison, "compare_paths", ("compare", "runs", "--out", "out"), NOTHING),
         (comparison, "compare_paths", ("report", "runs", "--out", "x.html"), "no report was written"),
-        (scoring, "score_folders", SCORE, NOTHING),
+        (scoring, "score_masks", SCORE, NOTHING),
         (
-            compositions,
+            composing,
             "compose_run",
             ("compose", "run"),
             "no pictures were written, and those of earlier are as they were",
@@ -69,7 +70,7 @@ def test_a_comparison_that_is_being_written(
 ) -> None:
     study = synthetic.write_study(tmp_path, arms=2, seeds=2, images=4)
     out = tmp_path / "out"
-    monkeypatch.setattr(comparing, "write", stop)
+    monkeypatch.setattr(comparing, "write_comparison", stop)
     code, _, err = slotlab("compare", study, "--out", out)
     text = f"what lies in {out} is whole, and some of the files and figures may be missing"
     assert (code, err) == (130, f"error: stopped; {text}\n")

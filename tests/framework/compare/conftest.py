@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
-from slotlab.framework.compare.records import RunRecord
+from slotlab.framework.compare.run_records import RunRecord
 
 SETTINGS = {"model.slots": 7, "model.encoder.name": "cnn", "model.encoder.channels": (32, 32)}
 VERSIONS = {"encoder.cnn": "version 1"}

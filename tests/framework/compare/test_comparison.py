@@ -8,17 +8,17 @@ from types import ModuleType
 
 import pytest
 
-from slotlab.framework.compare.comparison import Choice, compare, compare_paths
-from slotlab.framework.compare.exports import as_csv, as_json
-from slotlab.framework.compare.markup import markdown
-from slotlab.framework.compare.records import load_all
-from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.comparison import ComparisonRequest, compare, compare_paths
+from slotlab.framework.compare.csv_json import as_csv, as_json
+from slotlab.framework.compare.refusal import RefusedError
+from slotlab.framework.compare.run_records import load_all
+from slotlab.framework.compare.table_markup import markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.registry import SlotlabError
 
 from .conftest import Record
 
-PAIR = Choice(baseline="slots=7")
+PAIR = ComparisonRequest(baseline="slots=7")
 
 
 def test_runs_are_grouped_by_everything_but_the_seed(record: Record) -> None:
@@ -46,7 +46,7 @@ def test_the_order_of_runs_changes_nothing(study: Path) -> None:
         shuffled = list(loaded.records)
         random.Random(seed).shuffle(shuffled)
         for studies in (loaded.studies, ()):
-            found = compare(shuffled, Choice(failed_below=0.4), studies=studies, title="t")
+            found = compare(shuffled, ComparisonRequest(failed_below=0.4), studies=studies, title="t")
             texts.add(
                 (bool(studies), as_csv(found), markdown(tables(found), facts(found)), str(as_json(found)))
             )
@@ -78,7 +78,7 @@ def test_arms_are_called_as_their_specs_where_that_tells_them_apart(record: Reco
     assert [arm.name for arm in compare(runs[:1]).arms] == ["few"]
 
 
-def test_failed_unbound_and_unfinished_runs_are_told(record: Record) -> None:
+def test_runs_that_failed_did_not_bind_or_are_unfinished_are_listed(record: Record) -> None:
     runs = [
         record("a", 0, 0.1),
         record("b", 1, 0.6),
@@ -87,30 +87,30 @@ def test_failed_unbound_and_unfinished_runs_are_told(record: Record) -> None:
         record("e", 4, evaluations=0),
         record("f", 5, split="test"),
     ]
-    found = compare(runs, Choice(split="val", failed_below=0.3))
+    found = compare(runs, ComparisonRequest(split="val", failed_below=0.3))
     (arm,) = found.arms
     assert [member.run.seed for member in arm.members] == [0, 1]
-    assert [member.run.seed for member in arm.unbound] == [0]
+    assert [member.run.seed for member in arm.not_bound] == [0]
     assert [run.seed for run in arm.failed] == [2]
     assert {str(item.path): item.reason for item in found.left_out} == {
         "d": "not finished: stopped",
         "e": "not evaluated; run 'slotlab evaluate' on it",
-        "f": "not evaluated under val; it has scenes-test-whole-decoder",
+        "f": "not evaluated under val; its evaluations are scenes-test-whole-decoder",
     }
     assert found.notes == (
-        "failed runs: 1; without a value, and not in the means: small",
-        "unbound: runs with ari below 0.3; they are in the means",
+        "failed runs, which have no value and are not in the means: 1 (small)",
+        "runs with ari below 0.3 did not bind; they are in the means",
     )
-    with_stopped = compare(runs, Choice(split="val"), allow_unfinished=True)
+    with_stopped = compare(runs, ComparisonRequest(split="val"), allow_unfinished=True)
     assert [member.run.seed for member in with_stopped.arms[0].members] == [0, 1, 3]
-    assert "not finished, and counted all the same: d" in with_stopped.notes
+    assert "these runs are not finished, and count all the same: d" in with_stopped.notes
 
 
 def test_a_threshold_of_an_error_is_an_upper_one(record: Record) -> None:
     runs = [record("a", 0, values={"mse": 0.5}), record("b", 1, values={"mse": 0.1})]
-    found = compare(runs, Choice(failed_below=0.3))
-    assert [member.run.seed for member in found.arms[0].unbound] == [0]
-    assert found.notes == ("unbound: runs with mse above 0.3; they are in the means",)
+    found = compare(runs, ComparisonRequest(failed_below=0.3))
+    assert [member.run.seed for member in found.arms[0].not_bound] == [0]
+    assert found.notes == ("runs with mse above 0.3 did not bind; they are in the means",)
 
 
 def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None:
@@ -119,9 +119,9 @@ def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None
     found = compare(runs)
     assert [(len(arm.members), len(arm.failed)) for arm in found.arms] == [(1, 0), (0, 1)]
     assert found.arms[1].statistics["ari"].mean is None
-    assert "no run with a value of ari: slots=11" in found.notes
+    assert "no run has a value of ari: slots=11" in found.notes
     against = compare(runs, PAIR)
-    assert "all runs failed, so no difference: slots=11" in against.notes
+    assert "all runs failed, so there is no difference: slots=11" in against.notes
     assert not any("seed in common" in note for note in against.notes)
 
 
@@ -130,9 +130,9 @@ def test_one_seed_and_unequal_seeds_are_said(record: Record) -> None:
     runs = [record("a", 0), record("b", 1), record("c", 1, 0.6, settings=more), record("d", 5, settings=most)]
     found = compare(runs, PAIR)
     assert found.notes == (
-        "one seed only, so no interval and no test: slots=11, slots=12",
-        "not the same seeds as 'slots=7', so only the shared ones are paired: slots=11",
-        "no seed in common with 'slots=7', so no difference: slots=12",
+        "one seed only, so there is no interval and no test: slots=11, slots=12",
+        "arms with other seeds than 'slots=7', of which only the shared ones are paired: slots=11",
+        "no seed in common with 'slots=7', so there is no difference: slots=12",
     )
     assert found.arms[1].statistics["ari"].interval is None
     assert found.arms[1].differences["ari"].by_seed == pytest.approx({1: 0.1})
@@ -147,14 +147,14 @@ def test_what_the_number_of_pairs_can_show_is_said(record: Record) -> None:
     ]
     assert compare(runs, PAIR).notes == (
         (
-            "3 pairs: a paired t test finds a true effect of 3.26 standard deviations of the differences in 80 of "
+            "with 3 pairs, a paired t test finds a true effect of 3.26 standard deviations of the differences in 80 of "
             "100 studies; the smallest p of a Wilcoxon or sign-flip test is 0.25, that of a Mann-Whitney test of 3 "
             "and 3 seeds 0.1"
         ),
-        "p (Holm) is corrected for the 2 arms tested against 'slots=7', in each metric by itself",
+        "p (Holm) is corrected for the 2 arms tested against 'slots=7', in each metric separately",
     )
     assert compare(runs).notes == (
-        "no baseline arm: give --baseline for paired differences (slots=7, slots=8, slots=9)",
+        "there is no baseline arm; choose one with --baseline (slots=7, slots=8, slots=9)",
     )
 
 
@@ -163,7 +163,7 @@ def test_mixed_devices_and_versions_of_slotlab_are_noted(record: Record) -> None
         replace(run, provenance={**run.provenance, "device": device, "slotlab": "0.1.0"})
         for run, device in ((record("a", 0), "H100"), (record("b", 1), "A100"))
     ]
-    assert compare(runs).notes == ("runs of several devices: A100, H100",)
+    assert compare(runs).notes == ("the runs were made with different devices: A100, H100",)
 
 
 def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Record) -> None:
@@ -171,7 +171,7 @@ def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Rec
     every = compare(runs)
     assert ([one.name for one in every.metrics], every.primary.name) == (["ari", "mse", "fid"], "ari")
     assert every.arms[0].statistics["fid"].mean is None
-    two = compare(runs, Choice(metrics=("mse",), primary="ari"))
+    two = compare(runs, ComparisonRequest(metrics=("mse",), primary="ari"))
     assert ([one.name for one in two.metrics], two.primary.name) == (["ari", "mse"], "ari")
     assert not two.metrics[1].higher_is_better
 
@@ -179,13 +179,13 @@ def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Rec
 @pytest.mark.parametrize(
     ("choice", "across", "message"),
     [
-        (Choice(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
-        (Choice(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
-        (Choice(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, plugins, images, slots, range, versions"),
+        (ComparisonRequest(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
+        (ComparisonRequest(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
+        (ComparisonRequest(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, plugins, images, slots, range, versions"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(
-    record: Record, choice: Choice, across: tuple[str, ...], message: str
+    record: Record, choice: ComparisonRequest, across: tuple[str, ...], message: str
 ) -> None:
     runs = [record("a"), record("b", settings={"model.slots": 11})]
     with pytest.raises(SlotlabError) as error:
@@ -204,10 +204,13 @@ def test_nothing_to_compare(record: Record) -> None:
 
 def test_an_evaluation_that_no_run_has(record: Record) -> None:
     with pytest.raises(SlotlabError) as error:
-        compare([record("a"), record("b", 1, evaluations=0)], Choice(split="test", mask_source="attention"))
+        compare(
+            [record("a"), record("b", 1, evaluations=0)],
+            ComparisonRequest(split="test", mask_source="attention"),
+        )
     assert str(error.value) == (
         "there is no measured run to compare:\n"
-        "  a: not evaluated under test, attention; it has scenes-val-whole-decoder\n"
+        "  a: not evaluated under test, attention; its evaluations are scenes-val-whole-decoder\n"
         "  b: not evaluated; run 'slotlab evaluate' on it"
     )
     with pytest.raises(SlotlabError) as nothing:
@@ -222,7 +225,7 @@ def test_a_study_names_its_arms_and_says_what_is_compared(study: Path) -> None:
     assert found.question == "Which encoder, how many slots, how many iterations?"
     again = compare_paths([study, study.parents[1] / "runs"])  # the same folders, found twice
     assert again.arms == found.arms
-    other = compare_paths([study], Choice(primary="mse", baseline=found.arms[1].name))
+    other = compare_paths([study], ComparisonRequest(primary="mse", baseline=found.arms[1].name))
     assert (other.primary.name, other.baseline, other.failed_below) == ("mse", found.arms[1].name, 0.3)
 
 
@@ -239,8 +242,8 @@ def test_planned_runs_that_are_not_there_are_listed(synthetic: ModuleType, tmp_p
     assert [len(arm.members) for arm in found.arms] == [2]
     assert found.baseline is None
     assert found.notes == (
-        "no run of the baseline arm 'encoder=cnn slots=4 iterations=1' was measured yet, so no differences",
-        "unbound: runs with ari below 0.3; they are in the means",
+        "no run of the baseline arm 'encoder=cnn slots=4 iterations=1' has been evaluated yet, so there are no differences",
+        "runs with ari below 0.3 did not bind; they are in the means",
     )
 
 
@@ -267,5 +270,6 @@ def test_arms_of_a_study_may_differ_in_the_protocol_that_it_varies(
     ]
     assert "protocol" not in found.measured
     assert found.arms[1].differences["ari"].count == 2
-    note = "arms were measured differently (protocol): differences are of method and measurement together"
+    text = "arms were evaluated under different conditions (protocol)"
+    note = f"{text}: differences are due to method and evaluation together"
     assert note in found.notes

@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
+from slotlab.framework.compare.arm_styles import style_arms
 from slotlab.framework.compare.comparison import compare_paths
 from slotlab.framework.compare.draw_curves import draw_learning_curves
-from slotlab.framework.compare.looks import look
 from slotlab.framework.report.build import damaged_logs
 from slotlab.framework.report.curves import learning_curves
 from slotlab.registry import SlotlabError
@@ -35,7 +35,7 @@ def made(synthetic: ModuleType, tmp_path: Path) -> tuple[Path, Path]:
         (SUMMARY, lambda text: text.replace('"mean": 0', '"mean": "0', 1).replace(",", '",', 1), "not valid JSON"),
         (SUMMARY, lambda text: text.replace('"images": 6', '"images": "6"'), "images: expected a whole number, got '6'"),
         (SUMMARY, lambda text: text.replace('"group"', '"grup"', 1), "a row of a breakdown has a 'group'"),
-        (SUMMARY, lambda text: text.replace('"mean": ', '"mean": 1e308, "was": ', 1), "the number 1e308 is beyond all that is measured"),
+        (SUMMARY, lambda text: text.replace('"mean": ', '"mean": 1e308, "was": ', 1), "the number 1e308 is larger than anything that is measured"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_left_out_with_the_reason(
@@ -59,7 +59,7 @@ def test_a_damaged_run_is_left_out_with_the_reason(
         (lambda text: "", "the table has no column 'id'"),
         (lambda text: text.replace("id,", "ident,", 1), "the table has no column 'id'"),
         (lambda text: text.replace(",0.", ",x0.", 1), "could not convert string to float"),
-        (lambda text: text.rsplit("model", 1)[0], "it has 5 images, and the summary beside it is of 6"),
+        (lambda text: text.rsplit("model", 1)[0], "it has 5 images, and the summary beside it has 6"),
         (
             lambda text: text.replace(",0.", ",9,0.", 1),
             "a row has more or fewer cells than the table has columns",
@@ -86,7 +86,7 @@ def test_a_damaged_log_costs_its_curves_and_nothing_else(made: tuple[Path, Path]
     reason = f"{run}/metrics.jsonl, line 1: step: expected a whole number, got 'one'"
     assert damaged_logs(comparison) == [reason]
     assert learning_curves(comparison)
-    stems, damaged = draw_learning_curves(list(look(comparison.arms, None).values())[:1], tmp_path)
+    stems, damaged = draw_learning_curves(list(style_arms(comparison.arms, None).values())[:1], tmp_path)
     assert damaged == [reason]
     assert stems
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slotlab.framework.compare.arm_styles import plain, style_arms
 from slotlab.framework.compare.comparison import Comparison, compare_paths
+from slotlab.framework.compare.csv_json import as_csv, as_json
+from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
-from slotlab.framework.compare.drawing import draw, shortlist
-from slotlab.framework.compare.exports import as_csv, as_json
-from slotlab.framework.compare.looks import look, plain
-from slotlab.framework.compare.markup import escape_latex, escape_markdown, latex, markdown
-from slotlab.framework.compare.tables import Table, chance, facts, number, tables
+from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
+from slotlab.framework.compare.tables import TextTable, chance, facts, number, tables
 from slotlab.framework.system.terminal import visible
 
 NASTY = r"a|b_c & 50% $x^2$ {#} \alpha *b* `c` <script> [l](u) ~ ^ é"
@@ -89,7 +89,7 @@ def test_a_latex_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
 
 
 def test_latex_has_true_minus_signs_and_no_bracket_after_a_line_break() -> None:
-    table = Table(
+    table = TextTable(
         "t", ("arm", "difference", "interval"), (("a-1", "-0.5", "[-1.0, +2.0]"), ("[b]", "-", "+1e-5"))
     )
     rows = [line for line in latex([table], []).splitlines() if line.endswith("\\\\")]
@@ -135,7 +135,7 @@ def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleTy
         file.write_text(json.dumps({**summary, "published": [row, {**row, "metric": "mbo"}]}))
     found = compare_paths([study])
     assert found.published == (row,)
-    (table,) = [one for one in tables(found) if one.title == "published, under the same protocol"]
+    (table,) = [one for one in tables(found) if one.title == "published numbers under the same protocol"]
     assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
     assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
 
@@ -180,7 +180,7 @@ def test_figures_show_the_baseline_and_the_best(comparison: Comparison) -> None:
 
 def test_no_two_arms_of_a_figure_look_alike(comparison: Comparison) -> None:
     arms = [replace(comparison.arms[0], name=str(i)) for i in range(12)]
-    looks = look(arms, "3")
+    looks = style_arms(arms, "3")
     assert len({(one.color, one.marker, one.line) for one in looks.values()}) == 12
     assert looks["3"].color == "#222222"
 

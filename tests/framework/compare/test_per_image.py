@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slotlab.framework.compare.comparison import Choice, compare_paths
+from slotlab.framework.compare.comparison import ComparisonRequest, compare_paths
 from slotlab.framework.compare.per_image import bootstrap, stream_name
-from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.tables import tables
 
 
@@ -61,7 +61,7 @@ def test_each_shared_seed_has_its_own_labelled_row(study: Path) -> None:
         assert one.interval.low < one.mean < one.interval.high
     title = f"ari ↑: difference to '{found.baseline}' over images (this checkpoint, not this method)"
     assert [len(table.rows) for table in tables(found) if table.title == title] == [9]
-    assert found.notes[-1].startswith("intervals over images are about this checkpoint, not this method")
+    assert found.notes[-1].startswith("intervals over images are about these checkpoints, not the methods")
     assert compare_paths([study]).arms[1].image_differences == {}
 
 
@@ -74,7 +74,7 @@ def test_other_images_are_refused(synthetic: ModuleType, tmp_path: Path) -> None
         compare_paths([study], per_image=True)
     base = tmp_path / "runs" / "000000000000"
     assert error.value.lines() == [
-        "image '000003' was measured for one run only:",
+        "image '000003' was evaluated for one run only:",
         f"  4 images: {run}",
         f"  4 images (baseline): {base}",
         "  evaluate both runs on the same images",
@@ -107,12 +107,16 @@ def change(run: Path, **facts: object) -> None:
 @pytest.mark.parametrize(
     ("facts", "across", "reason"),
     [
-        ({"data": {"fingerprint": "generated-00000000"}}, ["data"], "it was measured on other images (data)"),
-        ({"filter": "0 to 6 objects by metadata"}, ["filter"], "it was measured on other images (filter)"),
+        (
+            {"data": {"fingerprint": "generated-00000000"}},
+            ["data"],
+            "it was evaluated on other images (data)",
+        ),
+        ({"filter": "0 to 6 objects by metadata"}, ["filter"], "it was evaluated on other images (filter)"),
         (
             {"data": {"fingerprint": "generated"}},
             ["data"],
-            "it was measured on other images (data)",
+            "it was evaluated on other images (data)",
         ),
     ],
 )
@@ -143,7 +147,7 @@ def test_images_that_no_summary_tells_of_are_not_paired(synthetic: ModuleType, t
         change(tmp_path / "runs" / f"{number:06x}000000", data={"fingerprint": "generated"})
     found = compare_paths([study], per_image=True)
     assert found.arms[1].image_differences == {}
-    assert any("do not tell which images were measured" in note for note in found.notes)
+    assert any("do not identify the images" in note for note in found.notes)
 
 
 # --- means and rows ----------------------------------------------------------------------
@@ -164,12 +168,12 @@ def test_a_mean_that_its_rows_contradict_is_not_used(synthetic: ModuleType, tmp_
     [lost] = found.left_out
     assert lost.path == path.parents[2]
     assert lost.reason == (
-        f"the mean ari is {true + 0.25:.9g} by {path}, and {true:.9g} by the rows of "
+        f"the mean ari is {true + 0.25:.9g} according to {path}, but {true:.9g} according to the rows of "
         f"{path.with_name('images.csv')}; evaluate the run again"
     )
     assert [arm.statistics["ari"].count for arm in found.arms] == [2, 1]
     other = [metric.name for metric in found.metrics if metric.name != "ari"]
-    assert not compare_paths([study], Choice(metrics=tuple(other), primary=other[0])).left_out
+    assert not compare_paths([study], ComparisonRequest(metrics=tuple(other), primary=other[0])).left_out
 
 
 def test_a_mean_that_is_missing_beside_rows_that_have_one_is_told(
@@ -181,13 +185,13 @@ def test_a_mean_that_is_missing_beside_rows_that_have_one_is_told(
     summary["methods"]["model"]["ari"]["mean"] = None
     path.write_text(json.dumps(summary))
     [lost] = compare_paths([study]).left_out
-    assert lost.reason.startswith(f"the mean ari is none by {path}, and ")
+    assert lost.reason.startswith(f"the mean ari is undefined according to {path}, but ")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        ("model,000003", "gone,000003", "it has 3 images, and the summary beside it is of 4"),
+        ("model,000003", "gone,000003", "it has 3 images, and the summary beside it has 4"),
         ("method,id", "way,id", "the table has no column 'method'"),
         ("model,000002,", "model,000002,x", None),
     ],

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from slotlab.framework.compare.comparison import Choice, compare
-from slotlab.framework.compare.facts import telling_settings
-from slotlab.framework.compare.records import RunRecord
-from slotlab.framework.compare.refusals import RefusedError
+from slotlab.framework.compare.comparison import ComparisonRequest, compare
+from slotlab.framework.compare.evaluation_facts import telling_settings
+from slotlab.framework.compare.refusal import RefusedError
+from slotlab.framework.compare.run_records import RunRecord
 
 from .conftest import Record
 
 
-def refusal(runs: list[RunRecord], choice: Choice | None = None, **options: Any) -> str:
+def refusal(runs: list[RunRecord], choice: ComparisonRequest | None = None, **options: Any) -> str:
     with pytest.raises(RefusedError) as error:
         compare(runs, choice, **options)
     return "\n".join(error.value.lines())
@@ -89,7 +89,7 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
             {"filter": "0 to 6 objects by metadata"},
             {},
             [
-                "mixed filters of images:",
+                "mixed filters of the data:",
                 "  0 to 6 objects by metadata: a",
                 "  none: b",
                 "  evaluate all runs on the same images, or allow it between arms with --across filter",
@@ -109,7 +109,7 @@ def test_seeds_of_one_arm_differ_in_nothing_even_if_arms_may(record: Record) -> 
             {"step": 500},
             {},
             [
-                "seeds of one arm were measured at different steps:",
+                "seeds of one arm were evaluated at different training steps:",
                 "  step 2000: b",
                 "  step 500: a",
                 "  evaluate the finished runs again with 'slotlab evaluate'",
@@ -202,7 +202,7 @@ def test_versions_of_metrics_may_differ_between_arms_or_where_they_are_not_compa
     other = {"ari": {"version": "1", "bounds": [0, 1]}, "mse": {"version": "2@1234", "bounds": [0, 1]}}
     runs = [record("a", 0, values=values), record("b", 1, values=values, metrics=other)]
     assert refusal(runs).startswith("mixed definitions of metric mse:\n")
-    (arm,) = compare(runs, Choice(metrics=("ari",))).arms
+    (arm,) = compare(runs, ComparisonRequest(metrics=("ari",))).arms
     assert arm.statistics["ari"].count == 2
     found = compare(runs, across=["versions"])
     assert [arm.name for arm in found.arms] == ["mse=version 1", "mse=version 2@1234"]
@@ -219,16 +219,16 @@ def test_several_evaluations_have_to_be_chosen_from(record: Record) -> None:
         "  scenes, whole, val, decoder masks: a, b\n"
         "  choose with --split or --masks"
     )
-    both = compare(runs, Choice(), across=["split", "masks"])
+    both = compare(runs, ComparisonRequest(), across=["split", "masks"])
     assert [arm.name for arm in both.arms] == ["split=test masks=attention", "split=val masks=decoder"]
     assert [len(arm.members) for arm in both.arms] == [2, 2]
-    assert compare(runs, Choice(split="test")).arms[0].statistics["ari"].mean == 0.9
+    assert compare(runs, ComparisonRequest(split="test")).arms[0].statistics["ari"].mean == 0.9
     lone = [*runs[:1], record("c", 2)]
     found = compare(lone)  # there is one kind of evaluation that all have
     assert found.measured["split"] == "val"
     assert found.notes == (
         (
-            "compared where all runs were measured; measured for some only, and left aside: "
+            "only evaluations that every run has are compared; some runs were also evaluated on: "
             "scenes, whole, test, attention masks"
         ),
     )
@@ -282,13 +282,13 @@ def test_of_several_evaluations_the_same_one_of_each_run_is_compared_or_none(
     assert text.startswith("the runs were evaluated in 2 ways, and only numbers of one can be compared:\n")
     assert words in text
     assert text.endswith(f"choose with --evaluation {fact}=...")
-    chosen = compare(runs, Choice(facts=((fact, value),)))
+    chosen = compare(runs, ComparisonRequest(facts=((fact, value),)))
     assert chosen.arms[0].statistics["ari"].mean == 0.9
     # A run that has one of them only: that one is compared for all, and the other is named.
     for lone, mean in ((record("c", 2, 0.9, **other), 0.9), (record("c", 2, **trained), 0.5)):
         found = compare([*runs, lone])
         assert found.arms[0].statistics["ari"].mean == pytest.approx(mean)
-        assert any("left aside: scenes-val-whole-decoder" in note for note in found.notes)
+        assert any("not compared: scenes-val-whole-decoder" in note for note in found.notes)
     # Arms that differ in it are refused, unless one says so.
     arms = [record("a", 0, **trained), record("b", 0, 0.9, **{**other, "settings": {"model.slot_dim": 9}})]
     assert fact in ("range",) or "mixed" in refusal(arms) or "the data changed" in refusal(arms)
@@ -343,17 +343,18 @@ def test_checkpoints_are_never_mixed_and_the_best_are_of_steps_of_their_own(reco
     assert refusal([record("a", 0, checkpoint=300, step=300), record("b", 1)]).splitlines()[1] == "  last: b"
     both = [with_all(record(p, s), record(p, s, 0.9, checkpoint="best")) for p, s in (("a", 0), ("b", 1))]
     assert refusal(both).endswith("choose with --checkpoint")
-    assert compare(both, Choice(checkpoint="best")).arms[0].statistics["ari"].mean == 0.9
-    assert "checkpoint" not in compare(both, Choice(checkpoint="last")).measured
+    assert compare(both, ComparisonRequest(checkpoint="best")).arms[0].statistics["ari"].mean == 0.9
+    assert "checkpoint" not in compare(both, ComparisonRequest(checkpoint="last")).measured
 
 
 def test_a_plan_prefers_what_the_runs_declare(record: Record) -> None:
     other = {"slots": 11, "changes": {"evaluation.slots": 11}}
     runs = [with_all(record(p, s), record(p, s, 0.9, **other)) for p, s in (("a", 0), ("b", 1))]
-    found = compare(runs, Choice(own=True))
+    found = compare(runs, ComparisonRequest(own=True))
     assert found.arms[0].statistics["ari"].mean == 0.5
     assert found.notes[0] == (
-        "of several evaluations one is compared; left aside: scenes-val-whole-decoder-1abc"
+        "runs have several evaluations of this kind, of which one is compared; not compared: "
+        "scenes-val-whole-decoder-1abc"
     )
 
 
@@ -363,7 +364,7 @@ def test_evaluations_that_differ_in_their_metrics_alone_are_one_way(record: Reco
         with_all(record(p, s), record(p, s, values={"mbo": 0.7, "ari": 0.5})) for p, s in (("a", 0), ("b", 1))
     ]
     assert [metric.name for metric in compare(runs).metrics] == ["ari"]
-    assert compare(runs, Choice(metrics=("mbo",))).arms[0].statistics["mbo"].mean == 0.7
+    assert compare(runs, ComparisonRequest(metrics=("mbo",))).arms[0].statistics["mbo"].mean == 0.7
 
 
 def test_set_metrics_of_other_numbers_of_pictures_are_mixed(record: Record) -> None:
@@ -390,7 +391,7 @@ def test_runs_of_earlier_versions_on_generated_images_are_compared_with_a_note(r
     old = {"data": {"fingerprint": "generated"}}
     found = compare([record("a", 0, **old), record("b", 1, **old)])
     assert found.arms[0].statistics["ari"].count == 2
-    assert any("each seed of these runs was measured on images of its own" in note for note in found.notes)
+    assert any("each seed may have images of its own" in note for note in found.notes)
     new = {"data": {"fingerprint": "generated-1a2b3c4d", "settings": {}, "seed": 0}}
     assert refusal([record("a", 0, **old), record("b", 1, **new)]).startswith(
         "the data changed between evaluations:\n  fingerprint generated: a\n  fingerprint generated-1a2b3c4d: b\n"

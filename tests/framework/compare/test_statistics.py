@@ -94,8 +94,8 @@ def test_one_seed_has_no_interval_and_no_test() -> None:
     assert (one.mean, one.median, one.iqm, one.std, one.interval) == (0.5, 0.5, 0.5, None, None)
     pair = difference({7: 0.5}, {7: 0.25, 8: 0.1})
     assert (pair.mean, pair.std, pair.p, pair.effect, pair.detectable) == (0.25, None, None, None, None)
-    assert pair.note == "not the same seeds; left aside: 8; one pair: no interval and no test"
-    assert difference({1: 0.5}, {2: 0.5}).note == "no seed in common: no paired difference"
+    assert pair.note == "the seeds differ; not paired: 8; one pair, so there is no interval and no test"
+    assert difference({1: 0.5}, {2: 0.5}).note == "no seed in common, so there is no paired difference"
     assert describe({}).mean is None
 
 
@@ -103,7 +103,7 @@ def test_pairs_that_all_differ_by_the_same_have_no_test() -> None:
     with warnings.catch_warnings(action="error"):
         found = difference({0: 1.5, 1: 2.5, 2: 3.5}, {0: 1.0, 1: 2.0, 2: 3.0})
     assert (found.mean, found.std, found.t, found.p, found.effect) == (0.5, 0.0, None, None, None)
-    assert found.note == "all pairs differ by the same amount: no test"
+    assert found.note == "all pairs differ by the same amount, so there is no test"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_constant_difference_has_no_test_whatever_rounding_makes_of_it(
     found = difference(arm, base)
     assert (found.std, found.t, found.p, found.effect, found.detectable_difference) == (0.0, *(None,) * 4)
     assert found.interval == Interval(found.mean, found.mean)  # type: ignore[arg-type]
-    assert found.note == "all pairs differ by the same amount: no test"
+    assert found.note == "all pairs differ by the same amount, so there is no test"
 
 
 def test_a_small_difference_that_scatters_is_still_tested() -> None:
@@ -201,9 +201,12 @@ def test_two_pairs_do_not_seem_sharper_than_three() -> None:
 
 
 def test_an_arm_without_a_value_is_not_one_without_a_shared_seed() -> None:
-    assert difference({}, {0: 1.0}).note == "no run of the arm has a value: no paired difference"
-    assert difference({0: 1.0}, {}).note == "no run of the baseline has a value: no paired difference"
-    assert difference({1: 1.0}, {0: 1.0}).note == "no seed in common: no paired difference"
+    assert difference({}, {0: 1.0}).note == "no run of the arm has a value, so there is no paired difference"
+    assert (
+        difference({0: 1.0}, {}).note
+        == "no run of the baseline has a value, so there is no paired difference"
+    )
+    assert difference({1: 1.0}, {0: 1.0}).note == "no seed in common, so there is no paired difference"
 
 
 @pytest.mark.parametrize("scatter", [0.1, 1e-17])

@@ -11,25 +11,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from slotlab.framework.figures.curves import draw_learning_rate, draw_loss
-from slotlab.framework.figures.generated import draw_generated
-from slotlab.framework.figures.masks import paint_slots, paint_truth, pair
+from slotlab.framework.figures.image_view import ImageView, by_mask
+from slotlab.framework.figures.mask_colors import paint_slots, paint_truth, pair
 from slotlab.framework.figures.mixes import Mix, draw_mixes, halves
 from slotlab.framework.figures.panels import Panel, draw_panels, pictures
-from slotlab.framework.figures.slots import draw_slots
-from slotlab.framework.figures.style import (
+from slotlab.framework.figures.picture_grid import draw_grid
+from slotlab.framework.figures.slot_colors import (
     BACKGROUND,
     SLOT_COLORS,
     UNUSED,
-    new_grid,
-    plain,
     rgb,
-    save,
     slot_color,
     slot_colors,
-    styled,
 )
-from slotlab.framework.figures.view import View, by_mask
+from slotlab.framework.figures.slots import draw_slots
+from slotlab.framework.figures.style import new_grid, plain, save, styled
+from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.registry import SlotlabError
 
 Log = list[Mapping[str, Any]]
@@ -189,7 +186,9 @@ def test_curves(draw: Any, lines: Log, tmp_path: Path) -> None:
 
 def test_the_learning_rate_jumps_between_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("slotlab.framework.figures.curves.save", lambda figure, stem: drawn.append(figure))
+    monkeypatch.setattr(
+        "slotlab.framework.figures.training_curves.save", lambda figure, stem: drawn.append(figure)
+    )
     draw_learning_rate(log(), tmp_path / "lr")
     [axis] = drawn[0].axes
     curves = [line.get_xdata() for line in axis.get_lines() if line.get_linestyle() == "-"]
@@ -202,7 +201,7 @@ def test_the_learning_rate_jumps_between_phases(tmp_path: Path, monkeypatch: pyt
 # --- pictures ----------------------------------------------------------------------------
 
 
-def view(position: int = 0, slots: int = 3, **changes: Any) -> View:
+def view(position: int = 0, slots: int = 3, **changes: Any) -> ImageView:
     draw = np.random.default_rng(position)
     masks = draw.random((slots, 8, 8)).astype(np.float32)
     masks /= masks.sum(axis=0)
@@ -215,10 +214,10 @@ def view(position: int = 0, slots: int = 3, **changes: Any) -> View:
         "masks_KHW": masks,
         "parts_KHWC": draw.integers(0, 256, (slots, 8, 8, 3), dtype=np.uint8),
     }
-    return View(position=position, **{**fields, **changes})
+    return ImageView(position=position, **{**fields, **changes})
 
 
-def bare(position: int = 0) -> View:
+def bare(position: int = 0) -> ImageView:
     """What is there of data without truth and of a model without masks that predicts no images."""
     names = ("true_HW", "predicted_HW", "reconstruction_HWC", "masks_KHW", "parts_KHWC")
     return view(position, **dict.fromkeys(names))
@@ -287,7 +286,7 @@ def test_mixes_show_the_slots_that_were_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 7])
 def test_generated_pictures(count: int, tmp_path: Path) -> None:
     plain = [np.full((8, 8, 3), (10, 20 * number, 30), dtype=np.uint8) for number in range(count)]
-    draw_generated(plain, tmp_path / "generated", title="tiny")
+    draw_grid(plain, tmp_path / "generated", title="tiny")
     assert {(10, 20 * number, 30) for number in range(count)} <= colors_in(picture(tmp_path / "generated"))
 
 

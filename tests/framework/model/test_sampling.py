@@ -14,10 +14,9 @@ from slotlab.framework.contracts import Decoded, Grouped, Sampler, Slots
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import evaluate, model_outcome, reconstruct
 from slotlab.framework.evaluation.rows import WORDS
-from slotlab.framework.figures.view import look
+from slotlab.framework.figures.image_view import view_images
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
-from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import TEACHING
 from slotlab.framework.randomness.noise import join, row, with_noise
 from slotlab.framework.randomness.seeds import painting, streams
@@ -188,8 +187,8 @@ def test_losses_do_not_depend_on_the_batch_size(
     tiny: Specs, noise_loader: Loaders, decoder: type[Painter], noisy: bool
 ) -> None:
     spec = tiny()
-    engine, model = Engine.open(spec, CPU, warn=print), made(spec, decoder, noisy=noisy)
-    losses = [validation_loss(engine, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
+    model = made(spec, decoder, noisy=noisy)
+    losses = [validation_loss(spec, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
     assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-5)
 
 
@@ -200,7 +199,7 @@ def test_nothing_of_the_target_leaks(tiny: Specs, noise_loader: Loaders, decoder
     model, loader = made(spec, decoder), noise_loader(size=3)
     batch = next(loader.epoch([0, 1]))
     before = model_outcome(spec, model, batch, positions=[0, 1])
-    shown = look(spec, model, loader, [0, 1, 2])
+    shown = view_images(spec, model, loader, [0, 1, 2])
     model.objective = Loaded(model.objective)
     after = model_outcome(spec, model, batch, positions=[0, 1])
     assert before.reconstructions_BCHW is not None
@@ -209,7 +208,7 @@ def test_nothing_of_the_target_leaks(tiny: Specs, noise_loader: Loaders, decoder
     assert before.masks_BKHW is not None
     assert after.masks_BKHW is not None
     assert torch.equal(before.masks_BKHW, after.masks_BKHW)
-    again = look(spec, model, loader, [0, 1, 2])
+    again = view_images(spec, model, loader, [0, 1, 2])
     for position, view in shown.items():
         assert (view.reconstruction_HWC == again[position].reconstruction_HWC).all()  # type: ignore[union-attr]
         assert (view.masks_KHW == again[position].masks_KHW).all()  # type: ignore[union-attr]
@@ -245,10 +244,10 @@ def test_figures_composer_and_studio_show_what_is_measured(tiny: Specs, decoder:
     assert measured is not None
     picture_CHW = to_uint8(measured[0], loader.bounds)
     picture_HWC = picture_CHW.permute(1, 2, 0).numpy()
-    view = look(spec, model, loader, [1, 3])[3]
+    view = view_images(spec, model, loader, [1, 3])[3]
     assert view.reconstruction_HWC is not None
     assert (view.reconstruction_HWC == picture_HWC).all()
-    slots = composer.look("val", [1, 3]).slots
+    slots = composer.view_images("val", [1, 3]).slots
     composed = composer.decode(at(slots, [1]), positions=[3])
     assert torch.equal(composed.images_BCHW[0], picture_CHW)
     studio = Studio(composer)
@@ -275,7 +274,7 @@ def test_a_library_does_not_depend_on_the_batch_size(tiny: Specs) -> None:
 def test_the_best_checkpoint_is_chosen_by_sampled_pictures(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation=METRICS, training={"checkpoint": {"best": "mse"}})
     model, loader = made(spec, Autoregressive), noise_loader(size=4)
-    values = Validation.of(spec, loader).measure(Engine.open(spec, CPU, warn=print), model)
+    values = Validation.of(spec, loader).measure(spec, model)
     found = evaluate(spec, model, loader, build_metrics(spec)).summary(build_metrics(spec))
     assert values["mse"] == found[MODEL]["mse"]["mean"]
 
@@ -307,7 +306,7 @@ def test_what_cannot_be_made_without_the_target_is_left_out(tiny: Specs, noise_l
     assert set(found.rows[MODEL][0]) >= {"ari", "fg_ari"}
     assert "mse" not in found.rows[MODEL][0]
     assert found.left_out["mse"].startswith(f"{TEACHING} (decoder 'spatial_broadcast' failed: TypeError: ")
-    view = look(spec, model, noise_loader(size=3), [0])[0]
+    view = view_images(spec, model, noise_loader(size=3), [0])[0]
     assert view.reconstruction_HWC is None
     assert view.masks_KHW is None
     assert view.predicted_HW is not None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slotlab.framework.cli.reporting import write_report
+from slotlab.framework.api.comparison import write_report
 from slotlab.framework.compare.comparison import compare_paths
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from slotlab.framework.cli.reporting import write_report
-from slotlab.framework.compare.comparison import Choice, compare_paths
+from slotlab.framework.api.comparison import write_report
+from slotlab.framework.compare.comparison import ComparisonRequest, compare_paths
 
 EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"
 
@@ -228,7 +228,9 @@ def test_a_report_is_html(slotlab, study, tmp_path, name):
 
 def test_the_page_opens_on_the_primary_metric(study, show, tmp_path):
     folder, place = study(arms=3, seeds=2), tmp_path / "report.htm"
-    choice = Choice(baseline=json.loads((folder / "plan.json").read_text())["arms"][1]["name"], primary="mse")
+    choice = ComparisonRequest(
+        baseline=json.loads((folder / "plan.json").read_text())["arms"][1]["name"], primary="mse"
+    )
     write_report(compare_paths([folder], choice), place)
     page = show(place).page
     tabs = page.locator("[role=tablist][aria-label=Metric] [role=tab]")

@@ -127,7 +127,7 @@ def test_swapped_slots_go_from_a_to_b(page: Any) -> None:
 def test_without_slots_there_is_no_picture(page: Any) -> None:
     for number in range(4):
         slot(page, number, "A").click()
-    ready(page, "no slot is kept: click one")
+    ready(page, "no slot is kept; click one")
     assert page.locator("#result-picture").is_hidden()
     assert page.locator("#download").get_attribute("href") is None
 

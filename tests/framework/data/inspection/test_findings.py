@@ -257,7 +257,7 @@ def test_the_checksum_depends_on_the_order(copy: Path) -> None:
 
 
 def test_a_packed_store_gives_the_same_numbers_as_its_files(copy: Path, tmp_path: Path) -> None:
-    from slotlab.framework.cli.packing import pack_target
+    from slotlab.framework.api.packing import pack_target
 
     scene(copy, 5).write_bytes(b"no")
     packed = pack_target(str(copy), stores=tmp_path / "stores", on_error="skip", workers=0)

@@ -1,0 +1,1 @@
+../../slotlab/__init__.py

@@ -1,0 +1,262 @@
+"""Trains and evaluates every run of an ablation that is missing, or says how long that will take."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slotlab.framework.api.comparison import RunComparison, compare
+from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import say
+from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.settings import Settings, assignments
+from slotlab.framework.data.selection import select
+from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.train import choose_device, remember
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.spec.merge import Option
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.study.folder import StudyFolder, sharing
+from slotlab.framework.study.launching import LauncherContext
+from slotlab.framework.study.load import Ablation, load_ablation
+from slotlab.framework.study.plan import make_plan, plan_runs, write_study
+from slotlab.framework.study.run_status import Glance, glance
+from slotlab.framework.study.run_study import Conductor
+from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, repr=False)
+class Study:
+    """An ablation's runs: what became of them, or where they stand."""
+
+    path: Path
+    """The study's folder, which `slotlab.compare` takes."""
+    runs: tuple[dict[str, Any], ...]
+    """One for each run: `arm`, `seed`, `run` (its folder), `state`, ...; `metrics` if it was made."""
+    failed: tuple[str, ...] = ()
+    """The identities (`run_id`) of runs that failed."""
+
+    def frame(self) -> "DataFrame":
+        """Return one row for each run.
+
+        Raises:
+            SlotlabError: if pandas is not installed.
+        """
+        rows = [{key: value for key, value in run.items() if key != "metrics"} for run in self.runs]
+        return as_frame([{**row, **run.get("metrics", {})} for row, run in zip(rows, self.runs, strict=True)])
+
+    def compare(self, **choice: Any) -> RunComparison:
+        """Compare the arms; see `slotlab.compare` for what can be chosen."""
+        return compare(self.path, **choice)
+
+    def __repr__(self) -> str:
+        states = Counter(run["state"] for run in self.runs)
+        return f"<Study {self.path}: {', '.join(f'{number} {state}' for state, number in states.items())}>"
+
+
+def ablate(
+    name: str | Path,
+    settings: Settings | None = None,
+    *,
+    dry_run: bool = False,
+    launcher: str | None = None,
+    studies: str | Path = "studies",
+    runs: str | Path = "runs",
+    plugins: Sequence[str | Path] = (),
+    strict_plugins: bool = False,
+    trust: bool = False,
+    device: str = "auto",
+) -> Study:
+    """Train and evaluate every run of an ablation that is missing, as `slotlab ablate` does.
+
+    The same call goes on with what was stopped. Runs that fail are named in `Study.failed`; the others go on.
+
+    >>> import slotlab
+    >>> study = slotlab.ablate("slotlab:ablations/demo_ablation", dry_run=True)
+    >>> len(study.runs), sorted({run["state"] for run in study.runs})
+    (6, ['waiting'])
+
+    Args:
+        name: an ablation file, or `slotlab:ablations/NAME`.
+        settings: other settings of the file, by dotted path.
+        dry_run: check everything, and start nothing.
+        launcher: `local`, `ray`, `slurm`, ... in place of the file's.
+        studies: where studies lie.
+        runs: where runs lie, each once for all studies.
+        plugins: single-file plugins to load.
+        strict_plugins: fail if an installed plugin cannot be loaded.
+        trust: run code that came with another user's run (docs/trust.md).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SpecError: with every mistake of the file and of its arms.
+    """
+    options: dict[str, Any] = {
+        "sets": assignments(settings),
+        "plugins": list(map(Path, plugins)),
+        "strict_plugins": strict_plugins,
+        "trust": consent(given=trust),
+        "launcher": launcher,
+        "studies": Path(studies),
+        "runs": Path(runs),
+        "device": device,
+    }
+    if dry_run:
+        planned = forecast_file(str(name), **options, timed=False, images=None)
+        return Study(Path(planned["study"]), tuple(planned["runs"]))
+    result = ablate_file(str(name), **options)
+    return Study(Path(result["study"]), tuple(result["runs"]), tuple(result["failed"]))
+
+
+def ablate_file(
+    name: str | Path,
+    *,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    strict_plugins: bool,
+    trust: Ask,
+    launcher: str | None,
+    studies: Path,
+    runs: Path,
+    device: str,
+) -> dict[str, Any]:
+    """Run what is missing of an ablation, and return what `print_outcome` shows."""
+    loaded = load_and_warn(
+        name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust, launcher=launcher
+    )
+    return conduct(loaded, studies / loaded.spec.name, runs, device=device)
+
+
+def forecast_file(
+    name: str | Path,
+    *,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    strict_plugins: bool,
+    trust: Ask,
+    launcher: str | None,
+    studies: Path,
+    runs: Path,
+    device: str,
+    timed: bool,
+    images: int | None,
+) -> dict[str, Any]:
+    """Start nothing, and return what `print_forecast` shows."""
+    loaded = load_and_warn(
+        name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust, launcher=launcher
+    )
+    return forecast(loaded, studies / loaded.spec.name, runs, device=device, timed=timed, images=images)
+
+
+def load_and_warn(
+    name: str | Path,
+    *,
+    sets: Sequence[str],
+    plugins: Sequence[Path],
+    strict_plugins: bool,
+    trust: Ask,
+    launcher: str | None,
+) -> Ablation:
+    """Load an ablation, with another launcher if one is named, and print what is rarely meant.
+
+    Raises:
+        SpecError: with every mistake of it and of its arms.
+    """
+    chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
+    loaded = load_ablation(
+        name, sets=[*chosen, *sets], plugins=plugins, strict_plugins=strict_plugins, trust=trust
+    )
+    for warning in loaded.warnings:
+        say(f"warning: {warning}")
+    return loaded
+
+
+def conduct(ablation: Ablation, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
+    """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
+    study, runs = StudyFolder(folder), plan_runs(ablation, pool)
+    write_study(ablation, runs, study)
+    for arm in ablation.arms:  # trainings on other machines may be of users with another home
+        remember(arm.loaded)
+    missing = [run for run in runs if glance(run.folder, run.wanted).state != "done"]
+    plural = "" if len(runs) == 1 else "s"
+    say(f"{ablation.spec.name}: {len(runs)} run{plural}, {len(runs) - len(missing)} done before")
+    launcher = ablation.spec.launcher.build(
+        LauncherContext(folder=folder.absolute(), name=ablation.spec.name)
+    )
+    conductor = Conductor(study, launcher, ablation.spec.retries, say, device)
+    conductor.conduct(missing)
+    metrics = make_plan(ablation, runs, study).compare.metrics
+    rows = []
+    for run in runs:
+        now = glance(run.folder, run.wanted)
+        reason = conductor.failures.get(run.run_id, now.reason)
+        facts = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
+        rows.append({**facts, **now.to_json(metrics), "reason": reason})
+    failed = [row["run_id"] for row in rows if row["run_id"] in conductor.failures]
+    return {"study": str(folder), "metrics": list(metrics), "runs": rows, "failed": failed}
+
+
+def forecast(
+    ablation: Ablation, folder: Path, pool: Path, *, device: str, timed: bool, images: int | None
+) -> dict[str, Any]:
+    """Return the runs of an ablation with their states and the time that they will take."""
+    runs = plan_runs(ablation, pool)
+    others = sharing(StudyFolder(folder), [run.run_id for run in runs])
+    looks = {run.run_id: glance(run.folder, run.wanted) for run in runs}
+    times: dict[str, dict[str, Any]] = {}
+    if timed and any(look.state not in ("done", "trained") for look in looks.values()):
+        times = estimates(ablation, device=device, images=images)
+    rows = []
+    for run in runs:
+        look, time = looks[run.run_id], times.get(run.arm.name, {})
+        row = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
+        row |= {"state": look.state, "step": look.step, "steps": look.total_steps or time.get("steps")}
+        row |= {"seconds": remaining(look, time), "shared_with": others[run.run_id]}
+        rows.append(row)
+    launcher = ablation.spec.launcher.build(LauncherContext(folder=folder, name=ablation.spec.name))
+    return {
+        "study": str(folder),
+        "name": ablation.spec.name,
+        "question": ablation.spec.question,
+        "launcher": ablation.spec.launcher.name,
+        "at_once": launcher.at_once,
+        "runs": rows,
+        "warnings": sorted({text for time in times.values() for text in time["warnings"]}),
+    }
+
+
+def remaining(look: Glance, time: dict[str, Any]) -> float | None:
+    """Return the seconds that a run still needs; None if that is not known."""
+    if look.state in ("done", "trained"):
+        return 0.0
+    seconds, steps = time.get("seconds"), time.get("steps")
+    return None if seconds is None or not steps else seconds * max(1 - look.step / steps, 0.0)
+
+
+def count_training_images(spec: ExperimentSpec) -> int:
+    """Return how many images a spec trains on."""
+    return len(select(spec.data, spec.data.train_split))
+
+
+def estimates(ablation: Ablation, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
+    """Time a few steps of each arm; an arm that cannot be timed has a warning in place of its time."""
+    counts: dict[str, int] = {}
+    found = {}
+    for arm in ablation.arms:
+        spec = arm.loaded.spec
+        try:
+            engine = Engine.open(spec, choose_device(device), warn=lambda text: None)
+            key = json.dumps(spec.data.model_dump(mode="json"), sort_keys=True)
+            if key not in counts:
+                counts[key] = count_images(images, partial(count_training_images, spec))
+            found[arm.name] = estimate(engine, counts[key], budget=3.0)
+        except SlotlabError as error:
+            found[arm.name] = {"seconds": None, "steps": None, "warnings": [str(error)]}
+    return found

@@ -1,0 +1,158 @@
+"""Which components there are, and what settings they have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
+from slotlab.registry import KINDS, Ref, Registry, SlotlabError
+from slotlab.registry.component import suggest
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """A setting of a component."""
+
+    name: str
+    type: str
+    default: Any
+    """As JSON data; `required` if there is none."""
+    description: str
+
+
+@dataclass(frozen=True)
+class ComponentInfo:
+    """A component that specs may name."""
+
+    kind: str
+    name: str
+    version: int
+    summary: str
+    """One line."""
+    source: str
+    """The package or file that it comes from."""
+    settings: tuple[SettingInfo, ...]
+
+
+def list_components(
+    kind: str | None = None, *, plugins: Sequence[str | Path] = (), strict_plugins: bool = False
+) -> list[ComponentInfo]:
+    """Return the components that specs may name, with their settings and defaults.
+
+    >>> import slotlab
+    >>> for encoder in slotlab.list_components("encoder"):
+    ...     print(encoder.name, [setting.name for setting in encoder.settings][:3])
+    cnn ['channels', 'kernel_size', 'strides']
+    resnet18_style ['stem', 'blocks', 'kernel_size']
+    timm ['model', 'stage', 'pretrained']
+
+    Args:
+        kind: `encoder`, `initializer`, ...; all kinds without it.
+        plugins: single-file plugins to load.
+        strict_plugins: fail if an installed plugin cannot be loaded.
+
+    Raises:
+        SlotlabError: if there is no such kind.
+        PluginError: if a plugin cannot be loaded.
+    """
+    registry = load_registry(map(Path, plugins), strict=strict_plugins)
+    listed = listing(registry, kind)["components"]
+    return [info_of(component(registry, item["kind"], item["name"])) for item in listed]
+
+
+def info_of(found: Mapping[str, Any]) -> ComponentInfo:
+    """Return the facts that `component` found, as data."""
+    texts = [{**item, "description": item["description"] or ""} for item in found["settings"]]
+    settings = tuple(SettingInfo(**item) for item in texts)
+    return ComponentInfo(**{**found, "settings": settings})
+
+
+def check_kind(kind: str) -> str:
+    """Return a kind's name for its singular or plural."""
+    for known in KINDS.values():
+        if kind in (known.name, known.plural):
+            return known.name
+    raise SlotlabError(f"no kind is called '{kind}'{suggest(kind, KINDS)} (kinds: {', '.join(KINDS)})")
+
+
+def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
+    """List components, shipped specs and plugins that could not be loaded."""
+    wanted = None if kind is None else check_kind(kind)
+    components = [
+        {
+            "kind": item.kind,
+            "name": item.component.name,
+            "version": item.component.version,
+            "summary": item.component.summary,
+            "source": item.source,
+        }
+        for item in registry.all(wanted)
+    ]
+    return {
+        "components": components,
+        "specs": [f"{SHIPPED}{name}" for name in shipped_specs()] if kind is None else [],
+        "ablations": [f"{SHIPPED}{name}" for name in shipped_ablations()] if kind is None else [],
+        "not_loaded": [{"source": item.source, "reason": item.reason} for item in registry.broken],
+    }
+
+
+def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
+    """Describe one component and its settings."""
+    kind = check_kind(kind)
+    found = registry.find(kind, name)
+    if found is None:
+        raise SlotlabError(registry.explain_unknown(kind, name))
+    settings = [
+        {
+            "name": key,
+            "type": describe_type(field.annotation),
+            "default": "required" if field.is_required() else plain(default_of(field)),
+            "description": field.description,
+        }
+        for key, field in found.component.config.model_fields.items()
+    ]
+    return {
+        "kind": kind,
+        "name": name,
+        "version": found.component.version,
+        "summary": found.component.summary,
+        "source": found.source,
+        "settings": settings,
+    }
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return a setting's default; of a section of settings, those in it."""
+    value = field.get_default(call_default_factory=True)
+    kind = field.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
+        return kind.model_validate(value).model_dump(mode="json")
+    return value
+
+
+def describe_type(annotation: Any) -> str:
+    """Write a type as a person would read it."""
+    text = (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else str(annotation)
+    )
+    if annotation is Ref:
+        return "component"
+    for noise in ("typing.", "pathlib.", "slotlab.registry.reference."):
+        text = text.replace(noise, "")
+    return text
+
+
+def plain(value: Any) -> Any:
+    """Return a default as JSON-ready data."""
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

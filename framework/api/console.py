@@ -1,0 +1,43 @@
+"""What is said while a job runs: progress and warnings, on stderr."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from slotlab.framework.system.processes import is_first
+from slotlab.framework.system.terminal import visible
+
+
+class PlainConsole(Console):
+    """A console on which every text is text: no markup, no emoji by name, no control characters."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return what is printed for a text, also for one in the cell of a table."""
+        return super().render_str(visible(text), **options)
+
+
+def error_console(*, quiet: bool = False) -> Console:
+    """Return a console on stderr, for progress: stdout is free for results."""
+    return PlainConsole(file=sys.stderr, quiet=quiet)
+
+
+def styled(text: str, style: str) -> Text:
+    """Return a text with a style, for the cells of tables."""
+    return Text(visible(text), style=style)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def warn(warnings: Iterable[object]) -> None:
+    """Print warnings on stderr, in the first of several processes."""
+    for warning in warnings if is_first() else ():
+        say(f"warning: {warning}")

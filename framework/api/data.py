@@ -1,0 +1,176 @@
+"""What `slotlab.data` offers: datasets looked at, packed and rendered."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.api.consent import consent
+from slotlab.framework.api.inspecting import inspect_data
+from slotlab.framework.api.packing import pack_target, verify_store
+from slotlab.framework.api.rendering import render_scenes
+from slotlab.framework.api.settings import Settings, assignments
+
+
+def inspect(
+    what: str | Path,
+    settings: Settings | None = None,
+    *,
+    protocol: str | None = None,
+    split: str | None = None,
+    sheet: str | Path | None = None,
+    workers: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    trust: bool = False,
+) -> dict[str, Any]:
+    """Count, measure and check data, or a packed store, as `slotlab data inspect` does.
+
+    >>> import slotlab
+    >>> found = slotlab.data.inspect("slotlab:demo", {"data.dataset.num_val": 4}, split="val", workers=0)
+    >>> found["splits"]["val"]["images"], found["problems"]
+    (4, [])
+
+    Args:
+        what: a spec, a folder or file of data, or the folder of a store.
+        settings: other settings of the spec, by dotted path.
+        protocol: in place of the spec's or the usual one.
+        split: the one split to read.
+        sheet: where to draw a contact sheet, as PNG.
+        workers: processes that read; None for one on each core.
+        plugins: single-file plugins to load.
+        trust: run code that came with another user's run (docs/trust.md).
+
+    Raises:
+        SlotlabError: if the data is not there or not as the settings say. What is wrong with single files is
+            under `problems`.
+    """
+    return inspect_data(
+        str(what),
+        protocol=protocol,
+        split=split,
+        sets=assignments(settings),
+        plugins=list(map(Path, plugins)),
+        trust=consent(given=trust),
+        sheet=None if sheet is None else Path(sheet),
+        workers=workers,
+    )
+
+
+def pack(
+    what: str | Path,
+    settings: Settings | None = None,
+    *,
+    splits: Sequence[str] = (),
+    protocol: str | None = None,
+    stores: str | Path | None = None,
+    on_error: str | None = None,
+    workers: int | None = None,
+    plugins: Sequence[str | Path] = (),
+    trust: bool = False,
+) -> dict[str, Any]:
+    """Decode, crop and resize data once, into stores that trainings read, as `slotlab data pack` does.
+
+    Args:
+        what: a spec, or a folder or file of data.
+        settings: other settings of the spec, by dotted path.
+        splits: those to pack; none for the spec's, or all that the data has.
+        protocol: in place of the spec's.
+        stores: the folder of stores; None for what the spec says.
+        on_error: `fail` or `skip`: what to do about broken pictures; None for what the spec says.
+        workers: processes that read; None for one on each core.
+        plugins: single-file plugins to load.
+        trust: run code that came with another user's run (docs/trust.md).
+
+    Returns:
+        The facts of each store, under `stores`.
+
+    Raises:
+        SlotlabError: if the data is not there, or pictures are broken and are not to be skipped.
+    """
+    return pack_target(
+        str(what),
+        splits=splits,
+        workers=workers,
+        on_error=on_error,
+        stores=None if stores is None else Path(stores),
+        protocol=protocol,
+        sets=assignments(settings),
+        plugins=list(map(Path, plugins)),
+        trust=consent(given=trust),
+    )
+
+
+def verify(
+    what: str | Path,
+    settings: Settings | None = None,
+    *,
+    protocol: str | None = None,
+    stores: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    trust: bool = False,
+) -> dict[str, Any]:
+    """Read packed stores whole and compare their checksums, as `slotlab data verify` does.
+
+    Args:
+        what: the folder of a store, or what it was packed from.
+        settings: other settings of the spec, by dotted path.
+        protocol: in place of the spec's.
+        stores: the folder of stores; None for what the spec says.
+        plugins: single-file plugins to load.
+        trust: run code that came with another user's run (docs/trust.md).
+
+    Returns:
+        The facts of each store, under `stores`, each with its `problems`.
+
+    Raises:
+        SlotlabError: if there is no store, or it is out of date.
+    """
+    return verify_store(
+        str(what),
+        stores=None if stores is None else Path(stores),
+        protocol=protocol,
+        sets=assignments(settings),
+        plugins=list(map(Path, plugins)),
+        trust=consent(given=trust),
+    )
+
+
+def render(
+    out: str | Path,
+    *,
+    count: int = 1000,
+    variant: str = "full",
+    size: tuple[int, int] = (320, 240),
+    seed: int = 0,
+    start: int = 0,
+    workers: int | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Write generated scenes as CLEVRTex is on disk, as `slotlab data render` does; those there stay.
+
+    >>> import slotlab
+    >>> slotlab.data.render("made", count=2, size=(32, 24), device="cpu")["written"]
+    2
+
+    Args:
+        out: the folder that will hold `clevrtex_<variant>`.
+        count: how many scenes.
+        variant: `full`, `outd`, `camo`, `pbg`, `vbg` or `grassbg`.
+        size: columns and rows of the pictures.
+        seed: of the scenes.
+        start: the number of the first scene.
+        workers: threads that write files; None for one on each core.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SlotlabError: for settings that are not possible, or a folder with other scenes.
+    """
+    return render_scenes(
+        Path(out),
+        count=count,
+        variant=variant,
+        size="x".join(map(str, size)),
+        seed=seed,
+        device=device,
+        start=start,
+        workers=workers,
+    )

@@ -1,0 +1,35 @@
+"""Times a few steps of a training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.api.console import warn
+from slotlab.framework.data.selection import select
+from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.train import Prepared, choose_device, prepare
+from slotlab.framework.model.engine import Engine
+from slotlab.framework.plugin_loading.trust import Ask
+
+
+def estimate_spec(
+    name: str, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask, device: str, images: int | None
+) -> dict[str, Any]:
+    """Measure a few steps of a spec's training and return what `print_estimate` shows."""
+    prepared = prepare(name, sets=sets, plugins=plugins, trust=trust)
+    warn(prepared.warnings)
+    return estimate_prepared(prepared, device=device, images=images)
+
+
+def estimate_prepared(prepared: Prepared, *, device: str, images: int | None) -> dict[str, Any]:
+    """Measure a few steps of a spec's training.
+
+    Raises:
+        SlotlabError: if the device, or data that has to be counted, is not there.
+    """
+    spec = prepared.loaded.spec
+    engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))
+    number = count_images(images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device)))
+    result = estimate(engine, number)
+    warn(result["warnings"])
+    return result

@@ -1,0 +1,64 @@
+"""The command `estimate`, and how its result is printed."""
+
+from typing import Any
+
+from rich.table import Table
+
+from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.options import (
+    DeviceOption,
+    ImagesOption,
+    JsonOption,
+    PluginOption,
+    SetOption,
+    SpecArgument,
+    TrustOption,
+)
+from slotlab.framework.cli.output import console, emit
+from slotlab.framework.cli.units import duration, flops, maybe, size
+
+
+def estimate(
+    spec: SpecArgument,
+    set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it
+    plugin: PluginOption = [],  # noqa: B006
+    trust: TrustOption = False,
+    device: DeviceOption = "auto",
+    images: ImagesOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Estimate the time, memory and operations of a training.
+
+    Times a few training steps on random images.
+    """
+    from slotlab.framework.api.estimating import estimate_spec
+
+    result = estimate_spec(
+        spec, sets=set_, plugins=plugin, trust=consent(given=trust), device=device, images=images
+    )
+    emit(result, json, print_estimate)
+
+
+def print_estimate(result: dict[str, Any]) -> None:
+    """Print one line per quantity."""
+    out = console()
+    out.print(f"{result['name']} on {result['device']}, {result['precision']}", style="bold", soft_wrap=True)
+    table = Table.grid(padding=(0, 2))
+    for label, text in facts(result).items():
+        table.add_row(label, text)
+    out.print(table)
+    out.print("not included: reading data, validation and writing checkpoints", style="dim")
+
+
+def facts(result: dict[str, Any]) -> dict[str, str]:
+    """Return the text of each quantity by its label."""
+    each, total = result["flops_per_image"], result["flops"]
+    missing = f"unknown: {result['flops_missing']}"
+    return {
+        "training": f"{result['steps']} steps of {result['batch_size']}, {result['images']} images",
+        "speed": maybe(result["images_per_second"], lambda value: f"{value:.3g} images/s"),
+        "time": maybe(result["seconds"], duration),
+        "memory": maybe(result["memory"], lambda value: f"{size(value)} ({result['memory_of']})"),
+        "checkpoint": size(result["checkpoint_bytes"]),
+        "operations": missing if each is None else f"{flops(each)} per image, {flops(total)} in total",
+    }

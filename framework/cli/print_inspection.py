@@ -1,0 +1,81 @@
+"""How the result of `slotlab data inspect` is printed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from slotlab.framework.cli.output import console
+from slotlab.framework.cli.units import counted
+
+_HEADINGS = {"metadata": "in the metadata", "mask_colors": "in the mask", "visible": "visible"}
+"""How objects are counted, in words."""
+_CHANNELS = ("red", "green", "blue")
+
+
+def print_inspection(result: dict[str, Any]) -> None:
+    """Print the statistics of the data as tables, then each problem on a line."""
+    out = console()
+    rows, columns = result["image_size"]
+    out.print(f"{result['dataset']} under protocol {result['protocol']}", style="bold", soft_wrap=True)
+    out.print(f"images of {columns}x{rows} pixels; {result['filter'] or 'any number of objects'}")
+    listed = ", ".join(f"{name} {number}" for name, number in result["listed"].items())
+    out.print(f"listed: {listed}", soft_wrap=True)
+    out.print(_facts(result["splits"]))
+    for name, part in result["splits"].items():
+        out.print(f"\nobjects in {name}", style="bold")
+        out.print(_histograms(part["objects"]))
+    for text in result["cautions"]:
+        out.print(f"caution: {text}", soft_wrap=True)
+    if "sheet" in result:
+        out.print(f"contact sheet: {result['sheet']}", soft_wrap=True)
+    for problem in result["problems"]:
+        out.print(f"problem: {problem['path']}: {problem['reason']}", soft_wrap=True)
+    number = len(result["problems"])
+    out.print(f"{counted(number, 'problem')} found" if number else "no problems found")
+
+
+def _facts(splits: dict[str, dict[str, Any]]) -> Table:
+    table = Table("", *splits, box=None, pad_edge=False, header_style="bold")
+    rows = {
+        "images": [str(part["images"]) for part in splits.values()],
+        "broken": [str(part["broken"]) for part in splits.values()],
+        "image sizes": [_sizes(part["sizes"]) for part in splits.values()],
+        "most labels per mask": [_cell(part["most_labels"]) for part in splits.values()],
+        **{
+            f"mean, {c}": [_channel(part["mean"], i) for part in splits.values()]
+            for i, c in enumerate(_CHANNELS)
+        },
+        **{
+            f"standard deviation, {c}": [_channel(part["deviation"], i) for part in splits.values()]
+            for i, c in enumerate(_CHANNELS)
+        },
+        "checksum": [part["checksum"] for part in splits.values()],
+        "fingerprint": [_cell(part["fingerprint"]) for part in splits.values()],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def _histograms(objects: dict[str, dict[str, int]]) -> Table:
+    numbers = dict.fromkeys(number for found in objects.values() for number in found)
+    order = sorted(numbers, key=lambda number: (not number.isdecimal(), number.zfill(9)))
+    table = Table("number of objects", *order, box=None, pad_edge=False, header_style="bold")
+    for counting, found in objects.items():
+        table.add_row(_HEADINGS[counting], *(str(found.get(number, "-")) for number in order))
+    return table
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    shown = [f"{number} x {size}" if len(sizes) > 1 else size for size, number in list(sizes.items())[:3]]
+    more = [f"{len(sizes) - 3} more"] if len(sizes) > 3 else []
+    return ", ".join([*shown, *more]) or "-"
+
+
+def _channel(values: Sequence[float] | None, channel: int) -> str:
+    return "-" if values is None else f"{values[channel]:.6f}"
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)

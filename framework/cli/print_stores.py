@@ -1,0 +1,33 @@
+"""How the results of `data pack` and `data verify` are printed."""
+
+from typing import Any
+
+from slotlab.framework.cli.output import console
+from slotlab.framework.data.store.pack import in_words
+
+
+def print_packed(result: dict[str, Any]) -> None:
+    """Print the content and the path of each store."""
+    out = console()
+    for store in result["stores"]:
+        size = "x".join(str(side) for side in reversed(store["size"]))
+        masks = "with masks" if store["masks"] else "without masks"
+        text = f"{store['dataset']} {store['split']}: {store['images']} images of {size} pixels, {masks}"
+        out.print(f"{text}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
+        for problem in store["skipped"]:
+            out.print(f"left out: {problem}", soft_wrap=True)
+        out.print(f"protocol {result['protocol']}; checksum {store['checksum']}", soft_wrap=True)
+        out.print(f"store: {store['path']}", soft_wrap=True)
+
+
+def print_verified(result: dict[str, Any]) -> None:
+    """Print whether each store is intact."""
+    out = console()
+    for store in result["stores"]:
+        for problem in store["problems"]:
+            out.print(problem, soft_wrap=True)
+        if store["problems"]:
+            verdict = f"damaged in {len(store['problems'])} places; delete it and pack it again"
+        else:
+            verdict = f"intact, {store['images']} images, checksum {store['checksum']}"
+        out.print(f"{store['path']}: {verdict}", soft_wrap=True)

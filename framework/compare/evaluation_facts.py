@@ -1,0 +1,130 @@
+"""The conditions of an evaluation in words, by which evaluations are chosen and held comparable."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from slotlab.framework.compare.evaluation_record import EvaluationRecord
+from slotlab.framework.compare.run_records import RunRecord
+from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold
+from slotlab.framework.spec.plain_settings import ADDED
+
+KEYS = {
+    "dataset": "--dataset",
+    "protocol": "--protocol",
+    "split": "--split",
+    "masks": "--masks",
+    "checkpoint": "--checkpoint",
+}
+"""Facts that identify an evaluation, and the command-line options that choose by them."""
+FACTS = ("filter", "data", "plugins", "images", "slots", "range")
+"""Facts in which evaluations with the same key may differ, and compared evaluations must not."""
+PICTURES = ("dataset", "split", "protocol", "filter", "data")
+"""Facts that must be the same for images with the same id to be the same images."""
+AS_TRAINED = "as trained"
+"""Stands for the number of slots, or the value range, that the run was trained with."""
+OWN_PLUGINS = "own"
+"""Stands for the plugins of an evaluation that replaced none of the run's own."""
+_DATASET = "data.dataset."
+Pair = tuple[RunRecord, EvaluationRecord]
+
+
+def key_of(evaluation: EvaluationRecord) -> dict[str, str]:
+    """Return the facts that identify an evaluation, by the names in `KEYS`."""
+    return {
+        "dataset": evaluation.dataset,
+        "protocol": evaluation.protocol,
+        "split": evaluation.split,
+        "masks": evaluation.mask_source,
+        "checkpoint": evaluation.checkpoint,
+    }
+
+
+def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[str] = ()) -> dict[str, str]:
+    """Return the facts that must be the same for all runs of a comparison, besides the key.
+
+    Args:
+        record: the run.
+        evaluation: one of its evaluations.
+        listed: paths of settings that describe the dataset (see `telling_settings`).
+    """
+    data: Mapping[str, Any] = evaluation.facts.get("data", {})
+    skipped = len(data.get("skipped", ()))
+    images = f"{evaluation.facts['images']} images"
+    settings = dataset_settings(record, evaluation)
+    words = [f"{path} {settings[path]}" for path in listed if path in settings]
+    return {
+        "filter": str(evaluation.facts.get("filter") or "none"),
+        "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
+        "plugins": _plugins(evaluation.facts.get("replaced_plugins")),
+        "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
+        "slots": _slots(record, evaluation),
+        "range": _range(record, evaluation),
+    }
+
+
+def dataset_settings(record: RunRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
+    """Return the settings of the evaluated dataset, by path; none for generated data.
+
+    They are those of the run with the evaluation's changes. The fingerprint of generated data covers them.
+    """
+    if is_generated(evaluation.facts):
+        return {}
+    changes = {path: _hashable(value) for path, value in evaluation.changes.items()}
+    every = {**ADDED, **record.settings, **changes}
+    wanted = (path for path in every if path.startswith(_DATASET) or path == "data.seed")
+    return {path: every[path] for path in wanted if path.removeprefix(_DATASET) not in ("name", "variant")}
+
+
+def telling_settings(pairs: Iterable[Pair]) -> tuple[str, ...]:
+    """Return the paths of dataset settings in which evaluations of the same dataset differ."""
+    found: dict[tuple[str, str], set[Any]] = {}
+    for record, evaluation in pairs:
+        for path, value in dataset_settings(record, evaluation).items():
+            found.setdefault((evaluation.dataset, path), set()).add(value)
+    return tuple(sorted({path for (_, path), values in found.items() if len(values) > 1}))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _plugins(replaced: Any) -> str:
+    """Name the plugins that replaced the run's own, with hashes of their contents."""
+    if isinstance(replaced, Mapping):
+        replaced = ", ".join(map(str, replaced.values()))
+    return str(replaced or OWN_PLUGINS)
+
+
+def _slots(record: RunRecord, evaluation: EvaluationRecord) -> str:
+    number, trained = evaluation.facts.get("slots"), record.settings.get("model.slots")
+    return AS_TRAINED if number is None or number == trained else f"{number} slots"
+
+
+def _range(record: RunRecord, evaluation: EvaluationRecord) -> str:
+    seen = evaluation.facts.get("value_range")
+    settings = record.settings
+    trained = settings.get("data.value_range") or settings.get("data.protocol.value_range")
+    return AS_TRAINED if seen is None or trained is None or seen == trained else str(seen)
+
+
+def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the facts without those that have their usual value, such as the last checkpoint."""
+    usual = {"slots": AS_TRAINED, "range": AS_TRAINED, "checkpoint": LAST, "plugins": OWN_PLUGINS}
+    return {name: value for name, value in facts.items() if usual.get(name) != value}
+
+
+def fits(facts: Mapping[str, str], name: str, wanted: str) -> bool:
+    """Return whether a fact has the wanted value: its text, or the beginning of it up to a separator."""
+    value = facts[name].removeprefix("fingerprint ")
+    return wanted in (facts[name], value) or value.startswith((f"{wanted} ", f"{wanted},"))
+
+
+def tells_pictures(evaluation: EvaluationRecord, *, certainly: bool = False) -> bool:
+    """Return whether the fingerprint identifies the images that were evaluated.
+
+    With `certainly`, only if it does so even when files may have changed.
+    """
+    data: Mapping[str, Any] = evaluation.facts.get("data", {})
+    fingerprint = data.get("fingerprint")
+    known = fingerprint is not None and not is_untold(evaluation.facts)
+    return known and not (certainly and str(fingerprint).startswith(UNTOLD))

@@ -1,0 +1,154 @@
+"""Notes for the reader of a comparison: what its numbers do not show, or show only with care."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from slotlab.framework.compare.grouping import ACROSS
+from slotlab.framework.compare.per_image import unpaired
+from slotlab.framework.compare.refusal import name_all
+from slotlab.framework.compare.results import Arm, Comparison
+from slotlab.framework.compare.run_records import RunRecord
+from slotlab.framework.compare.statistics import detectable, least_p
+from slotlab.framework.runs.measurement import is_untold
+
+
+def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> list[str]:
+    """Return one sentence for each thing that is easily misread.
+
+    Args:
+        comparison: the comparison, without its notes.
+        wanted: the name of the requested baseline arm; None if none was requested.
+        per_image: whether checkpoints are compared over images too.
+    """
+    runs = [member.run for arm in comparison.arms for member in arm.members]
+    found = [
+        *on_baseline(comparison, wanted),
+        *on_arms(comparison),
+        *on_conditions(comparison),
+        *on_differences(comparison),
+        *on_data(comparison),
+        *on_provenance(runs),
+    ]
+    if unfinished := [run.path for run in runs if run.state != "done"]:
+        found.append(f"these runs are not finished, and count all the same: {name_all(unfinished)}")
+    return [*found, *on_images(comparison)] if per_image else found
+
+
+def on_baseline(comparison: Comparison, wanted: str | None) -> Iterator[str]:
+    """Say why there are no differences to a baseline."""
+    if comparison.baseline is None and wanted is not None:
+        yield f"no run of the baseline arm '{wanted}' has been evaluated yet, so there are no differences"
+    elif comparison.baseline is None and len(comparison.arms) > 1:
+        yield f"there is no baseline arm; choose one with --baseline ({names(comparison.arms)})"
+
+
+def on_arms(comparison: Comparison) -> Iterator[str]:
+    """Name the arms whose mean or interval is missing or incomplete, and runs that did not bind."""
+    arms, primary = comparison.arms, comparison.primary
+    counts = {arm.name: arm.statistics[primary.name].count for arm in arms}
+    if single := [arm for arm in arms if counts[arm.name] == 1]:
+        yield f"one seed only, so there is no interval and no test: {names(single)}"
+    if none := [arm for arm in arms if counts[arm.name] == 0]:
+        yield f"no run has a value of {primary.name}: {names(none)}"
+    if failed := [arm for arm in arms if arm.failed]:
+        number = sum(len(arm.failed) for arm in failed)
+        yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)})"
+    if comparison.failed_below is not None:
+        side = "below" if primary.higher_is_better else "above"
+        threshold = f"{primary.name} {side} {comparison.failed_below:g}"
+        yield f"runs with {threshold} did not bind; they are in the means"
+
+
+def on_conditions(comparison: Comparison) -> Iterator[str]:
+    """Say in which conditions of evaluation the arms differ."""
+    if unlike := [name for name in comparison.differing if name in ACROSS]:
+        text = f"arms were evaluated under different conditions ({', '.join(unlike)})"
+        yield f"{text}: differences are due to method and evaluation together"
+
+
+def on_differences(comparison: Comparison) -> Iterator[str]:
+    """Say which runs are paired, and what the tests can show at all."""
+    if comparison.baseline is None:
+        return
+    primary, baseline = comparison.primary.name, comparison.baseline
+    others = [arm for arm in comparison.arms if arm.name != baseline]
+    seeds = set(comparison.arm(baseline).statistics[primary].by_seed)
+    shared = {arm.name: arm.differences[primary].count for arm in others}
+    if unequal := [
+        arm for arm in others if shared[arm.name] and set(arm.statistics[primary].by_seed) != seeds
+    ]:
+        text = f"arms with other seeds than '{baseline}', of which only the shared ones are paired"
+        yield f"{text}: {names(unequal)}"
+    if lost := [arm for arm in others if arm.failed and not arm.members]:
+        yield f"all runs failed, so there is no difference: {names(lost)}"
+    if apart := [arm for arm in others if not shared[arm.name] and seeds and arm.statistics[primary].by_seed]:
+        yield f"no seed in common with '{baseline}', so there is no difference: {names(apart)}"
+    for count in sorted(set(shared.values()) - {0, 1}):
+        yield on_power(count)
+    tests = sum(arm.differences[primary].p is not None for arm in others)
+    if tests > 1:
+        text = f"p (Holm) is corrected for the {tests} arms tested against '{baseline}'"
+        yield f"{text}, in each metric separately"
+
+
+def on_power(count: int) -> str:
+    """Say what tests of this many pairs of seeds can find."""
+    return (
+        f"with {count} pairs, a paired t test finds a true effect of {detectable(count):.2f} standard "
+        f"deviations of the differences in 80 of 100 studies; the smallest p of a Wilcoxon or sign-flip "
+        f"test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
+        f"{least_p(count, paired=False):.3g}"
+    )
+
+
+def on_data(comparison: Comparison) -> Iterator[str]:
+    """Name runs that were evaluated on images of their own, and cautions about published numbers."""
+    members = [member for arm in comparison.arms for member in arm.members]
+    if unknown := [member.run.path for member in members if is_untold(member.evaluation.facts)]:
+        yield (
+            "these runs were evaluated on generated images without a record of which: each seed may have "
+            "images of its own, and the standard deviation then includes that; 'slotlab evaluate' evaluates "
+            f"all of them on the same images: {name_all(unknown)}"
+        )
+    if comparison.published:
+        cautions = (str(text) for one in members for text in one.evaluation.facts.get("cautions") or ())
+        for text in dict.fromkeys(cautions):
+            yield f"published numbers cover all published images, and here a caution holds: {text}"
+
+
+def on_provenance(runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Say which versions and devices are mixed, which is not refused but worth knowing."""
+    facts: dict[str, Callable[[RunRecord], Any]] = {
+        "versions of slotlab": lambda run: run.provenance.get("slotlab"),
+        "commits of slotlab": lambda run: _short(run.provenance.get("commit")),
+        "versions of torch": lambda run: run.provenance.get("packages", {}).get("torch"),
+        "devices": lambda run: run.provenance.get("device"),
+    }
+    for name, value in facts.items():
+        values = sorted({str(value(run)) for run in runs if value(run) is not None})
+        if len(values) > 1:
+            yield f"the runs were made with different {name}: {', '.join(values[:6])}"
+
+
+def on_images(comparison: Comparison) -> Iterator[str]:
+    """Say which arms could not be compared over images, and what intervals over images mean."""
+    base = next((arm for arm in comparison.arms if arm.name == comparison.baseline), None)
+    for arm in comparison.arms if base is not None else ():
+        reason = unpaired(arm.members, base.members) if base is not None and arm is not base else None
+        if reason:
+            yield f"'{arm.name}' is not compared over images: {reason}"
+    yield "intervals over images are about these checkpoints, not the methods: another seed may differ"
+
+
+def _short(commit: str | None) -> str | None:
+    """Shorten a commit, and keep `+changes` after it."""
+    if commit is None:
+        return None
+    digits, plus, changes = commit.partition("+")
+    return digits[:10] + plus + changes
+
+
+def names(arms: Sequence[Arm], shown: int = 6) -> str:
+    """Name some arms and count the rest."""
+    rest = len(arms) - shown
+    return ", ".join(arm.name for arm in arms[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,69 @@
+"""What a comparison was asked for: by the caller, and by the plan of a study."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+
+from slotlab.framework.study.folder import StudyPlan
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """Which evaluations, metrics and baseline to compare. Whatever is None or empty is left open."""
+
+    metrics: tuple[str, ...] = ()
+    primary: str | None = None
+    baseline: str | None = None
+    """The name of an arm."""
+    dataset: str | None = None
+    protocol: str | None = None
+    split: str | None = None
+    mask_source: str | None = None
+    failed_below: float | None = None
+    """A run whose primary metric is worse than this did not bind."""
+    checkpoint: str | None = None
+    """`best`, `last` or `step 300`."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """Other facts of evaluations, such as `(("slots", "11"),)`; `evaluation_facts.FACTS` has their names."""
+    own: bool | None = None
+    """Whether, of several evaluations of a run, the one that its own spec declares is preferred."""
+
+
+def request_of(plan: StudyPlan) -> ComparisonRequest:
+    """Return the comparison that a study's plan declares."""
+    declared = plan.compare
+    return ComparisonRequest(
+        metrics=declared.metrics,
+        primary=declared.primary,
+        baseline=declared.baseline,
+        protocol=declared.protocol,
+        split=declared.split,
+        mask_source=declared.mask_source,
+        failed_below=declared.failed_below,
+        checkpoint=declared.checkpoint,
+        own=True,
+    )
+
+
+def completed(request: ComparisonRequest, plan: ComparisonRequest) -> ComparisonRequest:
+    """Fill what a request leaves open with what the plan declares."""
+    own = {item.name: getattr(request, item.name) for item in fields(ComparisonRequest)}
+    return replace(plan, **{name: value for name, value in own.items() if value not in (None, ())})
+
+
+def varied_facts(paths: Iterable[str]) -> set[str]:
+    """Return the facts of an evaluation that a study varies on purpose.
+
+    Args:
+        paths: dotted paths of the settings that the study's arms change.
+    """
+    found: set[str] = set()
+    for path in paths:
+        if path.startswith("data.protocol"):
+            found |= {"protocol", "images", "data"}
+        elif path.startswith("data.dataset"):
+            found |= {"dataset", "images", "data"}
+        elif path.startswith("data.filter"):
+            found |= {"filter", "images"}
+        elif path.startswith("data.seed"):
+            found |= {"data"}
+    return found

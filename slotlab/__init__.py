@@ -1,0 +1,110 @@
+"""slotlab: slot attention and object-centric learning, put together from plugins by typed specs.
+
+    import slotlab
+
+    run = slotlab.train("my_experiment.yaml", {"training.batch_size": 16})
+    run = slotlab.open_run("runs/my_experiment-1a2b3c4d", checkpoint="best")
+    found = run.segment(images)              # slots, masks, labels and reconstructions of any images
+    run.evaluate("clevrtex-official").rows()  # a pandas.DataFrame, one row for each image
+    model = slotlab.build_model("slotlab:demo")  # a torch.nn.Module
+    slotlab.compare("runs")                  # shows itself in a notebook
+
+docs/python.md teaches it. What is listed here and in the modules below is public; everything else may change:
+
+* `slotlab.contracts`: what components receive and give
+* `slotlab.hooks`: what a component of each kind has to be
+* `slotlab.metrics`, `slotlab.images`: what plugins of some kinds are made of
+* `slotlab.composition`: slots mixed, changed and painted
+* `slotlab.data`: datasets inspected, packed and rendered
+* `slotlab.results`: the classes of what the functions return, for annotations
+
+Nothing is imported before it is used: `import slotlab` loads neither torch nor NumPy. A function that needs
+torch first sets how many threads torch starts, as the command line does (`set_threads`); with torch in memory
+it is too late for that, and what the environment says wins.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slotlab import composition, contracts, data, hooks, images, metrics, results
+    from slotlab.framework.api.ablation import ablate
+    from slotlab.framework.api.comparison import compare
+    from slotlab.framework.api.components import list_components
+    from slotlab.framework.api.models import build_model
+    from slotlab.framework.api.run import open_run
+    from slotlab.framework.api.scoring import score
+    from slotlab.framework.api.specs import load_spec, schema
+    from slotlab.framework.api.training import train
+    from slotlab.framework.spec.paths import ProgramPath, SpecPath
+    from slotlab.framework.system.cores import set_threads
+    from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
+
+__all__ = [
+    "Component",
+    "ComponentConfig",
+    "ComponentError",
+    "ProgramPath",
+    "SlotlabError",
+    "SpecPath",
+    "ablate",
+    "build_model",
+    "compare",
+    "composition",
+    "contracts",
+    "data",
+    "hookimpl",
+    "hooks",
+    "images",
+    "list_components",
+    "load_spec",
+    "metrics",
+    "open_run",
+    "results",
+    "schema",
+    "score",
+    "set_threads",
+    "train",
+]
+
+_JOBS = "framework.api."
+"""Where functions are that need torch."""
+_HOMES = {
+    "ablate": "framework.api.ablation",
+    "build_model": "framework.api.models",
+    "compare": "framework.api.comparison",
+    "list_components": "framework.api.components",
+    "load_spec": "framework.api.specs",
+    "open_run": "framework.api.run",
+    "schema": "framework.api.specs",
+    "score": "framework.api.scoring",
+    "set_threads": "framework.system.cores",
+    "train": "framework.api.training",
+    "ProgramPath": "framework.spec.paths",
+    "SpecPath": "framework.spec.paths",
+    **dict.fromkeys(
+        ("Component", "ComponentConfig", "ComponentError", "SlotlabError", "hookimpl"), "registry"
+    ),
+}
+"""Where a name is defined; the others in `__all__` are modules of this folder."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used first."""
+    if name not in __all__:
+        raise AttributeError(f"module 'slotlab' has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        return import_module(f"slotlab.{name}")
+    if home.startswith(_JOBS):
+        import_module("slotlab.framework.system.cores").set_threads()
+    return getattr(import_module(f"slotlab.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return sorted(__all__)
+
+
+if __name__ != "slotlab":  # the same file loaded under two names makes two of every class
+    raise ImportError(f"this folder is the package slotlab, but it was imported as {__name__!r}")

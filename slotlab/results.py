@@ -1,0 +1,25 @@
+"""The classes of what the functions of slotlab return, for annotations."""
+
+from slotlab.framework.api.ablation import Study
+from slotlab.framework.api.comparison import RunComparison
+from slotlab.framework.api.components import ComponentInfo, SettingInfo
+from slotlab.framework.api.composing import Composition
+from slotlab.framework.api.evaluating import Evaluations
+from slotlab.framework.api.run import Run
+from slotlab.framework.api.scoring import Scores
+from slotlab.framework.api.segmenting import Images, Segmentation
+from slotlab.framework.api.specs import Spec
+
+__all__ = [
+    "ComponentInfo",
+    "Composition",
+    "Evaluations",
+    "Images",
+    "Run",
+    "RunComparison",
+    "Scores",
+    "Segmentation",
+    "SettingInfo",
+    "Spec",
+    "Study",
+]
