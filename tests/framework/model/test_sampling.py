@@ -357,8 +357,8 @@ def test_masks_of_a_decoder_that_needs_the_target_are_refused(tiny: Specs) -> No
     assert [str(problem) for problem in check_parts(spec)] == []
     [problem] = check_parts(decoding_by(tiny(), TaughtOnly))
     assert str(problem).startswith(
-        "evaluation.mask_source: the decoder 'spatial_broadcast' needs the target, which it is not told when "
-        "masks are measured, and has no method 'sample'; write 'mask_source: attention' "
+        "evaluation.mask_source: the decoder 'spatial_broadcast' needs the target, which it does not receive "
+        "in an evaluation, and has no method 'sample'; write 'mask_source: attention' "
     )
 
 
