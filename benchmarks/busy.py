@@ -92,13 +92,13 @@ def train(name):
     """Train for the number of seconds in each line of stdin, and print the speed."""
     import torch
 
-    from slotlab.framework.jobs.estimate import Bench, random_batch
+    from slotlab.framework.jobs.estimate import TrialTraining, random_batch
     from slotlab.framework.jobs.train import prepare
     from slotlab.framework.model.engine import Engine
     from slotlab.framework.system.allocator import keeping_memory
 
     device, spec = torch.device("cpu"), prepare(name).loaded.spec
-    bench = Bench.of(Engine.open(spec, device, warn=print))
+    bench = TrialTraining.of(Engine.open(spec, device, warn=print))
     batch = random_batch(bench.engine, spec.training.batch_size)
     with keeping_memory(device, enabled=True):
         for line in sys.stdin:

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import torch
 
+from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.jobs.estimate import measure
-from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import choose_device, prepare, run_training
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.provenance import describe_device
@@ -105,7 +106,7 @@ def train_arm(arm, steps, options, device):
     folder = options.runs / options.study / arm.name
     print(f"{arm.name}: {steps} steps into {folder}", flush=True)
     run = run_training(loaded, folder, device=device, report=lambda progress: None, warn=print)
-    summary = run_evaluation(run, loaded, device=device)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=device)
     methods = summary["methods"]
     row = {"arm": arm.label, "seed": arm.seed, "steps": steps}
     row |= {"images/s": run.read_cost()["images_per_second"], "minutes": run.read_cost()["seconds"] / 60}

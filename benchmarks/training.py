@@ -26,7 +26,7 @@ from seed_model import SeedModel
 from slotlab.framework.contracts import Slots
 from slotlab.framework.cost.device import measure_peak, peak_memory, wait
 from slotlab.framework.cost.flops import count_flops
-from slotlab.framework.jobs.estimate import Bench, random_batch
+from slotlab.framework.jobs.estimate import TrialTraining, random_batch
 from slotlab.framework.jobs.train import choose_device, prepare
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.system.allocator import give_back, keeping_memory
@@ -99,7 +99,7 @@ def spec_of(task):
 
 
 def slotlab(spec, task, device):
-    bench = Bench.of(Engine.open(spec, device, warn=print))
+    bench = TrialTraining.of(Engine.open(spec, device, warn=print))
     batch = random_batch(bench.engine, task.batch_size)
     if task.name != DECODER:
         return lambda: bench.step(batch)

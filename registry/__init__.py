@@ -1,7 +1,7 @@
 """Discovery of components: kinds, hooks, plugins and typed references to them.
 
 The lowest layer: it knows pluggy and pydantic, and nothing of tensors. A plugin
-module needs these names and no others from here:
+module needs only these names from here:
 
     from slotlab.registry import Component, ComponentConfig, hookimpl
 """

@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from slotlab.registry.beside import Beside, Source, is_inside, module_of
 from slotlab.registry.errors import PluginError
+from slotlab.registry.local_imports import Beside, PythonFile, is_inside, module_of
 
 DATA = "SLOTLAB_FILES"
-"""A list of names at a plugin's top level: the files beside it that it opens, which go with it."""
+"""Name of a list at a plugin's top level: the files beside it that it opens, which are copied with it."""
 
 
 @dataclass(frozen=True)
 class PluginCode:
-    """What a plugin consists of, as it was read: nothing that is run or copied is read a second time."""
+    """The files of a plugin, read once: exactly these contents are run, hashed and copied."""
 
     path: Path
-    """The plugin file, absolute, as it was given."""
+    """The plugin file as it was given, as an absolute path."""
     files: Mapping[str, bytes] = field(repr=False)
-    """Contents by the path seen from the plugin's folder: the plugin file, then its helpers by name."""
+    """Contents by the path relative to the plugin's folder: the plugin file, then its helpers by name."""
 
     @property
     def name(self) -> str:
@@ -31,7 +31,7 @@ class PluginCode:
 
     @property
     def root(self) -> Path:
-        """The folder it lies in, links followed."""
+        """The folder it lies in, with links resolved."""
         return self.path.resolve().parent
 
     @property
@@ -41,7 +41,7 @@ class PluginCode:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file; with helpers, of the names and hashes of all of them."""
+        """SHA-256, hexadecimal: of the file, or of the names and hashes of all files if it has helpers."""
         if self.is_lone:
             return sha256(self.files[self.name])
         listed = (f"{sha256(content)}  {name}\n" for name, content in self.files.items())
@@ -49,28 +49,28 @@ class PluginCode:
 
     @property
     def source(self) -> str:
-        """Names it by its content: `my_encoder.py@29c634b1`."""
+        """The plugin's file name and the beginning of its hash: `my_encoder.py@29c634b1`."""
         return f"{self.name}@{self.digest[:8]}"
 
     @property
     def seeks_files(self) -> bool:
-        """Whether it may open files beside itself, and lists none."""
+        """Whether it uses `__file__`, and so may open files beside itself, but lists none of them."""
         named = any(b"__file__" in content for name, content in self.files.items() if name.endswith(".py"))
         return named and not declared(self.files[self.name])
 
-    def sources(self) -> Iterator[Source]:
-        """Yield its files of Python."""
+    def sources(self) -> Iterator[PythonFile]:
+        """Yield its Python files."""
         for name, content in self.files.items():
             if name.endswith(".py"):
-                yield Source(content, self.beside(name))
+                yield PythonFile(content, self.beside(name))
 
     def beside(self, file: str) -> Beside:
-        """Return what one of its files sees around it."""
+        """Return the plugin's folder as one of its files sees it."""
         module, package = module_of(file)
         return Beside(self.root, self.path.stem, module, package)
 
     def foreign(self) -> set[str]:
-        """Return the names of modules that it imports and that do not lie beside it."""
+        """Return the names of the modules that it imports and that do not lie beside it."""
         return {name for source in self.sources() for name in source.foreign()}
 
 
@@ -83,8 +83,8 @@ def read_code(path: Path) -> PluginCode:
     """Read a plugin file and what it imports from beside it.
 
     Raises:
-        PluginError: if the file is missing or is called otherwise than NAME.py, or if what it imports
-            cannot be followed.
+        PluginError: if the file is missing or is not called NAME.py, or if one of its imports cannot be
+            followed.
     """
     path = Path(os.path.normpath(path.absolute()))
     where = f"plugin file {path}"
@@ -101,7 +101,7 @@ def read_code(path: Path) -> PluginCode:
         while waiting:
             name, content = waiting.pop()
             module, package = module_of(name)
-            source = Source(content, Beside(root, path.stem, module, package))
+            source = PythonFile(content, Beside(root, path.stem, module, package))
             for helper in source.helpers():
                 if helper not in helpers and helper != path.name:
                     helpers[helper] = (root / helper).read_bytes()
@@ -119,7 +119,7 @@ def declared(main: bytes) -> list[str]:
     """Return the names of the data files that a plugin lists.
 
     Raises:
-        PluginError: if the list is not written out as texts.
+        PluginError: if the list is not written out as strings.
     """
     try:
         body = ast.parse(main).body
@@ -144,7 +144,7 @@ def read_data(root: Path, name: str) -> bytes:
     """Read a file that a plugin lists.
 
     Raises:
-        PluginError: if it is not there, or lies elsewhere than beside the plugin.
+        PluginError: if it does not exist, or does not lie beside the plugin.
     """
     if not is_inside(root, name) or ".." in Path(name).parts:
         raise PluginError(f"{DATA} names '{name}', which does not lie beside the plugin; put it there")

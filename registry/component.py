@@ -1,4 +1,4 @@
-"""What a plugin hands over: a name, typed settings and a function that builds."""
+"""What a plugin provides: a name, typed settings, and a function that builds the component."""
 
 import difflib
 import re
@@ -11,12 +11,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 _STANDARD_TYPES = frozenset(get_args(core_schema.ErrorType))
 LONGEST_WORD = 60
-"""Characters of a word that may be a slip for another one."""
+"""Most characters of a component's name, and of a word for which a known name is suggested."""
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known word, or nothing."""
+    """Return "; did you mean 'x'?" with the nearest known word; an empty string if none is near."""
     if len(word) > LONGEST_WORD:
         return ""
     plain = {name.lower().replace("-", "_"): name for name in known}
@@ -25,7 +25,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def _is_number(annotation: Any) -> bool:
-    """Does a field's type admit int or float, and no bool?"""
+    """Return whether a field's type admits int or float, but not bool."""
     parts = get_args(annotation)
     return annotation in (int, float) or (bool not in parts and any(_is_number(part) for part in parts))
 
@@ -60,7 +60,7 @@ class ClosedModel(BaseModel):
 
     @classmethod
     def _is_slip(cls, key: str, value: Any) -> bool:
-        """Is this true or false where a number is wanted? Pydantic would read 1 or 0."""
+        """Return whether a value is true or false where a number is expected; pydantic would read 1 or 0."""
         field = cls.model_fields.get(key)
         return isinstance(value, bool) and field is not None and _is_number(field.annotation)
 
@@ -109,7 +109,7 @@ class Component(Generic[ConfigT]):
     `build(config, context)` makes the object that the kind's hook describes. `context`
     carries the facts that the component must not configure itself, such as the image
     size. `version` is raised when the same settings would compute something else: runs of
-    the former version are then refused, or measured with the settings in `earlier`.
+    the former version are then refused, or evaluated with the settings in `earlier`.
     """
 
     name: str
@@ -118,10 +118,10 @@ class Component(Generic[ConfigT]):
     summary: str
     version: int = 1
     earlier: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, hash=False)
-    """For former versions: the settings with which this version computes what that one did."""
+    """By former version: the settings with which this version computes what that one did."""
 
     def complaints(self) -> list[str]:
-        """What breaks the rules for components; empty if nothing does."""
+        """Return the rules for components that it breaks, in words; empty if it keeps them all."""
         found = []
         if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             rule = "must be lower-case letters, digits, '_' and '-', starting with a letter"

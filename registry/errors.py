@@ -1,13 +1,13 @@
-"""Errors meant for the user: their text says what is wrong and what would be right."""
+"""Errors for the user: their text says what is wrong and what would be right."""
 
 from pathlib import Path
 
 
 class SlotlabError(Exception):
-    """A mistake the user can mend. The command line prints its text, never a traceback."""
+    """A mistake that the user can correct. The command line prints its text, never a traceback."""
 
     exit_code = 1
-    """What the command ends with."""
+    """The exit code of the command."""
 
     def lines(self) -> list[str]:
         """One line for each mistake."""
@@ -20,6 +20,13 @@ class PluginError(SlotlabError):
     def __init__(self, reason: str, *, source: str | None = None):
         super().__init__(f"{source}: {reason}" if source else reason)
         self.reason = reason
+
+
+PUBLIC = (
+    "plugins import from slotlab, slotlab.contracts, slotlab.metrics, slotlab.images and "
+    "slotlab.composition, and nothing else of slotlab is sure to stay"
+)
+"""Where a plugin should look that imports something of slotlab that has moved."""
 
 
 class ComponentError(SlotlabError, ValueError):
@@ -36,7 +43,7 @@ class ComponentError(SlotlabError, ValueError):
 
 
 def describe(error: BaseException, path: Path | None = None) -> str:
-    """Write a stranger's exception in one line, with the line of the file `path` that led to it."""
+    """Describe an exception of a component in one line, with the line of the file `path` that led to it."""
     text, line = str(error).partition("\nException raised from ")[0], None  # torch's frames in C++
     trace = error.__traceback__
     while trace is not None:
@@ -45,5 +52,7 @@ def describe(error: BaseException, path: Path | None = None) -> str:
         trace = trace.tb_next
     if isinstance(error, SyntaxError) and path is not None and error.filename == str(path):
         text, line = error.msg, error.lineno
+    if isinstance(error, ImportError) and str(error.name).startswith("slotlab."):
+        text += f"; {PUBLIC}"
     where = f" (line {line})" if line else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

@@ -1,4 +1,4 @@
-"""Importing single-file plugins, so that they pickle to workers and never stand in each other's way."""
+"""Import of single-file plugins, each as a module of its own that can be pickled to worker processes."""
 
 import importlib
 import sys
@@ -6,22 +6,22 @@ from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from slotlab.registry.beside import elsewhere
 from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.from_files import FINDER
+from slotlab.registry.local_imports import elsewhere
 
 
 def file_source(path: Path) -> str:
-    """Name a plugin file by its content, that of its helpers included: `my_encoder.py@29c634b1`."""
+    """Return a plugin file's name with its hash, helpers included: `my_encoder.py@29c634b1`."""
     return read_code(path).source
 
 
 def import_code(code: PluginCode) -> ModuleType:
-    """Import a plugin that was read; the same content at the same place is the same module.
+    """Import a plugin that was read; the same content at the same path is the same module.
 
     Raises:
-        PluginError: if it fails, or imports what is neither copied nor hashed.
+        PluginError: if the import fails, or reaches a file that is neither copied nor hashed.
     """
     source, before = f"plugin file {code.path}", list(sys.path)
     name = FINDER.take(code)
@@ -46,7 +46,7 @@ def import_code(code: PluginCode) -> ModuleType:
 
 
 def _hint(error: BaseException, code: PluginCode) -> str:
-    """Say what to do about a module that lies beside the plugin and was not found there."""
+    """Say what to do about a module that lies beside the plugin but could not be imported."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if not name:
         return ""

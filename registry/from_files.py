@@ -1,9 +1,9 @@
 """The package that plugin files are imported into, each under a name that no other file can have.
 
-`slotlab.registry.from_files.TOKEN.my_encoder`: the token tells the file's place and content, so that
-two files called alike, and two versions of one file, are modules of their own in one process. A class
-of such a module is pickled by this name alone; another process that unpickles it imports this package,
-which finds the file by the token and refuses it if its content is another by then.
+`slotlab.registry.from_files.TOKEN.my_encoder`: the token encodes the file's path and content, so that
+two files with one name, and two versions of one file, are separate modules in one process. A class of
+such a module is pickled by this name alone; another process that unpickles it imports this package,
+which finds the file by the token and refuses it if its content has changed since.
 """
 
 import ast
@@ -17,21 +17,21 @@ from importlib.util import decode_source, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from slotlab.registry.beside import Localized
 from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.errors import PluginError
+from slotlab.registry.local_imports import Localized
 
 __path__: list[str] = []  # a package, whose modules are found by the finder below alone
 
 
 def token_of(code: PluginCode) -> str:
-    """Name a plugin by its place and content, in letters that an identifier may have."""
+    """Return a Python identifier that encodes the plugin's path and content."""
     place = base64.b32encode(os.fsencode(code.path)).decode().rstrip("=").lower()
     return f"{code.path.stem}_{code.digest[:32]}_{place}"
 
 
 def place_of(token: str) -> Path:
-    """Return the file that a token tells."""
+    """Return the path that a token encodes."""
     place = token.rpartition("_")[2].upper()
     return Path(os.fsdecode(base64.b32decode(place + "=" * (-len(place) % 8))))
 
@@ -77,12 +77,12 @@ class PluginFinder(MetaPathFinder):
 
 
 class _Loader(InspectLoader):
-    """Runs the content that was read, whatever the file holds by now."""
+    """Runs the content that was read, even if the file has changed since."""
 
     def __init__(self, code: PluginCode, file: str | None):
         self.code = code
         self.file = file
-        """Seen from the plugin's folder; None for a folder without `__init__.py`."""
+        """Relative to the plugin's folder; None for a folder without `__init__.py`."""
 
     def is_package(self, fullname: str) -> bool:
         return self.file is None or self.file.endswith("/__init__.py")

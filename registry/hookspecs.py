@@ -62,7 +62,8 @@ def slotlab_datasets() -> Iterable[Component[Any]]:
     `build(config, DatasetContext)` returns a `Dataset`: a sized, indexable collection of
     `Sample`s. Item i is always the same, in any process. Images are uint8, at the size they
     have on disk: the framework crops and resizes them by the spec's protocol, takes the
-    split, counts objects and filters by their number.
+    split, counts objects and filters by their number. What its Config may say of the data without
+    reading it is in `slotlab.framework.contracts.dataset_settings`.
     """
     raise NotImplementedError
 
@@ -72,7 +73,7 @@ def slotlab_protocols() -> Iterable[Component[Any]]:
     """Yield protocols: how pictures are split, cropped, resized and scaled, under one name.
 
     `config` is a subclass of `slotlab.framework.spec.protocol.ProtocolConfig`, whose settings are
-    all there is; `slotlab.framework.spec.protocol.protocol` makes such a component.
+    the whole protocol; `slotlab.framework.spec.protocol.protocol` makes such a component.
     """
     raise NotImplementedError
 
@@ -83,7 +84,7 @@ def slotlab_encoders() -> Iterable[Component[Any]]:
 
     `build(config, EncoderContext)` returns an `nn.Module` with `forward(images_BCHW)` ->
     features of shape (B, `channels`, *`grid`), where `channels` and `grid` are attributes. One whose
-    weights were loaded says `own_weights = True`: the spec's `weight_init` leaves them.
+    weights were loaded has `own_weights = True`: the spec's `weight_init` leaves them as they are.
     """
     raise NotImplementedError
 
@@ -130,7 +131,7 @@ def slotlab_decoders() -> Iterable[Component[Any]]:
     and, where the decoder has them, masks that sum to one over slots. `target_BCHW` is for
     decoders that are taught with the answer (autoregressive, diffusion); it is given in training
     alone. Such a decoder also has `sample(slots, *, generator=None)` -> `Decoded`, which makes
-    every picture and mask that is measured or shown (`contracts.Sampler`). All randomness comes
+    every picture and mask that is evaluated or shown (`contracts.Sampler`). All randomness comes
     from `generator`.
     """
     raise NotImplementedError
@@ -152,7 +153,7 @@ def slotlab_metrics() -> Iterable[Component[Any]]:
     """Yield metrics.
 
     `build(config, MetricContext)` returns a `Metric`: called with an `Outcome` of B images
-    it gives B float64 values, one an image; NaN where the metric is not defined. The total is the
+    it returns B float64 values, one per image; NaN where the metric is not defined. The total is the
     mean over images. A metric averaged over objects instead also has `weights(outcome)`: how many
     objects each image's value is the mean of; the total is then `sum(weights * values) / sum(weights)`.
     """
@@ -164,8 +165,8 @@ def slotlab_set_metrics() -> Iterable[Component[Any]]:
     """Yield set metrics: two sets of images to one number, such as FID.
 
     `build(config, SetMetricContext)` returns a `SetMetric`. It opens and reads nothing: what is
-    lacking (a file of weights) is said by its `lacking()`, so that a spec stays valid where a file
-    is not there. It never puts anything else in the place of what is lacking, and downloads nothing.
+    missing (a file of weights) is reported by `lacking()`, so that a spec stays valid where a file
+    does not exist. It never substitutes anything for a missing file, and downloads nothing.
     """
     raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""The registry: loads plugins, keeps every component with its source, explains conflicts."""
+"""The registry: it loads plugins, keeps every component with its source, and explains conflicts."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Broken:
-    """An installed plugin that was set aside, and why."""
+    """An installed plugin that could not be loaded, and why."""
 
     source: str
     reason: str
@@ -51,7 +51,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Replaced:
-    """A component that another plugin's took the place of, on purpose."""
+    """A component that was replaced on purpose by one of another plugin."""
 
     before: Registered
     now: Registered
@@ -72,7 +72,9 @@ class Registry:
     def add(
         self, module: ModuleType, *, source: str, path: Path | None = None, replacing: bool = False
     ) -> None:
-        """Register all components of a plugin module, or none; `replacing` those of the same names.
+        """Register all components of a plugin module, or none of them.
+
+        With `replacing` they take the place of components with the same names.
 
         Raises:
             PluginError: for an unknown hook, a hook that does not yield components, a
@@ -103,7 +105,10 @@ class Registry:
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
             try:
                 self._add_foreign(entry.load(), source)
-            except (Exception, SystemExit) as error:  # a stranger's package must not end ours
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # a broken package must not end the command
                 reason = error.reason if isinstance(error, PluginError) else describe(error)
                 if strict:
                     raise PluginError(reason, source=source) from error
@@ -118,7 +123,7 @@ class Registry:
         self.add_code(read_code(path))
 
     def add_code(self, code: PluginCode, *, replacing: bool = False) -> None:
-        """Load a single-file plugin that was read; one of the same name and content is loaded already.
+        """Load a single-file plugin that was read; the same name and content is loaded only once.
 
         Args:
             code: the plugin.
@@ -142,21 +147,21 @@ class Registry:
             raise PluginError(f"provides no components; {hint}", source=source)
 
     def find(self, kind: str, name: str) -> Registered | None:
-        """Return the component, or None."""
+        """Return a component by kind and name; None if there is none."""
         return self._found.get((kind, name))
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind, sorted."""
+        """Return the names of the components of a kind, sorted."""
         return sorted(name for k, name in self._found if k == kind)
 
     def all(self, kind: str | None = None) -> list[Registered]:
-        """Every component, or those of one kind, by kind and name."""
+        """Return every component, or those of one kind, sorted by kind and name."""
         order = list(KINDS)
         chosen = (item for item in self._found.values() if kind in (None, item.kind))
         return sorted(chosen, key=lambda item: (order.index(item.kind), item.component.name))
 
     def explain_unknown(self, kind: str, name: str) -> str:
-        """Say that a name is not known, what was perhaps meant, and which plugins did not load."""
+        """Return a message: the name is not known, what was perhaps meant, which plugins did not load."""
         names = self.names(kind)
         shown = name if len(name) <= LONGEST_WORD else f"{name[:LONGEST_WORD]}..."
         text = (

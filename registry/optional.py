@@ -6,7 +6,7 @@ from slotlab.registry import ComponentError
 
 
 def require(library: str, install: str) -> None:
-    """Refuse to build a component whose library is not there. Does not import it.
+    """Refuse to build a component whose library is not installed. Does not import the library.
 
     Raises:
         ComponentError: with the command that installs it.

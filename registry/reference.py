@@ -31,7 +31,7 @@ class Ref:
         return self.registered.component.name
 
     def build(self, context: Any) -> Any:
-        """Make the object.
+        """Build the component.
 
         Raises:
             SlotlabError: a `ComponentError` where settings and context do not fit, and for
@@ -65,7 +65,7 @@ class RefTo:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Name the kind; whoever knows the registry puts the kind's components there."""
+        """Return the kind only: `spec.json_schema` puts the kind's components in its place."""
         return {"component": self.kind}
 
     def _validate(self, value: Any, info: ValidationInfo) -> Ref:

@@ -12,19 +12,22 @@
 docs/python.md teaches it. What is listed here and in the modules below is public; everything else may change:
 
 * `slotlab.contracts`: what components receive and give
+* `slotlab.hooks`: what a component of each kind has to be
 * `slotlab.metrics`, `slotlab.images`: what plugins of some kinds are made of
 * `slotlab.composition`: slots mixed, changed and painted
 * `slotlab.data`: datasets inspected, packed and rendered
 * `slotlab.results`: the classes of what the functions return, for annotations
 
-Nothing is imported before it is used: `import slotlab` loads neither torch nor NumPy.
+Nothing is imported before it is used: `import slotlab` loads neither torch nor NumPy. A function that needs
+torch first sets how many threads torch starts, as the command line does (`set_threads`); with torch in memory
+it is too late for that, and what the environment says wins.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slotlab import composition, contracts, data, images, metrics, results
+    from slotlab import composition, contracts, data, hooks, images, metrics, results
     from slotlab.framework.api.ablation import ablate
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
@@ -51,6 +54,7 @@ __all__ = [
     "contracts",
     "data",
     "hookimpl",
+    "hooks",
     "images",
     "list_components",
     "load_spec",
@@ -63,6 +67,8 @@ __all__ = [
     "train",
 ]
 
+_JOBS = "framework.api."
+"""Where functions are that need torch."""
 _HOMES = {
     "ablate": "framework.api.ablation",
     "build_model": "framework.api.models",
@@ -90,6 +96,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         return import_module(f"slotlab.{name}")
+    if home.startswith(_JOBS):
+        import_module("slotlab.framework.system.cores").set_threads()
     return getattr(import_module(f"slotlab.{home}"), name)
 
 

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
-from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.evaluation.conditions import own_condition
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.plugin_loading.discovery import builtin_modules
 from slotlab.framework.spec.identity import run_id
@@ -117,7 +118,7 @@ def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex
 
 def train_and_evaluate(loaded, tmp_path):
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
-    summary = run_evaluation(run, loaded, device=torch.device("cpu"))
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=torch.device("cpu"))
     assert run.read_status()["state"] == "done"
     assert set(summary["methods"]) == {"model", "one_segment"}
     assert summary["methods"]["one_segment"]["ari"]["mean"] == 0.0
@@ -143,7 +144,7 @@ def test_clevrtex6_trains_and_evaluates_on_the_rendered_sample(tmp_path):
     ]
     loaded = prepare(f"{SHIPPED}clevrtex6", sets=sets).loaded
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
-    summary = run_evaluation(run, loaded, device=torch.device("cpu"))
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=torch.device("cpu"))
     assert [line["step"] for line in run.read_log() if line["kind"] == "train"] == [1, 2, 3]
     assert summary["images"] == 4
     assert -0.5 <= summary["methods"]["model"]["ari"]["mean"] <= 1

@@ -129,7 +129,6 @@ def compare(
 ) -> RunComparison:
     """Compare runs, folders of runs, or a study: grouped by all but the seed.
 
-    ```python
     >>> import slotlab
     >>> table = slotlab.compare("runs")  # or run folders one by one, or a study's folder
     >>> print(table.frame()[["arm", "metric", "seeds"]].to_string(index=False))
@@ -137,8 +136,6 @@ def compare(
     demo    ari      2
     demo fg_ari      2
     demo    mse      2
-
-    ```
 
     Args:
         paths: run folders, folders of runs, or the folder of a study.

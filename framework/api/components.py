@@ -48,8 +48,8 @@ def list_components(
     >>> for encoder in slotlab.list_components("encoder"):
     ...     print(encoder.name, [setting.name for setting in encoder.settings][:3])
     cnn ['channels', 'kernel_size', 'strides']
-    resnet18_style ['channels', 'blocks', 'stem_kernel_size']
-    timm ['model', 'pretrained', 'weights_file']
+    resnet18_style ['stem', 'blocks', 'kernel_size']
+    timm ['model', 'stage', 'pretrained']
 
     Args:
         kind: `encoder`, `initializer`, ...; all kinds without it.

@@ -12,13 +12,13 @@ from torch import Tensor
 from slotlab.framework.api import trained
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.progress import open_bar
-from slotlab.framework.composition.album import Tile, refuse_foreign, writing
+from slotlab.framework.composition.album import AlbumPicture, refuse_foreign, writing
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.composition.evaluate import Report, measure_sampling, prepare_sampling
-from slotlab.framework.composition.modes import MODES, Bench, Choice, rows_of
-from slotlab.framework.evaluation.places import Places
+from slotlab.framework.composition.evaluate import ReportStage, measure_sampling, prepare_sampling
+from slotlab.framework.composition.modes import MODES, RowPainter, SlotChoice, rows_of
+from slotlab.framework.evaluation.result_folders import Places
 from slotlab.framework.jobs.train import choose_device
-from slotlab.framework.metrics.sets.compare_sets import Lacking, usable
+from slotlab.framework.metrics.image_sets.compare_sets import Lacking, usable
 from slotlab.framework.model.build import build_set_metrics
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.folder import RunFolder
@@ -126,11 +126,11 @@ def show(
     request: Request,
     ending: str,
     facts: dict[str, Any],
-    report: Report,
+    report: ReportStage,
 ) -> dict[str, Any]:
     """Write the rows of a mode that takes images."""
     spec = composer.spec
-    choice = Choice(
+    choice = SlotChoice(
         split=request.split or spec.evaluation.split,
         count=request.count or ROWS,
         seed=spec.seed if wanted.seed is None else wanted.seed,
@@ -142,11 +142,11 @@ def show(
     mode = next(mode for mode in MODES if mode == request.mode)
     which = "_".join(map(str, choice.images)) or f"seed{choice.seed}"
     folder = request.out or composer.folder(f"{mode}-{choice.split}-{which}{ending}")
-    bench = Bench(composer, choice)
+    painter = RowPainter(composer, choice)
     with writing(folder) as album:
-        for row in rows_of(mode, bench):
+        for row in rows_of(mode, painter):
             album.add(row)
-        notes = list(bench.notes)
+        notes = list(painter.notes)
         record = album.close({**facts, "split": choice.split, "seed": choice.seed, "notes": notes})
     warn(notes)
     return {"folder": str(folder), **record}
@@ -158,7 +158,7 @@ def sample(
     request: Request,
     ending: str,
     facts: dict[str, Any],
-    report: Report,
+    report: ReportStage,
 ) -> dict[str, Any]:
     """Sample pictures, write and measure them; metrics that were asked for must lack nothing."""
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
@@ -171,7 +171,7 @@ def sample(
         def written() -> Iterator[Tensor]:
             for start, composed in sampling.batches():
                 numbered = enumerate(composed.images_BCHW, start)
-                album.add([Tile(f"{number:06d}", image_CHW) for number, image_CHW in numbered])
+                album.add([AlbumPicture(f"{number:06d}", image_CHW) for number, image_CHW in numbered])
                 yield composed.images_BCHW
 
         found = measure_sampling(sampling, metrics, written(), floor=wanted.floor, report=report)
@@ -235,7 +235,7 @@ def assignments(run: RunFolder, request: Request) -> list[str]:
 
 
 @contextmanager
-def reporting() -> Iterator[Report]:
+def reporting() -> Iterator[ReportStage]:
     """Show on stderr how far the work is, once there is something to wait for."""
     bar = open_bar("compose")
     tasks: dict[str, TaskID] = {}

@@ -11,14 +11,14 @@ from slotlab.framework.api.console import error_console, warn
 from slotlab.framework.api.failures import Failures
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.progress import open_bar
-from slotlab.framework.evaluation.conditions import Condition, Wanted, conditions
+from slotlab.framework.evaluation.conditions import Condition, EvaluationRequest, conditions
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import Prepared, choose_device, prepare
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.folder import IMAGES, MODEL, RunFolder
 from slotlab.framework.runs.measurement import LAST
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.study.glance import lies
+from slotlab.framework.study.run_status import lies
 from slotlab.framework.system import processes
 from slotlab.registry import SlotlabError
 
@@ -82,7 +82,7 @@ def number(text: str) -> int | float | None:
 
 def evaluate_runs(
     paths: Sequence[Path],
-    wanted: Wanted,
+    wanted: EvaluationRequest,
     *,
     sets: Sequence[str],
     plugins: Sequence[Path],
@@ -116,7 +116,7 @@ def evaluate_runs(
 
 
 def check_run(
-    path: Path, wanted: Wanted, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask
+    path: Path, wanted: EvaluationRequest, *, sets: Sequence[str], plugins: Sequence[Path], trust: Ask
 ) -> tuple[RunFolder, LoadedSpec, list[Condition]]:
     """Return a run, its spec with `--set` over it, and the conditions that it is to be evaluated under.
 
@@ -150,17 +150,17 @@ def open_folder(
 
 def wanted_of(
     protocols: Sequence[str], variants: Sequence[str], split: str | None, masks: str | None
-) -> Wanted:
+) -> EvaluationRequest:
     """Return what a run is to be evaluated under.
 
     Raises:
         SlotlabError: for masks that there are not.
     """
     check_masks(masks)
-    return Wanted(protocols=protocols, variants=variants, split=split, masks=masks)  # type: ignore[arg-type]
+    return EvaluationRequest(protocols=protocols, variants=variants, split=split, masks=masks)  # type: ignore[arg-type]
 
 
-def check_conditions(prepared: Prepared, wanted: Wanted) -> list[Condition]:
+def check_conditions(prepared: Prepared, wanted: EvaluationRequest) -> list[Condition]:
     """Return the conditions that a run is to be evaluated under; print what of them is rarely meant.
 
     Raises:

@@ -7,8 +7,8 @@ from typing import Any
 
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.data.inspection.findings import Inspection, inspect_store, inspect_target
-from slotlab.framework.data.inspection.statistics import Report
-from slotlab.framework.data.inspection.target import Target, find_target
+from slotlab.framework.data.inspection.target import DataTarget, find_target
+from slotlab.framework.data.progress import ReportProgress
 from slotlab.framework.data.store.format import MANIFEST
 from slotlab.framework.figures.contact_sheet import draw_sheet
 from slotlab.framework.plugin_loading.trust import Ask, refuse
@@ -70,10 +70,10 @@ def inspect_data(
 def _inspect(
     what: str,
     given: bool,
-    find: Callable[[], Target],
+    find: Callable[[], DataTarget],
     split: str | None,
     workers: int,
-    report: Report,
+    report: ReportProgress,
 ) -> Inspection:
     if (Path(what) / MANIFEST).is_file():
         if given:

@@ -8,7 +8,7 @@ from typing import Any
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.inspection.target import Target, find_target
+from slotlab.framework.data.inspection.target import DataTarget, find_target
 from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.data.store.format import MANIFEST
 from slotlab.framework.data.store.pack import PackProgress, pack
@@ -60,7 +60,7 @@ def pack_target(
     return {"target": target.name, "protocol": target.data.protocol_name, "stores": packed}
 
 
-def sources_of(target: Target, splits: Sequence[str] = ()) -> list[Source]:
+def sources_of(target: DataTarget, splits: Sequence[str] = ()) -> list[Source]:
     """Open the data of each split; data that the protocol splits is one source, whatever is asked for."""
     own = own_splits(target.data)
     known = known_splits(target.data)

@@ -46,7 +46,7 @@ def pictures_in(item: Any, what: str, *, batch: bool) -> Iterator[Tensor]:
         SlotlabError: if it is none.
     """
     if isinstance(item, str | Path):
-        yield torch.from_numpy(rgb(decode(Path(item), str(item)), str(item)))
+        yield torch.from_numpy(rgb(decode(Path(item), str(item), upright=True), str(item)))
     elif isinstance(item, Image.Image):
         yield torch.from_numpy(rgb(item, what))
     elif isinstance(item, Tensor):
@@ -88,13 +88,18 @@ def from_pixels(pixels: Tensor, what: str, *, batch: bool, last: bool) -> Iterat
         raise SlotlabError(f"{what}: it has shape {shape}; {_shapes(batch=batch, last=last)}")
     channels = pixels.shape[-1 if last else 1]
     if channels not in CHANNELS or not pixels.numel():
-        other = pixels.shape[1 if last else -1] in CHANNELS
-        turn = "permute them" if last else "write images.movedim(-1, -3)"
-        hint = f"; channels seem to be on the other side: {turn}" if other and pixels.numel() else ""
+        other = pixels.shape[1 if last else -1] in CHANNELS and bool(pixels.numel())
+        hint = f"; channels seem to be {_TURN[last]}" if other else ""
         raise SlotlabError(f"{what}: it has shape {shape}; {_shapes(batch=batch, last=last)}{hint}")
     values = to_bytes(pixels, what)
     for one in values.movedim(-1, 1) if last else values:
         yield one[:3].contiguous() if channels > 1 else one.expand(3, -1, -1).contiguous()
+
+
+_TURN = {
+    True: "first, as in torch: write np.moveaxis(images, -3, -1)",
+    False: "last, as in NumPy: write images.movedim(-1, -3)",
+}
 
 
 def _shapes(*, batch: bool, last: bool) -> str:

@@ -1,6 +1,6 @@
 """Trained runs as objects: what `slotlab.open_run` returns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,17 +20,16 @@ from slotlab.framework.api.evaluating import (
 )
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.pictures import Pictures
-from slotlab.framework.api.segmenting import Images, Segmentation, segment
+from slotlab.framework.api.segmenting import Images, Segmentation, images_of, segment
 from slotlab.framework.api.settings import Settings
+from slotlab.framework.api.specs import Spec, prepared_spec
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource
-from slotlab.framework.data.loader import to_uint8
 from slotlab.framework.evaluation.trained_run import Subject
 from slotlab.framework.jobs.train import Prepared, choose_device
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.spec.schema import ExperimentSpec
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,19 +45,18 @@ class Run:
     """The files, for the framework's own functions."""
     prepared: Prepared
     device: torch.device
-    sets: tuple[str, ...]
-    """The assignments that lie over the run's spec."""
-    trust: bool
+    options: Mapping[str, Any]
+    """How the run's spec was loaded: `sets`, `plugins` and `trust`."""
 
     @property
     def path(self) -> Path:
         """The run's folder."""
         return self.folder.path
 
-    @property
-    def spec(self) -> ExperimentSpec:
+    @cached_property
+    def spec(self) -> Spec:
         """The resolved spec, with the settings that the run was opened with."""
-        return self.prepared.loaded.spec
+        return prepared_spec(str(self.folder.spec), **self.options, trained=True, of_run=True)
 
     @property
     def state(self) -> str:
@@ -86,7 +84,7 @@ class Run:
         Raises:
             SlotlabError: if the run has no weights, or they do not fit its spec.
         """
-        model: SlotModel = self.subject.model(self.spec).eval()
+        model: SlotModel = self.subject.model(self.prepared.loaded.spec).eval()
         return model
 
     def log(self) -> "DataFrame":
@@ -115,16 +113,7 @@ class Run:
         Raises:
             SlotlabError: if the data is not there, or there is no such split or position.
         """
-        where, places = split or self.spec.evaluation.split, tuple(positions)
-        batch = self.composer.look(where, places).batch
-        return Images(
-            images_BCHW=to_uint8(batch.images_BCHW, self.spec.data.bounds).contiguous().cpu(),
-            masks_BHW=None if batch.masks_BHW is None else batch.masks_BHW.cpu(),
-            ids=batch.ids,
-            attributes=batch.attributes,
-            split=where,
-            positions=places,
-        )
+        return images_of(self.composer, split or self.prepared.loaded.spec.evaluation.split, positions)
 
     def segment(
         self,
@@ -155,7 +144,7 @@ class Run:
         """
         model = self.model
         return segment(
-            self.spec,
+            self.prepared.loaded.spec,
             model,
             self.subject.engine,
             images,
@@ -250,8 +239,8 @@ class Run:
             metrics=metrics,
             checkpoint=None,
             out=None if out is None else Path(out),
-            sets=self.sets,
-            trust=consent(given=self.trust),
+            sets=self.options["sets"],
+            trust=self.options["trust"],
             device=str(self.device),
         )
         return Composition.of(compose_run(self.path, request))
@@ -298,7 +287,11 @@ def open_run(
     Raises:
         SlotlabError: if it is no run folder, is damaged, or settings cannot be.
     """
-    sets = assignments(given_settings.assignments(settings), None if checkpoint is None else str(checkpoint))
-    files = list(map(Path, plugins))
-    folder, prepared = open_folder(Path(path), sets=sets, plugins=files, trust=consent(given=trust))
-    return Run(folder, prepared, choose_device(device), tuple(sets), trust)
+    which = None if checkpoint is None else str(checkpoint)
+    options: dict[str, Any] = {
+        "sets": assignments(given_settings.assignments(settings), which),
+        "plugins": list(map(Path, plugins)),
+        "trust": consent(given=trust),
+    }
+    folder, prepared = open_folder(Path(path), **options)
+    return Run(folder, prepared, choose_device(device), options)

@@ -1,7 +1,7 @@
 """Masks and pictures in memory, read as those in files are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from slotlab.framework.api.pictures import Pictures, as_pictures
-from slotlab.framework.evaluation.score_files import Reader
+from slotlab.framework.contracts import DataProblem
 from slotlab.framework.evaluation.score_reading import MASK_OPTIONS, File, as_mask
 from slotlab.registry import SlotlabError
 
@@ -58,24 +58,19 @@ class Arrays:
         """Return what is given, by the option that a folder would have."""
         return dict.fromkeys(self.files, "in memory")
 
+    def match(self) -> tuple[list[tuple[str, Mapping[str, Path]]], list[DataProblem]]:
+        """Return the images by their numbers; `--true 3` is the path of a mask in messages.
 
-@dataclass
-class ArrayReader(Reader):
-    """Reads masks in memory. Their paths stand for them in messages, such as `--true 3`."""
-
-    folders: Any = None
-    arrays: Arrays = field(default_factory=lambda: Arrays({}))
-
-    def match(self) -> list[tuple[str, Mapping[str, Path]]]:
-        """Return the images by their numbers."""
-        number = len(next(iter(self.arrays.files.values())))
+        Raises:
+            SlotlabError: if there are none.
+        """
+        number = len(next(iter(self.files.values())))
         if number == 0:
             raise SlotlabError("there are no masks; give at least one")
-        return [
-            (str(i), {option: Path(f"{option} {i}") for option in self.arrays.files}) for i in range(number)
-        ]
+        names = [str(position) for position in range(number)]
+        return [(name, {option: Path(f"{option} {name}") for option in self.files}) for name in names], []
 
     def open(self, path: Path, option: str) -> File:
-        """Return what a path stands for."""
-        found = self.arrays.files[option][int(path.name.rpartition(" ")[2])]
+        """Return the array or picture that a path stands for."""
+        found = self.files[option][int(path.name.rpartition(" ")[2])]
         return as_mask(found, str(path)) if option in MASK_OPTIONS else found

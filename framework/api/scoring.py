@@ -11,16 +11,17 @@ from pydantic_core import PydanticCustomError
 
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.pictures import Pictures
-from slotlab.framework.api.score_arrays import ArrayReader, Arrays, Masks, in_memory
+from slotlab.framework.api.score_arrays import Arrays, Masks, in_memory
 from slotlab.framework.api.settings import as_written
 from slotlab.framework.contracts import Metric, MetricContext
 from slotlab.framework.data.formats.mask_pictures import MaskCode, read_setting, same
 from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.evaluation.conditions import chosen_metrics, find_protocol
+from slotlab.framework.evaluation.choices import chosen_metrics, find_protocol
 from slotlab.framework.evaluation.rows import Evaluation
-from slotlab.framework.evaluation.score_files import BOUNDS, Folders, Reader
+from slotlab.framework.evaluation.score_files import BOUNDS, Reader
 from slotlab.framework.evaluation.score_files import score as score_all
-from slotlab.framework.jobs.evaluate import facts_of, results
+from slotlab.framework.evaluation.score_folders import ScoredFolders
+from slotlab.framework.jobs.summary import facts_of, results
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
 from slotlab.framework.spec.protocol import describe_protocol
@@ -123,7 +124,7 @@ def score(
     )
 
 
-def as_folders(given: Mapping[str, Any]) -> Folders | None:
+def as_folders(given: Mapping[str, Any]) -> ScoredFolders | None:
     """Return the folders that are given; None if all is in memory.
 
     Raises:
@@ -135,7 +136,7 @@ def as_folders(given: Mapping[str, Any]) -> Folders | None:
     if any(one is not None and option not in found for option, one in given.items()):
         raise SlotlabError("some of what is to be scored are folders, and some are not; give all in one way")
     images, recon = (None if given[option] is None else Path(given[option]) for option in OF_IMAGES)
-    return Folders(true=Path(given["--true"]), pred=Path(given["--pred"]), images=images, recon=recon)
+    return ScoredFolders(true=Path(given["--true"]), pred=Path(given["--pred"]), images=images, recon=recon)
 
 
 def check_together(images: bool, reconstructions: bool, *, prepare: bool, protocol: str | None) -> None:
@@ -152,7 +153,7 @@ def check_together(images: bool, reconstructions: bool, *, prepare: bool, protoc
 
 
 def score_masks(
-    given: Folders | Arrays,
+    given: ScoredFolders | Arrays,
     protocol: str | None,
     metrics: str | None,
     *,
@@ -173,8 +174,7 @@ def score_masks(
     if exif not in (None, "apply", "ignore"):
         raise SlotlabError(f"--exif {exif}: write apply or ignore")
     turn: Any = exif
-    how = (Preparation.of(settings) if prepare else None, slots, code, turn)
-    reader = Reader(given, *how) if isinstance(given, Folders) else ArrayReader(None, *how, arrays=given)
+    reader = Reader(given, Preparation.of(settings) if prepare else None, slots, code, turn)
     evaluation, sizes = score_all(reader, built)
     found = results(evaluation, built, facts_of(chosen), settings)
     if not found["methods"][MODEL]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slotlab.framework.api.pictures import Pictures, as_pictures
+from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource, Sample
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.data.preparation import Preparation
@@ -39,6 +40,20 @@ class Images:
     split: str
     positions: tuple[int, ...]
     """In the split: which random streams evaluation gives them."""
+
+
+def images_of(composer: Composer, split: str, positions: Iterable[int]) -> Images:
+    """Return images of a split; see `Run.images`."""
+    places = tuple(positions)
+    batch = composer.look(split, places).batch
+    return Images(
+        images_BCHW=to_uint8(batch.images_BCHW, composer.spec.data.bounds).contiguous().cpu(),
+        masks_BHW=None if batch.masks_BHW is None else batch.masks_BHW.cpu(),
+        ids=batch.ids,
+        attributes=batch.attributes,
+        split=split,
+        positions=places,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

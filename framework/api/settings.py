@@ -21,7 +21,8 @@ def assignments(settings: Settings | None) -> list[Option]:
     found = []
     for path, value in (settings or {}).items():
         written = f"settings {{{path!r}: {value!r}}}"
-        found.append(Option(f"{path}={dump(as_written(value, written))}", written))
+        text = dump(as_written(value, written)).removesuffix("\n...\n")  # the end of a document
+        found.append(Option(f"{path}={text}", written))
     return found
 
 
@@ -31,6 +32,9 @@ def as_written(value: Any, where: str) -> Any:
     Raises:
         SlotlabError: for what is no number, text, truth value, path, list or mapping, nor None.
     """
+    single = getattr(value, "item", None)  # numbers of NumPy and torch
+    if callable(single) and getattr(value, "ndim", None) == 0:
+        return single()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, PurePath):
@@ -39,8 +43,5 @@ def as_written(value: Any, where: str) -> Any:
         return {str(key): as_written(item, where) for key, item in value.items()}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
         return [as_written(item, where) for item in value]
-    single = getattr(value, "item", None)  # numbers of NumPy and torch
-    if callable(single) and getattr(value, "ndim", None) == 0:
-        return single()
     kind = type(value).__name__
     raise SlotlabError(f"{where}: write a number, a text, true or false, a list or a mapping, not a {kind}")

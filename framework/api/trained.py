@@ -24,7 +24,8 @@ def assignments(sets: Sequence[str], checkpoint: str | None) -> list[str]:
         if not path.startswith(("evaluation.", "data.")):
             hint = "a trained run takes new settings under evaluation and data only"
             instead = f"; write {_INSTEAD[path]}" if path in _INSTEAD else ""
-            raise SlotlabError(f"--set {assignment}: {hint}{instead}")
+            written = assignment.written if isinstance(assignment, Option) else f"--set {assignment}"
+            raise SlotlabError(f"{written}: {hint}{instead}")
     if checkpoint is None:
         return list(sets)
     if checkpoint not in ("best", "last") and not (checkpoint.isdecimal() and int(checkpoint[:18]) > 0):

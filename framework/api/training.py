@@ -43,7 +43,8 @@ def train(
     stops; the same call goes on from there. A run that is trained already is evaluated alone.
 
     >>> import slotlab
-    >>> run = slotlab.train("slotlab:demo", {"training.phases": [{"steps": 2, "lr": 1e-3}], **small})
+    >>> short = {"training.phases": [{"steps": 2, "lr": 1e-3}], "data.dataset.num_train": 8}
+    >>> run = slotlab.train("slotlab:demo", short, evaluate=False)
     >>> run.state, run.step
     ('done', 2)
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 def boundary_map(labels_BHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
     """Mark the pixels whose right or lower neighbor has another label: bool of shape (B, H, W).
 
-    Where `scored_BHW` (bool) is False there is no boundary, nor towards it, as at the image's border.
+    Pixels where `scored_BHW` (bool) is False have no boundary, nor have their neighbors towards them: as at
+    the image's border.
     """
     across_BHW = labels_BHW[:, :, :-1] != labels_BHW[:, :, 1:]
     down_BHW = labels_BHW[:, :-1] != labels_BHW[:, 1:]
@@ -24,7 +25,7 @@ def boundary_map(labels_BHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor
 
 
 def dilate(marked_BHW: Tensor, radius: int) -> Tensor:
-    """Mark all pixels within `radius` (by Euclid) of a marked one: bool of shape (B, H, W)."""
+    """Mark all pixels within `radius` pixels (Euclidean distance) of a marked one: bool (B, H, W)."""
     height, width = marked_BHW.shape[1:]
     padded = F.pad(marked_BHW, (radius, radius, radius, radius))
     near_BHW = torch.zeros_like(marked_BHW)
@@ -41,12 +42,12 @@ def boundary_f_measure(
 ) -> Tensor:
     """Harmonic mean of boundary precision and recall, with a tolerance of `radius` pixels.
 
-    Precision is the part of predicted boundary pixels within `radius` of a true one, recall the
-    part of true ones within `radius` of a predicted one. 1 where neither has a boundary, 0 where
-    just one has. Only pixels that are `scored_BHW` (bool; None for all) have boundaries.
+    Precision is the fraction of predicted boundary pixels within `radius` of a true one, recall the
+    fraction of true ones within `radius` of a predicted one. 1 where neither has a boundary, 0 where
+    only one has. Only pixels that are `scored_BHW` (bool; None for all) have boundaries.
 
     Returns:
-        float64 of shape (B,) in [0, 1]; NaN for images of which no pixel is scored.
+        float64 of shape (B,) in [0, 1]; NaN for images without a scored pixel.
     """
     true_BHW, predicted_BHW = (boundary_map(one, scored_BHW) for one in (true_BHW, predicted_BHW))
     in_true_B = true_BHW.sum(dim=(1, 2)).double()

@@ -7,9 +7,9 @@ from slotlab.framework.arithmetic.void import VOID
 from slotlab.registry import SlotlabError
 
 CHUNK = 1 << 18
-"""Pixels that are counted in one go: what is written for them stays in a core's cache."""
+"""Pixels that are counted at a time, so that intermediate results stay in a core's cache."""
 MOST_CELLS = 1 << 22
-"""Cells of one image's table; more are no segments, but numbers that mean something else."""
+"""Most cells of one image's table; larger labels are not numbers of segments."""
 
 
 def contingency(true_BHW: Tensor, predicted_BHW: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def contingency(true_BHW: Tensor, predicted_BHW: Tensor) -> Tensor:
 
 
 def _labels_of(labels_BHW: Tensor, *, least: int) -> tuple[int, int]:
-    """Return how many labels below 0 and from 0 on there may be, the latter one at least."""
+    """Return the number of labels below 0, and of labels from 0 on, which is at least 1."""
     low, high = (int(value) for value in labels_BHW.aminmax())
     if low < least:
         void = " (a true label of -1 is void)" if least == VOID else ""

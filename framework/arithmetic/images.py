@@ -1,4 +1,4 @@
-"""How far reconstructions are from images: squared error, PSNR, SSIM. All in float64."""
+"""Distance of reconstructions from images: squared error, PSNR, SSIM. All in float64."""
 
 import torch
 from torch import Tensor
@@ -19,17 +19,17 @@ def sum_of_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) 
 
 
 def mean_of_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
-    """Mean over channels and pixels instead of the sum."""
+    """Mean over channels and pixels of the same square: float64 of shape (B,)."""
     return sum_of_squares(first_BCHW, second_BCHW, scale) / first_BCHW[0].numel()
 
 
 def sum_of_mean_squares(first_BCHW: Tensor, second_BCHW: Tensor, scale: float = 1.0) -> Tensor:
-    """Sum over pixels of the mean over channels."""
+    """Sum over pixels of the mean over channels of the same square: float64 of shape (B,)."""
     return sum_of_squares(first_BCHW, second_BCHW, scale) / first_BCHW.shape[1]
 
 
 def peak_signal_to_noise(mse_B: Tensor, span: float) -> Tensor:
-    """Return `10 log10(span^2 / mse)` in decibels, (B,); infinite for no error."""
+    """Return `10 log10(span^2 / mse)` in decibels, (B,); infinite where the error is 0."""
     return 10 * torch.log10(span**2 / mse_B)
 
 
@@ -38,7 +38,7 @@ def structural_similarity(first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
 
     Source: Wang et al. 2004, equation 13, with K1 = 0.01, K2 = 0.03 and population variances:
     scikit-image's `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`. Its luminance
-    term supposes values that are not negative, so it is no measure on [-1, 1].
+    term supposes values that are not negative, so it is not meaningful on [-1, 1].
 
     Returns:
         float64 of shape (B,) in [-1, 1]; NaN for images smaller than the window.
@@ -73,7 +73,7 @@ def _blur(images_BCHW: Tensor) -> Tensor:
         blurred = taps[0] * images_BCHW.narrow(axis, 0, length)
         term = torch.empty_like(blurred)
         for start, tap in enumerate(taps[1:], start=1):
-            # In two steps: fused ones round otherwise at the ends of a row than in its middle.
+            # In two steps: fused multiply-adds round differently at the ends of a row than in its middle.
             blurred += torch.mul(images_BCHW.narrow(axis, start, length), tap, out=term)
         images_BCHW = blurred
     return images_BCHW

@@ -1,7 +1,7 @@
 """One-to-one matching of true and predicted segments, image by image.
 
-The tables are tiny (a dozen segments), so SciPy's solver on the CPU takes microseconds an image.
-Only segments with pixels take part: what a batch pads its tables with changes nothing.
+The tables are tiny (a dozen segments), so SciPy's solver on the CPU takes microseconds per image.
+Only segments with pixels take part, so the padding of a batch's tables changes nothing.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from slotlab.framework.arithmetic.overlap import iou, mean_over, predicted_sizes
 from slotlab.framework.arithmetic.sums import sum_in_order
 
 NOTHING = -1
-"""Stands for the partner of a segment that has none."""
+"""In place of the partner of a segment that has none."""
 
 
 def match(scores_BTP: Tensor, rows_BT: Tensor, columns_BP: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ def official_pairs(counts_BTP: Tensor) -> OfficialPairs:
     Source: Karazija et al. 2021, `CLEVRTEX_Evaluator.ious_alignment`. An image has as many segments
     on each side, K. Where segments are left over that overlap with nothing they could be paired
     with, SciPy's solver decides by their order which of them get empty partners; the number of
-    visible pairs depends on it. To decide alike, it gets the same float32 matrix here, but for empty
-    segments at its end: the evaluator adds some up to the number of slots, which changes nothing.
+    visible pairs depends on it. For the same decision it gets the same float32 matrix here, except for
+    empty segments at its end: the evaluator adds some up to the number of slots, which changes nothing.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -117,7 +117,7 @@ def per_visible_pair(counts_BTP: Tensor, overlap: Callable[[Tensor], Tensor], *,
 
     Returns:
         float64 of shape (B,). NaN where the number is 0; for `first` 1 also where the truth has no
-        background, whose pair the official formula takes away unseen.
+        background: the official formula subtracts its pair all the same.
     """
     pairs = official_pairs(counts_BTP)
     values_BK = of_partner(overlap(pairs.counts_BKK), pairs.partner_BK)

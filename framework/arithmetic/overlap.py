@@ -76,7 +76,7 @@ def objects_there(counts_BTP: Tensor) -> Tensor:
 
 
 def part_found(counts_BTP: Tensor, threshold: float) -> Tensor:
-    """Return the part of true objects whose largest IoU is `threshold` or more, (B,); NaN without objects."""
+    """Return the fraction of true objects whose largest IoU is `threshold` or more, (B,); NaN without any."""
     found_BT = best_iou(counts_BTP)[:, 1:] >= threshold
     return found_BT.sum(dim=1).double() / objects_there(counts_BTP)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 CACHED, MOST = 1 << 17, 1 << 24
-"""Values worked on in one go: on a CPU what stays in a core's cache, elsewhere what bounds memory."""
+"""Values processed at a time: on a CPU as many as stay in a core's cache, elsewhere a bound on memory."""
 
 
 def in_chunks(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def sum_of_each(values_BN: Tensor) -> Tensor:
 
 
 def mean_of_each(values_BN: Tensor) -> Tensor:
-    """Mean over all but the first axis, by `sum_of_each`; NaN where there is nothing."""
+    """Mean over all but the first axis, by `sum_of_each`; NaN for no values."""
     return sum_of_each(values_BN) / values_BN[0].numel()
 
 

@@ -1,4 +1,4 @@
-"""Void: pixels of a true mask that nobody labeled, such as the borders of objects. None is scored."""
+"""Void: pixels of a true mask that nobody labeled, such as the borders of objects. They are not scored."""
 
 from torch import Tensor
 

@@ -35,10 +35,10 @@ def runs(
 
     Keeps an index of the runs in their folder, so that large folders are listed fast.
     """
-    from slotlab.framework.study.index import Condition, Index
+    from slotlab.framework.study.index import Index, RunFilter
     from slotlab.framework.study.record import facts
 
-    conditions = [Condition.read(text) for text in where]
+    conditions = [RunFilter.read(text) for text in where]
     refuse_study(folder)
     found = Index(folder).find(conditions, show)
     columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))

@@ -95,10 +95,10 @@ def score(
     """
     with stoppable("nothing was written"):
         from slotlab.framework.api.scoring import check_together, score_masks
-        from slotlab.framework.evaluation.score_files import Folders
+        from slotlab.framework.evaluation.score_folders import ScoredFolders
 
         given = dict(vars(chosen))
-        folders = Folders(**{name: given.pop(name) for name in ("true", "pred", "images", "recon")})
+        folders = ScoredFolders(**{name: given.pop(name) for name in ("true", "pred", "images", "recon")})
         protocol, metrics = given.pop("protocol"), given.pop("metrics")
         has_images, has_reconstructions = folders.images is not None, folders.recon is not None
         check_together(has_images, has_reconstructions, prepare=chosen.prepare, protocol=protocol)

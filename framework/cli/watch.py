@@ -14,8 +14,8 @@ from slotlab.framework.api.console import PlainConsole, styled
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import duration, maybe
-from slotlab.framework.study.folder import Plan, StudyFolder
-from slotlab.framework.study.glance import Wanted, glance
+from slotlab.framework.study.folder import StudyFolder, StudyPlan
+from slotlab.framework.study.run_status import WantedEvaluation, glance
 
 STYLES = {"done": "green", "running": "cyan", "waiting": "dim"}
 STYLES |= dict.fromkeys(("failed", "interrupted", "damaged"), "red")
@@ -69,14 +69,14 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
     }
 
 
-def wanted_of(plan: Plan, evaluation: Mapping[str, Any]) -> Wanted | None:
+def wanted_of(plan: StudyPlan, evaluation: Mapping[str, Any]) -> WantedEvaluation | None:
     """Return the evaluation that an arm's runs need; None if the plan does not declare it."""
     if not evaluation:
         return None
     facts: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in evaluation.items()
     }
-    return Wanted(**facts)
+    return WantedEvaluation(**facts)
 
 
 def print_status(result: dict[str, Any]) -> None:

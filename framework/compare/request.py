@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
-from slotlab.framework.study.folder import Plan
+from slotlab.framework.study.folder import StudyPlan
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ComparisonRequest:
     """Whether, of several evaluations of a run, the one that its own spec declares is preferred."""
 
 
-def request_of(plan: Plan) -> ComparisonRequest:
+def request_of(plan: StudyPlan) -> ComparisonRequest:
     """Return the comparison that a study's plan declares."""
     declared = plan.compare
     return ComparisonRequest(

@@ -7,10 +7,9 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special, stats
 
+from slotlab.framework.arithmetic.t_interval import t_bounds
 from slotlab.framework.compare.results import Difference, Interval, Statistics
 
-LEVEL = 0.95
-"""Confidence level of every interval."""
 ALPHA = 0.05
 """Significance level for the smallest detectable effect."""
 NEGLIGIBLE = 1e-12
@@ -54,14 +53,7 @@ def t_interval(values: Sequence[float], scale: float = 0.0) -> Interval | None:
     if spread is None:
         return None
     mean = math.fsum(values) / len(values)
-    half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
-    return Interval(mean - half, mean + half)
-
-
-@cache
-def t_quantile(df: int) -> float:
-    """Return the 97.5 % quantile of Student's t with `df` degrees of freedom."""
-    return float(stats.t.ppf(0.5 + LEVEL / 2, df))
+    return Interval(*t_bounds(mean, spread / math.sqrt(len(values)), len(values) - 1))
 
 
 def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:

@@ -1,4 +1,4 @@
-"""Pictures composed of slots: taken apart, mixed, changed, drawn from a library, and decoded.
+"""Compose pictures of slots: find the slots of images, mix or edit them or draw them from a library, decode.
 
 A walk through it, with B images, K slots, D slot width, C channels, H rows, W columns:
 
@@ -11,7 +11,7 @@ A walk through it, with B images, K slots, D slot width, C channels, H rows, W c
     for pictures in generate(composer, clusters, count=100, seed=0):
         ...                                      # each picture from one slot of every cluster
 
-Everything is determined by seeds, and no picture depends on those it is made together with.
+Seeds determine everything, and no picture depends on the others in its batch.
 """
 
 from slotlab.framework.composition.clusters import Clusters, generate

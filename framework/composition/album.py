@@ -1,6 +1,6 @@
-"""Composed pictures as files: each as PNG, all on one sheet, and a JSON of how they were made.
+"""Write composed pictures to a folder: a PNG each, a sheet of all, and a JSON of how they were made.
 
-A folder is written beside its place and then put there whole.
+The folder is written beside its final place and then renamed.
 """
 
 import io
@@ -27,39 +27,39 @@ from slotlab.registry import SlotlabError
 RECORD = "composition.json"
 SHEET = "grid.png"
 ON_SHEET = 100
-"""Pictures on the sheet, at most about."""
+"""About the largest number of pictures on the sheet."""
 _SIDE, _GAP, _LINE = 96, 6, 13
 _PAPER, _INK = (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Tile:
+class AlbumPicture:
     """One picture, written as NAME.png."""
 
     name: str
     image_CHW: Tensor
-    """uint8, of three channels or one (a mask)."""
+    """uint8, with three channels or one (a mask)."""
     caption: str = ""
     made_of: Mapping[str, Any] = field(default_factory=dict)
-    """How it was made: JSON data."""
+    """How it was composed: JSON data."""
     on_sheet: bool = True
 
 
-Row = Sequence[Tile]
-"""Pictures that stand side by side on the sheet."""
+AlbumRow = Sequence[AlbumPicture]
+"""Pictures side by side on the sheet."""
 
 
 @dataclass
-class Album:
-    """A folder of pictures that is being written."""
+class CompositionAlbum:
+    """A folder of composed pictures while it is written."""
 
     place: Path
     columns: int | None = None
-    """Pictures in a row of the sheet; None for the rows as they were added."""
-    shown: list[Row] = field(default_factory=list)
+    """Pictures per row of the sheet; None keeps the rows as they were added."""
+    shown: list[AlbumRow] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: AlbumRow) -> None:
         """Write the pictures of a row."""
         for tile in row:
             picture(tile.image_CHW).save(self.place / f"{tile.name}.png")
@@ -68,7 +68,7 @@ class Album:
             self.shown.append([tile for tile in row if tile.on_sheet])
 
     def close(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the sheet and the record, which is returned."""
+        """Write the sheet and the record, and return the record."""
         rows = self.shown
         if self.columns is not None:
             tiles = [tile for row in rows for tile in row][:ON_SHEET]
@@ -80,7 +80,7 @@ class Album:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuse to write over anything but an earlier album.
+    """Refuse to overwrite anything but an earlier album.
 
     Raises:
         SlotlabError: if the folder holds something else.
@@ -90,12 +90,12 @@ def refuse_foreign(folder: Path) -> None:
 
 
 @contextmanager
-def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
-    """Give an album that takes the place of `folder` when the block ends well.
+def writing(folder: Path, *, columns: int | None = None) -> Iterator[CompositionAlbum]:
+    """Yield an album that replaces `folder` if the block ends without an error.
 
     Args:
-        folder: made if it is not there.
-        columns: pictures in a row of the sheet; None for the rows as they are added.
+        folder: created if it does not exist.
+        columns: pictures per row of the sheet; None keeps the rows as they are added.
 
     Raises:
         SlotlabError: if the folder holds anything but an earlier album.
@@ -107,28 +107,28 @@ def writing(folder: Path, *, columns: int | None = None) -> Iterator[Album]:
     old = new.with_suffix(".old")
     new.mkdir()
     try:
-        with ExitStack() as stack:  # what is locked is no leaving
+        with ExitStack() as stack:  # a locked folder is not cleared as a leftover
             stack.enter_context(exclusive(new, f"{new} is being written by another process"))
-            yield Album(new, columns)
+            yield CompositionAlbum(new, columns)
             if folder.exists():
                 stack.enter_context(exclusive(folder, f"{folder} is being written by another process"))
                 folder.replace(old)
             new.replace(folder)
     finally:
-        if old.exists() and not folder.exists():  # stopped between the two names
+        if old.exists() and not folder.exists():  # stopped between the two renames
             old.replace(folder)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def picture(image_CHW: Tensor) -> Image.Image:
-    """Return a uint8 image of three channels, or of one, as PIL's."""
+    """Return a uint8 image (C, H, W) with three channels or one as a PIL image."""
     pixels_HWC: NDArray[np.uint8] = np.ascontiguousarray(image_CHW.permute(1, 2, 0).cpu().numpy())
     return Image.fromarray(pixels_HWC[..., 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
 
 
-def sheet(rows: Sequence[Row]) -> bytes:
-    """Return a PNG with rows of pictures over their captions; small pictures are enlarged."""
+def sheet(rows: Sequence[AlbumRow]) -> bytes:
+    """Return a PNG with rows of pictures above their captions; small pictures are enlarged."""
     strips = [strip(row) for row in rows if row]
     width = max((one.width for one in strips), default=1)
     paper = Image.new("RGB", (width + _GAP, sum(one.height for one in strips) + _GAP), _PAPER)
@@ -141,8 +141,8 @@ def sheet(rows: Sequence[Row]) -> bytes:
     return buffer.getvalue()
 
 
-def strip(row: Row) -> Image.Image:
-    """Return one row of pictures over their captions."""
+def strip(row: AlbumRow) -> Image.Image:
+    """Return one row of pictures above their captions."""
     lines = max(tile.caption.count("\n") + 1 if tile.caption else 0 for tile in row)
     font: Any = ImageFont.load_default(10)
     tiles = []

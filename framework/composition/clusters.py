@@ -1,6 +1,6 @@
-"""k-means over a library of slots, and new pictures from one random slot of each cluster.
+"""k-means over a library of slots, and new pictures from one random slot per cluster.
 
-Source: the concept library of Singh et al. 2022 (SLATE); the seed's report measures FID on such pictures.
+Source: the concept library of Singh et al. 2022 (SLATE); H. Goyal's report (2024) measures FID on these.
 """
 
 import warnings
@@ -18,27 +18,27 @@ from slotlab.framework.randomness.seeds import mix, streams
 from slotlab.registry import SlotlabError
 
 DRAW = 1
-"""Number of the stream that slots are drawn by, beside the one of slots' noise."""
+"""Number of the random stream that draws slots; the slots' noise has another."""
 STARTS, ITERATIONS = 4, 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """A library's slots in groups of slots that are near each other."""
+    """A library's slots, grouped by k-means."""
 
     library: Library
     labels_M: Tensor
-    """int64: the cluster of each slot in the library's list."""
+    """int64: the cluster of each slot, in the library's order."""
     centers_CD: Tensor
     inertia: float
     """Sum over slots of the squared distance to their center."""
 
     @classmethod
     def fit(cls, library: Library, *, count: int, seed: int) -> "Clusters":
-        """Run scikit-learn's k-means: the best of four starts by k-means++, up to 1,000 iterations each.
+        """Run scikit-learn's k-means: the best of four k-means++ starts, with up to 1,000 iterations each.
 
         Raises:
-            SlotlabError: if there are fewer different slots than clusters.
+            SlotlabError: if there are fewer distinct slots than clusters.
         """
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
@@ -51,7 +51,7 @@ class Clusters:
                 f"{number} slots cannot make {count} clusters; take more images or fewer clusters"
             )
         means = KMeans(count, n_init=STARTS, max_iter=ITERATIONS, random_state=seed % 2**32)
-        # One thread: several add up in any order. Too few clusters are refused below, not warned of.
+        # One thread, since several would add up in varying order. Too few clusters are refused below.
         with threadpool_limits(1, "openmp"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             labels_M = torch.from_numpy(means.fit_predict(vectors_MD)).to(torch.int64)
@@ -63,14 +63,14 @@ class Clusters:
 
     @property
     def sizes(self) -> list[int]:
-        """How many slots each cluster has."""
+        """The number of slots in each cluster."""
         counts: list[int] = torch.bincount(self.labels_M, minlength=len(self.centers_CD)).tolist()
         return counts
 
     def draw(self, numbers: range, *, seed: int) -> Slots:
-        """Return slots of new pictures, on the CPU: one slot of each cluster, in the clusters' order.
+        """Return the slots of new pictures, on the CPU: one slot per cluster, in the clusters' order.
 
-        Picture `numbers[i]` has a stream of its own: it is the same whatever others are drawn with it.
+        Picture `numbers[i]` has its own random stream, so that it does not depend on the others.
         """
         members = [torch.nonzero(self.labels_M == c).flatten() for c in range(len(self.centers_CD))]
 

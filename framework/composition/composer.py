@@ -1,4 +1,4 @@
-"""A trained run that takes images apart into slots, and paints whatever slots it is given.
+"""A trained run that finds the slots of images, and decodes any slots into pictures.
 
 Axes: B images, K slots, D slot width, C channels, H rows, W columns.
 """
@@ -9,20 +9,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from slotlab.framework.contracts import Batch, Decoded, Slots
 from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
 from slotlab.framework.data.source import known_splits
-from slotlab.framework.model.anneal import load_state
-from slotlab.framework.model.build import build_model
-from slotlab.framework.model.check import check_checkpoint
+from slotlab.framework.evaluation.evaluate import find_slots
+from slotlab.framework.evaluation.trained_run import Subject
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.model.slot_model import SlotModel, resized_masks
 from slotlab.framework.plugin_loading.trust import Ask, refuse
-from slotlab.framework.randomness.seeds import painting, streams
+from slotlab.framework.randomness.seeds import painting
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec, load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -33,31 +30,32 @@ from slotlab.registry.errors import describe
 
 @dataclass(frozen=True)
 class Seen:
-    """Some images of a split, and the slots that the model finds in them."""
+    """Images of a split, and the slots that the model finds in them."""
 
     split: str
     positions: tuple[int, ...]
     batch: Batch
     slots: Slots
     attention_BKHW: Tensor
-    """float32, brought to the images' size; sums to one over K."""
+    """float32 at the images' size; sums to one over K."""
 
 
 @dataclass(frozen=True)
 class Composed:
-    """Pictures that were painted from slots."""
+    """Pictures that were decoded from slots."""
 
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W)."""
     masks_BKHW: Tensor | None = None
     """float32 at the images' size, summing to one over K; None for decoders without masks."""
     parts_BKCHW: Tensor | None = None
-    """Each slot's own picture, uint8; None for decoders without parts."""
+    """The picture of each slot alone, uint8; None for decoders without parts."""
 
     def cutouts(self, ground: float = 1.0) -> Tensor | None:
-        """Return each slot's picture where its mask is, uint8 (B, K, C, H, W), on gray of 0 to 1.
+        """Return each slot's picture where its mask is, uint8 (B, K, C, H, W), on a gray ground.
 
-        1 is white, as in the figures of Locatello et al. 2020. None without masks or parts.
+        `ground` goes from 0 (black) to 1 (white, as in the figures of Locatello et al. 2020). None without
+        masks or parts.
         """
         if self.masks_BKHW is None or self.parts_BKCHW is None:
             return None
@@ -74,7 +72,7 @@ class Composer:
     engine: Engine
     model: SlotModel
     step: int
-    """Of the weights."""
+    """The step of the weights."""
     run: RunFolder | None = None
     _loaders: dict[str, Loader] = field(default_factory=dict, repr=False)
 
@@ -82,26 +80,18 @@ class Composer:
     def open(
         cls, path: Path, *, device: torch.device, sets: Sequence[str] = (), trust: Ask = refuse
     ) -> "Composer":
-        """Open a trained run; `sets` lays assignments over its resolved spec.
+        """Open a trained run; `sets` changes settings of its resolved spec.
 
-        Its plugins are refused if the run is another user's, unless `trust` lets them through.
+        The plugins of another user's run are refused, unless `trust` accepts them.
 
         Raises:
-            SlotlabError: if it is no run folder, has no weights, or they do not fit its spec.
+            SlotlabError: if it is not a run folder, has no weights, or they do not fit its spec.
         """
         run = RunFolder.open(path)
         loaded = load_spec(run.spec, sets=sets, trust=trust, of_run=True)
-        check_versions(run, loaded.spec)
-        if problems := list(check_checkpoint(loaded.spec)):
-            raise loaded.error(problems)
-        weights = run.load_weights(loaded.spec.evaluation.checkpoint)
-        model = build_model(loaded.spec)
-        try:
-            load_state(loaded.spec, model, weights.model, weights.step)
-        except RuntimeError as error:
-            where = run.checkpoints.folder
-            raise SlotlabError(f"the weights in {where} do not fit {run.spec}: {error}") from None
-        return cls.of(loaded, model, device=device, step=weights.step, run=run)
+        subject = Subject.open(run, loaded, device)
+        model = subject.model(loaded.spec)
+        return cls(loaded, subject.engine, model.eval(), subject.weights.step, run)
 
     @classmethod
     def of(
@@ -123,13 +113,13 @@ class Composer:
         return self.loaded.spec
 
     def folder(self, name: str) -> Path:
-        """Return where composed pictures of this name belong.
+        """Return the folder for composed pictures of this name.
 
         Raises:
-            SlotlabError: for a model that is of no run.
+            SlotlabError: for a model that belongs to no run.
         """
         if self.run is None:
-            raise SlotlabError("the model is of no run folder; say where the pictures go with --out DIR")
+            raise SlotlabError("the model belongs to no run folder; choose one with --out DIR")
         return self.run.composition(name)
 
     def loader(self, split: str) -> Loader:
@@ -163,37 +153,36 @@ class Composer:
             if not 0 <= position < len(loader.dataset):
                 last = len(loader.dataset) - 1
                 raise SlotlabError(f"split '{split}' has no image {position}: they are 0 to {last}")
-        # At once, whatever the loader's batch size: who asks for images has room for them.
+        # At once, whatever the loader's batch size: the caller has room for the images.
         batch = next(replace(loader, batch_size=max(len(positions), 1)).epoch(list(positions)))
         slots, attention_BKHW = self.encode(batch.images_BCHW, positions)
         return Seen(split, tuple(positions), batch, slots, attention_BKHW)
 
     @torch.no_grad()
     def encode(self, images_BCHW: Tensor, positions: Sequence[int]) -> tuple[Slots, Tensor]:
-        """Return slots, and attention (B, K, H, W) at the images' size.
+        """Return slots, and attention as float32 (B, K, H, W) at the images' size.
 
         Args:
             images_BCHW: float, in the spec's value range.
-            positions: which random stream each image's initial slots draw from.
+            positions: of the images in the split, which seed the noise of their initial slots.
         """
-        self.model.eval()
-        noise = streams(self.spec.seed, positions, images_BCHW.device)
-        encoded = self.model.encode(images_BCHW, num_slots=self.spec.evaluation.slots, generator=noise)
+        encoded = find_slots(self.spec, self.model, images_BCHW, positions)
         size = (images_BCHW.shape[2], images_BCHW.shape[3])
-        return encoded.grouped.slots, resized(encoded.attention_BKHW.float(), size)
+        return encoded.grouped.slots, resized_masks(encoded.attention_BKHW, size)
 
     @torch.no_grad()
     def decode(
         self, slots: Slots, *, seed: int | None = None, positions: Sequence[int] | None = None
     ) -> Composed:
-        """Paint slots, of any number that the decoder takes, all images at once.
+        """Decode slots, of any number that the decoder takes, all images at once.
 
-        A decoder that draws (diffusion) gives each picture its own stream, of `seed` (None: the
-        spec's) and the picture's number in `positions` (None: from 0). With an image's slots, the spec's
-        seed and the image's position, the picture is the reconstruction that evaluation measures.
+        A stochastic decoder (diffusion) draws each picture from its own random stream, which follows from
+        `seed` (None: the spec's) and the picture's number in `positions` (None: from 0). With an image's
+        slots, the spec's seed and the image's position, the picture is the reconstruction that evaluation
+        measures.
 
         Raises:
-            SlotlabError: if the model's predictions are no images, or the decoder fails on so many slots.
+            SlotlabError: if the model's predictions are not images, or the decoder fails on so many slots.
         """
         self.model.eval()
         number = slots.vectors_BKD.shape[0]
@@ -211,11 +200,11 @@ class Composer:
             flat = self.picture(parts_BKCHW.flatten(0, 1))
             parts_BKCHW = None if flat is None else flat.reshape(number, -1, *flat.shape[1:])
         return Composed(
-            images_BCHW, None if masks_BKHW is None else resized(masks_BKHW.float(), size), parts_BKCHW
+            images_BCHW, None if masks_BKHW is None else resized_masks(masks_BKHW, size), parts_BKCHW
         )
 
     def picture(self, prediction_BCHW: Tensor) -> Tensor | None:
-        """Return a prediction as uint8 images, or None if it is no image."""
+        """Return a prediction as uint8 images, or None if it is not an image."""
         images_BCHW = self.model.objective.to_image(prediction_BCHW)
         return None if images_BCHW is None else to_uint8(images_BCHW, self.spec.data.bounds)
 
@@ -231,17 +220,10 @@ class Composer:
 
 
 def missing_parts(composer: Composer, composed: Composed) -> str | None:
-    """Say what keeps slots from being shown one by one; None if nothing does."""
+    """Return why slots cannot be shown one by one; None if they can."""
     lacking = {"masks": composed.masks_BKHW, "pictures of single slots": composed.parts_BKCHW}
     names = [name for name, tensor in lacking.items() if tensor is None]
     if not names:
         return None
     decoder = composer.spec.model.decoder.name
     return f"the decoder '{decoder}' gives no {' and no '.join(names)}: what it lacks is left out"
-
-
-def resized(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring masks to a size bilinearly, which keeps their sum."""
-    if tuple(masks_BKHW.shape[2:]) == size:
-        return masks_BKHW
-    return F.interpolate(masks_BKHW, size=size, mode="bilinear", align_corners=False)

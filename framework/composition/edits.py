@@ -1,4 +1,4 @@
-"""Changes of slots, before they are decoded. Whatever belongs to a slot goes with it.
+"""Edit slots before they are decoded. The extras of a slot go with it.
 
 Axes: B images, K slots, D slot width. Slots are numbered from 0.
 """
@@ -19,10 +19,10 @@ def at(slots: Slots, images: Sequence[int]) -> Slots:
 
 
 def stack(several: Sequence[Slots]) -> Slots:
-    """Return the images of all, one after the other; all have the same number of slots.
+    """Return the images of all arguments, one after the other; all have the same number of slots.
 
     Raises:
-        SlotlabError: if they differ in what belongs to a slot.
+        SlotlabError: if their extras differ.
     """
     return together(several, 0)
 
@@ -31,16 +31,16 @@ def join(first: Slots, second: Slots) -> Slots:
     """Return, for each image, the slots of `first` and then those of `second`.
 
     Raises:
-        SlotlabError: if they differ in what belongs to a slot.
+        SlotlabError: if their extras differ.
     """
     return together([first, second], 1)
 
 
 def mix(a: Slots, kept_a: Sequence[int], b: Slots, kept_b: Sequence[int]) -> Slots:
-    """Return some slots of A beside some slots of B, image by image.
+    """Return some slots of A together with some slots of B, image by image.
 
     Raises:
-        SlotlabError: for a slot that is not there, or if none is kept.
+        SlotlabError: for a slot that does not exist, or if none is kept.
     """
     if not kept_a and not kept_b:
         raise SlotlabError("no slot is kept of either image; keep at least one")
@@ -48,10 +48,10 @@ def mix(a: Slots, kept_a: Sequence[int], b: Slots, kept_b: Sequence[int]) -> Slo
 
 
 def remove(slots: Slots, gone: Sequence[int]) -> Slots:
-    """Return the slots without some of them: the decoder spreads their pixels over the others.
+    """Return the slots without some of them: the decoder assigns their pixels to the others.
 
     Raises:
-        SlotlabError: for a slot that is not there, or if none is left.
+        SlotlabError: for a slot that does not exist, or if none is left.
     """
     check_slots(slots, gone)
     left = [index for index in range(slots.vectors_BKD.shape[1]) if index not in set(gone)]
@@ -64,7 +64,7 @@ def duplicate(slots: Slots, index: int, into: Slots | None = None) -> Slots:
     """Return `into` (None: the slots themselves) with a copy of slot `index` as its last slot.
 
     Raises:
-        SlotlabError: for a slot that is not there.
+        SlotlabError: for a slot that does not exist.
     """
     return join(slots if into is None else into, chosen(slots, [index]))
 
@@ -72,11 +72,11 @@ def duplicate(slots: Slots, index: int, into: Slots | None = None) -> Slots:
 def interpolate(slots: Slots, index: int, goal: Slots, goal_index: int, weight: float) -> Slots:
     """Return the slots with slot `index` moved toward slot `goal_index` of `goal`.
 
-    `weight` 0 changes nothing, 1 puts the goal's slot in its place. What belongs to a slot moves in
-    the same way; whole numbers among it are the nearer slot's.
+    `weight` 0 changes nothing, 1 replaces the slot by the goal's. Extras move in the same way; extras that
+    are integers are those of the nearer slot.
 
     Raises:
-        SlotlabError: for a slot that is not there.
+        SlotlabError: for a slot that does not exist.
     """
     check_slots(slots, [index])
     check_slots(goal, [goal_index])
@@ -98,17 +98,17 @@ def chosen(slots: Slots, kept: Sequence[int]) -> Slots:
     """Return the slots at `kept`, in that order.
 
     Raises:
-        SlotlabError: for a slot that is not there.
+        SlotlabError: for a slot that does not exist.
     """
     check_slots(slots, kept)
     return slots.select(torch.as_tensor(list(kept), dtype=torch.int64, device=slots.vectors_BKD.device))
 
 
 def check_slots(slots: Slots, indices: Sequence[int]) -> None:
-    """Refuse slots that are not there.
+    """Refuse slots that do not exist.
 
     Raises:
-        SlotlabError: with the first of them.
+        SlotlabError: for the first of them.
     """
     number = slots.vectors_BKD.shape[1]
     for index in indices:
@@ -117,15 +117,15 @@ def check_slots(slots: Slots, indices: Sequence[int]) -> None:
 
 
 def each(change: Callable[[Tensor], Tensor], slots: Slots) -> Slots:
-    """Return slots with the same change made to the vectors and to all that belongs to them."""
+    """Return slots with the same change applied to the vectors and the extras."""
     return Slots(change(slots.vectors_BKD), {name: change(extra) for name, extra in slots.extras.items()})
 
 
 def together(several: Sequence[Slots], axis: int) -> Slots:
-    """Return slots put together along one axis.
+    """Return slots concatenated along one axis.
 
     Raises:
-        SlotlabError: if they differ in what belongs to a slot.
+        SlotlabError: if their extras differ.
     """
     names = [sorted(slots.extras) for slots in several]
     if any(other != names[0] for other in names):

@@ -1,4 +1,4 @@
-"""New pictures as a spec's `evaluation.composition` declares them, and their set metrics."""
+"""Compose the new pictures of a spec's `evaluation.composition`, and compute their set metrics."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,14 +11,15 @@ from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.library import build_library
 from slotlab.framework.contracts import SetMetric
 from slotlab.framework.data.loader import to_uint8
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, counted, measure_sets, usable
+from slotlab.framework.metrics.image_sets.compare_sets import counted, measure_sets, usable
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.framework.model.build import build_set_metrics
 from slotlab.framework.spec.identity import canonical, definition
 from slotlab.framework.spec.schema import HALVES, CompositionSpec
 from slotlab.registry import SlotlabError
 
-Report = Callable[[str, int, int], None]
-"""Called with (what is done, how many are done, how many in all)."""
+ReportStage = Callable[[str, int, int], None]
+"""Called with (stage, number done, number in all)."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -27,7 +28,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """New pictures, not painted yet, and all that decides about them."""
+    """New pictures before they are decoded: everything that determines them."""
 
     composer: Composer
     clusters: Clusters
@@ -36,7 +37,7 @@ class Sampling:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is made of what, as JSON data."""
+        """What the pictures are made of, as JSON data."""
         library = self.clusters.library
         return {
             "library": {"split": library.split, "images": len(library.positions), "of": library.of},
@@ -46,18 +47,18 @@ class Sampling:
         }
 
     def batches(self) -> Iterator[tuple[int, Composed]]:
-        """Yield the pictures in batches, each with its first one's number; the same whenever it is called."""
+        """Yield the pictures in batches, each with the number of its first; the same at every call."""
         start = 0
         for composed in generate(self.composer, self.clusters, count=self.count, seed=self.seed):
             yield start, composed
             start += len(composed.images_BCHW)
 
 
-def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: Report = silent) -> Sampling:
-    """Find the slots of the library and group them.
+def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: ReportStage = silent) -> Sampling:
+    """Find the slots of the library and cluster them.
 
     Raises:
-        SlotlabError: if there is no such split, or there are fewer different slots than clusters.
+        SlotlabError: if there is no such split, or there are fewer distinct slots than clusters.
     """
     spec = composer.spec
     seed = spec.seed if wanted.seed is None else wanted.seed
@@ -74,13 +75,13 @@ def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: Report
 
 
 def count_real(composer: Composer) -> int:
-    """Return how many real images there are to compare with: those that are evaluated."""
+    """Return the number of real images to compare with, which are the evaluated ones."""
     evaluation = composer.spec.evaluation
     return composer.loader(evaluation.split).count(evaluation.max_images)
 
 
 def real_images(composer: Composer, split: str, number: int) -> RealImages:
-    """Return `number` images of a split: the first ones, or evenly spaced if it is not the evaluated one."""
+    """Return `number` images of a split: the first ones of the evaluated split, else evenly spaced ones."""
     spec, loader = composer.spec, replace(composer.loader(split), masks=False)
     total = len(loader.dataset)
     number = min(number, total)
@@ -103,9 +104,9 @@ def measure_sampling(
     pictures: Iterable[Tensor],
     *,
     floor: str = HALVES,
-    report: Report = silent,
+    report: ReportStage = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Compare painted pictures (uint8 batches) with the evaluated images by metrics that lack nothing.
+    """Compare decoded pictures (uint8 batches) with the evaluated images by set metrics.
 
     Raises:
         SlotlabError: if a metric lacks something, or there are too few images.
@@ -126,10 +127,10 @@ def measure_sampling(
 
 @dataclass(frozen=True)
 class CompositionResult:
-    """What an evaluation reports of composed pictures."""
+    """The results of composed pictures in an evaluation."""
 
     set_metrics: Mapping[str, Mapping[str, Any]]
-    """By name: the value, its floor, its version, and under `composition` what the pictures were made of."""
+    """By name: value, floor, version, and under `composition` what the pictures were made of."""
     left_out: Mapping[str, str]
     """Set metrics without a value, and why."""
 
@@ -137,8 +138,8 @@ class CompositionResult:
 NOTHING = CompositionResult({}, {})
 
 
-def evaluate_composition(composer: Composer, report: Report = silent) -> CompositionResult:
-    """Make and measure the pictures that the spec declares; what cannot be is left out with the reason."""
+def evaluate_composition(composer: Composer, report: ReportStage = silent) -> CompositionResult:
+    """Compose and measure the pictures that the spec declares; failures are left out with the reason."""
     wanted = composer.spec.evaluation.composition
     if wanted is None:
         return NOTHING

@@ -1,4 +1,4 @@
-"""All slots of a split in main memory: what new pictures are put together from."""
+"""The slots of a split in main memory, from which new pictures are composed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,18 +10,18 @@ from slotlab.framework.composition.edits import each
 from slotlab.framework.contracts import Slots
 
 MEMORY = 2 * 2**30
-"""Bytes that a library may fill: the slots of 600,000 images with 7 slots of width 128."""
+"""The largest size in bytes: the slots of 600,000 images with 7 slots of width 128."""
 
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """The slots of images of one split, with N images and K slots each."""
+    """The slots of N images of one split, K slots each."""
 
     split: str
     positions: Sequence[int]
-    """The images in the split."""
+    """The positions of the images in the split."""
     of: int
-    """How many images the split has."""
+    """The number of images in the split."""
     slots: Slots
     """On the CPU; leading axes (N, K)."""
 
@@ -31,7 +31,7 @@ class Library:
         return self.slots.vectors_BKD.flatten(0, 1)
 
     def take(self, members_BK: Tensor) -> Slots:
-        """Return slots by their numbers in that list, int64 (B, K)."""
+        """Return slots by their numbers in `vectors_MD`, int64 (B, K)."""
         return each(lambda tensor: tensor.flatten(0, 1)[members_BK], self.slots)
 
 
@@ -47,9 +47,9 @@ def build_library(
 
     Args:
         composer: the model and its data.
-        split: `train` or `val`, or what else the data has.
-        images: take so many, evenly spaced over the split; None for all.
-        memory: bytes that the library may fill; of a larger split fewer images are taken.
+        split: `train`, `val` or another split of the data.
+        images: how many, evenly spaced over the split; None for all.
+        memory: the largest size in bytes, which may limit the number of images.
         report: called with (images done, images in all).
 
     Raises:
@@ -64,7 +64,7 @@ def build_library(
     done = 0
     for some, batch in loader.share(positions):
         found, _ = composer.encode(batch.images_BCHW, some)
-        if kept is None:  # whole at once: growing it would need twice the memory
+        if kept is None:  # allocated at once: growing it would need twice the memory
             kept = each(lambda tensor: tensor.new_empty((number, *tensor.shape[1:]), device="cpu"), found)
         for target, source in zip(tensors(kept), tensors(found), strict=True):
             target[done : done + len(some)] = source.cpu()
@@ -75,5 +75,5 @@ def build_library(
 
 
 def tensors(slots: Slots) -> list[Tensor]:
-    """Return the vectors and all that belongs to them, in a fixed order."""
+    """Return the vectors and the extras, in a fixed order."""
     return [slots.vectors_BKD, *(slots.extras[name] for name in sorted(slots.extras))]

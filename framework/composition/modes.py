@@ -1,6 +1,6 @@
-"""What `slotlab compose` shows: rows of pictures of one mode, from given images and slots or random ones.
+"""The rows of pictures of `slotlab compose`, by mode, from given or random images and slots.
 
-Row n is drawn from a random stream of its own, so that it is the same however many there are.
+Each row has its own random stream, so that it does not depend on the number of rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.composition.album import Row, Tile
+from slotlab.framework.composition.album import AlbumPicture, AlbumRow
 from slotlab.framework.composition.composer import Composed, Composer, missing_parts
 from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
 from slotlab.framework.contracts import Slots
@@ -21,34 +21,34 @@ from slotlab.registry import SlotlabError
 
 Mode = Literal["slots", "mix", "interpolate", "remove", "duplicate"]
 CHOICE = 2
-"""Number of the stream that images and slots are chosen by, beside those of noise and of drawn slots."""
+"""Number of the random stream that chooses images and slots; noise and drawn slots have others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which images and slots to use; what is left open is drawn from the seed."""
+class SlotChoice:
+    """The images and slots to use; those that are not given are drawn from the seed."""
 
     split: str
     count: int
-    """Rows, where no images are given."""
+    """The number of rows, if no images are given."""
     seed: int
     images: tuple[int, ...] = ()
-    """Positions in the split: A, and B where a mode takes two; any number where it takes one."""
+    """Positions in the split: A and B if the mode takes two; any number if it takes one."""
     slots: tuple[int, ...] = ()
-    """Of image A."""
+    """Slots of image A."""
     slots_b: tuple[int, ...] = ()
-    """Of image B."""
+    """Slots of image B."""
     steps: int = 7
-    """Pictures from start to goal of an interpolation."""
+    """Pictures of an interpolation, from start to goal."""
 
 
 @dataclass(frozen=True)
-class View:
-    """One image of the split, and its slots."""
+class ImageSlots:
+    """One image of a split, and its slots."""
 
     position: int
     slots: Slots
-    """Of one image."""
+    """With a leading axis of one image."""
     image_CHW: Tensor
     """uint8."""
     attention_KHW: Tensor
@@ -56,32 +56,32 @@ class View:
 
     @property
     def count(self) -> int:
-        """How many slots it has."""
+        """The number of slots."""
         return self.slots.vectors_BKD.shape[1]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A composer, a choice, and what every mode needs of them."""
+class RowPainter:
+    """Makes the pictures of a row from a composer and a choice of images and slots."""
 
     composer: Composer
-    choice: Choice
+    choice: SlotChoice
     notes: dict[str, None] = field(default_factory=dict)
-    """What cannot be shown, and why, in the order in which it was found."""
+    """Messages about what cannot be shown, in the order in which it was found."""
 
-    def views(self, images: Sequence[int]) -> list[View]:
+    def views(self, images: Sequence[int]) -> list[ImageSlots]:
         """Return images of the split with their slots."""
         seen = self.composer.look(self.choice.split, images)
         pictures_BCHW = to_uint8(seen.batch.images_BCHW, self.composer.spec.data.bounds)
         return [
-            View(position, at(seen.slots, [i]), pictures_BCHW[i], seen.attention_BKHW[i])
+            ImageSlots(position, at(seen.slots, [i]), pictures_BCHW[i], seen.attention_BKHW[i])
             for i, position in enumerate(images)
         ]
 
-    def paint(self, slots: Slots, of: View) -> Composed:
-        """Paint the slots of one picture, and note what the decoder does not give.
+    def paint(self, slots: Slots, of: ImageSlots) -> Composed:
+        """Decode the slots of one picture, and note missing masks or parts.
 
-        A decoder that draws does so as for the reconstruction of the image `of`, which the picture changes.
+        A stochastic decoder draws the same noise as for the reconstruction of the image `of`.
         """
         composed = self.composer.decode(slots, seed=self.choice.seed, positions=[of.position])
         reason = missing_parts(self.composer, composed)
@@ -89,34 +89,36 @@ class Bench:
             self.notes[reason] = None
         return composed
 
-    def tile(self, name: str, slots: Slots, of: View, caption: str, made_of: Mapping[str, Any]) -> Tile:
-        """Return the picture of some slots (see `paint`)."""
+    def tile(
+        self, name: str, slots: Slots, of: ImageSlots, caption: str, made_of: Mapping[str, Any]
+    ) -> AlbumPicture:
+        """Return the picture of slots (see `paint`)."""
         picture_CHW = self.paint(slots, of).images_BCHW[0]
-        return Tile(name, picture_CHW, caption, {"split": self.choice.split, **made_of})
+        return AlbumPicture(name, picture_CHW, caption, {"split": self.choice.split, **made_of})
 
-    def image(self, name: str, view: View) -> Tile:
+    def image(self, name: str, view: ImageSlots) -> AlbumPicture:
         """Return an image of the split as it is."""
         made_of = {"split": self.choice.split, "image": view.position}
-        return Tile(name, view.image_CHW, f"{self.choice.split} {view.position}", made_of)
+        return AlbumPicture(name, view.image_CHW, f"{self.choice.split} {view.position}", made_of)
 
 
-def rows_of(mode: Mode, bench: Bench) -> Iterator[Row]:
+def rows_of(mode: Mode, painter: RowPainter) -> Iterator[AlbumRow]:
     """Yield the rows of a mode.
 
     Raises:
-        SlotlabError: for images or slots that are not there, or of another number than the mode takes.
+        SlotlabError: for images or slots that do not exist, or of another number than the mode takes.
     """
-    choice = bench.choice
+    choice = painter.choice
     check_choice(mode, choice)
     make = MODES[mode]
-    groups = choose_images(mode, choice, len(bench.composer.loader(choice.split).dataset))
+    groups = choose_images(mode, choice, len(painter.composer.loader(choice.split).dataset))
     chance = streams(mix_seed(choice.seed, CHOICE), range(len(groups)), torch.device("cpu"))
     for number, (images, stream) in enumerate(zip(groups, chance, strict=True)):
-        yield make(bench, bench.views(images), stream, f"{number:03d}")
+        yield make(painter, painter.views(images), stream, f"{number:03d}")
 
 
-def choose_images(mode: Mode, choice: Choice, total: int) -> list[Sequence[int]]:
-    """Return the images of each row: those that are given, or the first of a random order of the split."""
+def choose_images(mode: Mode, choice: SlotChoice, total: int) -> list[Sequence[int]]:
+    """Return the images of each row: the given ones, or the first of a random order of the split."""
     each = 1 if mode in ("slots", "remove") else 2
     if choice.images:
         if each == 1:
@@ -129,11 +131,11 @@ def choose_images(mode: Mode, choice: Choice, total: int) -> list[Sequence[int]]
     return [order[each * row : each * (row + 1)] for row in range(min(choice.count, groups))]
 
 
-def check_choice(mode: Mode, choice: Choice) -> None:
+def check_choice(mode: Mode, choice: SlotChoice) -> None:
     """Refuse other numbers of images or slots than a mode takes.
 
     Raises:
-        SlotlabError: that says what would be right.
+        SlotlabError: with what the mode takes.
     """
     most = {"slots": None, "remove": None, "mix": 2, "interpolate": 2, "duplicate": 2}[mode]
     least = 2 if mode in ("mix", "interpolate") else 1
@@ -151,35 +153,39 @@ def check_choice(mode: Mode, choice: Choice) -> None:
         raise SlotlabError(f"--mode {mode} takes one slot of an image; --slot is given more than once")
 
 
-def slots_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def slots_row(painter: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return an image, its reconstruction, and each slot cut out by its mask; masks and parts as files."""
     (view,) = views
-    composed = bench.paint(view.slots, view)
+    composed = painter.paint(view.slots, view)
     masks_BKHW, parts_BKCHW, cut_BKCHW = composed.masks_BKHW, composed.parts_BKCHW, composed.cutouts()
     masks_KHW = view.attention_KHW if masks_BKHW is None else masks_BKHW[0]
     what = "attention" if masks_BKHW is None else "mask"
-    row = [bench.image(f"{name}-image", view)]
-    facts = {"split": bench.choice.split, "image": view.position}
-    row.append(Tile(f"{name}-reconstruction", composed.images_BCHW[0], "reconstruction", facts))
+    row = [painter.image(f"{name}-image", view)]
+    facts = {"split": painter.choice.split, "image": view.position}
+    row.append(AlbumPicture(f"{name}-reconstruction", composed.images_BCHW[0], "reconstruction", facts))
     for k in range(view.count):
         made_of = {**facts, "slot": k}
         gray_1HW = (masks_KHW[k][None] * 255).round().to(torch.uint8)
-        row.append(Tile(f"{name}-{what}{k}", gray_1HW, f"{what} {k}", made_of, on_sheet=cut_BKCHW is None))
+        row.append(
+            AlbumPicture(f"{name}-{what}{k}", gray_1HW, f"{what} {k}", made_of, on_sheet=cut_BKCHW is None)
+        )
         if parts_BKCHW is not None:
-            row.append(Tile(f"{name}-part{k}", parts_BKCHW[0, k], f"part {k}", made_of, on_sheet=False))
+            row.append(
+                AlbumPicture(f"{name}-part{k}", parts_BKCHW[0, k], f"part {k}", made_of, on_sheet=False)
+            )
         if cut_BKCHW is not None:
-            row.append(Tile(f"{name}-slot{k}", cut_BKCHW[0, k], f"slot {k}", made_of))
+            row.append(AlbumPicture(f"{name}-slot{k}", cut_BKCHW[0, k], f"slot {k}", made_of))
     return row
 
 
-def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def mix_row(painter: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return images A and B, and the picture of some slots of each.
 
-    By chance: half of A's slots, and of B those with the other numbers, so that learned slots, which
-    have a task each (the background is one), come once.
+    Randomly: half of A's slots, and the slots of B with the other numbers, so that each learned slot,
+    which has a role (such as the background), occurs once.
     """
     a, b = views
-    choice = bench.choice
+    choice = painter.choice
     kept_a, kept_b = list(choice.slots), list(choice.slots_b)
     if not kept_a and not kept_b:
         order = torch.randperm(a.count, generator=stream).tolist()
@@ -189,70 +195,75 @@ def mix_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -
     made_of = {"images": [a.position, b.position], "slots": [kept_a, kept_b]}
     mixed = mix(a.slots, kept_a, b.slots, kept_b)
     return [
-        bench.image(f"{name}-a", a),
-        bench.image(f"{name}-b", b),
-        bench.tile(f"{name}-mix", mixed, a, caption, made_of),
+        painter.image(f"{name}-a", a),
+        painter.image(f"{name}-b", b),
+        painter.tile(f"{name}-mix", mixed, a, caption, made_of),
     ]
 
 
-def interpolate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
-    """Return image A as one of its slots becomes a slot of image B, step by step: the one of the same
-    number unless another is given.
+def interpolate_row(
+    painter: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str
+) -> AlbumRow:
+    """Return image A while one of its slots becomes, step by step, a slot of image B.
+
+    Without another choice, both slots have the same number.
     """
     a, b = views
-    choice = bench.choice
+    choice = painter.choice
     slot = one(choice.slots, a, stream)
     goal = one(choice.slots_b or (slot,), b, stream)
-    row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
+    row = [painter.image(f"{name}-a", a), painter.image(f"{name}-b", b)]
     for step in range(choice.steps):
         weight = step / max(choice.steps - 1, 1)
         made_of = {"images": [a.position, b.position], "slots": [[slot], [goal]], "weight": weight}
         moved = interpolate(a.slots, slot, b.slots, goal, weight)
-        row.append(bench.tile(f"{name}-step{step}", moved, a, f"{slot} to B {goal}\n{weight:.2f}", made_of))
+        row.append(painter.tile(f"{name}-step{step}", moved, a, f"{slot} to B {goal}\n{weight:.2f}", made_of))
     return row
 
 
-def remove_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
-    """Return an image, its reconstruction, and the picture without some slots: the given, or each in turn."""
+def remove_row(painter: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
+    """Return an image, its reconstruction, and pictures without the given slots, or without each in turn."""
     (view,) = views
-    groups = [list(bench.choice.slots)] if bench.choice.slots else [[k] for k in range(view.count)]
+    groups = [list(painter.choice.slots)] if painter.choice.slots else [[k] for k in range(view.count)]
     row = [
-        bench.image(f"{name}-image", view),
-        bench.tile(f"{name}-reconstruction", view.slots, view, "reconstruction", {"image": view.position}),
+        painter.image(f"{name}-image", view),
+        painter.tile(f"{name}-reconstruction", view.slots, view, "reconstruction", {"image": view.position}),
     ]
     for gone in groups:
         label = "_".join(map(str, gone))
         left = remove(view.slots, gone)
         made_of = {"image": view.position, "removed": gone}
-        row.append(bench.tile(f"{name}-without{label}", left, view, f"without {numbers(gone)}", made_of))
+        row.append(painter.tile(f"{name}-without{label}", left, view, f"without {numbers(gone)}", made_of))
     return row
 
 
-def duplicate_row(bench: Bench, views: Sequence[View], stream: Generator, name: str) -> Row:
+def duplicate_row(painter: RowPainter, views: Sequence[ImageSlots], stream: Generator, name: str) -> AlbumRow:
     """Return images A and B, and the picture of B's slots with one slot of A added."""
     a, b = views
-    slot = one(bench.choice.slots, a, stream)
+    slot = one(painter.choice.slots, a, stream)
     made_of = {"images": [a.position, b.position], "slot": slot}
-    row = [bench.image(f"{name}-a", a), bench.image(f"{name}-b", b)]
-    row.append(bench.tile(f"{name}-reconstruction", b.slots, b, "reconstruction of B", {"image": b.position}))
+    row = [painter.image(f"{name}-a", a), painter.image(f"{name}-b", b)]
+    row.append(
+        painter.tile(f"{name}-reconstruction", b.slots, b, "reconstruction of B", {"image": b.position})
+    )
     added = duplicate(a.slots, slot, b.slots)
-    row.append(bench.tile(f"{name}-added", added, b, f"with slot {slot} of A", made_of))
+    row.append(painter.tile(f"{name}-added", added, b, f"with slot {slot} of A", made_of))
     return row
 
 
-def one(given: Sequence[int], view: View, stream: Generator) -> int:
-    """Return the slot that is given, or a random one of the image's."""
+def one(given: Sequence[int], view: ImageSlots, stream: Generator) -> int:
+    """Return the given slot, or a random one of the image's."""
     drawn = int(torch.randint(view.count, (), generator=stream))  # always, so that the next draw is the same
     check_slots(view.slots, given)
     return given[0] if given else drawn
 
 
 def numbers(slots: Sequence[int]) -> str:
-    """Write numbers of slots."""
+    """Return numbers of slots as text."""
     return ", ".join(map(str, slots)) or "none"
 
 
-MODES: dict[Mode, Callable[[Bench, Sequence[View], Generator, str], Row]] = {
+MODES: dict[Mode, Callable[[RowPainter, Sequence[ImageSlots], Generator, str], AlbumRow]] = {
     "slots": slots_row,
     "mix": mix_row,
     "interpolate": interpolate_row,

@@ -1,4 +1,4 @@
-"""What components are told when they are built (`*Context`), and what they give. Import it all from here.
+"""What components receive when they are built (`*Context`), and what they return. Import it from here.
 
 Axes, in every file: B images, C channels, H rows, W columns, N tokens (positions of a
 feature map, row by row), K slots, D slot width. All outputs are frozen dataclasses.
@@ -16,9 +16,18 @@ from slotlab.framework.contracts.data import (
     Dataset,
     DatasetContext,
     RawBatch,
+    Recognized,
+    RecognizesData,
     Resize,
     Sample,
     Size,
+)
+from slotlab.framework.contracts.dataset_settings import (
+    HasObjectLimit,
+    HasRendered,
+    HasSplits,
+    HasUnsplit,
+    HasVariant,
 )
 from slotlab.framework.contracts.evaluation import (
     MaskSource,
@@ -32,11 +41,13 @@ from slotlab.framework.contracts.evaluation import (
     missing,
 )
 from slotlab.framework.contracts.model import (
+    Annealable,
     Decoded,
     DecoderContext,
     EncoderContext,
     Grouped,
     GroupingContext,
+    HasOwnWeights,
     InitializerContext,
     Losses,
     ModelOutput,
@@ -51,6 +62,7 @@ from slotlab.framework.contracts.training import OptimizerContext, ScheduleConte
 
 __all__ = [
     "VOID",
+    "Annealable",
     "Batch",
     "BatchedDataset",
     "Counting",
@@ -64,6 +76,12 @@ __all__ = [
     "EncoderContext",
     "Grouped",
     "GroupingContext",
+    "HasObjectLimit",
+    "HasOwnWeights",
+    "HasRendered",
+    "HasSplits",
+    "HasUnsplit",
+    "HasVariant",
     "InitializerContext",
     "Losses",
     "MaskSource",
@@ -77,6 +95,8 @@ __all__ = [
     "PooledMetric",
     "PositionContext",
     "RawBatch",
+    "Recognized",
+    "RecognizesData",
     "Resize",
     "Sample",
     "Sampler",

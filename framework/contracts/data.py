@@ -1,9 +1,10 @@
-"""What datasets are told and give. B images, H rows, W columns."""
+"""What datasets receive when they are built, and what they return. B images, H rows, W columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,11 +31,11 @@ Void does not count as a value.
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetContext:
-    """For datasets: which split to give, and the size and seed of what is generated.
+    """For datasets: which split to return, and the size and seed of generated pictures.
 
-    `split` is `all` for a dataset whose Config names no `splits` of its own: the protocol
-    splits it. `image_size` is for datasets whose Config says `rendered`; the others give
-    pictures as they are. `seed` is the spec's `data.seed`, the same for every seed of a training.
+    `split` is `all` for a dataset whose Config has no `splits` of its own: the protocol splits it.
+    `image_size` is for datasets whose Config says `rendered`; the others return pictures at the size
+    of their files. `seed` is the spec's `data.seed`, the same for every seed of a training.
     """
 
     split: str
@@ -48,31 +49,31 @@ class Sample:
 
     Attributes are data that JSON can hold. Three have a meaning everywhere: `num_objects`,
     `objects` (a list with an entry for each object; its `index` is its value in the mask), and
-    `ground_material`. An object's `material`, `shape` and `size` are what evaluation groups by, and
-    its `visible_fraction`, from 0 to 1, where the data tells how much of it is seen.
+    `ground_material`. Evaluation groups by an object's `material`, `shape` and `size`, and by its
+    `visible_fraction`, from 0 to 1, where the data has it.
     """
 
     id: str
     image_CHW: Tensor
     """uint8 of shape (3, H, W)."""
     mask_HW: Tensor | None = None
-    """Instance labels of any integer type, 0 for the background; None where there is no truth.
+    """Instance labels of any integer type, 0 for the background; None without ground truth.
 
     `VOID` (-1) marks pixels that nobody labeled: no metric, filter or number of objects counts them.
     """
     attributes: Mapping[str, Any] = field(default_factory=dict)
     path: str | None = None
-    """The picture's file, for messages."""
+    """The picture's file, for error messages."""
 
 
 @dataclass(frozen=True, order=True)
 class DataProblem:
-    """One thing that is wrong with the data, and the file it is wrong with."""
+    """One thing that is wrong with the data, and the file where it is wrong."""
 
     path: str
     reason: str
     place: int | None = field(default=None, compare=False)
-    """Of the item that is left out for it: its position among all items (see `Dataset.places`)."""
+    """Of the item that is left out for it: its position among all items (see `HasPlaces`)."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
@@ -87,11 +88,11 @@ class DataError(SlotlabError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """One line for each problem, and one that says what can be done."""
+        """Return one line for each problem, and one that says what can be done."""
         return [*map(str, self.problems), *([self.hint] if self.hint else [])]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Come whole out of a worker process."""
+        """Pickle with all problems, so that the error comes out of a worker process unchanged."""
         return partial(type(self), hint=self.hint), self.problems
 
 
@@ -99,24 +100,8 @@ class DataError(SlotlabError):
 class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
-    No two samples have the same id. A dataset may have more attributes, each used where it is there:
-
-    * `fingerprint() -> str`: changes when the files behind it change (`framework.data.formats.pictures`
-      makes one); without it the dataset cannot be packed.
-    * `problems: Sequence[DataProblem]`: items that had to be left out while listing, such as
-      pictures without their mask; a run stops with all of them unless told to skip.
-    * `depends() -> JSON data`: for generated pictures, the settings that the pictures of this split depend on
-      (not how many there are); without it all settings are taken. With split, size, seed and the component's
-      version they make the fingerprint by which evaluations on other pictures are told apart.
-    * `places: Sequence[int]` and `listed: int`: each sample's position among all items that the files
-      tell of, those that had to be left out included, and the number of these. A protocol's
-      splits are taken of them, so that a file that is missing moves no other item. `listed` is None
-      where nobody can tell; such data cannot be split.
-    * `ids: Sequence[str]`: the samples' ids, known without reading them, and checked at once.
-    * `cautions: Sequence[str]`: what the user should know of the files, in sentences.
-    * `mask(index) -> Tensor` and `attributes(index) -> Mapping`: parts of a sample, for those
-      who need no more (counting objects); `mask_names(index) -> Mapping[int, str]`: how the mask's file
-      writes each label, for messages.
+    No two samples have the same id. A dataset may offer more, such as a fingerprint of its files, or masks
+    that can be read alone: see `framework.contracts.dataset_capabilities`.
     """
 
     def __len__(self) -> int:
@@ -132,23 +117,54 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recognized:
+    """What a dataset reads from a file or folder that it recognizes."""
+
+    settings: Mapping[str, Any]
+    """Settings of its Config, as a spec writes them."""
+    protocol: str | None = None
+    """The name of the protocol that is usual for such data; None for the default of `data.protocol`."""
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Settings with several values that are all there: the user must choose one."""
+    general: bool = False
+    """True for a claim on data of any origin, such as a folder of pictures: other claims are preferred."""
+
+
+@runtime_checkable
+class RecognizesData(Protocol):
+    """A dataset's Config class that recognizes its data, so that `slotlab data` takes a path without a spec.
+
+    It is optional. Where several datasets recognize a path, those that are not `general` are preferred; if
+    several are left, the user is asked to choose.
+    """
+
+    recognized_data: ClassVar[str]
+    """What is recognized, in words that complete "give ...": `a folder of pictures`."""
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return what the dataset reads from `path`, by names and headers alone; None if it is not its data.
+
+        Args:
+            path: an absolute path of a file or folder that exists.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class RawBatch:
     """Samples brought together on a device, still as 8-bit images."""
 
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W), in any memory format."""
     masks_BHW: Tensor | None
-    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without truth."""
+    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without ground truth."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
 
 
 @runtime_checkable
 class BatchedDataset(Dataset, Protocol):
-    """A dataset that gives many samples at once faster than one by one (a store, a renderer).
-
-    It may have a method `at_a_time(device) -> int`: how many samples it would rather make together.
-    """
+    """A dataset that gives many samples at once faster than one by one (a store, a renderer)."""
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
         """Return the samples at `indices` on `device`; `masks=False` may leave the masks out."""
@@ -161,9 +177,9 @@ class Batch:
     images_BCHW: Tensor
     """float32 of shape (B, 3, H, W)."""
     masks_BHW: Tensor | None
-    """int64 of shape (B, H, W), 0 for the background, `VOID` for what is not scored."""
+    """int64 of shape (B, H, W), 0 for the background, `VOID` for pixels that are not scored."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
     share: float = 1.0
-    """The part that this process has of the batch of all processes together."""
+    """The fraction that this process has of the batch of all processes together, in (0, 1]."""

@@ -1,4 +1,4 @@
-"""What metrics are told, look at and give: of single images, and of sets."""
+"""What metrics receive and return: metrics of single images, and of sets of images."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class MetricContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a model, or a baseline, made of B images: all that a metric may look at."""
+    """The predictions of a model or a baseline for B images: all that a metric may use."""
 
     images_BCHW: Tensor
     true_BHW: Tensor | None
@@ -39,9 +39,10 @@ class Outcome:
 
     @cached_property
     def counts_BTP(self) -> Tensor:
-        """Pixels by true and predicted label, float64: counted once for all metrics; void ones are not.
+        """Pixel counts by true and predicted label, float64 (B, T, P): computed once for all metrics.
 
-        For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background.
+        For metrics that need `true_BHW` and `predicted_BHW`. Row 0 is the background; void pixels are
+        not counted.
         """
         assert self.true_BHW is not None
         assert self.predicted_BHW is not None
@@ -49,21 +50,21 @@ class Outcome:
 
     @cached_property
     def scored_BHW(self) -> Tensor | None:
-        """The pixels that are not void, bool; None where all are scored, as without a truth.
+        """The pixels that are not void, bool (B, H, W); None where all are scored, as without ground truth.
 
-        For metrics of masks that do not come from `counts_BTP`, whether they need a truth or not.
+        For metrics of masks that do not use `counts_BTP`, whether they need a ground truth or not.
         """
         return None if self.true_BHW is None else scored(self.true_BHW)
 
 
 class Metric(Protocol):
-    """One number an image. The total over images is their mean; see `PooledMetric`."""
+    """One number per image. The total is the mean over images, unless it is a `PooledMetric`."""
 
     higher_is_better: bool
     bounds: tuple[float, float]
-    """The least and greatest value possible."""
+    """The least and the greatest possible value."""
     needs: frozenset[str]
-    """Fields of `Outcome` that must not be None: elsewhere the metric is left out."""
+    """Fields of `Outcome` that must not be None: otherwise the metric is left out."""
 
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN where the metric is not defined."""
@@ -94,17 +95,17 @@ class SetMetricContext:
 
 @dataclass(frozen=True, kw_only=True)
 class SetResult:
-    """How far a set of images is from a set of real ones."""
+    """The distance of a set of images from a set of real images."""
 
     value: float
     images: int
-    """How many were measured."""
+    """How many images were evaluated."""
     real_images: int
-    """How many they were compared with."""
+    """How many real images they were compared with."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else is known, as data that JSON can hold."""
     warnings: tuple[str, ...] = ()
-    """Why the value may say little, in words."""
+    """Reasons why the value may be unreliable, in words."""
 
 
 class SetMetric(Protocol):
@@ -116,19 +117,19 @@ class SetMetric(Protocol):
 
     higher_is_better: bool
     extractor: str
-    """What gives the features, as results name it."""
+    """The feature extractor's name in results."""
 
     def lacking(self) -> str | None:
-        """Say what has to be there and is not, such as a file of weights; None if nothing."""
+        """Return what is missing, such as a file of weights, in words; None if nothing is."""
 
     def identity(self) -> str:
-        """Name the features: another text where the same images would have others. May read files."""
+        """Return a text that differs wherever the same images would have other features. May read files."""
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Return float32 (B, D) on the CPU for uint8 images (B, 3, H, W), each by itself.
 
         Raises:
-            SlotlabError: if something is lacking, or is not what it should be.
+            SlotlabError: if a file is missing, or is not what it should be.
         """
 
     def distance(self, features_ND: Tensor, real_MD: Tensor) -> SetResult:

@@ -1,6 +1,6 @@
-"""What the parts of a model are told, and what they hand to one another."""
+"""What the parts of a model receive when they are built, and what they pass to one another."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +11,7 @@ from slotlab.framework.contracts.data import Size
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderContext:
-    """For encoders: the images that will come."""
+    """For encoders: the images that they will receive."""
 
     image_size: Size
     image_channels: int = 3
@@ -62,7 +62,7 @@ class ObjectiveContext:
     grid: Size
     image_channels: int = 3
     value_range: tuple[float, float] = (-1.0, 1.0)
-    """Least and largest value of the images, as encoders are told; `to_image` gives images of it."""
+    """Least and largest value of the images, as for encoders; `to_image` returns images in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +92,16 @@ class Slots:
 
 @dataclass(frozen=True)
 class Grouped:
-    """What a grouping found."""
+    """The output of a grouping."""
 
     slots: Slots
     attention_BKN: Tensor
-    """Of the last iteration; sums to one over K at each token."""
+    """The attention of the last iteration, in [0, 1]; sums to one over K at each token."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder made of slots: in training (`forward`), or as a picture (`Sampler.sample`)."""
+    """The output of a decoder: in training (`forward`), or as a picture (`Sampler.sample`)."""
 
     prediction_BCHW: Tensor
     """In the space of the objective's target."""
@@ -109,7 +109,7 @@ class Decoded:
     """Not negative; sum to one over K at each pixel; None for decoders without alpha masks. As many rows and
     columns as the target, or fewer in the same proportion: they are then brought to its size."""
     parts_BKCHW: Tensor | None = None
-    """Each slot's own prediction, before mixing, of the prediction's shape; None for decoders without any."""
+    """Each slot's own prediction, before mixing, of the prediction's shape; None if there are none."""
     target_BCHW: Tensor | None = None
     """Set by a decoder that chooses its own target (the noise of a diffusion step)."""
 
@@ -118,9 +118,9 @@ class Decoded:
 class Sampler(Protocol):
     """A decoder that makes pictures in another way than it is trained: autoregressive ones, diffusion.
 
-    Wherever a picture is shown or measured, `sample` makes it, and its `masks_BKHW` and `parts_BKCHW` are
-    those that are shown and measured; `forward` is for the loss. A decoder without `sample` is called without
-    the target instead.
+    Wherever a picture is shown or evaluated, `sample` makes it, and its `masks_BKHW` and `parts_BKCHW` are
+    those that are shown and evaluated; `forward` is for the loss. A decoder without `sample` is called
+    without the target instead.
     """
 
     def sample(self, slots: Slots, *, generator: Generator | None = None) -> Decoded:
@@ -130,9 +130,27 @@ class Sampler(Protocol):
         """
 
 
+@runtime_checkable
+class Annealable(Protocol):
+    """A part of a model some of whose attributes may change during training (`training.anneal`)."""
+
+    @property
+    def schedulable(self) -> Collection[str]:
+        """The names of these attributes, each a float or a floating-point tensor of one value."""
+
+
+@runtime_checkable
+class HasOwnWeights(Protocol):
+    """A part of a model that may bring its weights with it, such as a pretrained encoder."""
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether it does: the spec's `model.weight_init` then leaves it and its children as they are."""
+
+
 @dataclass(frozen=True)
 class ModelOutput:
-    """Everything one forward pass in training computed; the decoder was told the target."""
+    """Everything that one forward pass in training computed; the decoder received the target."""
 
     features_BCHW: Tensor
     tokens_BND: Tensor
@@ -150,14 +168,14 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Losses:
-    """`total` is what is minimized; `terms` are its parts, for the record. All scalars."""
+    """`total` is minimized; `terms` are its parts, for the log. All are scalars."""
 
     total: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Objective(Protocol):
-    """What is to be predicted, and how far off a prediction is."""
+    """The target of the prediction, and the loss."""
 
     target_shape: TargetShape
 
@@ -165,7 +183,7 @@ class Objective(Protocol):
         """Return the target, of shape (B, *target_shape)."""
 
     def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Losses:
-        """Compare; a target that the decoder set itself comes first."""
+        """Return the losses; `decoded.target_BCHW`, if set, takes the place of `target_BCHW`."""
 
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
-        """Return the prediction as images in the spec's value range, or None if it is no image."""
+        """Return the prediction as images in the spec's value range, or None if it is not an image."""

@@ -1,4 +1,4 @@
-"""What components promise to give, compared with what they give.
+"""Checks that components return what their contracts promise.
 
 Types and shapes are checked on the meta device before any data is read (`framework.model.check`), and once
 more, together with values, before a training (`framework.training.rehearsal`) and while a model is evaluated.
@@ -90,7 +90,7 @@ def expect_grouped(grouped: object, shape: tuple[int, int, int], tokens: int) ->
 def expect_decoded(
     decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size | None = None, method: str
 ) -> None:
-    """Check what a decoder's `forward` or `sample` gives for so many images and slots.
+    """Check what a decoder's `forward` or `sample` returns for so many images and slots.
 
     `image` is the model's image size, above which masks are refused; None leaves them any size.
 
@@ -135,7 +135,7 @@ def expect_losses(losses: object) -> None:
 
 
 def expect_picture(picture_BCHW: object, batch: int, image: Size) -> None:
-    """Check what `to_image` gives: images (B, 3, H, W) of the model's size, or None.
+    """Check what `to_image` returns: images (B, 3, H, W) of the model's size, or None.
 
     Raises:
         ComponentError: saying what is wrong.
@@ -145,7 +145,7 @@ def expect_picture(picture_BCHW: object, batch: int, image: Size) -> None:
 
 
 def check_metric(metric: Metric) -> None:
-    """Check what a metric says of itself.
+    """Check the `needs` and `bounds` that a metric declares.
 
     Raises:
         ComponentError: saying what is wrong.
@@ -173,7 +173,7 @@ def expect_finite(found: Tensor, what: str) -> None:
     """Refuse values that are not finite; waits for the device.
 
     Raises:
-        ComponentError: saying so.
+        ComponentError: if there are any.
     """
     if not found.isfinite().all():
         raise ComponentError(f"{what} should be finite, and holds values that are not")
@@ -197,13 +197,13 @@ def check_sums(masks_BKxx: Tensor, what: str) -> None:
 
 
 def metric_values(name: str, found: object, images: int, what: str = "") -> list[float]:
-    """Return what a metric gave, one number an image.
+    """Return the values of a metric, one per image.
 
     Args:
         name: of the metric.
         found: float64 of shape (B,).
         images: B.
-        what: such as `as weights `; nothing for values.
+        what: `as weights ` for the message about weights; empty for values.
 
     Raises:
         SlotlabError: if it is anything else.
@@ -221,17 +221,17 @@ def metric_values(name: str, found: object, images: int, what: str = "") -> list
 
 
 def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], list[float] | None]:
-    """Return a metric's values, one an image, and their weights if it is pooled over objects.
+    """Return a metric's values, one per image, and their weights if it is pooled over objects.
 
     Raises:
-        SlotlabError: if the metric does not give what it promises.
+        SlotlabError: if the metric does not return what it promises.
     """
     images = len(outcome.images_BCHW)
     values = metric_values(name, metric(outcome), images)
     low, high = metric.bounds
     room = [BOUND_TOLERANCE * max(1.0, abs(bound)) for bound in (low, high)]
     for value in values:
-        if value < low - room[0] or value > high + room[1]:  # never so where it is NaN: not defined
+        if value < low - room[0] or value > high + room[1]:  # NaN, where it is not defined, is never outside
             raise SlotlabError(f"metric '{name}': it gave {value:g}, outside its bounds {low:g} to {high:g}")
     if not isinstance(metric, PooledMetric):
         return values, None
@@ -243,7 +243,7 @@ def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], l
 
 
 def check_features(name: str, features_BD: object, images: int) -> Tensor:
-    """Return the features that a set metric gave: float32 (B, D) on the CPU.
+    """Return the features that a set metric computed: float32 (B, D) on the CPU.
 
     Raises:
         SlotlabError: if they are anything else.
@@ -259,10 +259,10 @@ def check_features(name: str, features_BD: object, images: int) -> Tensor:
 
 
 def check_distance(name: str, result: object) -> SetResult:
-    """Return what a set metric's `distance` gave.
+    """Return the result of a set metric's `distance`.
 
     Raises:
-        SlotlabError: if it is no `SetResult` with a number.
+        SlotlabError: if it is not a `SetResult` with a number.
     """
     if not isinstance(result, SetResult):
         must = "distance must give a SetResult"

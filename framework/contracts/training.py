@@ -1,4 +1,4 @@
-"""What optimizers, schedules and trackers are told, and what a tracker does."""
+"""What optimizers, schedules and trackers receive when they are built, and what a tracker does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,36 +29,36 @@ class ScheduleContext:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerContext:
-    """For trackers: the run that is told about."""
+    """For trackers: the run that is tracked."""
 
     folder: Path
     """The run's folder."""
     name: str
     """The experiment's name."""
     run_id: str
-    """Names this training and no other; the same after each resume."""
+    """Identifies this training alone; the same after each resume."""
     settings: Mapping[str, Any]
     """The whole spec, as data that JSON can hold."""
     resumed_from: int | None = None
-    """The step that the training goes on from; None at its beginning."""
+    """The step that the training resumes from; None at its beginning."""
 
 
 class Tracker(Protocol):
-    """Passes on what a training logs: to a server, or to files of another shape.
+    """Passes on what a training logs: to a server, or to files in another format.
 
-    Each name comes at rising steps and at no step twice, also over resumes. A call that
-    raises ends the tracker, not the training. Only the first of several processes has one.
+    The steps of each name rise and never repeat, resumes included. A call that raises ends
+    the tracker, not the training. Only the first of several processes has a tracker.
     """
 
     forgets: bool
-    """Whether what was told after the step that a training goes on from is forgotten: it is
-    told again then, and otherwise not."""
+    """Whether the tracker forgets, on a resume, what was logged after the step that the training resumes
+    from: it is then logged again, and otherwise not."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take numbers by name (`train/loss`, `validation/ari`), all finite, of one step."""
 
     def figure(self, name: str, path: Path) -> None:
-        """Take a picture (PNG) of the step that was told last."""
+        """Take a picture (PNG) of the last logged step."""
 
     def close(self, *, failed: bool) -> None:
-        """Write out what is held back; `failed` if the training did not come to its end."""
+        """Write out what is buffered; `failed` if the training did not reach its end."""

@@ -1,4 +1,4 @@
-"""What a device can do at most, measured; and the most memory that was used."""
+"""The measured peak speed of a device, and its memory."""
 
 import resource
 import sys
@@ -8,16 +8,16 @@ import torch
 
 _SMALLEST, _LARGEST = 256, 8192
 _LONG = 0.005
-"""Seconds: a product that takes as long is large enough to show what the device can do."""
+"""Seconds: a product that takes this long is large enough to reach the device's peak."""
 _REPEATS = 10
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def measure_peak(device: torch.device, precision: str) -> float:
-    """Return the FLOP/s of a product of two square matrices: the best of a few tries.
+    """Return the FLOP/s of a product of two square matrices, the best of a few tries.
 
-    The matrices grow until a product takes some milliseconds, so that this ends within a second
-    or so on any device. float32 is multiplied in the precision that torch is set to (`precise`
+    The matrices grow until a product takes some milliseconds, so that the measurement takes about a second
+    on any device. float32 is multiplied in the precision that torch is set to (`precise`
     in `framework.model.engine`).
     """
     side = _SMALLEST
@@ -39,13 +39,13 @@ def _product_seconds(device: torch.device, precision: str, side: int, *, tries: 
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes held at a time: tensors on a GPU, else the whole process, from its start."""
+    """Return the peak memory in bytes: of tensors on a GPU, else of the whole process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
@@ -53,7 +53,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that could still be used; None where the system does not tell."""
+    """Return the bytes of memory still available; None if the system does not report them."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

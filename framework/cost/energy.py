@@ -1,4 +1,4 @@
-"""Energy that GPUs used, by NVIDIA's own counter. Where there is none, the reason."""
+"""The energy used by GPUs, by NVIDIA's own counter, or the reason why it is unknown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import torch
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules since some time in the past, or why they are not known."""
+    """Joules since some time in the past, or why they are unknown."""
 
     joules: float | None
     missing: str = ""
 
 
 def read_energy(devices: Sequence[torch.device]) -> Energy:
-    """Read the counters of some GPUs of this machine, added up; take the difference of two readings.
+    """Read the sum of the counters of GPUs in this machine; take the difference of two readings.
 
-    NVML counts millijoules of the whole board since its driver was loaded, whoever used it
+    NVML counts the millijoules of the whole board since its driver was loaded, by all users
     (`nvmlDeviceGetTotalEnergyConsumption`, Volta and later).
     """
     if any(device.type != "cuda" for device in devices):
@@ -40,19 +40,19 @@ def read_energy(devices: Sequence[torch.device]) -> Energy:
 
 
 def uuid(device: torch.device) -> str:
-    """Return the name under which NVML knows a GPU, whatever CUDA_VISIBLE_DEVICES makes of its number."""
+    """Return NVML's name of a GPU, which does not depend on CUDA_VISIBLE_DEVICES."""
     return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def used(before: Energy, after: Energy) -> Energy:
-    """Return what was used between two readings."""
+    """Return the energy used between two readings."""
     if before.joules is None or after.joules is None:
         return before if before.joules is None else after
     return Energy(after.joules - before.joules)
 
 
 def both(one: Energy, other: Energy) -> Energy:
-    """Add up; not known if one of them is not."""
+    """Return the sum; unknown if one of the two is unknown."""
     if one.joules is None or other.joules is None:
         return one if one.joules is None else other
     return Energy(one.joules + other.joules)

@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, counted by running it on the meta device."""
+"""Floating-point operations (FLOPs) of a training step, counted by running it on the meta device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.nan_guard import parts, tensors_of
 
 REST = "rest"
-"""What belongs to no part that is a module: the loss, mostly."""
+"""Operations outside the parts that are modules: mostly those of the loss."""
 _IMAGES = 2  # batch normalization over a single position refuses a single image
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations for one image, by part of the model: a multiplication and its addition are two.
+    """Operations per image, by part of the model: a multiplication and an addition count as two.
 
-    Convolutions and matrix products are counted, which is nearly all; norms and activations are
-    not. What is computed a second time to save memory (`training.speed.recompute`) counts once.
+    Convolutions and matrix products are counted, which are nearly all; norms and activations are
+    not. Activations that are recomputed to save memory (`training.speed.recompute`) count once.
     """
 
     forward: dict[str, int]
@@ -31,19 +31,18 @@ class Flops:
     """Forward and backward."""
 
     @property
-    def image_forward(self) -> int:
-        """All parts, forward."""
-        return sum(self.forward.values())
-
-    @property
     def image_training(self) -> int:
-        """All parts, forward and backward."""
+        """The operations of all parts, forward and backward."""
         return sum(self.training.values())
 
 
 @dataclass
 class _Ledger:
-    """Charges what is counted to the part that is at work."""
+    """Charges the operations, as they are counted, to the part of the model that computes.
+
+    torch's own `FlopCounterMode.get_flop_counts` charges the backward pass only to modules that take and
+    return plain tensors; groupings and decoders return dataclasses.
+    """
 
     counter: FlopCounterMode
     current: str = REST
@@ -75,9 +74,9 @@ class _Ledger:
 
 
 def count_flops(spec: ExperimentSpec) -> Flops:
-    """Count the operations of a training step of a spec's model, for one image.
+    """Count the operations of a training step of a spec's model, per image.
 
-    No values are computed, and the device that will train does not matter.
+    No values are computed, and the count does not depend on the device that trains.
 
     Raises:
         Exception: of any type, from a component that does not work on the meta device.

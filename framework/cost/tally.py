@@ -1,7 +1,7 @@
-"""What a training takes: operations, speed, memory, time and energy, in RUN/cost.json.
+"""The cost of a training: operations, speed, memory, time and energy, in RUN/cost.json.
 
-While a model is trained the file holds the time and energy so far, so that they add up over
-restarts, work that a kill undid included. At the end it holds the whole report.
+During the training the file holds the time and energy so far, so that they add up over
+restarts, including work that a kill undid. At the end it holds the whole report.
 """
 
 import time
@@ -21,15 +21,14 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.provenance import describe_device
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.json_files import write_json
-from slotlab.framework.training.plan import Plan
 
 _EVERY = 30.0
-"""Seconds between two notes of the time so far."""
+"""Seconds between two writes of the time so far."""
 
 
 @dataclass
 class Tally:
-    """Counts the time and energy of one stretch of training on top of those before it."""
+    """Counts the time and energy of a training between two restarts, on top of those before."""
 
     engine: Engine
     run: RunFolder
@@ -41,13 +40,13 @@ class Tally:
 
     @classmethod
     def start(cls, engine: Engine, run: RunFolder) -> "Tally":
-        """Begin to count; what the run's file holds comes first."""
+        """Begin to count, on top of what the run's file holds."""
         known = run.read_cost()
         before = Energy(known.get("energy_joules", 0.0), known.get("energy_missing", ""))
         return cls(engine, run, known.get("seconds", 0.0), before, read_own_energy(engine))
 
     def totals(self) -> dict[str, Any]:
-        """Return seconds and energy so far, all stretches together."""
+        """Return seconds and energy so far, over all restarts."""
         now = used(self.begun_energy, read_own_energy(self.engine))
         energy = both(self.before_energy, now)
         kwh = None if energy.joules is None else energy.joules / 3.6e6
@@ -59,7 +58,7 @@ class Tally:
         }
 
     def note(self, *, always: bool = False) -> None:
-        """Write the totals, now and then. A full disk stops no training over this."""
+        """Write the totals from time to time. A full disk does not stop the training here."""
         if self.engine.is_first and (always or time.monotonic() - self.noted > _EVERY):
             with suppress(OSError):
                 known = self.run.read_cost()
@@ -68,9 +67,9 @@ class Tally:
             self.noted = time.monotonic()
 
     def finish(self, images: int) -> None:
-        """Write the whole report; every process takes part. `images` were trained on in all."""
+        """Write the whole report, in every process together; `images` counts all images trained on."""
         totals = self.totals()
-        before = self.run.read_cost().get("memory", 0)  # of a stretch that ended
+        before = self.run.read_cost().get("memory", 0)  # before the last restart
         memory = max(before, *self.engine.gather([peak_memory(self.engine.device)]))
         if self.engine.is_first:
             speed = images_per_second(self.run.read_log(), restarts(self.run.read_provenance()))
@@ -78,7 +77,7 @@ class Tally:
 
 
 def read_own_energy(engine: Engine) -> Energy:
-    """Read the counters of all devices of a training, if they are all in this machine."""
+    """Read the counters of all devices of a training, if all of them are in this machine."""
     if engine.processes == 1 or engine.device.type != "cuda":
         return read_energy([engine.device])
     if engine.processes > torch.cuda.device_count():
@@ -87,7 +86,7 @@ def read_own_energy(engine: Engine) -> Energy:
 
 
 def report(engine: Engine, speed: float | None, images: int) -> dict[str, Any]:
-    """Return operations and speeds, as JSON-ready data; None where something is not known."""
+    """Return operations and speeds as JSON-ready data; None for what is unknown."""
     spec, precision = engine.spec, engine.spec.training.precision
     peak, missing = peak_of(engine)
     operations = operations_of(spec)
@@ -110,45 +109,38 @@ def report(engine: Engine, speed: float | None, images: int) -> dict[str, Any]:
 
 
 def peak_of(engine: Engine) -> tuple[float | None, str]:
-    """Measure what all devices together can do at most; None with the reason if that fails."""
+    """Measure the peak FLOP/s of all devices together; None and the reason if that fails."""
     try:
         return measure_peak(engine.device, engine.spec.training.precision) * engine.processes, ""
-    except RuntimeError as error:  # a trained model is not lost to a lack of memory at its end
+    except RuntimeError as error:  # the training succeeded all the same
         return None, str(error).partition("\n")[0]
 
 
 def operations_of(spec: ExperimentSpec) -> dict[str, Any]:
-    """Return the operations of a training image, in all and by part; None with the reason if uncounted."""
+    """Return the operations per training image, in all and by part; None and the reason if uncounted."""
     try:
         found = count_flops(spec)
-    except Exception as error:  # a stranger's component may fail in any way
+    except Exception as error:  # a third party's component may fail in any way
         reason = f"cannot be counted: {type(error).__name__}: {error}"
         return {"flops_per_image": None, "flops_by_part": None, "flops_missing": reason}
     return {"flops_per_image": found.image_training, "flops_by_part": asdict(found), "flops_missing": ""}
 
 
 def planned_images(spec: ExperimentSpec, num_images: int) -> int:
-    """Return how many images a whole training sees, each as often as it does.
-
-    A phase counted in steps may end within an epoch; the next begins a new one.
-    """
-    batch, per_epoch = spec.training.batch_size, Plan.of(spec, num_images).steps_per_epoch
-    images = 0
-    for phase in spec.training.phases:
-        epochs, steps = divmod(phase.steps, per_epoch) if phase.steps else (phase.epochs or 0, 0)
-        images += epochs * num_images + steps * batch  # the smaller batch is the last of an epoch
-    return images
+    """Return the images that a whole training is trained on, each as often as it is seen."""
+    training = spec.training
+    return sum(phase.length.in_images(num_images, training.batch_size) for phase in training.phases)
 
 
 def restarts(provenance: Mapping[str, Any]) -> list[int]:
-    """Return the steps at which a training went on after it had ended."""
+    """Return the steps at which a training was resumed."""
     return [item["step"] for item in provenance.get("restarts", ())]
 
 
 def images_per_second(log: Sequence[Mapping[str, Any]], restarted: Sequence[int] = ()) -> float | None:
-    """Return the median speed of the log's lines, without the first after each start, which warms up.
+    """Return the median speed of the log's lines, without the first after each start, which is a warm-up.
 
-    If there are no others, of those; None for an empty log.
+    If there are only such lines, their median; None for an empty log.
     """
     lines = [line for line in log if line["kind"] == "train"]
     steps = [line["step"] for line in lines]

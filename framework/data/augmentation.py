@@ -1,4 +1,4 @@
-"""Random changes of training images, made on the device they are on."""
+"""Random mirroring and cropping of training images, on the images' device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,27 @@ from torch.nn import functional as F
 from slotlab.framework.randomness.seeds import mix, streams
 
 _STREAM = 0x5EED
-"""Keeps these draws apart from others of the same seed."""
+"""Separates these draws from others with the same seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Mirrors and crops. What happens to an image depends on seed, epoch and its position only."""
+    """Mirrors and crops. The result for an image depends only on the seed, the epoch and its position."""
 
     seed: int
     flip: bool = False
-    """Mirror half of the images left to right."""
+    """Whether half of the images, at random, are mirrored left to right."""
     crop: float = 1.0
-    """Part of the side that a random square keeps before it is brought back to full size."""
+    """The part of each side, from 0 to 1, that a random crop keeps before it is resized to full size."""
 
     def __call__(self, images_BCHW: Tensor, positions: Sequence[int], epoch: int) -> Tensor:
-        """Return changed images, uint8 of the same shape (B, C, H, W), on the same device."""
+        """Return the augmented images, uint8 of the same shape (B, C, H, W), on the same device.
+
+        Args:
+            images_BCHW: uint8, in any memory format.
+            positions: the position of each image in the dataset.
+            epoch: the number of the epoch.
+        """
         rows, columns = images_BCHW.shape[2:]
         height, width = max(1, round(self.crop * rows)), max(1, round(self.crop * columns))
         draws_B3 = self._draws(positions, epoch).to(images_BCHW.device)
@@ -35,7 +41,7 @@ class Augment:
         if self.flip:
             x_BW = torch.where(draws_B3[:, 2:3] < 0.5, x_BW.flip(1), x_BW)
         image_B11 = torch.arange(len(positions), device=top_B1.device)[:, None, None]
-        # Read with the channels last, so that the result is in that order in memory.
+        # Indexed with channels last, so that the result has that memory format.
         cut_BHWC = images_BCHW.permute(0, 2, 3, 1)[image_B11, y_BH[:, :, None], x_BW[:, None, :]]
         cut_BCHW = cut_BHWC.permute(0, 3, 1, 2)
         if (height, width) == (rows, columns):
@@ -44,7 +50,7 @@ class Augment:
         return full_BCHW.round().to(torch.uint8)
 
     def _draws(self, positions: Sequence[int], epoch: int) -> Tensor:
-        # Three numbers in [0, 1) an image, drawn on the CPU: the same on every device.
+        # Three numbers in [0, 1) per image, drawn on the CPU so that they are the same on every device.
         seed = mix(mix(self.seed, _STREAM), epoch)
         sources: list[Generator] = streams(seed, positions, torch.device("cpu"))
         return torch.stack([torch.rand(3, generator=source) for source in sources])

@@ -1,8 +1,7 @@
-"""From a dataset's samples to batches on a device, in an order fixed by the seed."""
+"""Load a dataset's samples as batches on a device, in an order that the seed determines."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -10,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
 from slotlab.framework.data.augmentation import Augment
-from slotlab.framework.data.placement import Placement
+from slotlab.framework.data.device_placement import Placement
+from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.sample_checks import (
     BrokenPromise,
     check_raw_batch,
@@ -19,12 +19,13 @@ from slotlab.framework.data.sample_checks import (
     naming,
 )
 from slotlab.framework.data.selection import Selection, select
+from slotlab.framework.randomness.seeds import permutation
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
 
 def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Bring uint8 images to float32 in `bounds`, (0, 1) or (-1, 1), to the bits of torchvision."""
+    """Return uint8 images as float32 in `bounds`, (0, 1) or (-1, 1), bit for bit as torchvision."""
     if bounds == (0.0, 1.0):
         return images_BCHW.to(torch.float32).div_(255)
     # (x / 255 - 0.5) / 0.5 in fewer passes: scaling by 2 is exact, so the bits are the same.
@@ -32,7 +33,7 @@ def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Bring float images in `bounds` to uint8, values outside clipped."""
+    """Return float images in `bounds` as uint8; values outside are clipped."""
     low, high = bounds
     unit_BCHW = (images_BCHW.float() - low) / (high - low)
     return (unit_BCHW.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -40,7 +41,7 @@ def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Carried:
-    """A dataset, in torch's sense, that gives an error as a value: so it comes whole out of a worker."""
+    """A torch dataset that returns errors as values, so that they leave a worker process unchanged."""
 
     dataset: Dataset
     name: str | None
@@ -63,42 +64,51 @@ class Loader:
     bounds: tuple[float, float]
     workers: int = 0
     masks: bool = True
-    """Whether batches carry the true masks; training does not look at them."""
+    """Whether batches have the true masks, which training does not need."""
     augment: Augment | None = None
-    """Random changes of the images; None for none."""
+    """Augmentation of the images; None for none."""
     memory_format: torch.memory_format = torch.contiguous_format
-    """Layout of the images."""
+    """The memory format of the images."""
     rank: int = 0
-    """This process's number among those that train together."""
+    """The number of this process, from 0, among those that train together."""
     processes: int = 1
-    """How many those are: each reads its share of every batch."""
+    """The number of processes that train together: each reads its share of every batch."""
 
     @property
     def selection(self) -> Selection:
-        """What the dataset was selected from; the dataset itself, whole, if it was not selected."""
+        """The dataset as a selection: all of it, if it is not one already."""
         dataset = self.dataset
         return dataset if isinstance(dataset, Selection) else Selection(dataset, range(len(dataset)))
 
+    def order(self, *, seed: int, epoch: int) -> list[int]:
+        """Return the positions of an epoch's samples in the order in which it visits them.
+
+        It depends on the seed and the number of the epoch alone. An endless dataset shows new samples in
+        every epoch.
+        """
+        past = epoch * len(self.dataset) if is_endless(self.dataset) else 0
+        return [past + position for position in permutation(len(self.dataset), seed=seed, epoch=epoch)]
+
     def epoch(self, order: Sequence[int] | None = None, *, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
-        """Yield the samples in `order` (None: as they come); the last batch may be smaller.
+        """Yield batches of the samples in `order`; the last batch may be smaller.
 
         Args:
-            order: positions in the dataset.
-            epoch: the number of the epoch, which augmentation depends on.
-            skip: batches at the start to leave out, for a training that goes on mid-epoch.
+            order: positions in the dataset; None for all of them in their order.
+            epoch: the number of the epoch, on which augmentation depends.
+            skip: the number of batches at the start to leave out, to resume a training mid-epoch.
         """
         indices = range(len(self.dataset)) if order is None else order
         size = self.batch_size
         starts = range(skip * size, len(indices), size)
         groups = [list(indices[start : start + size]) for start in starts]
-        # A process without a share of a small last batch takes part with an image that counts nothing.
+        # A process without a share of a small last batch takes part with an image whose share is 0.
         shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
         for group, share, raw in zip(groups, shares, self._raw(shares), strict=True):
             part = len(share) / len(group) if len(group) > self.rank else 0.0
             yield self._batch(raw, share, epoch, part)
 
     def share(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Batch]]:
-        """Yield this process's share of some samples in batches, each with its positions."""
+        """Yield this process's share of the samples at `positions`, as (positions, batch)."""
         own = positions[self.rank :: self.processes]
         groups = [own[start : start + self.batch_size] for start in range(0, len(own), self.batch_size)]
         for group, raw in zip(groups, self._raw([list(group) for group in groups]), strict=True):
@@ -117,7 +127,7 @@ class Loader:
             batch_sampler=groups,
             num_workers=self.workers,
             collate_fn=list,
-            generator=Generator(),  # its own: else each epoch draws from torch's global one
+            generator=Generator(),  # else each epoch would draw from torch's global generator
         )
         masked: bool | None = None
         for samples in loader:
@@ -130,14 +140,13 @@ class Loader:
 
     @property
     def source_name(self) -> str | None:
-        """The dataset component's name; None for a dataset of no spec."""
+        """The dataset component's name; None for a dataset without a spec."""
         name: str | None = self.selection.facts.get("dataset")
         return name
 
     def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
-        # A dataset may want to make more pictures at a time than a batch has.
-        wanted: Any = getattr(dataset, "at_a_time", None)
-        step = 1 if wanted is None else max(1, int(wanted(self.device)) // self.batch_size)
+        # A dataset may be fastest when it makes several batches in one call.
+        step = max(1, samples_at_a_time(dataset, self.device) // self.batch_size)
         for start in range(0, len(groups), step):
             some = groups[start : start + step]
             together = [index for group in some for index in group]
@@ -161,7 +170,7 @@ class Loader:
 
 
 def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
-    """Yield the parts of a batch, so many images each."""
+    """Yield consecutive parts of a batch, with `sizes` images."""
     start = 0
     for size in sizes:
         part = slice(start, start + size)
@@ -175,7 +184,7 @@ def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
 
 
 def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
-    """Bring samples together on a device."""
+    """Return samples as one batch on a device."""
     masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
     return RawBatch(
         images_BCHW=torch.stack([sample.image_CHW for sample in samples]).to(device, non_blocking=True),
@@ -186,10 +195,14 @@ def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
 
 
 def check_samples(samples: list[Sample], masked: bool | None) -> bool:
-    """Return whether these samples have masks, as those before had (None: there were none before).
+    """Return whether the samples of a batch have masks, after checking them.
+
+    Args:
+        samples: the samples of a batch.
+        masked: whether earlier samples had masks; None if there were none.
 
     Raises:
-        SlotlabError: for images or masks that are not as the contract says.
+        SlotlabError: for samples that are not as the contract requires, or if only some have masks.
     """
     for sample in samples:
         check_sample(sample)
@@ -228,7 +241,7 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
 
 
 def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | None = None) -> Loader:
-    """Return the loader of a spec's evaluation split, or of another one in the same way."""
+    """Return the loader of a spec's evaluation split, or of another split."""
     return Loader(
         select(
             spec.data,

@@ -1,6 +1,6 @@
-"""Masks that are probably no labels as they are read: a few are looked at before anything is scored on them.
+"""Warnings about masks that are probably misread, from a few masks, before anything is scored on them.
 
-What is found is said, with the setting that would change it; nothing is changed by itself.
+Each warning names the setting that would change how masks are read; nothing is changed automatically.
 """
 
 from collections import Counter
@@ -16,40 +16,43 @@ from numpy.typing import NDArray
 from slotlab.framework.arithmetic.void import VOID
 from slotlab.framework.contracts import DataError, Dataset
 from slotlab.framework.data.formats.mask_pictures import NONE
+from slotlab.framework.data.read_capabilities import mask_names_of, mask_of
 from slotlab.framework.data.source import Source
 
 LOOKED_AT = 12
-"""Masks of a split, evenly spaced."""
+"""The number of masks of a split that are read, evenly spaced."""
 _MANY_LABELS = 100
-"""More are far more than slots, where nobody knows how many slots there are."""
+"""The number of labels that is suspicious where the number of slots is unknown."""
 _TINY_SHARE, _TINY_PIXELS = 2e-4, 4
-"""A label is tiny on at most this part of the pixels, or on at most so many."""
+"""A label is tiny if it covers at most this part of the pixels, or at most so many."""
 _FEWEST_TINY = 5
+"""A mask with fewer tiny labels is not suspicious."""
 _VOID_COLORS = ("#e0e0c0",)
-"""That of Pascal VOC in color masks."""
+"""Colors of void in color masks: that of Pascal VOC."""
 _GREATEST = (255, 65535)
-"""Of 8 and 16 bits: void in many data sets."""
+"""The greatest labels of 8 and 16 bits: void in many data sets."""
 
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What one mask holds, void left out."""
+    """The labels of one mask, without void."""
 
     sizes: Mapping[int, int]
     """Pixels of each label."""
     names: Mapping[int, str]
     """How the file writes each label."""
     pixels: int
+    """All pixels of the mask, void included."""
 
     @property
     def tiny(self) -> int:
-        """The number of labels on next to no pixels."""
+        """The number of labels that cover next to no pixels."""
         most = max(_TINY_PIXELS, self.pixels * _TINY_SHARE)
         return sum(size <= most for size in self.sizes.values())
 
     @property
     def likely_void(self) -> str | None:
-        """The label that is void in other data sets, and stands far from the other labels here."""
+        """A label that is void in other data sets and far from the other labels here, as written."""
         for color in _VOID_COLORS:
             if color in self.names.values():
                 return color
@@ -62,17 +65,17 @@ class MaskFacts:
 
 
 def mask_cautions(source: Source, positions: Sequence[int], config: Any, slots: int | None) -> list[str]:
-    """Return what is odd about the masks at some positions, in sentences; nothing for data without masks.
+    """Return warnings about the masks at some positions, as sentences; none for data without masks.
 
-    At most `LOOKED_AT` masks are read. Those that cannot be read are told of elsewhere.
+    At most `LOOKED_AT` masks are read. Broken ones are skipped: they are reported where they are loaded.
 
     Args:
-        source: of the masks.
-        positions: in the source.
-        config: the dataset's settings; a field `background` or `void` is one that the user may change.
-        slots: of the model; None where there is none.
+        source: where the masks are read.
+        positions: positions in the source.
+        config: the dataset's settings; fields `background` and `void` are named in warnings if they exist.
+        slots: the number of slots of the model; None where there is no model.
     """
-    if source.preparation is None:  # pictures that are made here have masks that are known
+    if source.preparation is None:  # masks of generated pictures are right by construction
         return []
     found = [facts for facts in (_look(source.dataset, at) for at in _spread(positions)) if facts is not None]
     checks: Sequence[Callable[[Sequence[MaskFacts], Any, int | None], str | None]] = (
@@ -91,12 +94,11 @@ def _spread(positions: Sequence[int]) -> list[int]:
 
 
 def _look(dataset: Dataset, index: int) -> MaskFacts | None:
-    whole: Any = dataset
     try:
-        mask_HW = whole.mask(index) if hasattr(whole, "mask") else whole[index].mask_HW
+        mask_HW = mask_of(dataset, index)
         if mask_HW is None:
             return None
-        names = whole.mask_names(index) if hasattr(whole, "mask_names") else {}
+        names = mask_names_of(dataset, index)
     except DataError:
         return None
     labels_HW: NDArray[np.integer] = mask_HW.numpy()
@@ -108,7 +110,7 @@ def _look(dataset: Dataset, index: int) -> MaskFacts | None:
 
 
 def _setting(config: Any, name: str) -> Any:
-    """Return a setting of the dataset; None where it has no such."""
+    """Return a setting of the dataset; None if it has no such field."""
     return getattr(config, name) if name in getattr(type(config), "model_fields", ()) else None
 
 

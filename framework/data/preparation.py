@@ -1,7 +1,7 @@
-"""One picture and its mask, cropped and resized as a protocol says.
+"""Crop and resize a picture and its mask as a protocol says, and count objects.
 
-Source of the official way: `clevrtex_eval.py` (github.com/karazijal/clevrtex-generation):
-crop before resize, image bilinear and mask nearest, both with PIL.
+Source of the official preparation: `clevrtex_eval.py` (github.com/karazijal/clevrtex-generation): crop before
+resizing, images bilinear and masks nearest, both with PIL.
 """
 
 from dataclasses import dataclass, replace
@@ -22,26 +22,28 @@ class PreparedSample:
 
     sample: Sample
     counts: dict[str, int | None]
-    """By `Counting`; None where the data cannot tell."""
+    """By `Counting`; None where the data does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What is done to each picture and its mask."""
+    """How each picture and its mask are prepared."""
 
     size: Size
+    """(rows, columns) of the result."""
     crop: Crop = None
     resize: Resize = "pil"
     max_labels: int | None = None
+    """The most labels, background included, that a mask may have; None for any number."""
 
     @classmethod
     def of(cls, protocol: ProtocolConfig) -> "Preparation":
-        """Return what a protocol asks for."""
+        """Return the preparation that a protocol defines."""
         size = (protocol.image_size, protocol.image_size)
         return cls(size=size, crop=protocol.crop, resize=protocol.resize, max_labels=protocol.max_labels)
 
     def __call__(self, sample: Sample) -> PreparedSample:
-        """Crop, resize and count.
+        """Return the sample cropped and resized, with its numbers of objects.
 
         Raises:
             DataError: if the picture is too small for the crop, mask and picture differ in
@@ -68,13 +70,13 @@ class Preparation:
         return PreparedSample(replace(sample, image_CHW=small_CHW, mask_HW=small_HW), counts)
 
     def cut(self, pixels_xHW: Tensor) -> Tensor:
-        """Return the part that the crop keeps, of an image (3, H, W) or a mask (H, W)."""
+        """Return the part of an image (3, H, W) or a mask (H, W) that the crop keeps."""
         rows, columns = pixels_xHW.shape[-2:]
         top, left, height, width = self._box((rows, columns))
         return pixels_xHW[..., top : top + height, left : left + width]
 
     def resize_image(self, image_CHW: Tensor) -> Tensor:
-        """Bring uint8 (3, H, W) to the protocol's size."""
+        """Return an image, uint8 of shape (3, H, W), resized to the protocol's size."""
         rows, columns = self.size
         if self.resize == "pil":
             picture = Image.fromarray(np.ascontiguousarray(image_CHW.numpy().transpose(1, 2, 0)))
@@ -88,7 +90,7 @@ class Preparation:
         return (resized_1CHW[0] * 255).round().clamp(0, 255).to(torch.uint8)
 
     def resize_mask(self, mask_HW: Tensor) -> Tensor:
-        """Bring integer labels (H, W) to the protocol's size; no label is invented."""
+        """Return labels of an integer type, (H, W), resized to the protocol's size by nearest neighbor."""
         rows, columns = self.size
         if self.resize == "pil":
             values_HW = np.ascontiguousarray(mask_HW.numpy())
@@ -122,14 +124,14 @@ class Preparation:
 
 
 def count_labels(mask_HW: Tensor) -> int:
-    """Return the number of values in a mask, less one for the ground; void is no value."""
+    """Return the number of labels in a mask without void, minus one for the ground."""
     values_HW = mask_HW.numpy()
-    if values_HW.dtype == np.uint8:  # a quarter of the time of unique
+    if values_HW.dtype == np.uint8:  # takes a quarter of the time of unique
         return int(np.count_nonzero(np.bincount(values_HW.ravel()))) - 1
     values = np.unique(values_HW)
     return max(0, int(np.count_nonzero(values != VOID)) - 1)
 
 
 def complaint(sample: Sample, reason: str) -> DataError:
-    """Return the error for one sample."""
+    """Return the error for a sample, which names its file."""
     return DataError(DataProblem(sample.path or sample.id, reason))

@@ -1,4 +1,4 @@
-"""What a dataset gives, compared with what its contract promises: samples one by one, and whole batches."""
+"""Checks that the samples and batches of a dataset are as the contract of datasets requires."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import RawBatch, Sample
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.registry import SlotlabError
 
 
-class BrokenPromise(SlotlabError):  # noqa: N818 - what happened, as a hint for whoever reads a trace
-    """A dataset gave something else than its contract promises."""
+class BrokenPromise(SlotlabError):  # noqa: N818 - a name that says more than ContractError
+    """A dataset returned something that its contract does not allow."""
 
 
 @contextmanager
 def naming(dataset: str | None) -> Iterator[None]:
-    """Name the dataset that is asked in the block, should it raise or break its promise; None: not known.
+    """Add the dataset's name to errors that the block raises; None if the name is unknown.
 
     Raises:
-        DataError: the dataset's own, which names the file.
-        SlotlabError: for all else.
+        DataError: as the dataset raised it: it names the file.
+        SlotlabError: for every other exception of the dataset, and for broken promises.
     """
     try:
         with called("the dataset" if dataset is None else f"dataset '{dataset}'"):
@@ -35,7 +35,7 @@ def check_sample(sample: object) -> None:
     """Check one sample.
 
     Raises:
-        BrokenPromise: saying what it is and what a dataset gives.
+        BrokenPromise: if it is not as the contract requires.
     """
     if not isinstance(sample, Sample):
         raise BrokenPromise(f"an item is a {type(sample).__name__}; a dataset gives a Sample")
@@ -49,10 +49,10 @@ def check_sample(sample: object) -> None:
 
 
 def check_size(sample: Sample) -> None:
-    """Check that the mask has the image's size, once a protocol has prepared both, or none does.
+    """Check that the mask has the image's size, after both were prepared by the protocol, if one does.
 
     Raises:
-        BrokenPromise: if it has another.
+        BrokenPromise: if the sizes differ.
     """
     if sample.mask_HW is not None and sample.mask_HW.shape != sample.image_CHW.shape[1:]:
         sizes = tuple(sample.mask_HW.shape), tuple(sample.image_CHW.shape[1:])
@@ -60,10 +60,10 @@ def check_size(sample: Sample) -> None:
 
 
 def check_raw_batch(raw: object, number: int) -> RawBatch:
-    """Return a batch that a dataset gave for so many items.
+    """Return a dataset's batch of `number` items, after checking it.
 
     Raises:
-        BrokenPromise: saying what it is and what a dataset gives.
+        BrokenPromise: if it is not as the contract requires.
     """
     if not isinstance(raw, RawBatch):
         raise BrokenPromise(f"a batch is a {type(raw).__name__}; a dataset gives a RawBatch")

@@ -1,4 +1,4 @@
-"""Samples have names of their own: results, masks and packed rows are kept by them."""
+"""Unique ids of samples, by which results, masks and packed rows are stored."""
 
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
@@ -8,17 +8,17 @@ from slotlab.registry import SlotlabError
 
 
 class Ids:
-    """The ids of samples that were seen so far, with their positions."""
+    """The ids of samples that were added so far, with their positions."""
 
     def __init__(self, what: str):
         self.what = what
         self._seen: dict[str, int] = {}
 
     def add(self, placed: Iterable[tuple[int, str]]) -> None:
-        """Take in positions and ids; one that comes again for the same position is no other sample.
+        """Add samples by position and id; the same sample may be added again.
 
         Raises:
-            SlotlabError: if another sample has the same id.
+            SlotlabError: if a sample at another position has the same id.
         """
         for position, name in placed:
             first = self._seen.setdefault(name, position)
@@ -28,9 +28,9 @@ class Ids:
 
 
 def shortest_names(file_names: Iterable[str]) -> dict[str, str]:
-    """Return a name for each picture that no other has: as short as they all can be.
+    """Return a unique name for each file, in the shortest form that makes all of them unique.
 
-    That is the file's without ending, else with its folders, else with the ending too.
+    The forms are: the file's name without ending, with its folders, and with its folders and ending.
     """
     paths = {name: PurePosixPath(normalize("NFC", name)) for name in file_names}
     plain = {

@@ -1,35 +1,36 @@
 """The samples of one split that a spec's filter keeps, read from a packed store or from files."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
 from slotlab.framework.data.mask_check import mask_cautions
-from slotlab.framework.data.source import Source, open_source, own_splits
+from slotlab.framework.data.read_capabilities import cautions_of, is_endless, samples_at_a_time
+from slotlab.framework.data.source import Source, open_source
+from slotlab.framework.data.split_positions import SHOWN, left_out, positions_of
 from slotlab.framework.data.store.reader import Stale, Store, find_store
-from slotlab.framework.spec.data import DataSpec, FilterSpec
+from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.system.cache import stores_folder
 
 SKIP_HINT = "mend the files, or leave them out with data.on_error: skip"
 PACK_HINT = "pack it with 'slotlab data pack'"
-_SHOWN = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A dataset of some of another's samples."""
+    """A dataset that consists of some samples of another one."""
 
     base: Dataset
     positions: Sequence[int]
+    """The position in `base` of each sample."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What was selected, for a run's provenance: JSON data."""
     notes: Sequence[str] = ()
-    """What the user should know: warnings in words."""
+    """Warnings for the user, each a sentence."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -41,8 +42,8 @@ class Selection:
 
     @property
     def endless(self) -> bool:
-        """Whether every epoch shows new samples, at positions past the end."""
-        return bool(getattr(self.base, "endless", False))
+        """Whether positions past the end give further samples, so that every epoch shows new ones."""
+        return is_endless(self.base)
 
 
 class BatchedSelection(Selection):
@@ -51,12 +52,11 @@ class BatchedSelection(Selection):
     base: BatchedDataset
 
     def at_a_time(self, device: torch.device) -> int:
-        """Return how many samples the dataset would rather make together."""
-        wanted: Any = getattr(self.base, "at_a_time", None)
-        return 1 if wanted is None else int(wanted(device))
+        """Return how many samples are best made in one call on `device`."""
+        return samples_at_a_time(self.base, device)
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
-        """Return the samples at `indices` of the selection, together."""
+        """Return the samples at `indices` of the selection as one batch on `device`."""
         if not self.endless:
             indices = [self.positions[index] for index in indices]
         return self.base.batch(indices, device, masks=masks)
@@ -64,7 +64,7 @@ class BatchedSelection(Selection):
 
 @dataclass(frozen=True)
 class FileSamples:
-    """The samples of a source, each read and prepared when it is asked for."""
+    """The samples of a source, each read and prepared on access."""
 
     source: Source
 
@@ -80,18 +80,17 @@ class FileSamples:
 def select(
     data: DataSpec, split: str, *, device: torch.device | None = None, slots: int | None = None
 ) -> Selection:
-    """Open a spec's data and take one split of it.
+    """Open a spec's data and select the samples of one split.
 
     Args:
-        data: the spec's.
-        split: by its name.
-        device: where a store may be held whole, as `data.resident` says; None holds none.
-        slots: of the model that will be scored on the masks, a few of which are looked at then; None
-            looks at none.
+        data: the section `data` of the spec.
+        split: the name of the split.
+        device: where a store may be held in memory, as `data.resident` says; None leaves it on the disk.
+        slots: the number of slots of the model that is scored on the masks, a few of which are then checked
+            (see `mask_check`); None checks none.
 
     Raises:
-        PathProblem: if the data is not there, nothing is left of it, or a store that is
-            required is not there.
+        PathProblem: if the data or a required store is missing, or no sample is left.
         DataError: for broken files, unless the spec says to skip them.
     """
     source = open_source(data, split)
@@ -99,7 +98,7 @@ def select(
     if data.on_error == "fail":
         refuse(source.problems)
     base: Dataset = source.dataset if source.preparation is None else FileSamples(source)
-    positions = choose(data, split, source, store)
+    positions = positions_of(data, split, source, store)
     bad = find_bad(data, source, store, positions)
     kept = positions if not bad else [position for position in positions if position not in bad]
     skipped = [str(problem) for problem in (*left_out(data, split, source), *bad.values())]
@@ -113,12 +112,17 @@ def select(
     if store is not None:
         base = place(store, data, device)
     make = BatchedSelection if isinstance(base, BatchedDataset) else Selection
-    return make(base, kept, facts, (*getattr(source.dataset, "cautions", ()), *notes))
+    return make(base, kept, facts, (*cautions_of(source.dataset), *notes))
 
 
 def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]:
-    """Return the packed store of a source, if there is a fresh one, and what to tell the user."""
-    if data.store == "off" or getattr(source.dataset, "endless", False):
+    """Return the packed store of a source, or None if there is no current one, and warnings for the user.
+
+    Raises:
+        PathProblem: if the spec requires a store and there is none.
+        StoreError: if the store is damaged.
+    """
+    if data.store == "off" or is_endless(source.dataset):
         return None, []
     found = find_store(source, stores_folder(data.stores))
     if isinstance(found, Store):
@@ -130,128 +134,16 @@ def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]
     return None, [f"{stale}: reading the files; {PACK_HINT} again"] if stale else []
 
 
-def choose(data: DataSpec, split: str, source: Source, store: Store | None) -> Sequence[int]:
-    """Return the positions of a split's samples in the source, those that the filter keeps.
-
-    Raises:
-        PathProblem: if there are none, or the filter does not apply.
-        DataError: if the filter comes before the splits, and the objects of some items cannot be counted.
-    """
-    if data.filter is not None and source.preparation is None:
-        text = f"'{source.name}' makes pictures with as many objects as its own settings say; set those"
-        raise PathProblem(("data", "filter"), text)
-
-    if data.filter is None:
-        return source.within(nonempty(data, split, source, source.listed))
-    count = cache(counter(source, store, data.filter))
-    if not data.settings.filter_first:
-        own = source.within(nonempty(data, split, source, source.listed))
-        return filtered(data.filter, own, count, split) if own else own
-    check_countable(data, split, source, count)
-    kept = filtered(data.filter, range(len(source)), count, split)
-    return [kept[position] for position in nonempty(data, split, source, len(kept))]
-
-
-def part_of(data: DataSpec, split: str, total: int) -> range:
-    """Return the positions of a split among `total` items: all, for data that the protocol does not split."""
-    unsplit = own_splits(data) is not None or getattr(data.dataset.config, "unsplit", False)
-    return range(total) if unsplit or split not in data.settings.splits else data.settings.part(split, total)
-
-
-def nonempty(data: DataSpec, split: str, source: Source, total: int) -> range:
-    """Return the same.
-
-    Raises:
-        PathProblem: if there are none.
-        DataError: if nobody can tell how many items there are, and so which are the split's.
-    """
-    found = part_of(data, split, total)
-    if getattr(source.dataset, "listed", total) is None and found != range(total):
-        text = "nobody can tell how many pictures these held, and so to which split the others belong"
-        raise DataError(*source.problems[:_SHOWN], hint=f"{text}; mend the files")
-    if not found:
-        low, high = data.settings.splits.get(split, (0.0, 1.0))
-        text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"
-        raise PathProblem(("data", "dataset"), f"{source.name}: {text}")
-    return found
-
-
-def left_out(data: DataSpec, split: str, source: Source) -> list[DataProblem]:
-    """Return the problems of items of a split; those of which nobody can tell belong to every split."""
-    if data.filter is not None and data.settings.filter_first:
-        return list(source.problems)
-    part = part_of(data, split, source.listed)
-    return [problem for problem in source.problems if problem.place is None or problem.place in part]
-
-
-def check_countable(data: DataSpec, split: str, source: Source, count: Callable[[int], int | None]) -> None:
-    """Refuse to filter before the splits where the filter cannot tell of some item: others would move.
-
-    Raises:
-        DataError: with what cannot be counted.
-    """
-    if part_of(data, split, 100) == range(100):  # all of it: nothing can move
-        return
-    problems = list(source.problems)
-    for position in range(len(source)):
-        try:
-            count(position)
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        text = f"protocol {data.protocol.name} filters by the number of objects before it takes splits, and"
-        hint = f"{text} theirs cannot be counted: other pictures would change their split. Mend the files"
-        raise DataError(*problems[:_SHOWN], hint=hint)
-
-
-def counter(source: Source, store: Store | None, wanted: FilterSpec) -> Callable[[int], int | None]:
-    """Return how many objects the sample at a position has; None where the data cannot tell."""
-    if store is None:
-        return lambda position: source.count(position, wanted.count)
-    known, bad = store.counts(wanted.count), store.bad
-
-    def count(position: int) -> int | None:
-        if position in bad:
-            raise DataError(bad[position])
-        return int(known[position]) if known[position] >= 0 else None
-
-    return count
-
-
-def filtered(
-    wanted: FilterSpec, positions: Iterable[int], count: Callable[[int], int | None], split: str
-) -> list[int]:
-    """Return the positions whose number of objects the filter allows; broken ones stay for later.
-
-    Raises:
-        PathProblem: if none is left, or the data cannot tell the number.
-    """
-    kept, numbers = [], []
-    for position in positions:
-        try:
-            number = count(position)
-        except DataError:
-            kept.append(position)
-            continue
-        if number is None:
-            text = f"the data does not tell the number of objects by '{wanted.count}'; count another way"
-            raise PathProblem(("data", "filter", "count"), text)
-        numbers.append(number)
-        if wanted.allows(number):
-            kept.append(position)
-    if not kept:
-        text = (
-            f"none of the {len(numbers)} pictures of split '{split}' has {wanted}; "
-            f"they have {min(numbers)} to {max(numbers)}"
-        )
-        raise PathProblem(("data", "filter"), text)
-    return kept
-
-
 def find_bad(
     data: DataSpec, source: Source, store: Store | None, positions: Sequence[int]
 ) -> dict[int, DataProblem]:
-    """Return the broken samples among `positions`, by position; files are read for it only to skip them."""
+    """Return the broken samples among `positions`, with their problems, by position.
+
+    Files are read for this only if the spec says to skip broken ones; a store knows them.
+
+    Raises:
+        DataError: if the store has broken samples and the spec does not say to skip them.
+    """
     bad: dict[int, DataProblem] = {}
     if store is not None:
         wanted = set(positions)
@@ -268,15 +160,15 @@ def find_bad(
 
 
 def refuse(problems: Sequence[DataProblem]) -> None:
-    """Raise all problems as one error, unless there are none."""
+    """Raise all problems as one DataError, unless there are none."""
     if problems:
-        rest = len(problems) - _SHOWN
+        rest = len(problems) - SHOWN
         more = f"{rest} more problems ('slotlab data inspect' lists all); " if rest > 0 else ""
-        raise DataError(*problems[:_SHOWN], hint=more + SKIP_HINT)
+        raise DataError(*problems[:SHOWN], hint=more + SKIP_HINT)
 
 
 def place(store: Store, data: DataSpec, device: torch.device | None) -> Store:
-    """Hold the store in the device's memory, if the spec says so or it is a GPU with room for it."""
+    """Return the store, in the device's memory if the spec says so or a GPU has room for twice its size."""
     if device is None or data.resident == "no":
         return store
     if data.resident == "auto":
@@ -291,7 +183,7 @@ def place(store: Store, data: DataSpec, device: torch.device | None) -> Store:
 def describe(
     data: DataSpec, split: str, source: Source, store: Store | None, *, images: int
 ) -> dict[str, Any]:
-    """Return what is read, under which names, as JSON data."""
+    """Return what is read, and with which settings, as JSON data for a run's provenance."""
     return {
         "dataset": source.name,
         "split": split,

@@ -1,7 +1,7 @@
-"""A dataset as its plugin gives it, and what a spec's protocol makes of each picture.
+"""A dataset as its plugin provides it, and each of its pictures prepared as the spec's protocol says.
 
-Nothing is split, filtered or packed here yet: `framework.data.selection` does that to a source
-or to the store that was packed from it.
+Splitting, filtering and packing come later: `framework.data.selection` applies them to a source, or to the
+store that was packed from it.
 """
 
 import hashlib
@@ -16,7 +16,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from slotlab.framework.contracts import Counting, DataProblem, Dataset, DatasetContext, Sample
+from slotlab.framework.contracts.dataset_capabilities import HasMask
+from slotlab.framework.contracts.dataset_settings import is_rendered, splits_of
 from slotlab.framework.data.preparation import Preparation, PreparedSample, count_labels
+from slotlab.framework.data.read_capabilities import (
+    attributes_of,
+    depends_of,
+    fingerprint_of,
+    ids_of,
+    listed_of,
+    offers,
+    places_of,
+    problems_of,
+)
 from slotlab.framework.data.sample_checks import check_sample, naming
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.runs.measurement import GENERATED, UNTOLD
@@ -26,25 +38,25 @@ from slotlab.framework.spec.identity import canonical
 from slotlab.registry import ComponentError, SlotlabError
 
 WHOLE = "all"
-"""The split that a dataset without splits of its own is built with."""
+"""The split that a dataset is built with if its Config names no splits."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """All samples of a dataset (of one split, if it has splits of its own), one by one."""
+    """All samples of a dataset, or of one split if the dataset itself defines splits, read one by one."""
 
     name: str
     split: str
-    """The dataset's own split, or `all`."""
+    """The split that the dataset defines, or `all`."""
     dataset: Dataset
     preparation: Preparation | None
-    """None for pictures that are made at the size asked for."""
+    """None for generated pictures, which are made at the model's size."""
     identity: Mapping[str, Any]
     """All settings that decide about pixels, as JSON data."""
     seed: int = 0
-    """Of generated pictures."""
+    """The seed of generated pictures."""
     roots: Mapping[str, str] = field(default_factory=dict)
-    """The files and folders that the settings name, which are no part of the identity."""
+    """The files and folders that the settings name, by setting; they are not part of the identity."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -63,7 +75,7 @@ class Source:
 
         Raises:
             DataError: if it does not fit the protocol.
-            SlotlabError: if it is no such sample as a dataset promises.
+            SlotlabError: if it is not a sample as the contract of datasets requires.
         """
         if self.preparation is not None:
             with naming(self.name):
@@ -74,40 +86,47 @@ class Source:
         return PreparedSample(sample, {"metadata": listed, "mask_colors": seen, "visible": seen})
 
     def count(self, index: int, count: Counting) -> int | None:
-        """Return the number of objects of sample `index`, reading no more than that needs."""
+        """Return the number of objects of sample `index`, reading no more of it than needed.
+
+        None if the data does not say.
+
+        Raises:
+            DataError: for a file that is broken.
+        """
         with naming(self.name):
             return self._count(index, count)
 
     def _count(self, index: int, count: Counting) -> int | None:
-        if count == "metadata" and hasattr(self.dataset, "attributes"):
-            listed: int | None = self.dataset.attributes(index).get("num_objects")
-            return listed
-        if count != "metadata" and self.preparation is not None and hasattr(self.dataset, "mask"):
+        if count == "metadata":
+            attributes = attributes_of(self.dataset, index)
+            if attributes is not None:
+                listed: int | None = attributes.get("num_objects")
+                return listed
+        elif self.preparation is not None and offers(self.dataset, HasMask):
             mask_HW = self.dataset.mask(index)
             return count_labels(mask_HW if count == "mask_colors" else self.preparation.cut(mask_HW))
         return self.item(index).counts[count]
 
     @property
     def listed(self) -> int:
-        """The number of all items that the files tell of, those that had to be left out included."""
-        found: int | None = getattr(self.dataset, "listed", None)
+        """The number of items that the files tell of, including those that had to be left out."""
+        found = listed_of(self.dataset)
         return len(self.dataset) if found is None else found
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The position of each sample among all items, in order."""
-        found: Sequence[int] = getattr(self.dataset, "places", range(len(self.dataset)))
-        return found
+        """The position of each sample among all items, in increasing order."""
+        return places_of(self.dataset)
 
     def within(self, part: range) -> Sequence[int]:
-        """Return the samples whose positions among all items lie in a part of these."""
+        """Return the indices of the samples whose positions among all items lie in `part`."""
         places = self.places
         return range(bisect_left(places, part.start), bisect_left(places, part.stop))
 
     @property
     def problems(self) -> Sequence[DataProblem]:
-        """What the dataset had to leave out while it listed its files."""
-        return tuple(getattr(self.dataset, "problems", ()))
+        """The problems of items that the dataset left out while it listed its files."""
+        return problems_of(self.dataset)
 
     @cached_property
     def key(self) -> str:
@@ -116,36 +135,34 @@ class Source:
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
     def fingerprint(self) -> str | None:
-        """Return the state of the files behind the dataset; None if the dataset cannot tell."""
-        state: str | None = self.dataset.fingerprint() if hasattr(self.dataset, "fingerprint") else None
-        return state
+        """Return the state of the files behind the dataset; None if the dataset does not report it."""
+        return fingerprint_of(self.dataset)
 
     @cached_property
     def content(self) -> str:
-        """The fingerprint of the pictures: what is measured on other pictures has another one.
+        """The fingerprint of the pictures: it differs between results that were measured on other pictures.
 
-        For data on disk it is the state of the files. Generated pictures have no files: theirs begins with
-        `generated` and is a hash of all that they depend on. That of a dataset that cannot tell the state of
-        its files begins with `untold`, and is a hash of its settings alone.
+        For data on disk it is the state of the files. Generated pictures have no files: their fingerprint
+        begins with `generated` and is a hash of all that they depend on. For a dataset that does not report
+        the state of its files it begins with `untold` and is a hash of the settings alone.
         """
         state = self.fingerprint()
         if self.preparation is not None and state is not None:
             return state
-        depends: Any = getattr(self.dataset, "depends", None)
-        settings = self.identity["settings"] if depends is None else depends()
+        settings = depends_of(self.dataset, self.identity["settings"])
         text = json.dumps([{**self.identity, "settings": settings}, self.seed, state], sort_keys=True)
         kind = GENERATED if self.preparation is None else UNTOLD
         return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def open_source(data: DataSpec, split: str) -> Source:
-    """Build a spec's dataset: the split itself if the dataset has its own, else all of it.
+    """Build a spec's dataset: the split itself if the dataset defines splits, else all of it.
 
     Raises:
-        PathProblem: if the data is not there, or not as the settings say.
+        PathProblem: if the data is missing, or not as the settings say.
     """
     ref = data.dataset
-    rendered = bool(getattr(ref.config, "rendered", False))
+    rendered = is_rendered(ref.config)
     own = split if own_splits(data) is not None else WHOLE
     size = (data.image_size, data.image_size)
     context = DatasetContext(split=own, image_size=size, seed=data.seed)
@@ -155,7 +172,7 @@ def open_source(data: DataSpec, split: str) -> Source:
         path = ("data", "dataset") if error.field is None else ("data", "dataset", error.field)
         raise PathProblem(path, f"{ref.name}: {error}") from None
     try:
-        Ids(ref.name).add(enumerate(getattr(dataset, "ids", ())))
+        Ids(ref.name).add(enumerate(ids_of(dataset)))
     except SlotlabError as error:
         raise PathProblem(("data", "dataset"), str(error)) from None
     preparation = None if rendered else Preparation.of(data.settings)
@@ -170,7 +187,7 @@ def open_source(data: DataSpec, split: str) -> Source:
 
 
 def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the paths in settings, by their dotted names."""
+    """Yield (dotted name of the setting, path) for every path in a Config, at any depth."""
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Path):
         yield name, str(value)
@@ -186,11 +203,10 @@ def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def own_splits(data: DataSpec) -> Sequence[str] | None:
     """Return the names of the splits that a dataset brings with it; None if the protocol splits it."""
-    found: Sequence[str] | None = getattr(data.dataset.config, "splits", None)
-    return found
+    return splits_of(data.dataset.config)
 
 
 def known_splits(data: DataSpec) -> Sequence[str]:
     """Return the names of all splits of a spec's data."""
     own = own_splits(data)
-    return tuple(data.settings.splits) if own is None else tuple(own)
+    return tuple(data.settings.splits) if own is None else own

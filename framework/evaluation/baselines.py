@@ -1,4 +1,4 @@
-"""Trivial segmentations that a model must beat: they look at no training data.
+"""Trivial segmentations without training data, which a model must beat.
 
 Each takes images (B, 3, H, W), float, and a number of segments K and returns int64
 labels (B, H, W) from 0 to at most K-1.
@@ -30,7 +30,7 @@ def position_grid(images_BCHW: Tensor, num_segments: int) -> Tensor:
 
 
 def color_kmeans(images_BCHW: Tensor, num_segments: int) -> Tensor:
-    """k-means (scikit-learn, seeded) on each pixel's color and position, both spanning one unit."""
+    """k-means (scikit-learn, seeded) on each pixel's color and position, both scaled to [0, 1]."""
     from sklearn.cluster import KMeans
 
     _, _, rows, columns = images_BCHW.shape

@@ -1,9 +1,9 @@
-"""Where a model does well: statistics by the number of objects, and by what the objects are.
+"""Statistics by the number of objects in an image, and by the attributes of objects.
 
-Images are grouped by their number of objects. Objects are grouped by material, shape, size
-and occlusion; an object's value is the IoU of its mask with its partner's, as the CLEVRTex
-evaluator's `obj_iou` (Karazija et al. 2021): segments, background included, are matched one to
-one so that the sum of IoU is the largest, and objects that show no pixel do not count.
+Objects are grouped by material, shape, size and occlusion. An object's value is the IoU of its mask with
+that of the matched segment, as the CLEVRTex evaluator's `obj_iou` (Karazija et al. 2021): segments,
+background included, are matched one to one with the largest sum of IoU, and objects without a visible
+pixel do not count.
 """
 
 import math
@@ -12,23 +12,23 @@ from typing import Any
 
 from slotlab.framework.arithmetic.matching import matched_iou
 from slotlab.framework.arithmetic.overlap import true_sizes
+from slotlab.framework.arithmetic.t_interval import defined, t_bounds, weighted_mean
 from slotlab.framework.contracts import Outcome
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 TRAITS = ("material", "shape", "size")
-"""What objects are grouped by, where the data tells it: keys of `Sample.attributes["objects"]`."""
+"""Attributes by which objects are grouped if the data has them: keys of `Sample.attributes["objects"]`."""
 IOU = "object_iou"
-"""The column of an object's IoU."""
+"""The column of an object's IoU, in [0, 1]."""
 FRACTION, PIXELS = "visible_fraction", "pixels"
-"""Columns that tell of occlusion: the part of an object that is seen, and how many pixels that is."""
-CONFIDENCE = 0.95
+"""Columns about occlusion: the visible part of an object in [0, 1], and its visible pixels."""
 _QUARTERS = 4
 
 
-def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[Row]]:
-    """Return, for each image, one row for each true object that is seen: what it is, and its IoU.
+def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[ResultRow]]:
+    """Return, for each image, one row per visible true object, with its attributes and its IoU.
 
-    Empty lists where there are no true or no predicted masks.
+    The lists are empty if true or predicted masks are missing.
     """
     if outcome.true_BHW is None or outcome.predicted_BHW is None:
         return [[] for _ in ids]
@@ -45,8 +45,8 @@ def object_rows(outcome: Outcome, ids: Sequence[str]) -> list[list[Row]]:
     ]
 
 
-def traits(attributes: Mapping[str, Any], index: int) -> Row:
-    """Return what the data says of the object with mask value `index`."""
+def traits(attributes: Mapping[str, Any], index: int) -> ResultRow:
+    """Return the attributes of the object with mask value `index`, as far as the data has them."""
     for facts in attributes.get("objects", ()):
         if facts.get("index") == index:
             known = {key: facts.get(key) for key in (*TRAITS, FRACTION)}
@@ -55,14 +55,14 @@ def traits(attributes: Mapping[str, Any], index: int) -> Row:
 
 
 def breakdowns(
-    rows: Sequence[Row], objects: Sequence[Row], metrics: Iterable[str]
+    rows: Sequence[ResultRow], objects: Sequence[ResultRow], metrics: Iterable[str]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return statistics by group, for every way of grouping that the data allows.
 
     Args:
-        rows: one an image, with `objects` and the metrics' columns.
-        objects: one an object, from `object_rows`.
-        metrics: the columns to give for groups of images.
+        rows: one per image, with `objects` and the metrics' columns.
+        objects: one per object, from `object_rows`.
+        metrics: the columns to report for groups of images.
 
     Returns:
         By name (`objects`, `material`, `shape`, `size`, `occlusion`) a list of groups, each with its name
@@ -84,10 +84,10 @@ def breakdowns(
     return found
 
 
-def by_occlusion(objects: Sequence[Row]) -> list[dict[str, Any]]:
-    """Group by the visible fraction in quarters if the data tells it, else into four by visible pixels.
+def by_occlusion(objects: Sequence[ResultRow]) -> list[dict[str, Any]]:
+    """Group by quarters of the visible fraction if the data has it, else into four by visible pixels.
 
-    Pixels are counted at the size of the scored masks. Each group's name says which it is.
+    Pixels are counted at the size of the scored masks. Each group's name says which of the two it is.
     """
     if all(FRACTION in row for row in objects):
         places = [min(int(row[FRACTION] * _QUARTERS), _QUARTERS - 1) for row in objects]
@@ -105,21 +105,21 @@ def by_occlusion(objects: Sequence[Row]) -> list[dict[str, Any]]:
     return [of_objects(name, members) for name, members in groups.items() if members]
 
 
-def of_objects(group: str, members: Sequence[Row]) -> dict[str, Any]:
+def of_objects(group: str, members: Sequence[ResultRow]) -> dict[str, Any]:
     """Return the statistics of a group of objects."""
     return {"group": group, IOU: of_column(members, IOU)}
 
 
-def of_column(rows: Sequence[Row], name: str) -> dict[str, Any]:
+def of_column(rows: Sequence[ResultRow], name: str) -> dict[str, Any]:
     """Return the statistics of a column, weighted where it has weights."""
     weight = f"{name}_weight"
     weights = [row[weight] for row in rows] if rows and weight in rows[0] else None
     return interval([row[name] for row in rows], weights)
 
 
-def grouped(rows: Sequence[Row], key: str) -> dict[Any, list[Row]]:
+def grouped(rows: Sequence[ResultRow], key: str) -> dict[Any, list[ResultRow]]:
     """Return the rows by the value of a column, numbers by size before words by letter."""
-    groups: dict[Any, list[Row]] = {}
+    groups: dict[Any, list[ResultRow]] = {}
     for row in rows:
         groups.setdefault(row[key], []).append(row)
     order = sorted(groups, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
@@ -134,24 +134,19 @@ def label(value: Any) -> str:
 def interval(values: Sequence[float], weights: Sequence[float] | None = None) -> dict[str, Any]:
     """Return mean, 95 % t interval of the mean, and count; values that are not finite do not count.
 
-    The interval takes images (or objects) as independent draws: it says how well this model's mean
-    is known, not how much another training would differ. With weights the mean is a ratio, and
-    its deviation is that of the linearized ratio (Cochran 1977, section 2.11), which with equal weights is
-    the ordinary one. Sums are exact before they are rounded, so that no order changes the result.
-    `low` and `high` are None for a single value.
+    The interval treats images (or objects) as independent draws: it says how well this model's mean
+    is known, not how much another training would differ. With weights the mean is a ratio, and its
+    standard error that of the linearized ratio (Cochran 1977, section 2.11), which with equal weights is
+    the ordinary one. `low` and `high` are None for a single value.
     """
-    from scipy.stats import t
-
-    counted = [1.0] * len(values) if weights is None else weights
-    pairs = [(v, w) for v, w in zip(values, counted, strict=True) if math.isfinite(v) and w > 0]
+    pairs = defined(values, weights)
     count = len(pairs)
     if not count:
         return {"mean": None, "low": None, "high": None, "count": 0}
-    total = math.fsum(w for _, w in pairs)
-    mean = math.fsum(w * v for v, w in pairs) / total
+    mean = weighted_mean(pairs)
     if count == 1:
         return {"mean": mean, "low": None, "high": None, "count": 1}
     squares = math.fsum((w * (v - mean)) ** 2 for v, w in pairs)
-    error = math.sqrt(squares * count / (count - 1)) / total
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
-    return {"mean": mean, "low": mean - half, "high": mean + half, "count": count}
+    error = math.sqrt(squares * count / (count - 1)) / math.fsum(w for _, w in pairs)
+    low, high = t_bounds(mean, error, count - 1)
+    return {"mean": mean, "low": low, "high": high, "count": count}

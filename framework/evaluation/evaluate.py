@@ -1,10 +1,10 @@
-"""Evaluation: a model, or a baseline, and a dataset to one row an image (`ledger.py`).
+"""Evaluate a model and baselines on a dataset: one row per image (`rows.py`).
 
-Each image has random streams of its own, so the batch size changes nothing. What is measured is what the
-model makes without being told the target (`SlotModel.reconstruct`).
+Each image has its own random streams, so that the batch size changes nothing. Metrics see what the model
+makes without receiving the target (`SlotModel.reconstruct`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from slotlab.framework.contracts.promises import check_sums, expect_picture
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
-from slotlab.framework.model.slot_model import Reconstruction, SlotModel, masks_at
+from slotlab.framework.model.slot_model import Encoded, Reconstruction, SlotModel, masks_at
 from slotlab.framework.randomness.seeds import painting, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -31,7 +31,7 @@ def evaluate(
     gather: Callable[[list[Any]], list[Any]] = list,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Measure the masks that the spec names, as `evaluate_masks` but for single objects."""
+    """Measure the masks of the spec's own source, as `evaluate_masks` does, without single objects."""
     source = spec.evaluation.mask_source
     found = evaluate_masks(
         spec,
@@ -63,32 +63,27 @@ def evaluate_masks(
     """Measure the masks of a model from each source, and baselines, on the same images in one pass.
 
     Args:
-        spec: what to measure, and on how many images.
+        spec: says how many images are measured, with how many slots and which seed.
         model: on the loader's device.
         loader: the evaluation split, in the dataset's own order.
         metrics: by name.
-        sources: of masks.
+        sources: of the masks that are measured.
         baselines: measured beside the model; None for the spec's.
-        detailed: whether to give `Evaluation.objects`.
-        gather: brings the lists of several processes together, where each has its share.
+        detailed: whether to fill `Evaluation.objects`.
+        gather: joins the lists of several processes, each of which has its share.
         report: called with (images done, images in all).
-        keep: given the images' ids and what the model made of them, each time and in each process.
+        keep: called with each batch of outcomes, in each process.
     """
     compared = spec.evaluation.baselines if baselines is None else baselines
     # Every process has the same methods in the same order, also one without a share of few images.
     ledgers = {source: Ledger(metrics, {MODEL: []}, detailed) for source in sources}
     trivial = Ledger(metrics, {name: [] for name in compared})
-    total, done = loader.count(spec.evaluation.max_images), 0
-    for positions, batch in loader.share(range(total)):
-        made = reconstruct(spec, model, batch.images_BCHW, positions)
+    for positions, batch, made in reconstructions(spec, model, loader, report):
         for source, outcome in outcomes_of(made, batch, sources).items():
-            ledgers[source].words = words_for(made)
-            ledgers[source].add(MODEL, positions, batch.ids, outcome)
+            ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
-        done += len(positions)
-        report(done, total)
     beside = trivial.close(gather).rows
     found = {source: ledger.close(gather) for source, ledger in ledgers.items()}
     return {source: replace(one, rows={**one.rows, **beside}) for source, one in found.items()}
@@ -97,28 +92,42 @@ def evaluate_masks(
 def model_outcome(
     spec: ExperimentSpec, model: SlotModel, batch: Batch, *, positions: Iterable[int]
 ) -> Outcome:
-    """Run the model, as `model_outcomes`, for the masks that the spec names."""
+    """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
-    return model_outcomes(spec, model, batch, (source,), positions=positions)[source]
-
-
-def model_outcomes(
-    spec: ExperimentSpec,
-    model: SlotModel,
-    batch: Batch,
-    sources: Sequence[MaskSource],
-    *,
-    positions: Iterable[int],
-) -> dict[MaskSource, Outcome]:
-    """Run the model in evaluation mode; image `positions[i]` of the split draws from its own stream."""
     made = reconstruct(spec, model, batch.images_BCHW, positions)
-    return outcomes_of(made, batch, sources)
+    return outcomes_of(made, batch, (source,))[source]
+
+
+def reconstructions(
+    spec: ExperimentSpec, model: SlotModel, loader: Loader, report: Callable[[int, int], None]
+) -> Iterator[tuple[Sequence[int], Batch, Reconstruction]]:
+    """Yield this process's share of the images, batch by batch, with their positions in the split."""
+    total, done = loader.count(spec.evaluation.max_images), 0
+    for positions, batch in loader.share(range(total)):
+        yield positions, batch, reconstruct(spec, model, batch.images_BCHW, positions)
+        done += len(positions)
+        report(done, total)
+
+
+def find_slots(
+    spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
+) -> Encoded:
+    """Find the slots that `reconstruct` finds, without decoding them."""
+    model.eval()
+    noise = streams(spec.seed, list(positions), images_BCHW.device)
+    return model.encode(images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
 
 
 def reconstruct(
     spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
 ) -> Reconstruction:
-    """Run the model in evaluation mode on images at `positions` of a split, each with streams of its own."""
+    """Run the model in evaluation mode on images (B, 3, H, W) of a split.
+
+    Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position.
+
+    Raises:
+        SlotlabError: if a component raises or breaks its promise, with its name.
+    """
     model.eval()
     places, device = list(positions), images_BCHW.device
     made = model.reconstruct(
@@ -132,10 +141,10 @@ def reconstruct(
 
 
 def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstruction) -> None:
-    """Look at the values that are measured and shown: do masks and attention sum to one?
+    """Refuse masks or attention that do not sum to one, and pictures of a wrong shape or range.
 
     Raises:
-        SlotlabError: naming the component.
+        SlotlabError: with the name of the component.
     """
     with model.promising("grouping"):
         check_sums(made.attention_BKHW, "attention")
@@ -148,14 +157,14 @@ def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstru
 
 
 def words_for(made: Reconstruction) -> Mapping[str, str]:
-    """Return why a metric is left out, by what it lacks."""
+    """Return why a metric is left out, by the missing field of `Outcome`."""
     return WORDS if made.images_BCHW is not None else {**WORDS, "reconstructions_BCHW": made.lacking}
 
 
 def outcomes_of(
     made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
 ) -> dict[MaskSource, Outcome]:
-    """Return what metrics look at, with masks from each source."""
+    """Return what metrics see, with masks from each source."""
     size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
     outcomes: dict[MaskSource, Outcome] = {}
     for source in sources:

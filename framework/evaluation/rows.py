@@ -1,4 +1,4 @@
-"""Rows of an evaluation, one an image, and their statistics; means are over images, never over batches."""
+"""Rows of an evaluation, one per image, and their statistics: means over images, never over batches."""
 
 import csv
 import io
@@ -13,11 +13,12 @@ import torch
 
 from slotlab.framework.arithmetic.contingency import contingency
 from slotlab.framework.arithmetic.overlap import objects_there
+from slotlab.framework.arithmetic.t_interval import defined, weighted_mean
 from slotlab.framework.contracts import Metric, Outcome, missing
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import measure
 from slotlab.framework.data.sample_ids import Ids
-from slotlab.framework.evaluation.breakdown import Row, object_rows
+from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
 from slotlab.framework.model.slot_model import NO_IMAGE
 from slotlab.framework.runs.folder import MODEL
 
@@ -27,18 +28,18 @@ WORDS = {
     "masks_BKHW": "the model has no masks from the chosen source",
     "reconstructions_BCHW": NO_IMAGE,
 }
-"""Why a metric is left out, by what it lacks."""
+"""Why a metric is left out, by the missing field of `Outcome`."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows of each method (the model, then the baselines) over the same images."""
+    """The rows of each method (the model, then the baselines), over the same images."""
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[ResultRow]]
     left_out: Mapping[str, str]
     """Metrics without a value for the model, and why."""
-    objects: Sequence[Row] = ()
-    """One row for each true object that is seen, and how well the model found it."""
+    objects: Sequence[ResultRow] = ()
+    """One row per visible true object, with the IoU at which the model found it."""
 
     def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """Return, for each method and metric, statistics over the images.
@@ -51,12 +52,12 @@ class Evaluation:
         }
 
     def to_csv(self) -> str:
-        """Return one line for each method and image."""
+        """Return CSV text, one line per method and image."""
         return as_csv([{"method": method, **row} for method, rows in self.rows.items() for row in rows])
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV text; columns are all that any row has."""
+def as_csv(rows: Sequence[ResultRow]) -> str:
+    """Return rows as CSV text; the columns are those of any row."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -65,32 +66,29 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def column(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float] | None]:
-    """Return a metric's values, and their weights if it is pooled over objects."""
+def column(rows: Sequence[ResultRow], metric: str) -> tuple[list[float], list[float] | None]:
+    """Return a metric's values, and their weights if the metric is pooled over objects."""
     weight = weight_column(metric)
     weights = [row[weight] for row in rows] if weight in rows[0] else None
     return [row[metric] for row in rows], weights
 
 
 def weight_column(metric: str) -> str:
-    """Name the column that holds the weights of a metric pooled over objects."""
+    """Return the name of the column of weights of a metric that is pooled over objects."""
     return f"{metric}_weight"
 
 
 def summarize(
     values: Sequence[float], weights: Sequence[float] | None = None
 ) -> dict[str, float | int | None]:
-    """Return mean, deviation (n-1), median, range and counts.
+    """Return mean, standard deviation (n-1), median, range and counts.
 
-    Values that are not finite or weigh nothing are left out and counted as undefined. `weights`
-    weigh the mean; the other statistics are over images. Sums are exact before they are rounded
-    (`math.fsum`), so that the order of the images changes nothing.
+    Values that are not finite or have weight 0 are left out and counted as undefined. `weights` apply to
+    the mean; the other statistics are over images. The order of the images changes nothing.
     """
-    counted = [1.0] * len(values) if weights is None else weights
-    every = zip(values, counted, strict=True)
-    pairs = [(value, weight) for value, weight in every if math.isfinite(value) and weight > 0]
-    defined = [value for value, _ in pairs]
-    if not defined:
+    pairs = defined(values, weights)
+    finite = [value for value, _ in pairs]
+    if not finite:
         return {
             "mean": None,
             "std": None,
@@ -101,32 +99,39 @@ def summarize(
             "undefined": len(values),
         }
     return {
-        "mean": math.fsum(w * v for v, w in pairs) / math.fsum(w for _, w in pairs),
-        "std": statistics.stdev(defined) if len(defined) > 1 else None,
-        "median": statistics.median(defined),
-        "min": min(defined),
-        "max": max(defined),
-        "count": len(defined),
-        "undefined": len(values) - len(defined),
+        "mean": weighted_mean(pairs),
+        "std": statistics.stdev(finite) if len(finite) > 1 else None,
+        "median": statistics.median(finite),
+        "min": min(finite),
+        "max": max(finite),
+        "count": len(finite),
+        "undefined": len(values) - len(finite),
     }
 
 
 @dataclass
 class Ledger:
-    """Rows as they are measured, in any order and by several processes, brought together at the end."""
+    """Collects rows as they are measured, in any order and by several processes."""
 
     metrics: Mapping[str, Metric]
-    rows: dict[str, list[tuple[int, Row]]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[int, ResultRow]]] = field(default_factory=dict)
     detailed: bool = True
-    """Whether objects are told apart, for `Evaluation.objects`."""
-    words: Mapping[str, str] = field(default_factory=lambda: WORDS)
-    """Why a metric is left out, by what it lacks."""
-    objects: list[tuple[int, list[Row]]] = field(default_factory=list)
+    """Whether single objects are measured, for `Evaluation.objects`."""
+    objects: list[tuple[int, list[ResultRow]]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
-    def add(self, method: str, positions: Sequence[int], ids: Sequence[str], outcome: Outcome) -> None:
-        """Measure an outcome; `positions` are those of its images among all.
+    def add(
+        self,
+        method: str,
+        positions: Sequence[int],
+        ids: Sequence[str],
+        outcome: Outcome,
+        words: Mapping[str, str] = WORDS,
+    ) -> None:
+        """Measure the images of an outcome, which have these positions in the split.
+
+        `words` say why a metric is left out, by the missing field of `Outcome`.
 
         Raises:
             SlotlabError: if a metric fails, or two images have one id.
@@ -135,12 +140,12 @@ class Ledger:
         rows = rows_of(outcome, ids, self.metrics)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
         if method == MODEL:
-            self.left_out |= reasons(outcome, self.metrics, self.words)
+            self.left_out |= reasons(outcome, self.metrics, words)
             if self.detailed:
                 self.objects += zip(positions, object_rows(outcome, ids), strict=True)
 
     def close(self, gather: Callable[[list[Any]], list[Any]] = list) -> Evaluation:
-        """Return every image once, in the order of positions, whoever measured it.
+        """Return the rows of all processes, every image once, in the order of positions.
 
         Raises:
             SlotlabError: if two images have one id.
@@ -154,23 +159,23 @@ class Ledger:
 
 
 def in_order(placed: Iterable[tuple[int, Any]]) -> list[Any]:
-    """Return values by their positions."""
+    """Return the values in the order of their positions."""
     return [value for _, value in sorted(placed, key=itemgetter(0))]
 
 
 def reasons(
     outcome: Outcome, metrics: Mapping[str, Metric], words: Mapping[str, str] = WORDS
 ) -> dict[str, str]:
-    """Say which metrics have no value for an outcome, and what they lack."""
+    """Return the metrics that have no value for an outcome, and why."""
     lacking = {name: missing(outcome, metric.needs) for name, metric in metrics.items()}
     return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
 
 
-def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[Row]:
-    """Return one row an image: its id, its number of objects and each metric that applies.
+def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[ResultRow]:
+    """Return one row per image: its id, its number of objects and each metric that applies.
 
     Raises:
-        SlotlabError: if a metric raises, or does not give what it promises (`promises.measure`).
+        SlotlabError: if a metric raises, or breaks its promise (`promises.measure`).
     """
     columns: dict[str, Sequence[Any]] = {"id": ids}
     if outcome.true_BHW is not None:
@@ -186,7 +191,7 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
 
 
 def count_objects(outcome: Outcome) -> list[int]:
-    """Count the distinct labels other than the background's 0 in each image's truth."""
+    """Count the distinct labels other than the background's 0 in each image's true mask."""
     assert outcome.true_BHW is not None
     if outcome.predicted_BHW is None:
         counts_BTP = contingency(outcome.true_BHW, torch.zeros_like(outcome.true_BHW))
@@ -195,7 +200,7 @@ def count_objects(outcome: Outcome) -> list[int]:
     return [int(count) for count in objects_there(counts_BTP).tolist()]
 
 
-def ranked(rows: Sequence[Row], metric: str, *, higher_is_better: bool) -> list[int]:
+def ranked(rows: Sequence[ResultRow], metric: str, *, higher_is_better: bool) -> list[int]:
     """Return the positions of the rows from best to worst; undefined values are left out."""
-    defined = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
-    return sorted(defined, key=lambda i: rows[i][metric], reverse=higher_is_better)
+    known = [i for i, row in enumerate(rows) if not math.isnan(row[metric])]
+    return sorted(known, key=lambda i: rows[i][metric], reverse=higher_is_better)

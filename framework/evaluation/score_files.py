@@ -1,8 +1,8 @@
-"""Label masks that any program wrote, scored as a model's: two folders of masks, and no spec.
+"""Score label masks from any program like those of a model: two folders of masks, without a spec.
 
 Masks are gray, palette or RGB PNGs, or NumPy arrays, matched by name. Gray and palette masks hold labels, 0
-for the background of the truth; RGB masks hold a color for each segment, black for 0. Reconstructions
-can be scored beside them against images. Everything that is wrong with the files is found first.
+for the true background; RGB masks hold a color per segment, black for 0. Reconstructions can be scored
+against images too. Everything that is wrong with the files is reported before any score.
 """
 
 from collections import Counter
@@ -19,51 +19,29 @@ from torch import Tensor
 from slotlab.framework.contracts import DataError, DataProblem, Metric, Outcome, Sample
 from slotlab.framework.data.formats.exif import Exif
 from slotlab.framework.data.formats.mask_pictures import PLAIN, MaskCode
-from slotlab.framework.data.formats.pairing import ENDINGS, by_stem, not_png, repeated
-from slotlab.framework.data.formats.pictures import natural_key
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.rows import Evaluation, Ledger
+from slotlab.framework.evaluation.score_folders import ScoredFiles
 from slotlab.framework.evaluation.score_reading import (
-    ARRAY,
-    MASK_OPTIONS,
-    File,
     agree,
-    open_file,
     read_labels,
     read_pixels,
 )
 from slotlab.framework.runs.folder import MODEL
-from slotlab.registry import SlotlabError
 
 BOUNDS = (0.0, 1.0)
-"""The range that images are brought to; metrics that are defined on another one convert."""
+"""The value range of images; metrics that are defined on another range convert."""
 WORDS = {
     "masks_BKHW": "label masks do not tell how soft the masks were",
     "reconstructions_BCHW": "no reconstructions are given; add --images and --recon",
 }
-"""Why a metric is left out, by what it lacks."""
+"""Why a metric is left out, by the missing field of `Outcome`."""
 _TOGETHER = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folders:
-    """Where the pictures are."""
-
-    true: Path
-    pred: Path
-    images: Path | None = None
-    recon: Path | None = None
-    """None for both or for none of the two."""
-
-    def named(self) -> dict[str, Path]:
-        """Return those that are given, by the option that names them."""
-        every = {"--true": self.true, "--pred": self.pred, "--images": self.images, "--recon": self.recon}
-        return {option: folder for option, folder in every.items() if folder is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What is read of one image."""
+    """The masks and pictures of one image, as read from the files."""
 
     id: str
     true_HW: Tensor
@@ -81,76 +59,25 @@ class Scored:
 
 @dataclass
 class Reader:
-    """Reads what belongs together, and notes what is wrong."""
+    """Reads the files that belong together, and collects what is wrong with them."""
 
-    folders: Folders
+    files: ScoredFiles
     preparation: Preparation | None = None
-    """What is done to true masks and images first; None for nothing."""
+    """Crops and resizes true masks and images first; None leaves them as they are."""
     slots: int | None = None
-    """How many masks the model had; None where that is not known."""
+    """How many slots the model had; None if unknown."""
     code: MaskCode = PLAIN
-    """Which labels of true masks are the background and void."""
+    """Says which labels of true masks are background and void."""
     exif: Exif | None = None
-    """Whether files are turned as their EXIF orientation says; None refuses orientations that differ."""
+    """Whether files are rotated by their EXIF orientation; None refuses orientations that differ."""
     problems: list[DataProblem] = field(default_factory=list)
-
-    def match(self) -> list[tuple[str, Mapping[str, Path]]]:
-        """Return the names that all folders have, each with its files by option, img2 before img10.
-
-        Raises:
-            SlotlabError: for folders that are not there or empty.
-        """
-        named = self.folders.named()
-        missing = [
-            f"{option} {folder}: there is no such folder"
-            for option, folder in named.items()
-            if not folder.is_dir()
-        ]
-        if missing:
-            raise SlotlabError("; ".join(missing))
-        found = {
-            option: by_stem(folder, recursive=True, endings=endings(option))
-            for option, folder in named.items()
-        }
-        empty = [
-            f"{option} {named[option]}: {_nothing(option, named[option])}"
-            for option in named
-            if not found[option]
-        ]
-        if empty:
-            raise SlotlabError("; ".join(empty))
-        common = set.intersection(*(set(stems) for stems in found.values()))
-        if not common:
-            one, other = (min(found[option]) for option in ("--true", "--pred"))
-            text = (
-                f"no name is in all of {', '.join(f'{option} {folder}' for option, folder in named.items())}"
-            )
-            raise SlotlabError(
-                f"{text}; files are matched by name without ending, such as '{one}' and '{other}'"
-            )
-        for option, stems in found.items():
-            wrong = (
-                [repeated(stems), not_png(stems, frozenset({ARRAY}))]
-                if option in MASK_OPTIONS
-                else [repeated(stems)]
-            )
-            self.problems += [problem for some_ in wrong for some in some_.values() for problem in some]
-        self.problems += _alone(found, named)
-        names = sorted(common, key=natural_key)
-        return [(name, {option: found[option][name][0] for option in named}) for name in names]
-
-    def open(self, path: Path, option: str) -> File:
-        """Return a decoded picture, or a mask's array.
-
-        Raises:
-            DataError: if it cannot be read, or is no mask.
-        """
-        return open_file(path, option)
 
     def read(self, name: str, files: Mapping[str, Path]) -> Scored | None:
         """Return one image; None if something is wrong with it."""
         before = len(self.problems)
-        opened = {option: self._caught(partial(self.open, path, option)) for option, path in files.items()}
+        opened = {
+            option: self._caught(partial(self.files.open, path, option)) for option, path in files.items()
+        }
         if len(self.problems) > before:
             return None
         whole = {option: (files[option], file) for option, file in opened.items()}
@@ -211,7 +138,7 @@ def score(
     *,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Evaluation, dict[str, int]]:
-    """Score all images; the numbers depend on no order and on no grouping.
+    """Score all images; the numbers depend neither on their order nor on how they are batched.
 
     Args:
         reader: of the files.
@@ -219,23 +146,25 @@ def score(
         report: called with (images read, images in all).
 
     Returns:
-        The evaluation, and how many images have which size (`128x128`: columns x rows).
+        The evaluation, and the number of images of each size (`128x128`: columns x rows).
 
     Raises:
         DataError: with everything that is wrong with the files.
-        SlotlabError: if a folder is not there, or nothing in them belongs together.
+        SlotlabError: if a folder does not exist, or the folders have no name in common.
     """
-    names = reader.match()
-    ledger = Ledger(metrics, {MODEL: []}, words=WORDS)
+    names, problems = reader.files.match()
+    reader.problems += problems
+    ledger = Ledger(metrics, {MODEL: []})
     sizes: Counter[str] = Counter()
     done = 0
     for group in _together(reader, names, report):
-        if not reader.problems:  # else it will not be shown
+        if not reader.problems:  # otherwise the errors are shown instead
             ledger.add(
                 MODEL,
                 range(done, done + len(group)),
                 [one.id for one in group],
                 outcome_of(group),
+                WORDS,
             )
         sizes[_size(group[0].true_HW)] += len(group)
         done += len(group)
@@ -273,28 +202,6 @@ def outcome_of(group: Sequence[Scored]) -> Outcome:
         predicted_BHW=torch.stack([one.predicted_HW for one in group]).to(torch.int64),
         reconstructions_BCHW=torch.stack(recons).float() / 255 if recons else None,
     )
-
-
-def endings(option: str) -> frozenset[str]:
-    """Return what the files of an option end in: masks may be NumPy arrays."""
-    return ENDINGS | {ARRAY} if option in MASK_OPTIONS else ENDINGS
-
-
-def _nothing(option: str, folder: Path) -> str:
-    """Say that a folder has no files for an option, and what it has."""
-    wanted = f"masks (PNG, or {ARRAY})" if option in MASK_OPTIONS else "pictures"
-    kinds = Counter(path.suffix or "without an ending" for path in folder.rglob("*") if path.is_file())
-    there = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(4))
-    return f"there are no {wanted} in it" + (f"; it holds {there}" if there else "")
-
-
-def _alone(
-    found: Mapping[str, Mapping[str, Sequence[Path]]], named: Mapping[str, Path]
-) -> Iterator[DataProblem]:
-    for stems in found.values():
-        for other, theirs in found.items():
-            for stem in sorted(stems.keys() - theirs.keys(), key=natural_key):
-                yield DataProblem(str(stems[stem][0]), f"there is no {stem} in {other} {named[other]}")
 
 
 def _size(pixels_xHW: Tensor) -> str:

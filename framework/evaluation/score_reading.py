@@ -1,4 +1,4 @@
-"""Files that `slotlab score` reads: masks as PNG or NumPy arrays, images and reconstructions as pictures."""
+"""Read the files for `slotlab score`: masks as PNG or NumPy arrays, and pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +24,11 @@ from slotlab.framework.data.formats.pictures import decode, rgb
 
 ARRAY = ".npy"
 MASK_OPTIONS = ("--true", "--pred")
-"""The options whose folders hold masks."""
+"""The command-line options whose folders hold masks."""
 _MOST_SEGMENTS = 2048
-"""A mask with more values is a picture that came into the wrong folder."""
+"""A mask with more values is probably a picture in the wrong folder."""
 _MOST_LABELS = 256
-"""Greater labels are no numbers of segments; they are renumbered in their order."""
+"""Labels from this one on cannot count segments; they are renumbered in their order."""
 File = Image.Image | NDArray[np.integer]
 
 
@@ -36,7 +36,7 @@ def open_file(path: Path, option: str) -> File:
     """Return a decoded picture, or a mask's array (H, W) or (H, W, 3).
 
     Raises:
-        DataError: if it cannot be read, or is no mask.
+        DataError: if it cannot be read, or is not a mask.
     """
     if path.suffix.lower() == ARRAY:
         return _array(path)
@@ -69,10 +69,10 @@ def as_mask(found: Any, name: str) -> NDArray[np.integer]:
 
 
 def agree(files: Mapping[str, tuple[Path, File]], exif: Exif | None) -> Exif:
-    """Return how the files of one image are read.
+    """Return how the EXIF orientations of an image's files are treated.
 
     Raises:
-        DataError: if their EXIF orientations differ, and nobody says what that means.
+        DataError: if they differ, and `exif` is None.
     """
     tags = {
         path: Tagged.of(file).orientation for path, file in files.values() if isinstance(file, Image.Image)

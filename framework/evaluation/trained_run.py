@@ -1,4 +1,4 @@
-"""A trained run that is to be measured: its weights, and models, data and metrics for each condition."""
+"""Load a run's weights; model, loader and metrics for each condition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ from slotlab.framework.data.loader import Loader, evaluation_loader
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_metrics, build_model
+from slotlab.framework.model.check import check_checkpoint
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder, Weights
@@ -22,7 +23,7 @@ from slotlab.registry import SlotlabError
 
 @dataclass(frozen=True)
 class Ready:
-    """A condition whose data, model and metrics are there."""
+    """A condition whose data, model and metrics are open."""
 
     condition: Condition
     engine: Engine
@@ -32,13 +33,13 @@ class Ready:
 
     @property
     def images(self) -> int:
-        """How many images are measured."""
+        """How many images are evaluated."""
         return self.loader.count(self.condition.spec.evaluation.max_images)
 
 
 @dataclass
 class Subject:
-    """A trained run: weights that are read once, and the models that hold them."""
+    """A trained run: its weights, which are read once, and the models that have them."""
 
     run: RunFolder
     loaded: LoadedSpec
@@ -46,21 +47,26 @@ class Subject:
     engine: Engine
     weights: Weights
     models: dict[int, SlotModel] = field(default_factory=dict)
-    """By image size: a model is built for one."""
+    """By image size, since a model is built for one size."""
 
     @classmethod
     def open(cls, run: RunFolder, loaded: LoadedSpec, device: torch.device) -> "Subject":
-        """Read the run's weights.
+        """Read the weights of the checkpoint that the spec's evaluation names.
 
         Raises:
-            SlotlabError: if there are none, or parts of the model have another version now.
+            SpecError: if the spec names a best checkpoint, and its training keeps none.
+            SlotlabError: if there are no weights, or parts of the model have another version now.
         """
         check_versions(run, loaded.spec)
+        if problems := list(check_checkpoint(loaded.spec)):
+            raise loaded.error(problems)
         engine = Engine.open(loaded.spec, device, warn=lambda text: None)
         return cls(run, loaded, engine, run.load_weights(loaded.spec.evaluation.checkpoint))
 
     def model(self, spec: ExperimentSpec) -> SlotModel:
-        """Return the model for images of a spec's size.
+        """Return the run's model with its weights, built for the image size of a spec.
+
+        It is on the engine's device; the same object is returned for every spec of that size.
 
         Raises:
             SlotlabError: if the weights do not fit it.
@@ -82,7 +88,7 @@ class Subject:
         """Open what a condition needs.
 
         Raises:
-            SlotlabError: if the data is not there, the weights do not fit, or the protocol's way of averaging
+            SlotlabError: if the data is missing, the weights do not fit, or the protocol's way of averaging
                 is not that of its metrics.
         """
         spec = condition.spec
@@ -97,11 +103,11 @@ class Subject:
 
 
 def check_aggregation(spec: ExperimentSpec, metrics: Mapping[str, Metric]) -> None:
-    """Compare what a protocol says of means with what its metrics are means of.
+    """Refuse a protocol whose metrics are averaged over something else than it declares.
 
     Raises:
-        SlotlabError: if a metric that it names is pooled over objects and it says images, or none is and
-            it says objects.
+        SlotlabError: if it declares images and one of its metrics is pooled over objects, or it declares
+            objects and none is.
     """
     name, scoring = spec.data.protocol.name, spec.data.settings.evaluation
     named = {one if isinstance(one, str) else one.get("name") for one in scoring.metrics}

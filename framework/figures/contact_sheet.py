@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from slotlab.framework.contracts import VOID
-from slotlab.framework.data.inspection.findings import Part
-from slotlab.framework.data.inspection.statistics import Look
+from slotlab.framework.data.inspection.findings import InspectedSplit
+from slotlab.framework.data.inspection.statistics import PreparedImage
 from slotlab.framework.data.store.format import COUNTINGS
-from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_colors
+from slotlab.framework.figures.slot_colors import BACKGROUND, VOID_COLOR, rgb, slot_colors
 from slotlab.framework.system.atomic import write_output
 from slotlab.framework.system.terminal import visible
 
@@ -30,7 +30,7 @@ _PAPER: Color = (255, 255, 255)
 _INK: Color = (0, 0, 0)
 
 
-def draw_sheet(parts: Sequence[Part], path: Path, *, rows: int = 2) -> None:
+def draw_sheet(parts: Sequence[InspectedSplit], path: Path, *, rows: int = 2) -> None:
     """Write a PNG with evenly spaced images of each part, at most `rows` times `COLUMNS`."""
     strips = [strip for part in parts for strip in _strips(part, rows)]
     width = max((strip.width for strip in strips), default=1)
@@ -60,10 +60,10 @@ def paint(mask_HW: NDArray[np.integer]) -> NDArray[np.uint8]:
     return painted
 
 
-def _strips(part: Part, rows: int) -> list[Image.Image]:
+def _strips(part: InspectedSplit, rows: int) -> list[Image.Image]:
     """Return the strips of a part: its title, the legend, and rows of images."""
     picks = spread(part.readable, rows * COLUMNS)
-    tiles = [_tile(look) for look in part.items.look(picks)]
+    tiles = [_tile(look) for look in part.items.read(picks)]
     broken = part.summary["broken"]
     title = f"{part.name}: {part.summary['images']} images" + (f", {broken} broken" if broken else "")
     legend = f"objects by {' / '.join(COUNTINGS)}"
@@ -79,7 +79,7 @@ def _strips(part: Part, rows: int) -> list[Image.Image]:
     return strips
 
 
-def _tile(look: Look) -> Image.Image:
+def _tile(look: PreparedImage) -> Image.Image:
     """Return an image above its mask, id and numbers of objects."""
     image_HWC = look.sample.image_CHW.numpy().transpose(1, 2, 0)
     height, width = image_HWC.shape[:2]
@@ -98,7 +98,7 @@ def _tile(look: Look) -> Image.Image:
     return tile
 
 
-def _numbers(look: Look) -> str:
+def _numbers(look: PreparedImage) -> str:
     known = (look.counts.get(counting) for counting in COUNTINGS)
     return " / ".join("-" if number is None else str(number) for number in known)
 

@@ -1,4 +1,4 @@
-"""What a training would take on this device: a few steps on random images, before any data is read."""
+"""Estimate the cost of a training on this device by a few steps on random images, without reading data."""
 
 import io
 import time
@@ -22,23 +22,23 @@ from slotlab.framework.training.state import Trainee, seeded
 from slotlab.registry import SlotlabError
 
 BUDGET = 30.0
-"""Seconds that the timed steps may take; on a CPU the batch is made smaller until they do."""
+"""Seconds that the timed steps may take; on a CPU a smaller batch is timed if necessary."""
 _STEPS = 3
 OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a few steps at one batch size took."""
+    """The time and memory of a few steps at one batch size."""
 
     batch_size: int
     step_seconds: float
     memory: int
-    """Most bytes held."""
+    """Peak memory in bytes."""
 
 
 @dataclass
-class Bench:
+class TrialTraining:
     """Training steps of a spec's model on random images, at any batch size."""
 
     engine: Engine
@@ -46,8 +46,8 @@ class Bench:
     step: Callable[[Batch], None]
 
     @classmethod
-    def of(cls, engine: Engine) -> "Bench":
-        """Build the model and its first optimizer, as a training does."""
+    def of(cls, engine: Engine) -> "TrialTraining":
+        """Build the model and its first phase's optimizer, as a training does."""
         spec = engine.spec
         model = engine.place(build_model(spec))
         trainee = Trainee.of(spec, model, engine.device)
@@ -61,7 +61,7 @@ class Bench:
         )
 
     def run(self, batch_size: int, *, steps: int = _STEPS) -> Trial:
-        """Time some steps after one that warms up.
+        """Time some steps, after one step to warm up.
 
         Raises:
             OutOfMemoryError, MemoryError: if the batch does not fit.
@@ -84,12 +84,12 @@ class Bench:
         try:
             return self.run(batch_size, steps=steps)
         except OUT_OF_MEMORY:
-            pass  # and let go of the error, which holds the step's tensors
+            pass  # and release the error, which references the step's tensors
         self.trainee.model.zero_grad(set_to_none=True)
         return None
 
     def fits(self, batch_size: int) -> bool:
-        """Return whether one step at a batch size finds memory enough."""
+        """Return whether the memory suffices for one step at a batch size."""
         return self.attempt(batch_size, steps=0) is not None
 
     def checkpoint_bytes(self) -> int:
@@ -100,11 +100,11 @@ class Bench:
 
 
 def void(value: object) -> None:
-    """Drop what a step returns, so that the next one finds its memory free."""
+    """Drop the result of a step, so that its memory is free for the next one."""
 
 
 def random_batch(engine: Engine, batch_size: int) -> Batch:
-    """Return random images of the size that the model sees."""
+    """Return random images, float (B, 3, H, W) in the spec's value range, on the engine's device."""
     side, device = engine.spec.data.image_size, engine.device
     stream = torch.Generator(device).manual_seed(0)
     shape = (batch_size, 3, side, side)
@@ -115,7 +115,7 @@ def random_batch(engine: Engine, batch_size: int) -> Batch:
 
 
 def largest(fits: Callable[[int], bool], below: int) -> int:
-    """Return the largest batch size under `below`, which does not fit, that does; 0 if none does."""
+    """Return the largest batch size below `below` (which does not fit) that fits; 0 if none does."""
     low, high = 0, below
     while high - low > 1:
         middle = (low + high) // 2
@@ -124,72 +124,72 @@ def largest(fits: Callable[[int], bool], below: int) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the trials found, at the spec's batch size or brought up to it from a smaller one."""
+class StepCost:
+    """The cost of a step at the spec's batch size, measured or scaled up from a smaller batch."""
 
     trial: Trial | None
-    """None if not even one image fits."""
+    """What was measured; None if not even one image fits."""
     step_seconds: float | None
     memory: int | None
     checkpoint_bytes: int
     largest_batch: int | None = None
-    """The most images that fit into memory, where the spec's batch does not."""
+    """The largest batch that fits into memory, if the spec's does not."""
 
 
-def measure(engine: Engine, *, budget: float = BUDGET) -> Measured:
-    """Time a few training steps; the model is thrown away."""
+def measure(engine: Engine, *, budget: float = BUDGET) -> StepCost:
+    """Time a few training steps of a new model, which is discarded."""
     spec, wanted = engine.spec, engine.spec.training.batch_size
     kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
     with precise(spec), kept, seeded(spec.seed):
-        bench = Bench.of(engine)
+        trials = TrialTraining.of(engine)
         if engine.device.type == "cpu":
-            return measure_growing(bench, wanted, budget)
-        trial, most = bench.attempt(wanted), None
+            return measure_growing(trials, wanted, budget)
+        trial, most = trials.attempt(wanted), None
         if trial is None:
-            most = largest(bench.fits, wanted)
-            trial = bench.run(most) if most else None
-        return scaled(trial, wanted, bench.checkpoint_bytes(), most)
+            most = largest(trials.fits, wanted)
+            trial = trials.run(most) if most else None
+        return scaled(trial, wanted, trials.checkpoint_bytes(), most)
 
 
-def measure_growing(bench: Bench, wanted: int, budget: float) -> Measured:
-    """Double the batch from one image as long as time and memory allow; scale the rest.
+def measure_growing(trials: TrialTraining, wanted: int, budget: float) -> StepCost:
+    """Double the batch, from one image on, as long as time and memory allow; extrapolate the rest.
 
-    A system that lends more memory than it has ends a process that uses it, so that memory is
-    reckoned from smaller batches instead of tried.
+    A system that overcommits memory kills a process that uses too much, so that memory is
+    extrapolated from smaller batches instead of tried.
     """
-    begun, empty = time.perf_counter(), peak_memory(bench.engine.device)
-    trial = bench.run(1, steps=1)
+    begun, empty = time.perf_counter(), peak_memory(trials.engine.device)
+    trial = trials.run(1, steps=1)
     each = trial.memory - empty
     while trial.batch_size < wanted:
         size = min(2 * trial.batch_size, wanted)
         ahead = trial.step_seconds * size / trial.batch_size * (1 + _STEPS)
-        room = free_memory(bench.engine.device)
+        room = free_memory(trials.engine.device)
         if time.perf_counter() - begun + ahead > budget:
             break
         if room is not None and each * (size - trial.batch_size) > room / 2:
             break
-        trial = bench.run(size)
+        trial = trials.run(size)
         each = (trial.memory - empty) // trial.batch_size
     memory = trial.memory + each * (wanted - trial.batch_size)
-    most, room = None, free_memory(bench.engine.device)
+    most, room = None, free_memory(trials.engine.device)
     if room is not None and each and memory - trial.memory > room:
         most = trial.batch_size + room // each
-    found = scaled(trial, wanted, bench.checkpoint_bytes(), most)
-    return Measured(found.trial, found.step_seconds, memory, found.checkpoint_bytes, most)
+    found = scaled(trial, wanted, trials.checkpoint_bytes(), most)
+    return StepCost(found.trial, found.step_seconds, memory, found.checkpoint_bytes, most)
 
 
-def scaled(trial: Trial | None, wanted: int, checkpoint_bytes: int, most: int | None) -> Measured:
-    """Bring a trial's time up to the wanted batch size; memory is as measured."""
+def scaled(trial: Trial | None, wanted: int, checkpoint_bytes: int, most: int | None) -> StepCost:
+    """Scale a trial's time to the wanted batch size; memory is as measured."""
     if trial is None:
-        return Measured(None, None, None, checkpoint_bytes, most)
+        return StepCost(None, None, None, checkpoint_bytes, most)
     seconds = trial.step_seconds * wanted / trial.batch_size
-    return Measured(trial, seconds, trial.memory, checkpoint_bytes, most)
+    return StepCost(trial, seconds, trial.memory, checkpoint_bytes, most)
 
 
 def estimate(engine: Engine, num_images: int, *, budget: float = BUDGET) -> dict[str, Any]:
-    """Return what training a spec on `num_images` images would take, as JSON-ready data.
+    """Return the estimated cost of training a spec on `num_images` images, as JSON-ready data.
 
-    Reading data, validation and checkpoints come on top of the time.
+    The time does not include reading data, validation and checkpoints.
     """
     spec = engine.spec
     plan, images = Plan.of(spec, num_images), planned_images(spec, num_images)
@@ -218,8 +218,8 @@ def estimate(engine: Engine, num_images: int, *, budget: float = BUDGET) -> dict
     }
 
 
-def warnings(found: Measured, batch: int) -> list[str]:
-    """Say what will not do, and what was reckoned instead of measured."""
+def warnings(found: StepCost, batch: int) -> list[str]:
+    """Return warnings: a batch that does not fit, and a time that was extrapolated."""
     texts = []
     if found.largest_batch is not None:
         hint = "lower training.batch_size, or set training.accumulate or training.speed.recompute"
@@ -232,10 +232,10 @@ def warnings(found: Measured, batch: int) -> list[str]:
 
 
 def count_images(given: int | None, opened: Callable[[], int]) -> int:
-    """Return the number of training images: as given, or of the data itself.
+    """Return the number of training images: the given one, or that of the data.
 
     Raises:
-        SlotlabError: if it is not given and the data cannot be opened.
+        SlotlabError: if none is given and the data cannot be opened.
     """
     if given is not None:
         return given

@@ -1,4 +1,4 @@
-"""The main job: a spec becomes a run folder, trained and drawn; `framework.jobs.evaluate` measures it."""
+"""Train a spec into a run folder, and draw its curves; `framework.jobs.evaluate` evaluates it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -11,6 +11,7 @@ import torch
 from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
+from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
@@ -23,12 +24,12 @@ from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
-from slotlab.framework.spec.named import programs
+from slotlab.framework.spec.named_plugins import programs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.allocator import keeping_memory
-from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped, listening
 from slotlab.framework.system.locks import exclusive
-from slotlab.framework.training.loop import Report, train
+from slotlab.framework.system.stop_signals import listening
+from slotlab.framework.training.loop import ReportProgress, train
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.rehearsal import rehearse
 from slotlab.framework.training.resume import Start, open_run
@@ -40,7 +41,7 @@ from slotlab.registry import SlotlabError
 
 @dataclass(frozen=True)
 class Prepared:
-    """A spec that is valid and whose parts fit, with its warnings."""
+    """A valid spec whose parts fit together, with its warnings."""
 
     loaded: LoadedSpec
     warnings: Sequence[Problem]
@@ -49,14 +50,14 @@ class Prepared:
 def prepare(name: str | Path, *, trained: bool = False, **options: Any) -> Prepared:
     """Load a spec (see `load_spec` for the options) and check that its parts fit.
 
-    `trained` says that it is a trained run's: mistakes and warnings are then about its evaluation alone.
+    With `trained` the spec is that of a trained run: only what matters to its evaluation is reported.
 
     Raises:
         SpecError: with every mistake found, each with file and line.
     """
     loaded = load_spec(name, **options)
     problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
-    if trained:  # by what checkpoints were compared need not be measured any more
+    if trained:  # checkpoints are not compared any more
         problems = [problem for problem in problems if problem.path != ("training", "checkpoint", "best")]
     if problems:
         raise loaded.error(problems)
@@ -68,7 +69,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device: `auto` is the GPU if there is one.
 
     Raises:
-        SlotlabError: if the device is not there.
+        SlotlabError: if there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,8 +85,40 @@ def choose_device(name: str) -> torch.device:
 
 
 def default_folder(loaded: LoadedSpec, runs: Path) -> Path:
-    """Return where a run goes unless told otherwise: by name and identity."""
+    """Return the default folder of a run: its name and the beginning of its identity."""
     return runs / f"{loaded.spec.name}-{run_id(loaded.spec)[:8]}"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training split, and the split on which the model is validated."""
+
+    train: Loader
+    evaluation: Loader
+
+    @classmethod
+    def open(cls, loaded: LoadedSpec, engine: Engine) -> "TrainingData":
+        """Open both splits, each process for its share.
+
+        Raises:
+            SpecError: if the data is not as the spec says.
+            DataError: if files of the data are broken.
+        """
+        spec, placement = loaded.spec, engine.placement
+        try:
+            return cls(train_loader(spec, placement), evaluation_loader(spec, placement))
+        except PathProblem as problem:
+            raise loaded.error([problem]) from None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the splits hold, as JSON-ready data for the run's provenance."""
+        return {"train": self.train.selection.facts, "evaluation": self.evaluation.selection.facts}
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the data."""
+        return [*self.train.selection.notes, *self.evaluation.selection.notes]
 
 
 def run_training(
@@ -95,86 +128,101 @@ def run_training(
     device: torch.device,
     overwrite: bool = False,
     allow: Sequence[str] = (),
-    report: Report,
+    report: ReportProgress,
     warn: Callable[[str], None] = lambda text: None,
     trackers: Trackers | None = None,
 ) -> RunFolder:
-    """Train a spec into a run folder, or go on with the run that is there, and draw the curves.
+    """Train a spec into a run folder, or resume the run that is in it, and draw the curves.
 
-    Trackers that are given are left open, to be told of an evaluation too.
-    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed, with the reason.
+    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed. Given trackers stay open.
 
     Raises:
-        SpecError: if the data is not as the spec says, or a component does not give what it promises.
+        SpecError: if the data is not as the spec says, or a component breaks its promise.
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
     """
-    if folder.exists() and not folder.is_dir():
-        raise SlotlabError(f"{folder} is a file; choose another folder with --run DIR")
-    spec = loaded.spec
-    engine = Engine.open(spec, device, warn=warn)
-    try:
-        loader, watched = train_loader(spec, engine.placement), evaluation_loader(spec, engine.placement)
-    except PathProblem as problem:
-        raise loaded.error([problem]) from None
-    notes = (*loader.selection.notes, *watched.selection.notes)
-    data = {"train": loader.selection.facts, "evaluation": watched.selection.facts}
-    facts = provenance(loaded, command=command_line(), device=device, data=data)
-    model = rehearsed_model(engine, loaded, watched)
-    ours = Trackers(warn) if trackers is None else nullcontext(trackers)
-    with begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start, ours as told:
-        run = start.run
+    refuse_file(folder)
+    engine = Engine.open(loaded.spec, device, warn=warn)
+    data = TrainingData.open(loaded, engine)
+    facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
+    model = rehearsed_model(engine, loaded, data.evaluation)
+    opened = Trackers(warn) if trackers is None else nullcontext(trackers)
+    with (
+        begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start,
+        opened as kept,
+    ):
         if engine.is_first:
             remember(loaded)
-        other = changed_data(run, spec, data["train"]) if start.saved is not None else ()
-        for text in dict.fromkeys((*start.notes, *notes, *other)):
+        changed = () if start.saved is None else changed_data(start.run, loaded.spec, data.facts["train"])
+        for text in dict.fromkeys((*start.notes, *data.notes, *changed)):
             warn(text)
-        tally = Tally.start(engine, run)
-
-        def follow(progress: Progress) -> None:
-            report(progress)
-            tally.note()
-
-        try:
-            if engine.is_first:
-                told.start(run, spec, None if start.saved is None else start.saved["step"])
-            kept = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
-            with listening() as stop, precise(spec), kept, seeded(spec.seed + engine.rank):
-                validation = Validation.of(spec, watched)
-                train(
-                    engine,
-                    model,
-                    loader,
-                    run,
-                    validation=validation,
-                    report=follow,
-                    saved=start.saved,
-                    stop=stop,
-                    trackers=told,
-                )
-                tally.finish(planned_images(spec, len(loader.dataset)))
-        except BaseException as error:
-            tally.note(always=True)
-            note_end(engine, run, error)
-            if isinstance(error, KeyboardInterrupt):  # the second Ctrl-C
-                raise TrainingStopped(stop_message(run)) from None
-            raise
+        train_to_the_end(engine, model, data, start, report, kept)
         if engine.is_first:
-            run.write_status("done")
-            draw_curves(run)
-    return run
+            start.run.write_status("done")
+            draw_curves(start.run)
+    return start.run
+
+
+def refuse_file(folder: Path) -> None:
+    """Refuse a run folder that is a file.
+
+    Raises:
+        SlotlabError: if it is.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise SlotlabError(f"{folder} is a file; choose another folder with --run DIR")
+
+
+def train_to_the_end(
+    engine: Engine,
+    model: SlotModel,
+    data: TrainingData,
+    start: Start,
+    report: ReportProgress,
+    trackers: Trackers,
+) -> None:
+    """Train, and keep account of time and energy, also of a training that an error ends.
+
+    Raises:
+        SlotlabError: if training fails.
+        TrainingStopped, TrainingPreempted: if the user or the system stopped it.
+    """
+    spec, run = engine.spec, start.run
+    tally = Tally.start(engine, run)
+
+    def follow(progress: Progress) -> None:
+        report(progress)
+        tally.note()
+
+    with noting_errors(engine, run, tally):
+        if engine.is_first:
+            trackers.start(run, spec, None if start.saved is None else start.saved["step"])
+        memory = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
+        with listening() as stop, precise(spec), memory, seeded(spec.seed + engine.rank):
+            train(
+                engine,
+                model,
+                data.train,
+                run,
+                validation=Validation.of(spec, data.evaluation),
+                report=follow,
+                saved=start.saved,
+                stop=stop,
+                trackers=trackers,
+            )
+            tally.finish(planned_images(spec, len(data.train.dataset)))
 
 
 def remember(loaded: LoadedSpec) -> None:
-    """Remember the code of a run that this user makes, so that it is not asked about later."""
+    """Trust the code of a run that this user makes, so that the user is not asked about it later."""
     named = [read() for _, read in programs(loaded.spec)]
     Trusted.user().remember([*map(Code.of, loaded.registry.files), *named])
 
 
 def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -> list[str]:
-    """Warn of a training that goes on with other pictures than it began with."""
+    """Return a warning if a training is resumed with other images than it began with."""
     before = run.read_provenance().get("data", {}).get("train", {}).get("fingerprint")
-    # Earlier versions generated pictures from the training's seed, and did not tell which.
+    # Earlier versions generated images from the training's seed, with a fingerprint that says no more.
     same = before == GENERATED and is_generated({"data": now}) and spec.seed == spec.data.seed
     if before is None or same or before == now["fingerprint"]:
         return []
@@ -183,11 +231,11 @@ def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -
 
 
 def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> SlotModel:
-    """Build the model of a spec, on the engine's device, and see that its components keep their promises.
+    """Build the model on the engine's device, and check that its components keep their promises.
 
     Raises:
-        SpecError: at the component that does not.
-        SlotlabError: naming it, where that is not one of the spec's lines.
+        SpecError: at the line of the component that breaks one.
+        SlotlabError: with the name of the component, if it has no line in the spec.
     """
     model = engine.place(build_model(loaded.spec))
     try:
@@ -207,7 +255,7 @@ def begin(
     allow: Sequence[str],
     facts: dict[str, Any],
 ) -> Iterator[Start]:
-    """Open the run's folder in the first process, and tell the others where to start."""
+    """Open the run's folder in the first process; every process receives where the training starts."""
     with ExitStack() as stack:
         start: Start | SlotlabError | None = None
         if engine.is_first:
@@ -223,31 +271,6 @@ def begin(
             raise start
         assert start is not None
         yield start
-
-
-def note_end(engine: Engine, run: RunFolder, error: BaseException) -> None:
-    """Write how an error ended a run. One process of several may fail alone: the first to fail says why."""
-    state, reason = ending(error)
-    first_to_fail = state == "failed" and run.read_status().get("state") == "running"
-    if first_to_fail or (engine.is_first and state != "failed"):
-        run.write_status(state, reason)
-
-
-def ending(error: BaseException) -> tuple[str, str]:
-    """Return the state of a run that an error ended, and the reason."""
-    if isinstance(error, KeyboardInterrupt | TrainingStopped):
-        return "stopped", "by Ctrl-C"
-    if isinstance(error, TrainingPreempted):
-        return "stopped", "by SIGTERM"
-    return "failed", str(error) or type(error).__name__
-
-
-def stop_message(run: RunFolder) -> str:
-    """Say what is left of a training that was stopped at once."""
-    saved = run.checkpoints.all()
-    if not saved:
-        return f"training stopped before anything was saved in {run.path}"
-    return f"training stopped at once; the same command goes on from step {saved[0].step} ({run.path})"
 
 
 def draw_curves(run: RunFolder) -> None:

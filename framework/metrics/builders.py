@@ -1,4 +1,4 @@
-"""Making a metric of one function, for metrics that have no settings."""
+"""Build a metric from one function, for metrics without settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.registry import Component, ComponentConfig
 
 MASKS = frozenset({"true_BHW", "predicted_BHW"})
-"""What metrics of segmentations need."""
+"""The fields of `Outcome` that metrics of segmentations need."""
 Error = Callable[[Tensor, Tensor, float], Tensor]
-"""Of images and images (B, C, H, W), their differences times a factor: float64 of shape (B,)."""
+"""Two batches of images (B, C, H, W) and a factor for their differences, to float64 of shape (B,)."""
 
 
 class NoSettings(ComponentConfig):
@@ -54,12 +54,12 @@ def mask_metric(
     objects: Callable[[Outcome], Tensor] | None = None,
     version: int = 1,
 ) -> Component[NoSettings]:
-    """Make a metric of true and predicted masks, the higher the better.
+    """Make a metric of true and predicted masks, for which higher is better.
 
     Args:
         name: of the component.
-        function: outcome to float64 of shape (B,), NaN where it is not defined. It will find
-            `true_BHW` and `predicted_BHW`, and so may use `counts_BTP`.
+        function: outcome to float64 of shape (B,), NaN where it is undefined. The outcome always has
+            `true_BHW` and `predicted_BHW`, and therefore `counts_BTP`.
         summary: one line.
         bounds: least and greatest value.
         objects: outcome to the number of objects of each image, for a metric averaged over objects.
@@ -71,7 +71,7 @@ def mask_metric(
 
 @dataclass(frozen=True)
 class _MaskMetric:
-    """Builds the metric. No closure: one component is then equal to itself in another registry."""
+    """Builds the metric. Not a closure, so that a component is equal to itself in another registry."""
 
     function: Callable[[Outcome], Tensor]
     bounds: tuple[float, float]
@@ -97,13 +97,12 @@ def objects_of(outcome: Outcome) -> Tensor:
 
 
 def error_metric(name: str, error: Error, *, span: float | None, summary: str) -> Component[NoSettings]:
-    """Make a metric of how far reconstructions are from images, the lower the better, without bound.
+    """Make a metric of the error of reconstructions, without upper bound, for which lower is better.
 
     Args:
         name: of the component.
-        error: such as `scoring.images.mean_of_squares`.
-        span: the width of the value range that images are brought to first; None leaves them in the
-            spec's.
+        error: such as `arithmetic.images.mean_of_squares`.
+        span: the width of the value range to which images are scaled first; None keeps the spec's.
         summary: one line.
     """
     return Component(name=name, config=NoSettings, build=_ErrorMetric(error, span), summary=summary)
@@ -111,7 +110,7 @@ def error_metric(name: str, error: Error, *, span: float | None, summary: str) -
 
 @dataclass(frozen=True)
 class _ErrorMetric:
-    """Builds the metric. No closure, as above."""
+    """Builds the metric. Not a closure, as above."""
 
     error: Error
     span: float | None

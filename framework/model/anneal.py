@@ -1,11 +1,11 @@
 """Settings of components that change during training: a temperature, the noise of the slots.
 
-A component that allows it has an attribute `schedulable`, the names of its attributes that may
-be set from outside, each a float or a floating-point tensor of one value (a buffer, as a rule).
+A component that allows it has an attribute `schedulable` with the names of its attributes that may
+be set from outside, each a float or a floating-point tensor of one value (usually a buffer).
 
-Such a value is no part of the weights: it follows from the spec and the step. A model at step N, trained
-so far or loaded from a checkpoint of step N, has the values of the step to come, `value_at(settings, N)`.
-Whoever builds, loads or copies a model sets them (`load_state`, `build_model`, `Trainee`).
+Such a value is not a weight: it follows from the spec and the step. A model at step N, trained so far or
+loaded from a checkpoint of step N, has the values of the next step, `value_at(settings, N)`. They are set
+wherever a model is built, loaded or copied (`load_state`, `build_model`, `Trainee`).
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slotlab.framework.contracts import Annealable
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -34,9 +35,9 @@ def value_at(spec: AnnealSpec, step: int) -> float:
 
 
 def load_state(spec: ExperimentSpec, model: SlotModel, weights: Mapping[str, Tensor], step: int) -> None:
-    """Make a model what it is after `step` steps of a spec's training: weights, and annealed attributes.
+    """Load the weights into a model, and set its annealed attributes to their values after `step` steps.
 
-    This is the one way in which a run's weights get into a model.
+    All loading of a run's weights goes through this function.
 
     Raises:
         RuntimeError: if the weights do not fit the model.
@@ -48,7 +49,7 @@ def load_state(spec: ExperimentSpec, model: SlotModel, weights: Mapping[str, Ten
 
 @torch.no_grad()
 def anneal(spec: ExperimentSpec, model: SlotModel, step: int) -> None:
-    """Set every annealed attribute to its value for the step that follows `step` steps.
+    """Set every annealed attribute to its value after `step` steps.
 
     Raises:
         PathProblem: if the model has no such attribute.
@@ -65,7 +66,7 @@ def anneal(spec: ExperimentSpec, model: SlotModel, step: int) -> None:
 
 
 def check_anneal(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
-    """Refuse paths that lead to no attribute which its component declares as schedulable."""
+    """Refuse paths to attributes that their component does not declare as schedulable."""
     for path, settings in spec.training.anneal.items():
         where = ("training", "anneal", path)
         if settings.shape == "exponential" and settings.start * settings.end <= 0:
@@ -79,7 +80,7 @@ def check_anneal(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem
             )
             yield PathProblem(where, text)
             continue
-        known = sorted(getattr(owner, "schedulable", ()))
+        known = sorted(owner.schedulable if isinstance(owner, Annealable) else ())
         if name not in known:
             text = f"'{name}' cannot change during training{suggest(name, known)}"
             yield PathProblem(where, f"{text} (schedulable here: {', '.join(known) or 'nothing'})")
@@ -99,7 +100,7 @@ def is_number(value: Any) -> bool:
 
 
 def find(model: SlotModel, path: str) -> tuple[Any, str]:
-    """Return the component and the attribute that a path names.
+    """Return the component and the name of its attribute that a path leads to.
 
     Raises:
         AttributeError: if there is no such component.

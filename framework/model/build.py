@@ -1,4 +1,4 @@
-"""From a validated spec to modules."""
+"""Build the components of a validated spec: the model, metrics and set metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from slotlab.registry.errors import describe
 
 @dataclass
 class Builder:
-    """Builds the components of one spec and collects what does not fit."""
+    """Builds the components of one spec and collects problems with them."""
 
     spec: ExperimentSpec
     problems: list[PathProblem] = field(default_factory=list)
@@ -45,10 +45,10 @@ class Builder:
         attributes: tuple[str, ...] = (),
         check: Callable[[Any], None] = lambda built: None,
     ) -> Any:
-        """Build the component at `path`; on a mistake note the problem and return None.
+        """Build the component at `path`; on a mistake add to the problems and return None.
 
-        `attributes` are those that the kind's contract asks of what is built; `check` finds what else
-        is wrong.
+        `attributes` are those that the kind's contract requires; `check` raises ComponentError for other
+        violations.
         """
         try:
             built = ref.build(context)
@@ -63,45 +63,17 @@ class Builder:
         return built
 
     def model(self) -> SlotModel | None:
-        """Build all parts of the model; None if one of them could not be built."""
-        model = self.spec.model
-        size = (self.spec.data.image_size, self.spec.data.image_size)
-        bounds = self.spec.data.bounds
-        token_dim = model.projection.dim or model.slot_dim
-        encoder = self.part(
-            model.encoder,
-            EncoderContext(image_size=size, value_range=bounds),
-            "model",
-            "encoder",
-            attributes=("channels", "grid"),
-        )
-        initializer = self.part(
-            model.initializer,
-            InitializerContext(num_slots=model.slots, slot_dim=model.slot_dim, token_dim=token_dim),
-            "model",
-            "initializer",
-            attributes=("fixed_num_slots",),
-        )
+        """Build all parts of the model, in the order in which data passes them; None if one fails."""
+        model, dim = self.spec.model, self.spec.model.projection.dim or self.spec.model.slot_dim
+        encoder, initializer = self._encoder(), self._initializer(dim)
         if encoder is None:
             return None
         grid, channels = encoder.grid, encoder.channels
-        projection = self._projection(grid, channels, token_dim)
-        grouping = self.part(
-            model.grouping,
-            GroupingContext(slot_dim=model.slot_dim, token_dim=token_dim, grid=grid),
-            "model",
-            "grouping",
-        )
-        objective = self.part(
-            self.spec.objective,
-            ObjectiveContext(image_size=size, feature_channels=channels, grid=grid, value_range=bounds),
-            "objective",
-            attributes=("target_shape", "target", "loss", "to_image"),
-        )
-        decoder: Any = None
-        if objective is not None:
-            context = DecoderContext(slot_dim=model.slot_dim, target=objective.target_shape)
-            decoder = self.part(model.decoder, context, "model", "decoder")
+        projection = self._projection(grid, channels, dim)
+        context = GroupingContext(slot_dim=model.slot_dim, token_dim=dim, grid=grid)
+        grouping = self.part(model.grouping, context, "model", "grouping")
+        objective = self._objective(grid, channels)
+        decoder: Any = None if objective is None else self._decoder(objective)
         if self.problems:
             return None
         return SlotModel(
@@ -111,15 +83,34 @@ class Builder:
             grouping=grouping,
             decoder=decoder,
             objective=objective,
-            names={
-                "encoder": f"encoder '{model.encoder.name}'",
-                "projection": f"position '{model.projection.position.name}'",
-                "initializer": f"initializer '{model.initializer.name}'",
-                "grouping": f"grouping '{model.grouping.name}'",
-                "decoder": f"decoder '{model.decoder.name}'",
-                "objective": f"objective '{self.spec.objective.name}'",
-            },
+            names=part_names(self.spec),
         )
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.spec.data.image_size, self.spec.data.image_size
+
+    def _encoder(self) -> Any:
+        context = EncoderContext(image_size=self._size, value_range=self.spec.data.bounds)
+        return self.part(
+            self.spec.model.encoder, context, "model", "encoder", attributes=("channels", "grid")
+        )
+
+    def _initializer(self, token_dim: int) -> Any:
+        model = self.spec.model
+        context = InitializerContext(num_slots=model.slots, slot_dim=model.slot_dim, token_dim=token_dim)
+        return self.part(model.initializer, context, "model", "initializer", attributes=("fixed_num_slots",))
+
+    def _objective(self, grid: tuple[int, int], channels: int) -> Any:
+        context = ObjectiveContext(
+            image_size=self._size, feature_channels=channels, grid=grid, value_range=self.spec.data.bounds
+        )
+        promised = ("target_shape", "target", "loss", "to_image")
+        return self.part(self.spec.objective, context, "objective", attributes=promised)
+
+    def _decoder(self, objective: Any) -> Any:
+        context = DecoderContext(slot_dim=self.spec.model.slot_dim, target=objective.target_shape)
+        return self.part(self.spec.model.decoder, context, "model", "decoder")
 
     def _projection(self, grid: tuple[int, int], channels: int, dim: int) -> nn.Module:
         settings = self.spec.model.projection
@@ -127,13 +118,13 @@ class Builder:
         position = self.part(settings.position, context, "model", "projection", "position")
         try:
             return Projection(
-                position or nn.Identity(),  # None: a problem was noted, and no model will be made
+                position or nn.Identity(),  # for None there is a problem already, and no model
                 channels=channels,
                 hidden_dim=settings.hidden_dim or dim,
                 dim=dim,
                 layer_norm_eps=settings.layer_norm_eps,
             )
-        except (RuntimeError, TypeError, OverflowError) as error:  # of sizes that no tensor can have
+        except (RuntimeError, TypeError, OverflowError) as error:  # for sizes that no tensor can have
             self.problems.append(PathProblem(("model", "projection"), f"cannot be built: {describe(error)}"))
             return nn.Identity()
 
@@ -170,13 +161,26 @@ class Builder:
         return found
 
 
+def part_names(spec: ExperimentSpec) -> dict[str, str]:
+    """Return how messages name the parts of a model, such as `encoder 'cnn'`."""
+    model = spec.model
+    return {
+        "encoder": f"encoder '{model.encoder.name}'",
+        "projection": f"position '{model.projection.position.name}'",
+        "initializer": f"initializer '{model.initializer.name}'",
+        "grouping": f"grouping '{model.grouping.name}'",
+        "decoder": f"decoder '{model.decoder.name}'",
+        "objective": f"objective '{spec.objective.name}'",
+    }
+
+
 def build_model(spec: ExperimentSpec) -> SlotModel:
     """Build the model as it is before its first step, with weights drawn from the spec's seed.
 
     torch's global generators are left as they were.
 
     Raises:
-        SlotlabError: if parts do not fit; `check_parts` says so with lines beforehand.
+        SlotlabError: if parts do not fit; `check_parts` reports that beforehand, with lines.
     """
     builder = Builder(spec)
     with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU
@@ -186,7 +190,7 @@ def build_model(spec: ExperimentSpec) -> SlotModel:
             WEIGHT_INITS[spec.model.weight_init](model)
     if model is None:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
-    if not any(check_anneal(spec, model)):  # paths that lead nowhere are for `check_parts` to tell
+    if not any(check_anneal(spec, model)):  # `check_parts` reports invalid paths
         anneal(spec, model, 0)
     return model
 

@@ -1,6 +1,6 @@
-"""Do the parts of a spec fit together? Answered before any data is touched.
+"""Check that the parts of a spec fit together, before any data is read.
 
-The whole model is built on the meta device, where tensors have shapes and no values,
+The whole model is built on the meta device, where tensors have shapes but no values,
 and two images are passed through, part by part.
 """
 
@@ -16,7 +16,7 @@ from slotlab.framework.model.anneal import check_anneal
 from slotlab.framework.model.build import Builder
 from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.model.walk import Walk
+from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import Path, PathProblem, shorten
 from slotlab.framework.spec.schema import HALVES, ExperimentSpec
 from slotlab.framework.system.file_names import fault
@@ -26,7 +26,7 @@ from slotlab.registry.errors import describe
 
 
 def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
-    """Return every way in which the parts of a spec do not fit together."""
+    """Return all problems with how the parts of a spec fit together."""
     builder = Builder(spec)
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = builder.model()
@@ -45,7 +45,7 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
 
 
 def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    """Refuse splits that neither the dataset's Config (an attribute `splits`) nor the protocol has."""
+    """Refuse splits that neither the dataset's Config (by its attribute `splits`) nor the protocol has."""
     dataset = spec.data.dataset
     known = known_splits(spec.data)
     owner = spec.data.protocol.name if own_splits(spec.data) is None else dataset.name
@@ -67,7 +67,7 @@ def check_splits(spec: ExperimentSpec) -> Iterator[PathProblem]:
 
 
 def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    """Refuse to compare checkpoints by what is not measured."""
+    """Refuse to compare checkpoints by a metric that is not among the spec's."""
     best, known = spec.training.checkpoint.best, [ref.name for ref in spec.evaluation.metrics]
     if best is not None and best not in ("loss", *known):
         hint = f"{suggest(best, known)} (measured: loss, {', '.join(known)})"
@@ -76,7 +76,7 @@ def check_best(spec: ExperimentSpec) -> Iterator[PathProblem]:
 
 
 def check_checkpoint(spec: ExperimentSpec) -> Iterator[PathProblem]:
-    """Refuse to measure the best checkpoint of a training that keeps none."""
+    """Refuse to evaluate the best checkpoint of a training that keeps none."""
     if spec.evaluation.checkpoint == "best" and spec.training.checkpoint.best is None:
         known = ", ".join(("loss", *(ref.name for ref in spec.evaluation.metrics)))
         text = (
@@ -87,7 +87,7 @@ def check_checkpoint(spec: ExperimentSpec) -> Iterator[PathProblem]:
 
 
 def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
-    """Refuse to evaluate learned slots with another number of slots than was trained."""
+    """Refuse to evaluate learned slots with another number of slots than in the training."""
     wanted, trained = spec.evaluation.slots, spec.model.slots
     if wanted not in (None, trained) and model.initializer.fixed_num_slots:
         name = spec.model.initializer.name
@@ -99,9 +99,9 @@ def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]
 
 
 def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
-    """Pass two images through and compare every shape with what the contract promises.
+    """Pass two images through and compare every shape with the contract.
 
-    The first part that fails is reported; those behind it have nothing to work on.
+    Only the first part that fails is reported; those behind it would receive no input.
     """
     side = spec.data.image_size
     problem = Walk(spec, model, torch.zeros(2, 3, side, side)).problem()
@@ -112,7 +112,7 @@ def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathPro
     """Build each phase's optimizer and schedule, and step them once, without gradients."""
     for number, phase in enumerate(spec.training.phases):
         groups = parameter_groups(spec, model, phase.lr)
-        if not groups:  # which `check_groups` tells
+        if not groups:  # which `check_groups` reports
             return
         ref, where = spec.training.optimizer, ("training", "optimizer")
         path: Path = where
@@ -131,7 +131,7 @@ def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathPro
         except ComponentError as error:
             at = path if error.field is None else (*path, error.field)
             yield PathProblem(at, f"{ref.name}: {error}")
-        except (Exception, SystemExit) as error:  # a stranger's component may fail in any way
+        except (Exception, SystemExit) as error:  # a third party's component may fail in any way
             yield PathProblem(
                 path, f"{ref.name}: fails in its first step: {describe(error, ref.registered.path)}"
             )
@@ -142,4 +142,4 @@ def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathPro
 
 
 _LONG = 1_000_000
-"""Steps of a phase that is counted in epochs, where the number of images is not known yet."""
+"""Steps of a phase that is counted in epochs, while the number of images is unknown."""

@@ -1,6 +1,6 @@
-"""Devices, precision and processes, through Lightning Fabric; and the switches for speed.
+"""Devices, precision and processes, through Lightning Fabric, and the settings for speed.
 
-One process a GPU. Started by `torchrun`, all processes train one model on shares of each batch.
+There is one process per GPU. Started by `torchrun`, all processes train one model on shares of each batch.
 """
 
 import logging
@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from slotlab.framework.data.placement import Placement
+from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.model.slot_model import LossStep, SlotModel
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -30,7 +30,7 @@ PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mix
 
 @dataclass(frozen=True)
 class Engine:
-    """What a training runs on."""
+    """The device, precision and processes of a training."""
 
     fabric: "Fabric"
     spec: ExperimentSpec
@@ -38,7 +38,7 @@ class Engine:
 
     @classmethod
     def open(cls, spec: ExperimentSpec, device: torch.device, *, warn: Callable[[str], None]) -> "Engine":
-        """Take a device, or this process's share of several (`torchrun` says which).
+        """Open a device, or this process's device among several (as `torchrun` assigns it).
 
         Raises:
             SlotlabError: if the device cannot compute in the spec's precision, or there are fewer
@@ -46,7 +46,7 @@ class Engine:
         """
         from lightning_fabric import Fabric
 
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banners between our lines
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no banners in the output
         if spec.training.precision == "float16" and device.type != "cuda":
             raise SlotlabError(f"training.precision: float16 needs a GPU, not {device}; write bfloat16")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -71,43 +71,43 @@ class Engine:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes files."""
+        """Whether this is the first process, which writes files."""
         return self.fabric.global_rank == 0
 
     @property
     def rank(self) -> int:
-        """The number of this process among all."""
+        """The number of this process, from 0."""
         return self.fabric.global_rank
 
     @property
     def processes(self) -> int:
-        """How many train together."""
+        """The number of processes."""
         return self.fabric.world_size
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The layout of images and weights."""
+        """The memory format of images and weights."""
         wanted = self.spec.training.speed.memory_format
         return torch.contiguous_format if wanted == "contiguous" else torch.channels_last
 
     @property
     def placement(self) -> Placement:
-        """What loaders must know."""
+        """The facts that a loader needs."""
         return Placement(self.device, self.memory_format, self.rank, self.processes)
 
     @property
     def fused(self) -> bool:
-        """Whether the optimizer is to run in one kernel."""
+        """Whether the optimizer runs in one fused kernel."""
         wanted = self.spec.training.speed.fused
         return wanted == "yes" or (wanted == "auto" and self.device.type == "cuda")
 
     def place(self, model: SlotModel) -> SlotModel:
-        """Move a model to the device, in the layout for it."""
+        """Move a model to the device, in the memory format."""
         placed: SlotModel = model.to(self.device).to(memory_format=self.memory_format)
         return placed
 
     def wrap(self, model: SlotModel) -> nn.Module:
-        """Return the loss step of a placed model, ready for precision and processes."""
+        """Return the loss step of a placed model, set up for precision and processes."""
         if self.spec.training.sync_batchnorm and self.fabric.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         for name in self.spec.training.speed.recompute:
@@ -117,14 +117,14 @@ class Engine:
         return self.fabric.setup_module(LossStep(model), move_to_device=False)
 
     def wrap_optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """Return the optimizer ready for precision and processes."""
+        """Return the optimizer, set up for precision and processes."""
         wrapped: Any = self.fabric.setup_optimizers(optimizer)
         found: Optimizer = wrapped
         return found
 
     @property
     def scaler(self) -> Any:
-        """What scales the gradients in float16, a torch `GradScaler`; None in other precisions."""
+        """The torch `GradScaler` that scales the gradients in float16; None in other precisions."""
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
     def backward(self, loss: Tensor) -> None:
@@ -132,18 +132,18 @@ class Engine:
         self.fabric.backward(loss)
 
     def clip(self, step_losses: nn.Module, optimizer: Optimizer, norm: float) -> None:
-        """Bound the gradient's norm over all weights."""
+        """Clip the norm of the gradient over all weights."""
         wrapped: Any = optimizer
         self.fabric.clip_gradients(step_losses, wrapped, max_norm=norm, error_if_nonfinite=False)
 
     def no_sync(self, step_losses: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
-        """Keep gradients to this process for now, where more of the batch is to come."""
+        """Do not yet exchange gradients between processes, while more of the batch follows."""
         wrapped: Any = step_losses
         context: AbstractContextManager[None] = self.fabric.no_backward_sync(wrapped, enabled=enabled)
         return context
 
     def total(self, values_N: Tensor) -> Tensor:
-        """Add up a tensor over all processes."""
+        """Return the sum of a tensor over all processes."""
         if self.processes == 1:
             return values_N
         summed: Any = self.fabric.all_reduce(values_N, reduce_op="sum")
@@ -151,7 +151,7 @@ class Engine:
         return found
 
     def gather(self, values: list[T]) -> list[T]:
-        """Bring the lists of all processes together, in the order of their ranks."""
+        """Return the joined lists of all processes, in the order of their ranks."""
         if self.processes == 1:
             return values
         every: list[Any] = [None] * self.processes
@@ -163,13 +163,13 @@ class Engine:
         self.fabric.barrier()
 
     def from_first(self, value: T) -> T:
-        """Return what the first process has."""
+        """Return the first process's value."""
         found: T = self.fabric.broadcast(value) if self.processes > 1 else value
         return found
 
     def _compile(self, model: SlotModel) -> None:
-        # Part by part, in place: names of weights stay, and generators are left outside, which
-        # torch.compile cannot take.
+        # Part by part and in place: names of weights stay as they are, and generators stay outside, which
+        # torch.compile does not support.
         mode = self.spec.training.speed.compile
         if mode == "off":
             return
@@ -180,14 +180,14 @@ class Engine:
             part._compiled_call_impl = partial(self._try_compiled, part, name, compiled)
 
     def _try_compiled(self, part: Any, name: str, compiled: Any, *args: Any, **kwargs: Any) -> Any:
-        # The first call compiles. If that fails the part runs as it is, from then on.
+        # The first call compiles. If that fails, the part runs uncompiled from then on.
         try:
             result = compiled(*args, **kwargs)
         except torch.cuda.OutOfMemoryError:
             raise
         except Exception as error:
             part._compiled_call_impl = None
-            inner = getattr(error, "inner_exception", error)  # torch's own error names no cause
+            inner = getattr(error, "inner_exception", error)  # torch's own error does not name the cause
             reason = f"{type(inner).__name__}: {inner}".strip().partition("\n")[0]
             self.warn(f"torch.compile failed for the {name}, which runs uncompiled: {reason}")
             return part(*args, **kwargs)
@@ -196,10 +196,10 @@ class Engine:
 
 
 def check_gpus(device: torch.device, processes: int) -> None:
-    """Refuse to train in more processes than there are GPUs, or on a certain one in several.
+    """Refuse more processes than GPUs, and several processes on one chosen GPU.
 
     Raises:
-        SlotlabError: saying what is there.
+        SlotlabError: with what is available.
     """
     if device.index is not None:
         text = f"--device {device} is one GPU; for {processes} processes write --device cuda"
@@ -210,9 +210,9 @@ def check_gpus(device: torch.device, processes: int) -> None:
 
 
 def recomputed(forward: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a part whose activations are computed again in the backward pass, from the same random draws.
+    """Call a part, and recompute its activations in the backward pass with the same random draws.
 
-    torch puts its own generators back where they were; this does so for those that the part is given.
+    torch itself restores its global generators; this restores the generators among the arguments.
     """
     streams = [value for value in (*args, *kwargs.values()) if isinstance(value, Generator)]
     options: dict[str, Any] = {}
@@ -226,7 +226,7 @@ def recomputed(forward: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 @contextmanager
 def rewound(streams: Sequence[Generator], states: Sequence[Tensor]) -> Iterator[None]:
-    """Let streams draw again what they drew from a state on, and go on afterwards where they were."""
+    """Let streams repeat their draws since a state, and continue afterwards where they were."""
     now = [stream.get_state() for stream in streams]
     for stream, state in zip(streams, states, strict=True):
         stream.set_state(state)
@@ -239,7 +239,7 @@ def rewound(streams: Sequence[Generator], states: Sequence[Tensor]) -> Iterator[
 
 @contextmanager
 def precise(spec: ExperimentSpec) -> Iterator[None]:
-    """Set the precision of float32 matrix products, which torch keeps for the process, and put it back."""
+    """Set torch's process-wide precision of float32 matrix products, and restore it afterwards."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision(spec.training.speed.matmul)
     torch.backends.cudnn.allow_tf32 = spec.training.speed.matmul != "highest"

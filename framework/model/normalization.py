@@ -1,4 +1,4 @@
-"""Images of the model's value range, brought to the range that a network's weights were trained on."""
+"""Convert images from the spec's value range to what a network's weights were trained on."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Normalization(nn.Module):
-    """Images (B, C, H, W) of a value range to (image in [0, 1] - mean) / std, a mean and a std a channel.
+    """Images (B, C, H, W) of a value range to (image in [0, 1] - mean) / std, per channel.
 
-    The result does not depend on the value range. Nothing of it is saved with the weights.
+    The result does not depend on the value range. Its buffers are not saved with the weights.
     """
 
     scale_C11: Tensor

@@ -1,4 +1,4 @@
-"""Which weights are trained, and at which rate."""
+"""The parameter groups of the optimizer: which weights are trained, at which learning rate."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +11,10 @@ from slotlab.registry.component import suggest
 
 
 def parameter_groups(spec: ExperimentSpec, model: SlotModel, lr: float) -> list[dict[str, Any]]:
-    """Return the weights to train as torch's optimizers take them, one entry a rate.
+    """Return the weights to train as torch's optimizers take them: one dict per parameter group.
 
-    Weights that no group of the spec names come first. Frozen ones stop asking for gradients.
+    The weights that no group of the spec names come first, then one dict per group of the spec that has
+    trained weights. `requires_grad` of frozen weights is set to False.
     """
     members: dict[int | None, list[Any]] = {None: []}
     for name, parameter in model.named_parameters():
@@ -36,7 +37,7 @@ def parameter_groups(spec: ExperimentSpec, model: SlotModel, lr: float) -> list[
 
 
 def owner(groups: tuple[GroupSpec, ...], name: str) -> int | None:
-    """Return the position of the first group that names a weight; None if none does."""
+    """Return the index of the first group that names a weight; None if there is none."""
     for index, group in enumerate(groups):
         if any(name == prefix or name.startswith(f"{prefix}.") for prefix in group.weights):
             return index
@@ -44,7 +45,7 @@ def owner(groups: tuple[GroupSpec, ...], name: str) -> int | None:
 
 
 def check_groups(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
-    """Refuse names that no weight has, and a model of which nothing is trained."""
+    """Refuse names that match no weight, and groups that freeze the whole model."""
     names = [name for name, _ in model.named_parameters()]
     prefixes = {".".join(name.split(".")[:length]) for name in names for length in range(1, 9)}
     for index, group in enumerate(spec.training.groups):

@@ -18,15 +18,15 @@ from slotlab.framework.contracts import (
     Sampler,
     Slots,
 )
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
-from slotlab.framework.randomness.noise import Noise, with_noise
+from slotlab.framework.randomness.noise import RandomSource, with_noise
 from slotlab.registry import ComponentError, SlotlabError
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is known of images before anything is decoded."""
+    """What the model knows of images before it decodes: features, tokens, slots."""
 
     features_BCHW: Tensor
     tokens_BND: Tensor
@@ -47,15 +47,15 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a model makes of images that it is shown, its decoder not being told the target."""
+    """What a model makes of images when its decoder does not receive the target."""
 
     encoded: Encoded
     decoded: Decoded | None
-    """None for a decoder that cannot do without the target and has no `sample`."""
+    """None for a decoder that needs the target and has no `sample`."""
     images_BCHW: Tensor | None
-    """The prediction as images in the spec's value range; None if it is no image, or there is none."""
+    """The prediction as images in the spec's value range; None if it is not an image, or missing."""
     lacking: str = ""
-    """Why there is no picture, in words."""
+    """Why there is no picture, as part of a message."""
 
     @property
     def attention_BKHW(self) -> Tensor:
@@ -66,8 +66,8 @@ class Reconstruction:
 class SlotModel(nn.Module):
     """The parts of a spec's `model` section and its objective, put together.
 
-    Every random draw comes from the `generator` passed in. With one generator an image
-    what is made of an image does not depend on the batch it is in (`with_noise`).
+    Every random draw comes from the `generator` argument. With one generator per image the results of an
+    image do not depend on its batch (`with_noise`).
     """
 
     def __init__(
@@ -89,27 +89,27 @@ class SlotModel(nn.Module):
         self.decoder = decoder
         self.objective = objective
         self.names = dict(names or {})
-        """What messages call the parts: `encoder 'cnn'`."""
+        """How messages name the parts, such as `encoder 'cnn'`."""
 
     @contextmanager
     def promising(self, part: str) -> Iterator[None]:
-        """Name a part in messages, should it break a promise that is looked at in the block."""
+        """Name a part in the message if it breaks a promise that the block checks."""
         try:
             yield
         except ComponentError as error:
             raise SlotlabError(f"{self.names.get(part, part)}: {error}") from None
 
     def calling(self, part: str) -> AbstractContextManager[None]:
-        """Name a part in messages, should it raise."""
+        """Name a part in the message if it raises."""
         return called(self.names.get(part, part))
 
     def encode(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: Noise = None
+        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
     ) -> Encoded:
         """Find the slots of images (B, 3, H, W), float, in the spec's value range.
 
         Raises:
-            SlotlabError: naming the part, if one raises.
+            SlotlabError: with the name of the part, if one raises.
         """
 
         def initial_slots(tokens_BND: Tensor, *, generator: Generator | None) -> Slots:
@@ -130,7 +130,9 @@ class SlotModel(nn.Module):
             expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
 
-    def decode(self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: Noise = None) -> Decoded:
+    def decode(
+        self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: RandomSource = None
+    ) -> Decoded:
         """Decode slots as in training: for the loss."""
 
         def run(slots: Slots, target_BCHW: Tensor | None, *, generator: Generator | None) -> Decoded:
@@ -139,17 +141,17 @@ class SlotModel(nn.Module):
 
         return with_noise(run, generator, slots, target_BCHW)
 
-    def paint(self, slots: Slots, *, generator: Noise = None) -> Decoded:
-        """Make pictures of slots, also of such as were mixed or drawn and belong to no image.
+    def paint(self, slots: Slots, *, generator: RandomSource = None) -> Decoded:
+        """Decode slots without a target, also slots that were mixed or drawn and belong to no image.
 
-        `sample` makes them where the decoder has it; others are called without a target.
+        Uses the decoder's `sample` if it has it; other decoders are called with `target_BCHW=None`.
 
         Raises:
-            SlotlabError: naming the decoder, if what it gives is not what it promises.
+            SlotlabError: with the name of the decoder, if its output breaks its promise.
         """
         return self._as_promised(self._painted(slots, generator), slots)
 
-    def _painted(self, slots: Slots, generator: Noise) -> Decoded:
+    def _painted(self, slots: Slots, generator: RandomSource) -> Decoded:
         if isinstance(self.decoder, Sampler):
             return with_noise(self.decoder.sample, generator, slots)
         return self.decode(slots, generator=generator)
@@ -162,9 +164,9 @@ class SlotModel(nn.Module):
         return painted
 
     def forward(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: Noise = None
+        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
     ) -> ModelOutput:
-        """Encode, find the target and decode, as in training: the decoder is told the target.
+        """Encode, find the target and decode, as in training: the decoder receives the target.
 
         Raises:
             SlotlabError: naming the part, if one raises.
@@ -191,16 +193,16 @@ class SlotModel(nn.Module):
         images_BCHW: Tensor,
         *,
         num_slots: int | None = None,
-        generator: Noise = None,
-        painting: Noise = None,
+        generator: RandomSource = None,
+        painting: RandomSource = None,
     ) -> Reconstruction:
-        """Find the slots of images and paint these: what is measured and shown.
+        """Find the slots of images and decode them without the target, as evaluation and figures do.
 
         Args:
             images_BCHW: float, in the spec's value range.
             num_slots: another number than the trained one.
             generator: the noise of slots.
-            painting: the noise of pictures, where the decoder draws.
+            painting: the noise of pictures, for a decoder that draws.
 
         Raises:
             SlotlabError: naming the part, if one raises.
@@ -220,30 +222,30 @@ class SlotModel(nn.Module):
         return Reconstruction(encoded, decoded, pictures_BCHW, lacking)
 
     def _decodes_with_target(self, images_BCHW: Tensor, encoded: Encoded) -> bool:
-        """Return whether the decoder works at all once it is told the target."""
+        """Return whether the decoder works if it receives the target."""
         stream = Generator(images_BCHW.device).manual_seed(0)
         try:
             target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
             self.decode(encoded.grouped.slots, target_BCHW=target_BCHW, generator=stream)
-        except Exception:  # the mistake is elsewhere, and the first one tells more
+        except Exception:  # the mistake is elsewhere; the first error says more
             return False
         return True
 
 
 NO_IMAGE = "the prediction is no image"
-TEACHING = "the decoder needs the target, which it is not told here, and has no method 'sample'"
+TEACHING = "the decoder needs the target, which an evaluation does not give it, and has no method 'sample'"
 """Why there is no picture of a reconstruction."""
 
 
 class LossStep(nn.Module):
-    """Images to losses: what devices, precision and several processes are wrapped around."""
+    """Images to losses: the module that is wrapped for devices, precision and several processes."""
 
     def __init__(self, model: SlotModel):
         super().__init__()
         self.model = model
 
-    def forward(self, images_BCHW: Tensor, *, generator: Noise = None) -> dict[str, Tensor]:
-        """Return the scalar losses: `total`, and its parts under their own names with `loss/` before."""
+    def forward(self, images_BCHW: Tensor, *, generator: RandomSource = None) -> dict[str, Tensor]:
+        """Return scalar losses: `total`, and its terms under `loss/NAME`."""
         output = self.model(images_BCHW, generator=generator)
         with self.model.calling("objective"):
             losses = self.model.objective.loss(output.decoded, output.target_BCHW)
@@ -251,11 +253,11 @@ class LossStep(nn.Module):
 
 
 class Masked(Protocol):
-    """What masks can be taken from: a `Reconstruction`, or a `ModelOutput`."""
+    """Something with masks: a `Reconstruction`, or a `ModelOutput`."""
 
     @property
     def decoded(self) -> Decoded | None:
-        """What the decoder made."""
+        """The output of the decoder."""
 
     @property
     def attention_BKHW(self) -> Tensor:
@@ -263,14 +265,16 @@ class Masked(Protocol):
 
 
 def masks_at(output: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
-    """Return float32 masks (B, K, *size) from the chosen source, or None if it has none.
-
-    They are brought to `size` bilinearly where they are coarser, which keeps their sum.
-    """
+    """Return the masks of a source, float32 (B, K, *size); None if the decoder gives no masks."""
     decoders = None if output.decoded is None else output.decoded.masks_BKHW
     masks_BKHW = decoders if source == "decoder" else output.attention_BKHW
     if masks_BKHW is None:
         return None
+    return resized_masks(masks_BKHW, size)
+
+
+def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks as float32 (B, K, *size), resized bilinearly, which keeps their sum over K."""
     masks_BKHW = masks_BKHW.to(torch.float32)
     if tuple(masks_BKHW.shape[2:]) == size:
         return masks_BKHW

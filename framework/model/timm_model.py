@@ -1,4 +1,4 @@
-"""A timm model as a feature map for images of one size, and the sizes that it uses whole."""
+"""A timm model as a feature extractor for images of one size, and the sizes that it uses entirely."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,15 @@ from slotlab.registry.errors import describe
 
 @dataclass(frozen=True)
 class TimmModel:
-    """A timm model by its name, told how many channels images have."""
+    """A timm model by its name, for images with a number of channels."""
 
     name: str
     channels: int
 
     def make(self, size: Size | None, **options: Any) -> Any:
-        """Call timm for feature maps, telling the image size to those models that must know it.
+        """Create the model for feature maps, and pass the image size to models that need it.
 
-        `size` is None for the model's own; `options` are those of `timm.create_model`.
+        `size` is None for the model's default; `options` are those of `timm.create_model`.
         """
         import timm
 
@@ -37,7 +37,7 @@ class TimmModel:
         return timm.create_model(self.name, **options)
 
     def make_normed(self, size: Size, *, out_indices: tuple[int, ...], **options: Any) -> Any:
-        """Return the model with the final norm over its feature maps, which timm leaves out.
+        """Return the model with the final norm applied to its feature maps, which timm omits.
 
         Raises:
             ComponentError: if its feature maps cannot pass a final norm.
@@ -52,12 +52,12 @@ class TimmModel:
         return features
 
     def without_norm(self) -> ComponentError:
-        """Return what is wrong with wanting a final norm."""
+        """Return the error for a model whose feature maps have no final norm."""
         text = f"these features of '{self.name}' pass no final norm; leave it out"
         return ComponentError(text, field="final_norm")
 
     def stages(self, size: Size, stage: int) -> Any:
-        """Return timm's facts about the feature maps, found on a model without values.
+        """Return timm's facts about the feature maps, from a model on the meta device.
 
         Raises:
             ComponentError: if timm cannot make the model for such images.
@@ -75,7 +75,7 @@ class TimmModel:
         """Return the grid of the feature map that a network, made of this model, has for an image.
 
         Raises:
-            ComponentError: if it fails on such images, with the nearest sizes on which it does not.
+            ComponentError: if it fails on such images, with the nearest sizes that work.
         """
         try:
             rows, columns = self.probe(network, size).shape[2:]
@@ -87,12 +87,12 @@ class TimmModel:
 
     @torch.no_grad()
     def probe(self, network: nn.Module, size: Size) -> Any:
-        """Return what a network makes of one image, where the network is."""
+        """Return the output of a network for one image, on the network's device."""
         device = next(network.parameters()).device
         return network(torch.zeros(1, self.channels, *size, device=device))
 
     def lost_border(self, size: Size, grid: Size, stages: Any, stage: int) -> str | None:
-        """Say which part of images has no influence on the features; None if all of it has."""
+        """Return a message about the part of images without influence on the features; None for none."""
         reduction = int(stages.reduction()[stage])
         if not may_lose_border(size, grid, reduction):
             return None
@@ -106,7 +106,7 @@ class TimmModel:
         return f"{text}: its features lie {reduction} pixels apart, and a border is lost{name_sizes(nearest)}"
 
     def seen(self, size: Size, stage: int) -> Size:
-        """Return how many rows and columns of images have an influence; none at a size that it fails on."""
+        """Return how many rows and columns of images influence the features; 0 if the model fails."""
         try:
             with torch.device("cpu"), torch.random.fork_rng(devices=[]):
                 network = self.make(size, out_indices=(stage,)).eval()
@@ -115,7 +115,7 @@ class TimmModel:
             return 0, 0
 
     def nearest_that_work(self, size: Size, stage: int) -> str:
-        """Name the nearest sizes on which the model does not fail, if these are no multiples of its patch."""
+        """Return a message with the nearest sizes that work, if a size is not a multiple of the patch."""
 
         def works(other: Size) -> bool:
             try:
@@ -128,7 +128,7 @@ class TimmModel:
         try:
             with torch.device("meta"):
                 reduction = int(self.make(None).feature_info.reduction()[stage])
-        except Exception:  # not even at its own size
+        except Exception:  # it fails even at its default size
             return ""
         rows, columns = size
         base = (rows // reduction * reduction, columns // reduction * reduction)
@@ -136,5 +136,5 @@ class TimmModel:
 
 
 def by(size: Size) -> str:
-    """Write a size as rows x columns."""
+    """Return a size as text: rows x columns."""
     return "x".join(map(str, size))

@@ -1,22 +1,24 @@
-"""The weights a model starts with, where they are not torch's own."""
+"""Initial weights of a model other than torch's own defaults."""
 
 from collections.abc import Callable, Mapping
 
 from torch import nn
+
+from slotlab.framework.contracts import HasOwnWeights
 
 
 def draw_as_keras(model: nn.Module) -> None:
     """Draw the weights of convolutions, linear maps and GRU cells anew, as Keras does by default.
 
     Glorot-uniform weights, orthogonal recurrent weights, zero biases; torch's own weights are so much
-    smaller that the position code drowns the picture at first. Parts that say `own_weights = True`, such as
-    a backbone with loaded weights, and parameters of other kinds stay as they are. Source: the defaults of
+    smaller that the position code dominates the image at first. Parts with `own_weights = True`, such as a
+    backbone with loaded weights, and parameters of other kinds stay as they are. Source: the defaults of
     Keras's `Conv2D`, `Conv2DTranspose`, `Dense` and `GRUCell`, on which Locatello et al. 2020 rely.
 
     Args:
-        model: of any dtype; changed in place, with torch's global generator.
+        model: of any dtype; changed in place, by draws from torch's global generator.
     """
-    if getattr(model, "own_weights", False):
+    if isinstance(model, HasOwnWeights) and model.own_weights:
         return
     if isinstance(model, nn.GRUCell):
         _draw_gru(model)
@@ -29,7 +31,7 @@ def draw_as_keras(model: nn.Module) -> None:
 
 
 def _draw_gru(cell: nn.GRUCell) -> None:
-    # Keras draws the three gates as one matrix, and so do we.
+    # As in Keras, the three gates are drawn as one matrix.
     nn.init.xavier_uniform_(cell.weight_ih)
     nn.init.orthogonal_(cell.weight_hh)
     if cell.bias:
@@ -41,4 +43,4 @@ WEIGHT_INITS: Mapping[str, Callable[[nn.Module], None]] = {
     "torch": lambda model: None,
     "keras": draw_as_keras,
 }
-"""By the name that a spec gives."""
+"""Functions that initialize a model in place, by the spec's name."""

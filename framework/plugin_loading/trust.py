@@ -1,4 +1,4 @@
-"""Whose code is run: what this user named or made is, what came with another's run is asked about first.
+"""Whose code may run: the user's own may; for code that came with another user's run, the user is asked.
 
 The contents that a user has trained with or allowed are remembered, one small file
 each, named by its SHA-256, in $XDG_STATE_HOME/slotlab/trusted (~/.local/state/slotlab/trusted). See
@@ -17,7 +17,7 @@ from slotlab.registry import PluginCode
 
 @dataclass(frozen=True)
 class Code:
-    """Something that is run when it is loaded, by its content."""
+    """A file that runs as a program when it is loaded, identified by its content."""
 
     path: Path
     digest: str
@@ -27,17 +27,17 @@ class Code:
 
     @property
     def shown(self) -> str:
-        """Where it lies; a name that would move the terminal's cursor could hide what is asked."""
+        """Its path with control characters escaped: on a terminal they could hide the question."""
         return printable(str(self.path))
 
     @property
     def source(self) -> str:
-        """Names it by its content: `my_encoder.py@29c634b1`."""
+        """Its file name and the beginning of its hash: `my_encoder.py@29c634b1`."""
         return f"{self.path.name}@{self.digest[:8]}"
 
     @classmethod
     def of(cls, plugin: PluginCode) -> "Code":
-        """Return what a plugin is."""
+        """Return the code of a plugin."""
         others = (name for name in plugin.files if name != plugin.name)
         return cls(plugin.path, plugin.digest, tuple(map(printable, others)))
 
@@ -48,16 +48,16 @@ def printable(text: str) -> str:
 
 
 Ask = Callable[[Sequence[Code]], bool]
-"""Whether code that came with another's run may be run."""
+"""Decides whether code that came with another user's run may run."""
 
 
 def refuse(found: Sequence[Code]) -> bool:
-    """Let nothing through that is not known."""
+    """Refuse all code that is not known."""
     return False
 
 
 def allow(found: Sequence[Code]) -> bool:
-    """Let all through."""
+    """Allow all code."""
     return True
 
 
@@ -73,13 +73,13 @@ def user_state() -> Path | None:
 
 @dataclass(frozen=True)
 class Trusted:
-    """The contents that the user of this process has trained with or allowed."""
+    """The code that the user of this process has trained with or allowed, by content."""
 
     folder: Path | None
 
     @classmethod
     def user(cls) -> "Trusted":
-        """Return those of the user of this process."""
+        """Return what is remembered for the user of this process."""
         state = user_state()
         return cls(None if state is None else state / "trusted")
 
@@ -91,7 +91,7 @@ class Trusted:
             return False
 
     def remember(self, every: Iterable[Code]) -> bool:
-        """Remember contents; return whether that was possible, which nothing depends on."""
+        """Remember contents; return whether that was possible. Nothing fails where it was not."""
         for code in every:
             if self.knows(code):
                 continue
@@ -106,7 +106,7 @@ class Trusted:
 
 
 def admit(found: Sequence[Code], ask: Ask) -> list[Code]:
-    """Ask about contents that are not known, and remember them if they may be run; else return them."""
+    """Ask about unknown contents. Remember those that may run and return nothing; else return them."""
     trusted = Trusted.user()
     strange = [code for code in found if not trusted.knows(code)]
     if not strange or ask(strange):
@@ -116,7 +116,7 @@ def admit(found: Sequence[Code], ask: Ask) -> list[Code]:
 
 
 def refusal(code: Code) -> str:
-    """Say why code is not run, and what can be done."""
+    """Return a message: why code is not run, and what can be done."""
     files = f" and {', '.join(code.files)}" if code.files else ""
     return (
         f"{code.source} came with a run that is not known to be yours, and loading it runs it as a program; "

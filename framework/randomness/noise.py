@@ -1,4 +1,4 @@
-"""One random stream an image for parts that take whole batches: nothing depends on the rest of a batch."""
+"""One random stream per image for parts that take whole batches: no image depends on its batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -8,20 +8,21 @@ import torch
 from torch import Generator, Tensor
 
 T = TypeVar("T")
-Noise = Generator | Sequence[Generator] | None
-"""Where random draws come from: one stream for the batch, one for each image, or torch's own."""
+RandomSource = Generator | Sequence[Generator] | None
+"""Where random draws come from: one stream for the batch, one per image, or torch's own (None)."""
 
 
-def with_noise(call: Callable[..., T], noise: Noise, *inputs: Any) -> T:
-    """Call a part of a model, `call(*inputs, generator=...)`, with the noise of a batch.
+def with_noise(call: Callable[..., T], noise: RandomSource, *inputs: Any) -> T:
+    """Call a part of a model, `call(*inputs, generator=...)`, with the random source of a batch.
 
-    With one stream, as in training, the part is called once. With one for each image the whole batch is
-    tried with the first: a part that leaves it as it was draws nothing. One that draws is called again for
-    each image alone, with the image's own stream, so that its result is the same in every batch.
+    With one stream, as in training, the part is called once. With one per image the part is first called for
+    the whole batch with the first stream: if the stream is unchanged, the part draws nothing. A part that
+    draws is called again for each image alone, with the image's own stream, so that its result is the same in
+    every batch.
 
     Args:
         call: returns a tensor, or a dataclass of tensors, whose first axis is that of the images.
-        noise: one stream, or as many as there are images; those go on where the part leaves them.
+        noise: one stream, or as many as there are images; their states advance by what the part draws.
         inputs: tensors, dataclasses of tensors (`Slots`), or None.
     """
     if not isinstance(noise, Sequence):
@@ -37,14 +38,14 @@ def with_noise(call: Callable[..., T], noise: Noise, *inputs: Any) -> T:
 
 
 def row(value: Any, index: int) -> Any:
-    """Return what belongs to one image, the first axis kept."""
+    """Return what belongs to one image, with a first axis of length 1."""
     if isinstance(value, Tensor):
         return value[index : index + 1] if value.dim() else value
     return _within(value, lambda parts: row(parts[0], index), [value])
 
 
 def join(several: Sequence[Any]) -> Any:
-    """Put the results of single images together; numbers for the whole batch become their mean."""
+    """Concatenate the results of single images; scalars for a whole batch become their mean."""
     first = several[0]
     if isinstance(first, Tensor):
         return torch.cat(list(several)) if first.dim() else torch.stack(list(several)).mean()
@@ -52,7 +53,7 @@ def join(several: Sequence[Any]) -> Any:
 
 
 def _within(first: Any, change: Callable[[Sequence[Any]], Any], several: Sequence[Any]) -> Any:
-    """Change the values in mappings and dataclasses; whatever else there is stays as in the first."""
+    """Apply `change` to the values of mappings and dataclasses; anything else is taken from the first."""
     if isinstance(first, Mapping):
         return {key: change([one[key] for one in several]) for key in first}
     if is_dataclass(first) and not isinstance(first, type):

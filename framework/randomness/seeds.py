@@ -1,11 +1,12 @@
-"""Seeds of everything random: one spec seed, many independent streams."""
+"""Derived seeds: from the seed of a spec, one for each epoch, each image and each decoded picture.
+
+Stream `i` of a seed has one state whatever it is used for: epoch 3 and image 3 start from the same one.
+"""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Generator
-
-from slotlab.framework.contracts import Dataset
 
 
 def mix(seed: int, number: int) -> int:
@@ -20,21 +21,14 @@ def permutation(length: int, *, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def epoch_order(dataset: Dataset, *, seed: int, epoch: int) -> list[int]:
-    """Return the samples of an epoch in order; an endless dataset gives new ones in each."""
-    order = permutation(len(dataset), seed=seed, epoch=epoch)
-    past = epoch * len(dataset) if getattr(dataset, "endless", False) else 0
-    return [past + position for position in order]
-
-
 _PAINT = 3
-"""Number of the streams that decoders draw from, beside those of the slots' noise."""
+"""The number by which the decoders' seed is derived, apart from that of the slots' noise."""
 
 
 def painting(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
-    """Return one random stream for each picture that a decoder paints, by its position or number.
+    """Return one random stream for each picture that a decoder makes, by its position or number.
 
-    Apart from those of `streams`: what a decoder draws is independent of the image's initial slots.
+    They differ from those of `streams`: a decoder draws independently of the image's initial slots.
     """
     return streams(mix(seed, _PAINT), positions, device)
 

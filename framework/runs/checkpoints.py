@@ -1,14 +1,14 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped.
+"""Checkpoints: everything a training needs to resume as if it had never stopped.
 
     RUN/checkpoints/step-000001200-9f86d081884c7d65.pt    the newest few, and the best
     RUN/checkpoints/best.json                             which one is best, and by what
 
-The second number is a hash of the file's content, so that a damaged file is known by its
+The second number is a hash of the file's content, so that a damaged file is recognized by its
 name. Files are torch archives of tensors and plain data, read without executing code.
 
-Each checkpoint itself holds which one was the best when it was saved. best.json repeats what the newest
-says, so that a kill between the two loses nothing: `settle` writes it again. A checkpoint that cannot be
-read is never removed: it may be of another version, or readable again tomorrow.
+Each checkpoint records which one was the best when it was saved, and best.json repeats what the newest
+records, so that a kill between the two writes loses nothing: `settle` writes best.json again. A checkpoint
+that cannot be read is never removed: it may be of another version, or become readable again.
 """
 
 import errno
@@ -21,7 +21,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.runs.stored import Best, read_stored
+from slotlab.framework.runs.json_shapes import Best, read_stored
 from slotlab.framework.system.atomic import sync_folder, write_atomically
 from slotlab.framework.system.json_files import write_json
 from slotlab.registry import SlotlabError
@@ -33,7 +33,7 @@ _NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint file, known by its name alone."""
+    """One checkpoint file, as described by its name."""
 
     path: Path
     step: int
@@ -41,7 +41,7 @@ class Checkpoint:
 
     @classmethod
     def at(cls, path: Path) -> "Checkpoint | None":
-        """Read a file's name; None if it is no checkpoint's."""
+        """Read a file's name; None if it is not that of a checkpoint."""
         match = _NAME.fullmatch(path.name)
         return None if match is None else cls(path, int(match[1]), match[2])
 
@@ -61,16 +61,16 @@ class Checkpoint:
 
         try:
             loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except Exception as error:  # a strange file fails in many ways
+        except Exception as error:  # a foreign file fails in many ways
             raise SlotlabError(f"{self.path} cannot be read: {type(error).__name__}") from error
         if not isinstance(loaded, dict) or loaded.get("format") != FORMAT:
-            raise SlotlabError(f"{self.path} is no checkpoint of slotlab's format {FORMAT}")
+            raise SlotlabError(f"{self.path} is not a checkpoint of slotlab's format {FORMAT}")
         return loaded
 
 
 @dataclass(frozen=True)
 class Value:
-    """What checkpoints are compared by: a metric, and what it is at one of them."""
+    """The metric by which checkpoints are compared, and its value at one of them."""
 
     metric: str
     value: float
@@ -82,15 +82,15 @@ class Checkpoints:
 
     folder: Path
     sound: dict[Path, bool] = field(default_factory=dict, compare=False, repr=False)
-    """Whether a file can be read, of those that were looked at: each is read once."""
+    """Whether each file that was examined can be read; each is read only once."""
 
     @property
     def best_file(self) -> Path:
-        """The note of which checkpoint is best."""
+        """The file that names the best checkpoint."""
         return self.folder / "best.json"
 
     def all(self) -> Sequence[Checkpoint]:
-        """Return the checkpoints that are there, newest first.
+        """Return the existing checkpoints, newest first.
 
         Raises:
             SlotlabError: if the folder cannot be read.
@@ -105,12 +105,12 @@ class Checkpoints:
         return sorted((one for one in found if one is not None), key=lambda one: (-one.step, one.path.name))
 
     def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the content of the newest checkpoint that is whole, and what is wrong with newer ones."""
+        """Return the content of the newest intact checkpoint, and messages about damaged newer ones."""
         found, complaints = self.newest_whole()
         return (None if found is None else found[1]), complaints
 
     def newest_whole(self) -> tuple[tuple[Checkpoint, dict[str, Any]] | None, list[str]]:
-        """Return the same with the checkpoint that it is the content of."""
+        """Return the same, and the checkpoint that has the content."""
         complaints: list[str] = []
         try:
             every = self.all()
@@ -128,7 +128,7 @@ class Checkpoints:
         return None, complaints
 
     def of_step(self, step: int) -> Checkpoint:
-        """Return the checkpoint of a step; of several, one of which a branch was given up, the last written.
+        """Return the checkpoint of a step; of several (from an abandoned branch) the last written.
 
         Raises:
             SlotlabError: if there is none.
@@ -137,39 +137,39 @@ class Checkpoints:
         found = [one for one in every if one.step == step]
         if not found:
             steps = sorted({one.step for one in every})
-            there = f"there are those of {', '.join(map(str, steps))}" if steps else "there is none at all"
+            there = f"there are those of {', '.join(map(str, steps))}" if steps else "there are none at all"
             text = f"{self.folder} has no checkpoint of step {step}; {there}"
             raise SlotlabError(f"{text} (training.checkpoint says which are written and kept)")
         return max(found, key=lambda one: one.path.stat().st_mtime_ns)
 
     def best(self) -> Checkpoint | None:
-        """Return the checkpoint with the best value so far; None if none was kept for its value."""
+        """Return the checkpoint with the best value so far; None if there is none."""
         facts = self.best_facts()
         found = None if facts is None else Checkpoint.at(self.folder / facts["file"])
         return found if found is not None and found.path.is_file() else None
 
     def best_facts(self) -> dict[str, Any] | None:
-        """Return file, metric, value and step of the best checkpoint; None if that cannot be read."""
+        """Return file, metric, value and step of the best checkpoint; None if best.json cannot be read."""
         try:
             return read_stored(Best, self.best_file) or None
-        except SlotlabError:  # damaged: the next value that is measured is the best
+        except SlotlabError:  # damaged: the next measured value counts as the best
             return None
 
     def save(self, state: Mapping[str, Any], *, keep: int, best: Value | None = None) -> Checkpoint:
-        """Write a checkpoint, atomically; then remove all but the newest `keep` and the best.
+        """Write a checkpoint atomically; then remove all but the newest `keep` and the best.
 
         Args:
-            state: has the number `step`.
+            state: the content, with the step under `step`.
             keep: how many of the newest are kept.
             best: its value, if it is the best so far.
 
         Raises:
-            SlotlabError: if the disk is full; what was there before is kept.
+            SlotlabError: if the disk is full; earlier checkpoints are kept.
         """
         import torch
 
         known = self.best_facts() if best is None and self.best() is not None else None
-        if best is not None:  # its file's name is not known yet, as it depends on the content
+        if best is not None:  # the file's name depends on this very content
             known = {"file": None, "step": state["step"], "metric": best.metric, "value": best.value}
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state, "best": known}, buffer)
@@ -177,7 +177,7 @@ class Checkpoints:
         path = self.folder / f"step-{state['step']:09d}-{checksum(data)}.pt"
         try:
             write_atomically(path, data)
-            sync_folder(self.folder)  # others are removed in its favor
+            sync_folder(self.folder)  # before others are removed in its favor
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -193,9 +193,9 @@ class Checkpoints:
         return saved
 
     def settle(self, newest: Checkpoint, best: Mapping[str, Any] | None, *, keep: int) -> None:
-        """Note the best checkpoint as the newest one knows it, and remove those that are not kept.
+        """Write best.json as the newest checkpoint records it, and remove checkpoints that are not kept.
 
-        It is the end of each saving, which a kill may have kept from being done.
+        This ends each save; a resume repeats it in case a kill came before.
         """
         if best is not None:
             facts = {**best, "file": best["file"] or newest.path.name}
@@ -203,15 +203,15 @@ class Checkpoints:
                 write_json(self.best_file, facts)
         one = self.best()
         if one is not None and not self._is_sound(one):
-            self.best_file.unlink(missing_ok=True)  # else no later one would ever be better
+            self.best_file.unlink(missing_ok=True)  # else no later checkpoint could be better
         spared = {newest.path} | ({one.path} if one is not None else set())
-        # Never by step alone: one of a later step may stem from a branch that was given up.
+        # Never by step alone: a checkpoint of a later step may stem from an abandoned branch.
         others = [one for one in self.all() if one.path not in spared and self._is_sound(one)]
         for one in others[max(keep - 1, 0) :]:
             one.path.unlink(missing_ok=True)
 
     def is_better(self, new: Value, *, higher: bool) -> bool:
-        """Return whether a value beats the best checkpoint's; so does any first value of a metric."""
+        """Return whether a value beats the best checkpoint's, or is the first one of its metric."""
         if not isfinite(new.value):
             return False
         facts = self.best_facts()

@@ -1,20 +1,4 @@
-"""A run's folder: the only place that knows the names of its files.
-
-RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
-RUN/plugins/             copies of the single-file plugins it used (see `framework.plugin_loading.copies`)
-RUN/provenance.json      versions, commit, hardware, command, sources of components
-RUN/status.json          beginning, running, done, failed or stopped, and why
-RUN/metrics.jsonl        one line for each log and each validation
-RUN/cost.json            operations, speed, memory, time and energy of the training
-RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) were told, if there are any
-RUN/tensorboard/, mlruns/, wandb/  their own files
-RUN/failure.json         where a loss that is no number began
-RUN/checkpoints/         what a training needs to go on (see `framework.runs.checkpoints`)
-RUN/compositions/        pictures composed of slots, one folder for each NAME: PNG, composition.json
-RUN/cache/               what can be computed again: features of real images
-RUN/evaluation/          one folder for each DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
-RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
-"""
+"""A run's folder: creating it, and writing and reading its files, which `paths.py` lists."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,9 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.plugin_loading.copies import copies, entries, read_codes
-from slotlab.framework.runs.clearing import BEGINNING, STATUS, clear_run, run_leavings
-from slotlab.framework.runs.stored import (
+from slotlab.framework.plugin_loading.plugin_copies import copies, entries, read_codes
+from slotlab.framework.runs.clear_run import BEGINNING, STATUS, clear_run, run_leavings
+from slotlab.framework.runs.json_shapes import (
     Cost,
     LogLine,
     Means,
@@ -36,7 +20,8 @@ from slotlab.framework.runs.stored import (
     checked,
     read_stored,
 )
-from slotlab.framework.spec.plain import leaves, load_dumped
+from slotlab.framework.runs.paths import RunPaths
+from slotlab.framework.spec.plain_settings import leaves, load_dumped
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.system.atomic import clear_leavings, is_barely_begun, write_atomically
 from slotlab.framework.system.json_files import fault, parse_json, read_file, write_json
@@ -50,92 +35,47 @@ if TYPE_CHECKING:  # run folders are also read by commands that need no torch
     from slotlab.framework.spec.schema import ExperimentSpec
 
 SUMMARY, IMAGES = "summary.json", "images.csv"
-"""In the folder of an evaluation: statistics over the images, and one row a method and image."""
+"""In the folder of an evaluation: statistics over the images, and one row per method and image."""
 
 SUMMARY_FORMAT = 2
-"""Of summary.json."""
+"""Version of the shape of summary.json."""
 MODEL = "model"
-"""The method that stands for the trained model in an evaluation, beside the names of baselines."""
+"""The name of the trained model among the methods of an evaluation; the others are baselines."""
 
 UNFINISHED = "unfinished"
-"""In summary.json while what belongs to the evaluation is still being drawn."""
+"""A key of summary.json while the evaluation's figures are still being drawn."""
 
 SAMPLES = "samples"
-"""In the folder of an evaluation: pictures of single images, and their `index.json`."""
+"""In the folder of an evaluation: pictures of single images, with an `index.json`."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a model, and the step they are of."""
+    """The weights of a model after a number of training steps."""
 
     step: int
     model: "Mapping[str, Tensor]"
     complaints: tuple[str, ...] = ()
-    """Newer checkpoints that are damaged, in words."""
+    """A message for each newer checkpoint that is damaged."""
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunFolder(RunPaths):
     """The files of one run."""
-
-    path: Path
-
-    @property
-    def spec(self) -> Path:
-        """The resolved spec."""
-        return self.path / "spec.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """The log, JSON lines."""
-        return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> "Checkpoints":
-        """What a training goes on from, and its weights."""
+        """The run's checkpoints, from which a training resumes."""
         from slotlab.framework.runs.checkpoints import Checkpoints
 
         return Checkpoints(self.path / "checkpoints")
-
-    @property
-    def trackers(self) -> Path:
-        """What trackers were told, JSON."""
-        return self.path / "trackers.json"
-
-    @property
-    def failure(self) -> Path:
-        """Where a loss that is no number began, JSON."""
-        return self.path / "failure.json"
-
-    @property
-    def cost(self) -> Path:
-        """What the training took, JSON."""
-        return self.path / "cost.json"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of figures."""
-        return self.path / "figures"
-
-    @property
-    def set_features(self) -> Path:
-        """The folder of features of real images, kept between measurements."""
-        return self.path / "cache" / "set_features"
-
-    def composition(self, name: str) -> Path:
-        """The folder of one set of composed pictures, such as `sample-val-seed0`."""
-        return self.path / "compositions" / name
 
     def evaluations(self) -> list[Path]:
         """Return the folders of all evaluations that have a summary, by name."""
         return sorted(path.parent for path in self.path.glob(f"evaluation/*/{SUMMARY}"))
 
-    def evaluation(self, name: str) -> Path:
-        """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
-        return self.path / "evaluation" / name
-
     def read_summaries(self) -> dict[str, dict[str, Any]]:
-        """Return the summary of each evaluation by its folder's name, of whatever format.
+        """Return the summary of each evaluation, in any format, by its folder's name.
 
         Raises:
             SlotlabError: if one is damaged.
@@ -146,7 +86,7 @@ class RunFolder:
         """Return the resolved spec as plain data, without schema or plugins.
 
         Raises:
-            SlotlabError: if the file is not there, or damaged.
+            SlotlabError: if the file is missing or damaged.
         """
         found: dict[str, Any] = checked(SpecFacts, load_dumped(self.spec), self.spec)
         for path, value in leaves(found):
@@ -162,7 +102,7 @@ class RunFolder:
         return None
 
     def records(self) -> list[Path]:
-        """Return the small files that say how the run is, there or not."""
+        """Return the small files from which the run's status is read, whether they exist or not."""
         names = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
         return [*(self.path / name for name in names), *(folder / SUMMARY for folder in self.evaluations())]
 
@@ -175,14 +115,14 @@ class RunFolder:
         overwrite: bool = False,
         plugins: Sequence[PluginCode] | None = None,
     ) -> "RunFolder":
-        """Make the folder and write the resolved spec, and copies of its plugins (None reads their files).
+        """Create the folder, and write the resolved spec and copies of its plugins (None reads their files).
 
         Raises:
             SlotlabError: if the folder holds a run and `overwrite` is not given, or holds
                 anything else.
         """
         run = cls(path)
-        plugins = read_codes(spec.plugins) if plugins is None else plugins  # they may lie in the folder
+        plugins = read_codes(spec.plugins) if plugins is None else plugins  # before the folder is cleared
         run._refuse(overwrite=overwrite)
         path.mkdir(parents=True, exist_ok=True)
         run.write_status(BEGINNING)
@@ -192,29 +132,29 @@ class RunFolder:
         return run
 
     def is_begun(self) -> bool:
-        """Return whether the run was being made, or cleared, and nothing is trained yet."""
+        """Return whether the run was being created or cleared, and nothing is trained yet."""
         return self.read_status().get("state") == BEGINNING
 
     def has_saved(self) -> bool:
-        """Return whether the run is known to have had a checkpoint."""
+        """Return whether there is evidence that the run once had a checkpoint."""
         provenance = self.read_provenance()
         noted = "first_checkpoint" in provenance or bool(provenance.get("restarts"))
         return noted or self.read_status().get("state") == "done" or bool(self.evaluations())
 
     def clear_leavings(self) -> None:
-        """Remove temporary files of ours that killed processes left."""
+        """Remove the temporary files that killed processes of slotlab left."""
         clear_leavings(run_leavings(self.path))
 
     def _refuse(self, *, overwrite: bool) -> None:
-        """Refuse a folder that is not free for a new run."""
+        """Refuse a folder that cannot hold a new run."""
         if not self.path.is_dir():
             free = not self.path.exists()
-        else:  # a first file that a kill left half-written is ours
+        else:  # a first file, left half-written by a kill, is slotlab's
             free = is_barely_begun(self.path, STATUS) or self.is_begun()
         if free:
             return
         if not self.spec.is_file():
-            raise SlotlabError(f"{self.path} exists and is no run folder; choose another with --run DIR")
+            raise SlotlabError(f"{self.path} exists and is not a run folder; choose another with --run DIR")
         if not overwrite:
             state = self.read_status().get("state", "of unknown state")
             raise SlotlabError(
@@ -241,16 +181,16 @@ class RunFolder:
         if not run.spec.is_file():
             found = sorted(str(p.parent) for p in Path("runs").glob("*/spec.yaml"))
             known = f" (runs here: {', '.join(found)})" if found else ""
-            reason = "is no run folder: it has no spec.yaml" if path.exists() else "does not exist"
+            reason = "is not a run folder: it has no spec.yaml" if path.exists() else "does not exist"
             raise SlotlabError(f"{path} {reason}{known}")
         return run
 
     def write_provenance(self, facts: Mapping[str, Any]) -> None:
-        """Write where the run came from."""
+        """Write the run's provenance."""
         write_json(self.path / "provenance.json", dict(facts))
 
     def note_start(self, facts: Mapping[str, Any], step: int | None) -> None:
-        """Note where the run comes from, and that it is running; `step` is where it goes on, if it does."""
+        """Note the provenance and that the run is running; `step` is the one it resumes from, if it does."""
         if step is None:
             self.write_provenance(facts)
         else:
@@ -261,7 +201,7 @@ class RunFolder:
         self.write_status("running")
 
     def note_checkpoint(self, step: int) -> None:
-        """Note that the run has had a checkpoint, once: where they are missing, none is started anew."""
+        """Note the first checkpoint: a run whose checkpoints are lost is not silently started anew."""
         if self.is_begun():
             self.write_status("running")
         known = self.read_provenance()
@@ -269,14 +209,14 @@ class RunFolder:
             self.write_provenance(known | {"first_checkpoint": step})
 
     def note_replaced(self, plugins: Mapping[str, str]) -> None:
-        """Note that the run was evaluated with other plugins than its own, and which."""
+        """Note the plugins that replaced the run's own in an evaluation."""
         known = self.read_provenance()
         listed = entries(known, "evaluated_with")
         if dict(plugins) not in listed:
             self.write_provenance({**known, "evaluated_with": [*listed, dict(plugins)]})
 
     def read_provenance(self) -> dict[str, Any]:
-        """Return where the run came from, or nothing if it was never written.
+        """Return the run's provenance; empty if it was never written.
 
         Raises:
             SlotlabError: if the file is damaged.
@@ -288,7 +228,7 @@ class RunFolder:
         write_json(self.path / STATUS, {"state": state, "reason": reason})
 
     def read_status(self) -> dict[str, str]:
-        """Return the state of the run, or nothing if it was never written.
+        """Return the run's status; empty if it was never written.
 
         Raises:
             SlotlabError: if the file is damaged.
@@ -296,12 +236,12 @@ class RunFolder:
         return read_stored(Status, self.path / STATUS)
 
     def read_state(self) -> str | None:
-        """Return the state; `interrupted` for a run that says it is running while no process has it."""
+        """Return the state; `interrupted` if the status is `running` but no process trains the run."""
         state = self.read_status().get("state")
         return "interrupted" if state == "running" and not is_held(self.path) else state
 
     def read_cost(self) -> dict[str, Any]:
-        """Return what the training took so far, or nothing if it was never written.
+        """Return the training's time, memory and energy so far; empty if never written.
 
         Raises:
             SlotlabError: if the file is damaged.
@@ -309,7 +249,7 @@ class RunFolder:
         return read_stored(Cost, self.cost)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line to the metrics."""
+        """Append a line to the metrics."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record), allow_nan=False) + "\n")
 
@@ -317,9 +257,9 @@ class RunFolder:
         """Return all lines of the metrics.
 
         Raises:
-            SlotlabError: for a line that is none of a log.
+            SlotlabError: for a line that is not a log entry.
         """
-        lines = (read_file(self.metrics) or b"").split(b"\n")[:-1]  # the last may be being written
+        lines = (read_file(self.metrics) or b"").split(b"\n")[:-1]  # the last line may be incomplete
         found = []
         for number, line in enumerate(lines, 1):
             where = f"{self.metrics}, line {number}"
@@ -330,7 +270,7 @@ class RunFolder:
         return found
 
     def load_weights(self, which: Literal["last", "best"] | int = "last") -> Weights:
-        """Return the (averaged) weights of the newest whole checkpoint, of the best one, or of a step.
+        """Return the weights (averaged ones, if any) of the newest intact checkpoint, the best, or a step's.
 
         Raises:
             SlotlabError: if there is none, or it cannot be read.

@@ -1,7 +1,7 @@
-"""What an evaluation measured, as its summary tells it, and whether two evaluations measured the same.
+"""What an evaluation measured, according to its summary, and whether two evaluations measured the same.
 
-Summaries are read here as plain data: no torch. Those of earlier versions tell less, and what one of two
-does not tell is not compared.
+Summaries are read here as plain data, without torch. Those of earlier versions lack some facts; a fact that
+one of two summaries lacks is not compared.
 """
 
 import hashlib
@@ -9,13 +9,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-Summary = Mapping[str, Any]
+SummaryData = Mapping[str, Any]
 LAST = "last"
 BEST = "best"
 GENERATED = "generated"
-"""Begins the fingerprint of generated pictures, and was all of it in earlier versions."""
+"""The beginning of the fingerprint of generated images; in earlier versions the whole fingerprint."""
 UNTOLD = "untold"
-"""Begins the fingerprint of pictures whose dataset cannot tell whether its files changed."""
+"""The beginning of the fingerprint of a dataset that cannot detect whether its files changed."""
 SETTINGS = (
     "dataset",
     "variant",
@@ -28,20 +28,20 @@ SETTINGS = (
     "max_images",
     "mask_source",
 )
-"""What decides about the numbers besides the weights, the pictures and the definitions of metrics."""
+"""What determines the numbers besides weights, images and the definitions of metrics."""
 MASKS = "mask_source"
 
 
 def is_readable(summary: Any) -> bool:
-    """Return whether plain data, which may be of a damaged file, is a summary as far as this module looks."""
+    """Return whether plain data, perhaps from a damaged file, can be read as a summary by this module."""
     try:
         return bool(settings_of(summary)) and bool(pictures_of(summary)) and bool(definitions_of(summary))
     except (TypeError, AttributeError, ValueError, LookupError):
         return False
 
 
-def settings_of(summary: Summary) -> dict[str, Any]:
-    """Return the settings of an evaluation, and which checkpoint and plugins it measured."""
+def settings_of(summary: SummaryData) -> dict[str, Any]:
+    """Return the settings of an evaluation, with its checkpoint and replaced plugins."""
     found = {name: summary[name] for name in SETTINGS if name in summary}
     return {
         **found,
@@ -50,8 +50,8 @@ def settings_of(summary: Summary) -> dict[str, Any]:
     }
 
 
-def pictures_of(summary: Summary) -> dict[str, Any]:
-    """Return which pictures were measured."""
+def pictures_of(summary: SummaryData) -> dict[str, Any]:
+    """Return what identifies the images that were evaluated."""
     data: Mapping[str, Any] = summary.get("data") or {}
     found = {"fingerprint": data.get("fingerprint"), "images": summary.get("images")}
     found["skipped"] = len(data.get("skipped") or ())
@@ -60,17 +60,17 @@ def pictures_of(summary: Summary) -> dict[str, Any]:
     return found
 
 
-def is_generated(summary: Summary) -> bool:
-    """Return whether the pictures were generated."""
+def is_generated(summary: SummaryData) -> bool:
+    """Return whether the images were generated."""
     return str((summary.get("data") or {}).get("fingerprint")).startswith(GENERATED)
 
 
-def is_untold(summary: Summary) -> bool:
-    """Return whether a summary of an earlier version does not tell which generated pictures were measured."""
+def is_untold(summary: SummaryData) -> bool:
+    """Return whether a summary of an earlier version leaves open which generated images it used."""
     return (summary.get("data") or {}).get("fingerprint") == GENERATED
 
 
-def definitions_of(summary: Summary) -> dict[str, Any]:
+def definitions_of(summary: SummaryData) -> dict[str, Any]:
     """Return what was computed: metrics by their definitions, baselines, composed pictures."""
     metrics = summary.get("metrics") or {}
     defined = {
@@ -85,11 +85,10 @@ def definitions_of(summary: Summary) -> dict[str, Any]:
     }
 
 
-def same_measurement(one: Summary, other: Summary, *, masks: bool = True) -> bool:
-    """Return whether two evaluations looked at the same pictures in the same way.
+def same_measurement(one: SummaryData, other: SummaryData, *, masks: bool = True) -> bool:
+    """Return whether two evaluations used the same images in the same way.
 
-    `masks` says whether the source of masks is compared. Which metrics were computed makes no difference here
-    (see `covers`).
+    `masks` says whether the source of masks is compared. The metrics are not compared here (see `covers`).
     """
     pairs = [(settings_of(one), settings_of(other)), (pictures_of(one), pictures_of(other))]
     ignored = set() if masks else {MASKS}
@@ -103,8 +102,8 @@ def same_measurement(one: Summary, other: Summary, *, masks: bool = True) -> boo
     )
 
 
-def covers(new: Summary, old: Summary) -> bool:
-    """Return whether an evaluation computes all that another one of the same pictures has."""
+def covers(new: SummaryData, old: SummaryData) -> bool:
+    """Return whether an evaluation computes everything that another one of the same images has."""
     one, other = definitions_of(new), definitions_of(old)
     return (
         all(one["metrics"].get(name) == item for name, item in other["metrics"].items())
@@ -114,11 +113,11 @@ def covers(new: Summary, old: Summary) -> bool:
 
 
 def checkpoint_name(checkpoint: str | int) -> str:
-    """Write which checkpoint was measured: `last`, `best` or `step 300`."""
+    """Return how messages name a checkpoint: `last`, `best` or `step 300`."""
     return f"step {checkpoint}" if isinstance(checkpoint, int) else str(checkpoint)
 
 
-def is_own(summary: Summary, spec: Mapping[str, Any]) -> bool:
+def is_own(summary: SummaryData, spec: Mapping[str, Any]) -> bool:
     """Return whether an evaluation is the one that its run's resolved spec declares."""
     declared, data = block(spec.get("evaluation")), block(spec.get("data"))
     dataset, protocol = block(data.get("dataset")), block(data.get("protocol"))
@@ -150,8 +149,8 @@ def block(value: Any) -> Mapping[str, Any]:
     return {"name": str(value)} if isinstance(value, str) else {}
 
 
-def is_stale(old: Summary, new: Summary) -> bool:
-    """Return whether pictures that were drawn of one evaluation are not those of the one that replaces it."""
+def is_stale(old: SummaryData, new: SummaryData) -> bool:
+    """Return whether the figures of an evaluation are outdated once another one replaces it."""
     every = [
         {**settings_of(one), **pictures_of(one), **definitions_of(one), "step": one.get("step")}
         for one in (old, new)
@@ -166,5 +165,5 @@ def digest(*parts: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return data as JSON gives it back: tuples as lists."""
+    """Return data as it is after a round trip through JSON: tuples become lists."""
     return json.loads(json.dumps(value))

@@ -1,7 +1,7 @@
-"""RUN/metrics.jsonl in step with the checkpoints: each holds the log as it was, and brings it back.
+"""Keep RUN/metrics.jsonl in step with the checkpoints, each of which holds a copy of the log.
 
-A disk may lose what was written last, or hold zeros where it was; a user's editor may have been there. What
-a training goes on from is then the checkpoint's own copy, so that no line is missing at its end.
+A disk may lose what was written last, or hold zeros in its place, and a user may have edited the file. A
+resumed training then continues the checkpoint's copy, so that no line is missing.
 """
 
 import os
@@ -23,7 +23,7 @@ class MetricsLog:
     path: Path
 
     def saved(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of the log, once all of it is on the disk."""
+        """Return the copy of the log for a checkpoint, after all of it has reached the disk."""
         if not self.path.is_file():
             return {"log_bytes": 0, "log": None}
         with self.path.open("rb") as file:
@@ -33,11 +33,11 @@ class MetricsLog:
         return {"log_bytes": len(data), "log": packed}
 
     def restore(self, saved: Mapping[str, Any]) -> list[str]:
-        """Make the log what it was at a checkpoint; return what the user should know of it."""
+        """Restore the log as it was at a checkpoint; return messages for the user."""
         size: int = saved["log_bytes"]
         found = self.path.read_bytes() if self.path.is_file() else b""
         packed = saved.get("log")
-        if packed is None:  # of an earlier version, or of a training that had logged nothing
+        if packed is None:  # from an earlier version, or a training that had logged nothing
             return self._cut(found, size)
         known = zlib.decompress(packed.numpy().tobytes())
         if found[:size] == known:
@@ -47,7 +47,7 @@ class MetricsLog:
         return [f"{self.path} was not as the checkpoint of step {saved['step']} knows it: it was put back"]
 
     def _cut(self, found: bytes, size: int) -> list[str]:
-        """Keep the whole lines of the first `size` bytes."""
+        """Keep the complete lines among the first `size` bytes."""
         whole = found[:size].rfind(b"\n") + 1
         self._truncate(len(found), whole)
         if whole == size:

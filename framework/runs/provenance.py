@@ -1,4 +1,4 @@
-"""Where a run came from: versions, commit, hardware, command, sources of components."""
+"""The provenance of a run: versions, commit, hardware, command, sources of components."""
 
 import platform
 import subprocess
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from slotlab.framework.plugin_loading import copies as plugin_copies
+from slotlab.framework.plugin_loading import plugin_copies
 from slotlab.framework.plugin_loading.discovery import slotlab_version
 from slotlab.framework.spec.identity import refs, run_id
 from slotlab.framework.spec.load import LoadedSpec
@@ -34,7 +34,7 @@ PACKAGES = (
 def provenance(
     loaded: LoadedSpec, *, command: list[str], device: torch.device, data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Collect the facts, as JSON-ready data without paths and names of whoever trains."""
+    """Collect the facts as JSON-ready data, without the user's paths and names."""
     facts = {
         "run_id": run_id(loaded.spec),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,7 +57,7 @@ def provenance(
 
 
 def components(loaded: LoadedSpec) -> list[dict[str, Any]]:
-    """List each component in use with its version and source."""
+    """Return each component in use with its version and source."""
     used = {(ref.registered.kind, ref.name): ref.registered for ref in refs(loaded.spec)}
     return [
         {"kind": kind, "name": name, "version": item.component.version, "source": item.source}
@@ -66,7 +66,7 @@ def components(loaded: LoadedSpec) -> list[dict[str, Any]]:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name the device: the GPU's name, or the processor."""
+    """Return the name of the GPU, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.processor() or platform.machine()})"

@@ -1,4 +1,4 @@
-"""Whether this slotlab computes from a run's weights what the run was trained to compute."""
+"""Check that this slotlab computes from a run's weights what the run was trained to compute."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +9,8 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Ref, SlotlabError
 
 
-class OtherVersion(SlotlabError):  # noqa: N818 - the run is right, for another slotlab
-    """Parts of a model were trained in a version that computes something else."""
+class OtherVersion(SlotlabError):  # noqa: N818 - not the run is wrong, but the version
+    """Parts of a model were trained with a version that computes something else."""
 
     def __init__(self, lines: list[str]):
         self._lines = lines
@@ -22,13 +22,12 @@ class OtherVersion(SlotlabError):  # noqa: N818 - the run is right, for another 
 
 
 def check_versions(run: RunFolder, spec: ExperimentSpec) -> None:
-    """Refuse to use weights with parts of another version than they were trained with.
+    """Refuse weights that were trained with other versions of the model's parts.
 
-    A part that can compute what its former version did (`Component.earlier`) is let through with the
-    settings for it.
+    A part that can reproduce its former version (`Component.earlier`) is accepted with the settings for it.
 
     Raises:
-        OtherVersion: naming each such part, and the settings.
+        OtherVersion: with each such part, and the settings.
     """
     facts: Any = run.read_provenance()
     for restart in facts.get("restarts") or ():
@@ -50,7 +49,7 @@ def check_versions(run: RunFolder, spec: ExperimentSpec) -> None:
 
 
 def model_refs(spec: ExperimentSpec) -> Iterator[tuple[str, Ref]]:
-    """Yield the components that compute a model's output, with their place in the spec."""
+    """Yield the components that compute a model's output, with their path in the spec."""
     for path, ref in located_refs(spec):
         if path[0] in ("model", "objective"):
             yield ".".join(map(str, path)), ref

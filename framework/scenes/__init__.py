@@ -1,9 +1,10 @@
 """Generated scenes: textured solids on a textured ground, ray cast in batches with torch.
 
-Reading order: `recipe` (what scenes are made of), `draw` (pictures by their numbers), then
-how: `chance` (random numbers), `layout` and `camera` (what stands where), `materials`,
-`families` and `colors` (what it is made of), `shapes` and `traced` (solids), `trace` (what a
-ray meets), `noise`, `patterns` and `paint` (textures), `light` and `render` (pictures).
+Reading order: `recipe` (what scenes are made of) and `pictures` (drawing pictures by their numbers). Then
+the parts: `counter_random` (random numbers), `layout` and `camera` (where everything is), `materials`,
+`families` and `colors` (what it is made of), `solids` and `solids_by_distance` (shapes), `visibility` (what
+a ray meets), `noise`, `patterns` and `paint` (textures), `light` and `render` (images). `export` and
+`clevrtex_writer` write them to disk.
 
 Axes: B pictures, H rows, W columns, C channels, S samples of a pixel, N pixels of a
 picture (row by row), K objects, T surfaces (the ground and the objects), Q pairs of an

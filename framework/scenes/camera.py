@@ -1,4 +1,4 @@
-"""Pinhole cameras in the manner of CLEVR's, one for each of B pictures."""
+"""Pinhole cameras similar to CLEVR's, one for each of B pictures."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,16 @@ from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 
 HALF_VIEW = {"crop": 0.274, "full": 0.274 * 240 / 192}
-"""Tangent of half the angle seen along the smaller side."""
+"""The tangent of half the angle of view along the smaller side, by the recipe's `view`."""
 _STEEPEST = 80.0
+"""The steepest angle, in degrees, at which a camera looks down."""
 _BELOW_HORIZON = 7.0
-"""Degrees: the picture's top edge looks at least so far down, so that there is no sky."""
+"""The least angle, in degrees, of the picture's top edge below the horizon, so that no sky is visible."""
 _CAMERA, _TARGET = range(2)  # streams
 CENTERS: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+"""The one sample of a pixel of masks and depth, as in `QUARTERS`."""
 QUARTERS: tuple[tuple[float, float], ...] = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))
-"""Rows and columns, in pixels from the pixel's center, of the samples of a picture."""
+"""The samples of a pixel of the image: (row, column) in pixels from the pixel's center."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,16 @@ class Camera:
 
     @property
     def reach(self) -> float:
-        """Farther than any object in view is from the camera, in world units."""
+        """A distance from the camera, in world units, beyond which no object is."""
         return 20.0
 
     @property
     def pixel(self) -> float:
-        """How wide a pixel is at depth 1."""
+        """The width of a pixel at depth 1, in world units."""
         return 2 * self.half_view / min(self.size)
 
     def rays(self, samples: tuple[tuple[float, float], ...]) -> tuple[Tensor, Tensor]:
-        """Return directions of length 1, (3, B, S, H*W), and what depth is to distance, (1, S, H*W)."""
+        """Return unit directions, (3, B, S, H*W), and the ratio of depth to distance, (1, S, H*W)."""
         rows, columns = self.size
         device = self.position_3B.device
         down_H = torch.arange(rows, device=device) + 0.5 - rows / 2
@@ -68,9 +70,9 @@ class Camera:
         return right * u + up * v + ahead * scale, scale
 
     def project(self, points_3Bm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (u, v, depth): 1 is the smaller side's edge, v up; depth in world units.
+        """Return (u, v, depth) of points of shape (3, B, ...), each of shape (B, ...).
 
-        `points_3Bm` has any number of axes behind (3, B).
+        u points right and v up, both 1 at the edge of the smaller side; depth is in world units.
         """
         extra = (1,) * (points_3Bm.ndim - 2)
         away = points_3Bm - self.position_3B.reshape(3, -1, *extra)
@@ -79,17 +81,17 @@ class Camera:
         return right / depth / self.half_view, up / depth / self.half_view, depth
 
     def holds(self, points_3Bm: Tensor, radius_Bm: Tensor) -> Tensor:
-        """Return whether a ball is in view, but for a little of its edge; bool."""
+        """Return whether balls are in view, except for a little of their edges; bool of shape (B, ...)."""
         u, v, depth = self.project(points_3Bm)
         edge = 0.8 * radius_Bm / depth.clamp(min=1) / self.half_view
         return (depth > 4) & (u.abs() + edge < self.wide) & (v.abs() + edge < self.tall)
 
 
 def draw_camera(chance: Chance, view: str, size: Size) -> Camera:
-    """Draw cameras that look at the middle from about 11 units away, some 29 degrees up.
+    """Draw cameras that look at the middle of the field from about 11 units away and 29 degrees above.
 
-    In the full view the camera stands on the field's diagonal, as CLEVR's does; the crop
-    looks along the y axis, so that the field fills the square.
+    In the view `full` the camera stands on the field's diagonal, as CLEVR's does. In the view `crop` it looks
+    along the y axis, so that the field fills the square.
     """
     jitter = chance.uniform(_CAMERA, 3, low=-1, high=1)
     target_3B = torch.cat(

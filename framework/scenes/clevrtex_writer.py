@@ -1,4 +1,4 @@
-"""Writing scenes as CLEVRTex's official tree, so that whoever reads that reads these.
+"""Writing scenes as CLEVRTex's official tree, so that programs which read CLEVRTex read them too.
 
     <root>/clevrtex_<variant>/<index // 1000>/CLEVRTEX_<variant>_<index:06d>.png             RGBA
                                               CLEVRTEX_<variant>_<index:06d>_flat.png        palette
@@ -36,9 +36,9 @@ def write_scene(
     depth_HW: NDArray[np.floating] | None,
     metadata: Mapping[str, Any],
 ) -> Path:
-    """Write one scene's files, each atomically, and return its picture's path.
+    """Write one scene's files, each atomically, and return the path of its picture.
 
-    The JSON comes last: a scene without it is unfinished. Files that are there are replaced.
+    The JSON comes last: a scene without it is unfinished. Existing files are replaced.
 
     Args:
         root: the folder that will hold `clevrtex_<variant>`.
@@ -48,7 +48,7 @@ def write_scene(
         mask_HW: object indices of shape (H, W), 0 for the ground, at most 10.
         depth_HW: distance from the camera in world units, of shape (H, W); None writes none.
         metadata: `objects`, a list with a mapping for each (shape, size, material, rotation, ...),
-            `ground_material`, and whatever else; the scene's names and numbers are added.
+            `ground_material`, and any other keys; the scene's file names and numbers are added.
 
     Raises:
         ValueError: for arrays that do not fit these descriptions.
@@ -58,12 +58,8 @@ def write_scene(
     name = stem(variant, index)
     facts = _facts(variant, index, metadata)
     folder = root / f"clevrtex_{variant}" / str(index // 1000)
-    opaque_HW1 = np.full_like(image_HW3[..., :1], 255)
-    image = Image.fromarray(np.concatenate([image_HW3, opaque_HW1], axis=-1))
-    mask = Image.fromarray(mask_HW.astype(np.uint8))
-    mask.putpalette([value for color in PALETTE for value in color])
-    write_atomically(folder / (name + IMAGE), _png(image))
-    write_atomically(folder / (name + MASK), _png(mask, bits=8))
+    write_atomically(folder / (name + IMAGE), _png(_opaque(image_HW3)))
+    write_atomically(folder / (name + MASK), _png(_with_palette(mask_HW), bits=8))
     if depth_HW is not None:
         write_atomically(folder / (name + DEPTH), _png(Image.fromarray(depth_steps(depth_HW))))
         facts["depth_filename"] = name + DEPTH
@@ -91,6 +87,17 @@ def depth_steps(depth_HW: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Return depth in steps of `DEPTH_UNIT`, uint16; what is farther, infinite or unknown is 65535."""
     known_HW = np.nan_to_num(depth_HW.astype(np.float64), nan=np.inf, posinf=np.inf)
     return np.rint(known_HW / DEPTH_UNIT).clip(0, 65535).astype(np.uint16)
+
+
+def _opaque(image_HW3: NDArray[np.uint8]) -> Image.Image:
+    opaque_HW1 = np.full_like(image_HW3[..., :1], 255)
+    return Image.fromarray(np.concatenate([image_HW3, opaque_HW1], axis=-1))
+
+
+def _with_palette(mask_HW: NDArray[np.integer]) -> Image.Image:
+    mask = Image.fromarray(mask_HW.astype(np.uint8))
+    mask.putpalette([value for color in PALETTE for value in color])
+    return mask
 
 
 def _png(image: Image.Image, **options: Any) -> bytes:

@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 CLEAR = 0.38
-"""Difference at which two surfaces are told apart at a glance, light and shade included."""
+"""The `difference` from which on two surfaces are clearly distinct, even in light and shade."""
 
 WHITE = 1.5
-"""Light that is shown as white; 1 is a white surface that faces the lamp."""
+"""The light that is shown as white; a white surface that faces the lamp has 1."""
 _EXPOSURE = 2.4
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
-    """Return the colors (3, ...) with these hues (any number; whole ones are red)."""
+    """Return sRGB colors of shape (3, ...) in [0, 1]. Hues are in full turns: whole numbers are red."""
     channels = []
     for start in (5, 3, 1):
         place = start + 6 * hue
@@ -28,8 +28,9 @@ def linear(colors: Tensor) -> Tensor:
 
 
 def encoding(device: torch.device) -> Tensor:
-    """Return the 8-bit sRGB values of light in [0, WHITE], uint8, indexed by 2047 times the root of its part.
+    """Return a table of 8-bit sRGB values, uint8 of shape (2048,), for light in [0, WHITE].
 
+    Entry 2047 * sqrt(light / WHITE) is the value of `light`.
     Middle tones are lifted and highlights held back as by film (Reinhard et al. 2002,
     "Photographic tone reproduction", equation 4). A table, as powers may be rounded
     differently from one batch to the next.
@@ -41,7 +42,7 @@ def encoding(device: torch.device) -> Tensor:
 
 
 def difference(a_3M: Tensor, b_3M: Tensor) -> Tensor:
-    """Return how far apart colors look: lightness counts most, then red-green and yellow-blue."""
+    """Return how different colors look, of shape (M,); lightness counts most."""
     red, green, blue = a_3M - b_3M
     light = 0.3 * red + 0.59 * green + 0.11 * blue
     warm = (red + green) * 0.5 - blue
@@ -50,10 +51,10 @@ def difference(a_3M: Tensor, b_3M: Tensor) -> Tensor:
 
 
 def choose_clear(tries_3BKT: Tensor, ground_3B: Tensor) -> Tensor:
-    """Return which of T tries each of K objects takes, (B, K): the first that is clear.
+    """Return which of T tried colors each of K objects takes, int64 of shape (B, K): the first clear one.
 
-    Clear of the ground's color, and half as strictly of the objects before it. Where no try
-    is, the clearest is taken.
+    A color is clear if it differs by `CLEAR` from the ground's color, and by half of that from the objects
+    before it. If none is clear, the one that differs most is taken.
     """
     _, _, objects, tries = tries_3BKT.shape
     first_T = torch.arange(tries, 0, -1, device=tries_3BKT.device)

@@ -1,9 +1,8 @@
-"""Random numbers that are a pure function of where they are used.
+"""Counter-based random numbers: pure functions of a key, a stream and a position in the stream.
 
-Each number is a hash of a key (of the seed, split, index and attempt), a stream and a
-place in the stream. So a picture does not depend on which others are made beside it. The
-hash is the finalizer of splitmix64 (Steele et al. 2014, "Fast splittable pseudorandom
-number generators") in wrapping int64 arithmetic, which has the same bits on every device.
+Keys are hashes of seed, split, index and attempt, so that a picture does not depend on the others in its
+batch. The hash is the finalizer of splitmix64 (Steele et al. 2014, "Fast splittable pseudorandom number
+generators") in wrapping int64 arithmetic, which gives the same bits on every device.
 """
 
 from dataclasses import dataclass
@@ -42,12 +41,12 @@ def picture_keys(seed: int, split: int, indices_B: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Chance:
-    """Draws for B pictures. Every use names its own stream, a small integer."""
+    """Random draws for B pictures. Every use has its own stream, a small integer."""
 
     keys_B: Tensor
 
     def uniform(self, stream: int, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Return float32 of shape (B, *shape), multiples of 2**-24 in [0, 1) stretched to the range."""
+        """Return float32 of shape (B, *shape), uniform in [low, high): multiples of 2**-24, scaled."""
         places = torch.arange(torch.Size(shape).numel(), device=self.keys_B.device)
         steps = (places + (stream + 1) * 2**32) * signed(_GOLDEN)
         bits = mix(self.keys_B[:, None] + steps)
@@ -55,11 +54,11 @@ class Chance:
         return low + (high - low) * unit.reshape(-1, *shape)
 
     def choice(self, stream: int, options: int, *shape: int) -> Tensor:
-        """Return int64 of shape (B, *shape) in 0..options-1, all alike likely."""
+        """Return int64 of shape (B, *shape), uniform in 0 to options - 1."""
         return (self.uniform(stream, *shape) * options).long()
 
 
 def _shifted(values: Tensor, bits: int) -> Tensor:
-    # The logical shift to the right; that of int64 copies the sign.
+    # A logical shift to the right: the shift of int64 copies the sign.
     shifted: Tensor = (values >> bits) & (2 ** (64 - bits) - 1)
     return shifted

@@ -1,14 +1,14 @@
-"""Generated scenes written as CLEVRTex is on disk, to be read, packed and looked at as it is.
+"""Write generated scenes to disk in CLEVRTex's format, so that they are read and packed like it.
 
-    <out>/clevrtex_<variant>/render.json               what they were made with
+    <out>/clevrtex_<variant>/render.json               the settings that they were made with
     <out>/clevrtex_<variant>/0/CLEVRTEX_<variant>_000000.png and its siblings
 
-A scene depends on its number and the settings, so that a rendering that was stopped goes on where
-it was, and several can fill different numbers of one tree.
+A scene depends on its number and the settings alone. Therefore a rendering that was interrupted continues
+where it stopped, and several processes can render different numbers of one tree.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from slotlab.framework.data.formats.clevrtex_scene import FILE, METADATA
+from slotlab.framework.data.progress import ReportProgress
 from slotlab.framework.plugin_loading.discovery import slotlab_version
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
 from slotlab.framework.scenes.clevrtex_writer import write_scene
@@ -28,14 +29,11 @@ from slotlab.registry import SlotlabError
 
 RENDER = "render.json"
 MOST = 1_000_000
-"""Scenes that six digits can number."""
+"""The number of scenes that six digits can number."""
 _SPLIT = 0
-"""Of the renderer: readers split the tree by position."""
+"""The split that scenes are drawn for; readers split the tree by position."""
 _TOGETHER = {"cpu": 8, "cuda": 128}
-"""Scenes that are drawn while those before are written."""
-
-Report = Callable[[int, int], None]
-"""Told how many scenes are there, and how many were asked for."""
+"""The number of scenes that are drawn together, while the ones before them are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class Rendering:
     variant: Variant = "full"
     count: int = 1000
     start: int = 0
-    """The number of the first."""
+    """The number of the first scene."""
     size: tuple[int, int] = (320, 240)
     """Columns and rows."""
     seed: int = 0
@@ -67,27 +65,27 @@ class Rendering:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What scenes are made of; whole pictures, which readers crop."""
+        """The recipe of the variant, in the uncropped view: readers crop."""
         return replace(RECIPES[self.variant], view="full")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides about the pixels, as JSON data."""
+        """All settings that the pixels depend on, as JSON data."""
         facts = {"variant": self.variant, "size": self.size, "seed": self.seed, "recipe": asdict(self.recipe)}
         found: dict[str, Any] = json.loads(json.dumps(facts))
         return found
 
 
 def render_tree(
-    rendering: Rendering, device: torch.device, *, workers: int, report: Report
+    rendering: Rendering, device: torch.device, *, workers: int, report: ReportProgress
 ) -> dict[str, Any]:
-    """Write the scenes that are not there yet; return how many, as JSON data.
+    """Write the scenes that do not exist yet; return their number, as JSON data.
 
     Args:
-        rendering: which scenes.
+        rendering: the scenes.
         device: where they are drawn.
-        workers: threads that compress and write files.
-        report: told the progress.
+        workers: the number of threads that compress and write files.
+        report: receives how many scenes exist, and how many were requested.
 
     Raises:
         SlotlabError: if the folder holds scenes of other settings, or a scene cannot be made.
@@ -118,7 +116,7 @@ def render_tree(
 
 
 def finished(folder: Path, variant: str) -> Iterator[int]:
-    """Yield the numbers of the scenes that are whole: their JSON is written last."""
+    """Yield the numbers of the complete scenes: those with a JSON, which is written last."""
     for file in folder.glob(f"*/CLEVRTEX_{variant}_*{METADATA}"):
         match = FILE.fullmatch(file.name)
         if match is not None:
@@ -126,7 +124,11 @@ def finished(folder: Path, variant: str) -> Iterator[int]:
 
 
 def _claim(rendering: Rendering) -> None:
-    """Make the folder, or make sure that it holds scenes of the same settings."""
+    """Create the folder, or check that its scenes were made with the same settings.
+
+    Raises:
+        SlotlabError: if they were not, or the folder holds anything else.
+    """
     path = rendering.folder / RENDER
     if path.is_file():
         try:

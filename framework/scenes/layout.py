@@ -1,7 +1,7 @@
-"""Where everything stands and where it is seen from, drawn at random for B pictures at once.
+"""Draw the positions of objects and cameras, for B pictures at once.
 
-Lengths are in CLEVR's world units: objects stand on the ground z = 0, in a field about 6
-wide. Axes: B pictures, K places for objects (the largest count), T tries.
+Lengths are in CLEVR's world units: objects stand on the ground z = 0, in a field about 6 wide. Axes: B
+pictures, K objects (the largest number in any picture), T tries.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from slotlab.framework.scenes.solids_by_distance import ball_bound, draw_balls
 from slotlab.framework.scenes.vectors import cosine, sine
 
 _GAP = 0.12
-"""Least distance between the footprints of two objects."""
+"""The least distance between the footprints of two objects."""
 _PLACINGS = 48
-"""Places tried for each object."""
+"""The number of positions that are tried for each object."""
 _SHAPE, _SIZE, _YAW, _BALLS, _PLACE = range(10, 15)  # streams
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Objects of B scenes and their cameras. Objects from `count_B` on are not there."""
+class SceneLayout:
+    """The objects and cameras of B scenes. Objects from number `count_B` on do not exist."""
 
     camera: Camera
     count_B: Tensor
@@ -37,23 +37,23 @@ class Layout:
     size_BK: Tensor
     centers_3BK: Tensor
     yaw_BK: Tensor
-    """In turns, [0, 1)."""
+    """The angle around the z axis in full turns, [0, 1)."""
     cosine_BK: Tensor
-    """Of the yaw."""
+    """The cosine of the yaw."""
     sine_BK: Tensor
     balls_16BK: Tensor
-    """Of blobs; see `traced`."""
+    """The balls that blobs consist of; see `solids_by_distance.draw_balls`."""
     bound_BK: Tensor
-    """Radius of the sphere around the center that holds the object."""
+    """The radius of the bounding sphere around the center."""
 
     @property
     def present_BK(self) -> Tensor:
-        """Which objects are there; bool."""
+        """Which objects exist; bool."""
         places = torch.arange(self.shape_BK.shape[1], device=self.count_B.device)
         return places < self.count_B[:, None]
 
 
-def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> Layout:
+def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> SceneLayout:
     """Draw the objects and the camera of scenes with `count_B` objects (int64)."""
     most = recipe.counts[1]
     camera = draw_camera(chance, recipe.view, size)
@@ -73,7 +73,7 @@ def draw_layout(chance: Chance, recipe: Recipe, size: Size, count_B: Tensor) -> 
     bound_BK = torch.where(blob_BK, ball_bound(balls_16BK) * size_BK, bound_BK)
     x_BK, y_BK, placed_B = _place(chance, recipe, camera, count_B, (height_BK, foot_BK, bound_BK))
     yaw_BK = chance.uniform(_YAW, most)
-    return Layout(
+    return SceneLayout(
         camera=camera,
         count_B=count_B,
         placed_B=placed_B,

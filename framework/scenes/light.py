@@ -1,7 +1,7 @@
 """Light, shadow and gloss.
 
-Lambert and Blinn-Phong from a key light with soft shadows, Lambert from a fill light, and
-light from all around, dimmed where objects stand close. Metal mirrors a plain studio.
+Lambert and Blinn-Phong shading from a key light with soft shadows, Lambert shading from a fill light, and
+ambient light that is dimmed close to objects. Metal reflects a simple studio.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.scenes.counter_random import Chance
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.solids import HOLLOW, SHAPES
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 from slotlab.framework.scenes.visibility import Pairs, meet, near_pairs
 
 _KEY, _FILL, _POWERS, _SIDE, _TINT = range(40, 45)  # streams
 _RADIUS = 0.2
-"""Half the side of the square lamp; each sample of a pixel sees a point of it, so that the
-four together have soft shadows."""
+"""Half the side of the square lamp. Each sample of a pixel sees one point of it, so that the four together
+have soft shadows."""
 _CORNERS = ((-0.4, -1.0), (1.0, -0.4), (-1.0, 0.4), (0.4, 1.0))
-"""No two of them in line with an axis: a shadow's edge has four steps in every direction."""
+"""The points. No two lie on a line along an axis, so that a shadow's edge has four steps in any direction."""
 _LIFT = 0.02
-"""How far from its surface a shadow ray starts."""
+"""The distance from the surface at which a shadow ray starts."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Lights:
     """The lights of B pictures."""
 
     key_3B: Tensor
-    """Position of the lamp."""
+    """The position of the lamp."""
     key_power_B: Tensor
-    """Brightness of a white surface that faces the lamp at the scene's middle."""
+    """The brightness of a white surface in the middle of the scene that faces the lamp."""
     fill_3B: Tensor
-    """Direction toward the fill light, of length 1."""
+    """The unit direction toward the fill light."""
     fill_power_B: Tensor
     ambient_B: Tensor
     tint_3B: Tensor
-    """Color of the lamp: neutral to a little warm or cold."""
+    """The color of the lamp: neutral, a little warm or a little cold."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Surface:
     lit: Tensor
     """1 in the lamp's light, 0 in shadow."""
     openness: Tensor
-    """The part of the surroundings' light that comes through."""
+    """The part of the ambient light that reaches the point, from 0 to 1."""
 
 
 def draw_lights(chance: Chance) -> Lights:
@@ -103,10 +103,10 @@ def shine(lights: Lights, picture_R: Tensor, surface: Surface) -> Tensor:
     return light
 
 
-def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor, wanted_BN: Tensor) -> Tensor:
+def ground_shadow(layout: SceneLayout, lights: Lights, points_3BSN: Tensor, wanted_BN: Tensor) -> Tensor:
     """Return 1 where the lamp shines on points of the ground and 0 in shadow, (B, S, N).
 
-    Only pixels that are `wanted_BN` are looked at; others are 1.
+    Only the pixels `wanted_BN` are computed; the others are 1.
     """
     center_3BN = points_3BSN[:, :, 0]
     away_3B3N = points_3BSN[:, :, 1:] - center_3BN[:, :, None]
@@ -123,7 +123,7 @@ def ground_shadow(layout: Layout, lights: Lights, points_3BSN: Tensor, wanted_BN
 
 
 def object_shadow(
-    layout: Layout, lights: Lights, pairs: Pairs, points_3QS: Tensor, normals_3QS: Tensor
+    layout: SceneLayout, lights: Lights, pairs: Pairs, points_3QS: Tensor, normals_3QS: Tensor
 ) -> Tensor:
     """Return 1 where the lamp shines on points of objects and 0 in shadow, (Q, S)."""
     start_3QS = points_3QS + _LIFT * normals_3QS
@@ -156,10 +156,10 @@ def object_shadow(
     return lit_QS
 
 
-def ground_openness(layout: Layout, points_3BN: Tensor) -> Tensor:
-    """Return the part of the sky that points of the ground see past the objects, (B, N).
+def ground_openness(layout: SceneLayout, points_3BN: Tensor) -> Tensor:
+    """Return the part of the sky that is not hidden by objects, for points of the ground, (B, N).
 
-    Each object is taken for a ball (Quilez, "sphere ambient occlusion").
+    Each object is approximated by a ball (Quilez, "sphere ambient occlusion").
     """
     open_BN = torch.ones_like(points_3BN[0])
     for number in range(layout.shape_BK.shape[1]):
@@ -183,7 +183,7 @@ def _studio(surface: Surface, power: Tensor, glint: Tensor) -> Tensor:
     return (ground + above * (sky - ground)) * surface.openness + 1.5 * power * glint
 
 
-def _spread(layout: Layout, lights: Lights) -> Tensor:
+def _spread(layout: SceneLayout, lights: Lights) -> Tensor:
     # How far, near an object, a ray to a corner of the lamp may be from one to its middle, (B, K).
     part_BK = (layout.centers_3BK[2] + layout.bound_BK) / lights.key_3B[2, :, None]
     return (1.5 * _RADIUS) * part_BK.clamp(max=1)

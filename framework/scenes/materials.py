@@ -1,4 +1,4 @@
-"""Materials of the ground and the objects, drawn at random for B pictures at once.
+"""Draw the materials of the ground and the objects, for B pictures at once.
 
 Axes: B pictures, T surfaces (0 the ground, i object i), V values of a pattern.
 """
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from slotlab.framework.scenes.colors import choose_clear, hsv_to_rgb, linear
 from slotlab.framework.scenes.counter_random import Chance
-from slotlab.framework.scenes.families import FAMILIES, STYLES, Family, Stop
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
+from slotlab.framework.scenes.material_families import FAMILIES, STYLES, Family, Stop
 from slotlab.framework.scenes.recipe import Recipe
 from slotlab.framework.scenes.vectors import cosine, sine
 
 VALUES = 64
-"""Steps of a color ramp."""
+"""The number of steps of a color ramp."""
 _TRIES = 16
+"""The number of colors that are tried for each plain object."""
 _PLANE, _CUBE = 64.0, 8.0
-"""Texture space is shifted by up to so many cells, the noise tables' periods."""
+"""Texture space is shifted by up to this many cells: the periods of the noise tables."""
 (
     _GROUND_FAMILY, _FAMILY, _COLOR, _PLAIN, _ACCENT, _TRAITS, _SCALE, _BUMP, _GLOSS, _SHINY, _TURN, _SHIFT,
     _STOPS,
@@ -28,30 +29,32 @@ _PLANE, _CUBE = 64.0, 8.0
 
 @dataclass(frozen=True)
 class Materials:
-    """What every surface of B scenes is made of."""
+    """The materials of all surfaces of B scenes."""
 
     family_BT: Tensor
     """Index into FAMILIES; int64."""
     colors_3BT: Tensor
-    """The material's own color, sRGB."""
+    """The material's base color, sRGB in [0, 1]."""
     ramp_3BTV: Tensor
     """Linear RGB for each value of the pattern."""
     frame_33BT: Tensor
-    """Rows: the axes of texture space, times cells a unit."""
+    """The rows are the axes of texture space, scaled to cells per world unit."""
     shift_3BT: Tensor
+    """The origin of texture space, in cells."""
     repeats_BT: Tensor
-    """Cells in a world unit."""
+    """The number of cells per world unit."""
     traits_3BT: Tensor
+    """Three random numbers in [0, 1): `wide`, `odd` and `strong` of `patterns.Spot`."""
     bump_BT: Tensor
-    """Height of the relief, in world units."""
+    """The height of the relief, in world units."""
     grain_BT: Tensor
     gloss_BT: Tensor
     metal_BT: Tensor
-    """1 for what shines as metal does, else 0."""
+    """1 for metal, else 0."""
 
 
-def draw_materials(chance: Chance, recipe: Recipe, layout: Layout) -> Materials:
-    """Draw the materials of laid out scenes."""
+def draw_materials(chance: Chance, recipe: Recipe, layout: SceneLayout) -> Materials:
+    """Draw the materials of scenes whose layout is known."""
     most = layout.shape_BK.shape[1]
     family_BT = _families(chance, recipe, most, layout.count_B.device)
     hsv_3BT, colors_3BT = _base_colors(chance, recipe, family_BT)
@@ -88,14 +91,14 @@ def _families(chance: Chance, recipe: Recipe, most: int, device: torch.device) -
 
 
 def _ranged(chance: Chance, stream: int, family_BT: Tensor, trait: str) -> Tensor:
-    # Uniform in the range that the family's style names.
+    # Uniform in the range of the family's style.
     table_F2 = torch.tensor([getattr(STYLES[family], trait) for family in FAMILIES], device=family_BT.device)
     low_BT, high_BT = table_F2[family_BT].unbind(-1)
     return low_BT + (high_BT - low_BT) * chance.uniform(stream, family_BT.shape[1])
 
 
 def _base_colors(chance: Chance, recipe: Recipe, family_BT: Tensor) -> tuple[Tensor, Tensor]:
-    # Hue, saturation and value of each surface, and the same as sRGB.
+    # Hue, saturation and value of each surface, and the same color as sRGB.
     traits = ("hue", "saturation", "value")
     hsv_3BT = torch.stack(
         [_ranged(chance, _COLOR + 100 * n, family_BT, trait) for n, trait in enumerate(traits)]
@@ -147,7 +150,9 @@ def _ramps(chance: Chance, family_BT: Tensor, hsv_3BT: Tensor, gray: bool) -> Te
     return linear(ramp)
 
 
-def _frames(chance: Chance, layout: Layout, family_BT: Tensor, repeats_BT: Tensor) -> tuple[Tensor, Tensor]:
+def _frames(
+    chance: Chance, layout: SceneLayout, family_BT: Tensor, repeats_BT: Tensor
+) -> tuple[Tensor, Tensor]:
     # Objects: with the vertical as the second axis, nearly, or turned at random. The ground:
     # turned around the vertical, which is the third axis.
     surfaces = family_BT.shape[1]
@@ -178,7 +183,7 @@ def _leaning(yaw_BK: Tensor, lean_BK: Tensor) -> Tensor:
 
 
 def _rotation(unit_BT3: Tensor) -> Tensor:
-    # A random quaternion, all directions alike likely (Shoemake 1992, "Uniform random rotations").
+    # A random quaternion, all rotations equally likely (Shoemake 1992, "Uniform random rotations").
     first, second, third = unit_BT3.unbind(-1)
     low, high = (1 - first).sqrt(), first.sqrt()
     x, y, z, w = low * sine(second), low * cosine(second), high * sine(third), high * cosine(third)

@@ -1,10 +1,10 @@
-"""Noise that repeats, made once for each device and looked up with linear interpolation.
+"""Periodic noise in tables, made once per device and read with linear interpolation.
 
-Fields: two fractal sums of gradient noise (Perlin 1985, "An image synthesizer"), and of
-cells around scattered points (Worley 1996, "A cellular texture basis function") the
-distance to the nearest point, that to the border with the next one, and a random shade.
-The ground has a plane of 64 x 64 lattice cells, objects have a cube of 8 cells a side. All
-arithmetic is exact integers and separately rounded steps, done on the CPU.
+Fields: two fractal sums of gradient noise (Perlin 1985, "An image synthesizer"); and of cells around
+scattered points (Worley 1996, "A cellular texture basis function") the distance to the nearest point, the
+difference to the second nearest, and a random shade. The ground has a plane of 64 x 64 lattice cells,
+objects have a cube of 8 x 8 x 8. Tables are computed on the CPU in exact integers and separately rounded
+steps.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from slotlab.framework.scenes.counter_random import mix, signed
 
 FIELDS = ("first", "second", "near", "border", "shade")
 _TEXELS = 8
-"""Places of a table in one lattice cell."""
+"""The number of table entries per lattice cell along each axis."""
 _PLANE = 64
 _CUBE = 8
 _TILES = 8
-"""The cube's layers lie beside each other in a picture, so many in a row."""
+"""The cube's layers lie beside each other in one picture: this is their number per row."""
 _OCTAVES = 3
 
 
 @dataclass(frozen=True)
-class Noise:
-    """The tables of one device."""
+class NoiseTables:
+    """The noise tables of one device."""
 
     plane_1CHW: Tensor
     cube_1CHW: Tensor
@@ -57,8 +57,8 @@ class Noise:
 
 
 @cache
-def noise_on(device: torch.device) -> Noise:
-    """Return the noise tables on `device`; some 10 MB."""
+def noise_on(device: torch.device) -> NoiseTables:
+    """Return the noise tables on `device`, about 10 MB."""
     plane = _plane_points()
     fields = _fields(plane, (_PLANE, _PLANE, 1)).reshape(len(FIELDS), _PLANE * _TEXELS, -1)
     plane_1CHW = _closed(fields)[None]
@@ -69,7 +69,7 @@ def noise_on(device: torch.device) -> Noise:
     rows = layers_CDHW.reshape(len(FIELDS), -1, _TILES, side + 1, side + 1)
     tiles = rows.permute(0, 1, 3, 2, 4)
     cube_1CHW = tiles.reshape(len(FIELDS), _TILES * (side + 1), _TILES * (side + 1))[None]
-    return Noise(plane_1CHW.contiguous().to(device), cube_1CHW.contiguous().to(device))
+    return NoiseTables(plane_1CHW.contiguous().to(device), cube_1CHW.contiguous().to(device))
 
 
 def _plane_points() -> Tensor:

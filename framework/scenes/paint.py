@@ -1,4 +1,4 @@
-"""The color and the relief of surfaces: materials, noise and patterns brought together.
+"""The color and relief of surfaces, from materials, noise and patterns.
 
 Axes: R rows (the grounds of pictures, or pixels of objects) of n points.
 """
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.families import FAMILIES
+from slotlab.framework.scenes.material_families import FAMILIES
 from slotlab.framework.scenes.materials import VALUES, Materials
 from slotlab.framework.scenes.noise import noise_on
-from slotlab.framework.scenes.patterns import PATTERNS, Pattern, Spot
+from slotlab.framework.scenes.textures import PATTERNS, Pattern, Spot
 from slotlab.framework.scenes.vectors import by_kind, cross, dot, normalize
 
 _FINE = 6.1
-"""How much finer the second look at the noise is; no whole number, or the two would repeat together."""
+"""The scale of the fine noise; not a whole number, since both noises would then repeat together."""
 _STEEPEST = 1.2
-"""Slope that the relief nears but does not pass."""
+"""The slope that the relief approaches but does not exceed."""
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What the points of surfaces look like."""
+    """The color and height of points of surfaces."""
 
     albedo_3Rn: Tensor
     """Linear RGB in [0, 1]."""
     height_Rn: Tensor
-    """Of the relief, in world units."""
+    """The height of the relief, in world units."""
 
 
 def paint_ground(materials: Materials, points_3Bn: Tensor, spacing_Bn: Tensor) -> Paint:
-    """Paint points of the ground of every picture; `spacing_Bn` is a pixel's width there."""
+    """Paint points of the ground of each picture; `spacing_Bn` is the width of a pixel there."""
     rows_B = torch.arange(len(spacing_Bn), device=spacing_Bn.device) * materials.family_BT.shape[1]
     frame, shift = materials.frame_33BT[..., 0], materials.shift_3BT[..., 0]
     x, y = (
@@ -62,11 +62,11 @@ def paint_objects(materials: Materials, rows_R: Tensor, points_3Rn: Tensor, spac
 
 
 def relief(paint: Paint, points_3Rn: Tensor, normals_3Rn: Tensor, right: Tensor, below: Tensor) -> Tensor:
-    """Return normals bent by the relief, from the differences to the pixels at the right and below.
+    """Return normals bent by the relief, from the differences to the pixels to the right and below.
 
     Blinn 1978, "Simulation of wrinkled surfaces", with the surface's own differences in the
     picture for its tangents (Mikkelsen 2010, "Bump mapping unparametrized surfaces").
-    `right` and `below` say where those pixels are among all points; a point beside itself
+    `right` and `below` are the indices of those pixels among all points; a point that is its own neighbor
     keeps its normal.
     """
 

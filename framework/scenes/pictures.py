@@ -1,7 +1,7 @@
-"""Pictures by their numbers: a scene that shows enough of every object, and its picture.
+"""Draw pictures by their numbers: find a scene that shows enough of every object, and render it.
 
-The number of objects is drawn first. Then scenes are drawn until one shows enough of each;
-after 30 in vain there is one object fewer.
+The number of objects is drawn first. Then scenes are drawn until one shows enough of each object; after 30
+failed attempts there is one object fewer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.counter_random import Chance, chain, picture_keys
-from slotlab.framework.scenes.families import FAMILIES
-from slotlab.framework.scenes.layout import Layout, draw_layout
+from slotlab.framework.scenes.layout import SceneLayout, draw_layout
 from slotlab.framework.scenes.light import Lights, draw_lights
+from slotlab.framework.scenes.material_families import FAMILIES
 from slotlab.framework.scenes.materials import Materials, draw_materials
 from slotlab.framework.scenes.recipe import Recipe
 from slotlab.framework.scenes.render import render, see_centers
@@ -24,15 +24,15 @@ from slotlab.framework.scenes.vectors import pictures
 
 _COUNT = 0  # stream of the picture's own key
 _TRIES = 30
-"""Scenes drawn before an object is given up."""
+"""The number of scenes that are drawn before the number of objects is reduced by one."""
 _SCENES = {"cpu": 2**20, "cuda": 2**23}
-"""Pixels of the pictures whose scenes are drawn at once."""
+"""The number of pixels whose scenes are drawn at once, by kind of device."""
 _PIXELS = {"cpu": 2**17, "cuda": 2**22}
-"""Pixels rendered at once: what stays in a CPU's cache, or keeps a GPU busy within a few GB."""
+"""The number of pixels rendered at once: they fit a CPU's cache, or occupy a GPU within a few GB."""
 
 
 class NoSceneError(Exception):
-    """No scene with enough of every object was found for the picture with number `index`."""
+    """No scene that shows enough of every object was found for picture number `index`."""
 
     def __init__(self, index: int):
         super().__init__(index)
@@ -43,26 +43,26 @@ class NoSceneError(Exception):
 class Scenes:
     """The parameters of B scenes."""
 
-    layout: Layout
+    layout: SceneLayout
     materials: Materials
     lights: Lights
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """B pictures, what is in them, and where."""
+    """B pictures with their masks, depth and metadata."""
 
     images_BHWC: Tensor
     """uint8 sRGB of shape (B, H, W, 3)."""
     masks_BHW: Tensor
     """uint8: 0 for the ground, i for object i; the surface at the pixel's center."""
     depth_BHW: Tensor
-    """float32: how far that surface is along the camera's axis, in world units."""
+    """float32: the depth of that surface along the camera's axis, in world units."""
     scenes: tuple[Scenes, ...]
-    """One after another, together for all pictures."""
+    """The scenes in consecutive groups, together for all pictures."""
 
     def attributes(self) -> tuple[dict[str, Any], ...]:
-        """Return the metadata of each picture, as JSON can hold it; see `describe`."""
+        """Return the metadata of each picture, as JSON data; see `describe`."""
         return tuple(facts for scenes in self.scenes for facts in describe(scenes))
 
 
@@ -74,7 +74,7 @@ def draw_pictures(
     A picture depends on the recipe, the size, the seed, the split and its number alone.
 
     Raises:
-        NoSceneError: if not even the recipe's fewest objects found room and were seen.
+        NoSceneError: if even the recipe's fewest objects found no room, or were not visible enough.
     """
     kind = device.type if device.type in _SCENES else "cuda"
     found, centers, images = [], [], []

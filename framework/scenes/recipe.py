@@ -1,4 +1,4 @@
-"""What scenes are made of, and the variants named as those of CLEVRTex.
+"""Recipes: what scenes are made of, for variants named like CLEVRTex's.
 
 Karazija et al. 2021, "ClevrTex: A Texture-Rich Benchmark for Unsupervised Multi-Object
 Segmentation", section 3: sizes, counts and what the variants change.
@@ -7,11 +7,11 @@ Segmentation", section 3: sizes, counts and what the variants change.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.solids import Shape
 
 GroundColors = Literal["any", "gray"]
-View = Literal["crop", "full"]
+Framing = Literal["crop", "full"]
 """`crop` shows what CLEVRTex shows after its crop to 192 pixels, `full` the uncropped picture."""
 Variant = Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -24,28 +24,28 @@ HELD_OUT: tuple[Family, ...] = ("zigzag", "weave", "lava", "terrazzo", "leopard"
 PATTERNED: tuple[Family, ...] = ORDINARY[1:]
 
 MIN_VISIBLE = 200 / (320 * 240)
-"""CLEVRTex's: every object shows on 200 pixels of the uncropped picture."""
+"""CLEVRTex's rule: every object covers at least 200 pixels of the uncropped picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What scenes are made of. Shapes, sizes and textures in a tuple are alike likely."""
+    """What scenes are made of. The entries of a tuple of shapes, sizes or textures are equally likely."""
 
     shapes: tuple[Shape, ...] = ("cube", "sphere", "cylinder", "blob")
     sizes: tuple[float, ...] = (0.4, 0.6, 0.9)
-    """A sphere's radius, in world units; the crop is about 6 wide."""
+    """The radius of a sphere of this size, in world units; the crop is about 6 wide."""
     textures: tuple[Family, ...] = PATTERNED
     ground_textures: tuple[Family, ...] = PATTERNED
     ground_colors: GroundColors = "any"
     same_texture: bool = False
-    """One texture, with its colors and all, for the ground and every object."""
+    """Whether the ground and all objects have the same texture, including its colors."""
     shiny: float = 0.15
-    """The part of the objects that shine as metal does."""
+    """The probability that an object is metal."""
     counts: tuple[int, int] = (3, 10)
-    """Fewest and most objects; all numbers between are alike likely."""
+    """The fewest and most objects; all numbers in the range are equally likely."""
     min_visible: float = MIN_VISIBLE
-    """Every object shows on this part of the picture's pixels."""
-    view: View = "crop"
+    """The least part of the picture's pixels that every object covers."""
+    view: Framing = "crop"
 
 
 RECIPES: dict[Variant, Recipe] = {

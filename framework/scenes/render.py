@@ -1,8 +1,8 @@
-"""From the parameters of scenes to pictures, masks and depth.
+"""Render the parameters of scenes to images, masks and depth.
 
-Each pixel has 2 x 2 samples of what is seen and of shadow. Texture and light are found once for
-each surface in a pixel, and weighed by the samples that see it (as in multisampling). Mask and
-depth are what the pixel's center shows.
+Each pixel has 2 x 2 samples of visibility and shadow. Texture and light are computed once for each surface
+in a pixel, and weighted by the samples that see it (as in multisampling). Mask and depth are those at the
+pixel's center.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slotlab.framework.scenes.camera import CENTERS, QUARTERS
 from slotlab.framework.scenes.colors import WHITE, encoding
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.light import (
     Lights,
     Surface,
@@ -27,12 +27,12 @@ from slotlab.framework.scenes.vectors import normalize
 from slotlab.framework.scenes.visibility import Pairs, Surfaces, centers, normals, see
 
 _UNIT = 2**24
-"""Steps of light as a whole number, of which four fit in an int32."""
+"""The number of steps of light as a whole number, of which four fit in an int32."""
 
 
 @dataclass(frozen=True)
 class Centers:
-    """What the centers of the pixels show."""
+    """Mask and depth at the centers of the pixels."""
 
     masks_BHW: Tensor
     """uint8: 0 for the ground, i for object i."""
@@ -40,7 +40,7 @@ class Centers:
     """float32: along the camera's axis, in world units."""
 
 
-def see_centers(layout: Layout) -> Centers:
+def see_centers(layout: SceneLayout) -> Centers:
     """Return mask and depth at the centers of the pixels."""
     rays_3B1N, along_1SN = layout.camera.rays(CENTERS)
     surfaces = see(layout, rays_3B1N)
@@ -51,7 +51,7 @@ def see_centers(layout: Layout) -> Centers:
     return Centers(masks.view(shape), (surfaces.distance_BSN * along_1SN).view(shape))
 
 
-def render(layout: Layout, materials: Materials, lights: Lights) -> Tensor:
+def render(layout: SceneLayout, materials: Materials, lights: Lights) -> Tensor:
     """Return the pictures, uint8 sRGB of shape (B, H, W, 3)."""
     rays_3BSN, _ = layout.camera.rays(QUARTERS)
     surfaces = see(layout, rays_3BSN)
@@ -73,14 +73,14 @@ def _whole(light: Tensor) -> Tensor:
 
 
 def _ground(
-    layout: Layout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
+    layout: SceneLayout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
 ) -> Tensor:
     # Light from the ground at the pixels' centers, (3, B, N).
     rays_3BN = layout.camera.rays(CENTERS)[0][:, :, 0]
     position_3B1 = layout.camera.position_3B[:, :, None]
     distance_BN = position_3B1[2] / (-rays_3BN[2]).clamp(min=0.02)
     points_3BN = position_3B1 + distance_BN * rays_3BN
-    # Seen at a slant, a pixel is longer than wide: the mean of both.
+    # At a slant a pixel is longer than wide: this is the mean of both.
     spacing_BN = distance_BN * layout.camera.pixel / (-rays_3BN[2]).clamp(min=0.02).sqrt()
     paint = paint_ground(materials, points_3BN, spacing_BN)
     up_3BN = torch.zeros_like(points_3BN)
@@ -100,8 +100,8 @@ def _ground(
     return shine(lights, rows_B, surface)
 
 
-def _mean_lit(layout: Layout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tensor) -> Tensor:
-    # Over the samples of a pixel that show the ground.
+def _mean_lit(layout: SceneLayout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tensor) -> Tensor:
+    # The mean over the samples of a pixel that show the ground.
     position_3B11 = layout.camera.position_3B[:, :, None, None]
     points_3BSN = position_3B11 + position_3B11[2] / (-rays_3BSN[2]).clamp(min=0.02) * rays_3BSN
     lit_BSN = ground_shadow(layout, lights, points_3BSN, open_BSN.any(1))
@@ -109,7 +109,7 @@ def _mean_lit(layout: Layout, lights: Lights, rays_3BSN: Tensor, open_BSN: Tenso
 
 
 def _objects(
-    layout: Layout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
+    layout: SceneLayout, materials: Materials, lights: Lights, rays_3BSN: Tensor, surfaces: Surfaces
 ) -> Tensor:
     # Light from the objects, (3, Q): of the middle of the samples that see the object.
     pairs, seen_QS = surfaces.pairs, surfaces.seen_QS
@@ -141,7 +141,7 @@ def _objects(
     return shine(lights, pairs.picture_Q, surface)[..., 0]
 
 
-def _beside(layout: Layout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
+def _beside(layout: SceneLayout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
     # Where the pixels to the right and below are among all, (B, N); at the edge, the pixel itself.
     rows, columns = layout.camera.size
     row_H = torch.arange(rows, device=picture_B.device)[:, None]
@@ -152,12 +152,12 @@ def _beside(layout: Layout, picture_B: Tensor) -> tuple[Tensor, Tensor]:
     return start_B1 + right_N, start_B1 + below_N
 
 
-def _same_beside(layout: Layout, pairs: Pairs, whole_Q: Tensor) -> tuple[Tensor, Tensor]:
+def _same_beside(layout: SceneLayout, pairs: Pairs, whole_Q: Tensor) -> tuple[Tensor, Tensor]:
     # The pairs to the right and below if both pixels show nothing but the object, else the pair itself.
     pixels = layout.camera.size[0] * layout.camera.size[1]
     own_Q = torch.arange(len(whole_Q), device=whole_Q.device)
     place_Q = pairs.places(pixels)
-    # Of the several objects in a pixel at an outline none is whole: they go to a place of no use.
+    # At an outline several objects share a pixel and none fills it: they go to an unused place.
     last = len(layout.count_B) * pixels
     pair_M = torch.full((last + 1,), -1, device=whole_Q.device)
     pair_M.index_copy_(0, torch.where(whole_Q, place_Q, last), own_Q)
@@ -172,6 +172,6 @@ def _same_beside(layout: Layout, pairs: Pairs, whole_Q: Tensor) -> tuple[Tensor,
 
 
 def _total(values: Tensor) -> Tensor:
-    # Over a pixel's four samples, in an order that does not depend on the batch.
+    # The sum over a pixel's four samples, in an order that does not depend on the batch.
     a, b, c, d = values.unbind(-1)
     return ((a + b) + (c + d))[..., None]

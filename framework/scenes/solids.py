@@ -1,7 +1,7 @@
-"""Solids of unit size, upright and centered on the origin: where a ray meets them.
+"""Intersections of rays with solids of unit size, upright and centered on the origin.
 
 Closed forms are the textbook quadratics and slabs (Glassner 1989, "An Introduction to Ray
-Tracing", chapter 2). Torus and blob are traced by their distance (see `traced`). Axes: R
+Tracing", chapter 2). Torus and blob are traced by their distance (see `solids_by_distance`). Axes: R
 rays of n samples; every ray has length 1 and starts outside the solid, or on it.
 """
 
@@ -27,11 +27,11 @@ from slotlab.framework.scenes.vectors import normalize
 Shape = Literal["cube", "sphere", "cylinder", "blob", "cone", "icosahedron", "torus", "capsule"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 HOLLOW: tuple[Shape, ...] = ("blob", "torus")
-"""Those that can cast a shadow on themselves."""
+"""The shapes that can cast a shadow on themselves."""
 
 INF = float("inf")
 _NEAR = 1e-3
-"""Hits closer than this are the surface that the ray starts from."""
+"""Hits closer than this belong to the surface that the ray starts from."""
 _TINY = 1e-9
 _CUBE = 0.5**0.5
 _CYLINDER = 0.85
@@ -39,18 +39,18 @@ _CONE = 0.95
 _CAPSULE = 0.55
 _GOLD = (1 + 5**0.5) / 2
 _INRADIUS = 0.9
-"""Of the icosahedron; 1.13 to its corners."""
+"""The inradius of the icosahedron; its corners are at 1.13."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much room a solid of size 1 takes, in units of its size."""
+    """The room that a solid of size 1 takes, in units of its size."""
 
     half_height: float
     footprint: float
-    """Radius of the circle on the ground that holds it."""
+    """The radius of the bounding circle on the ground."""
     bound: float
-    """Radius of the sphere around its center that holds it."""
+    """The radius of the bounding sphere around its center."""
 
 
 EXTENTS: dict[Shape, Extent] = {
@@ -205,8 +205,8 @@ SOLIDS: dict[Shape, tuple[Meet, Normals]] = {
     "torus": (meet_torus, torus_normals),
     "capsule": (meet_capsule, capsule_normals),
 }
-"""Each takes the balls of all M blobs, the origins and rays or the points in the solid's own
-axes, and which of the M each row is, int64."""
+"""The functions for intersections and for normals. Each takes the balls of all M blobs; the origins and
+rays, or the points, in the solid's own axes; and the number among the M of each row's object, int64."""
 
 
 def _roots(a: Tensor, origin_3Rn: Tensor, ray_3Rn: Tensor, axes: int, radius: float) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,9 @@
-"""Solids found by sphere tracing: a torus, and a blob of balls that melt into each other.
+"""Solids intersected by sphere tracing: a torus, and a blob of balls that melt into each other.
 
-Hart 1996, "Sphere tracing": a ray may always go on by its distance to the surface. The
-balls are joined by Quilez' polynomial smooth minimum ("smooth minimum", 2013), which is
-never less than the distance to the balls, each larger by a quarter of the softness. So a
-trace of the blob begins where the ray enters the first of the larger balls, and few steps
-are enough.
+Hart 1996, "Sphere tracing": a ray may always advance by its distance to the surface. The balls are joined
+by Quilez' polynomial smooth minimum ("smooth minimum", 2013), which is never less than the distance to the
+balls, each enlarged by a quarter of the softness. Therefore a trace of the blob begins where the ray enters
+the first of the enlarged balls, and few steps are enough.
 """
 
 from collections.abc import Callable
@@ -17,20 +16,20 @@ from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 TORUS = 0.7
 TORUS_TUBE = 0.3
 BLOB_LOW = -0.85
-"""Where the blob's lowest point is."""
+"""The height of the blob's lowest point."""
 _SOFT = 0.24
 _GROWN = 0.75 * _SOFT
-"""How much three smooth minima can add to a ball, at most."""
+"""The most by which three smooth minima can enlarge a ball."""
 _STEPS = {"torus": (10, 20, 60), "blob": (4, 6, 10)}
-"""For all rays, and then for those that are neither there yet nor gone."""
+"""The number of steps for all rays, then twice for those that have neither met nor passed the solid."""
 _CLOSE = 2e-3
-"""A ray that ends so close to the surface has met it."""
+"""A ray that ends this close to the surface has met it."""
 _NEAR = 1e-2
-"""Hits closer than this are the surface that the ray starts from."""
+"""Hits closer than this belong to the surface that the ray starts from."""
 _FLATTEST = {"torus": 1.0, "blob": 0.5}
-"""Slope below which the secant is not trusted; 1 for a step by the distance itself."""
+"""The least slope for which the secant is used; with 1 steps are the distance itself."""
 _GONE = 1.0
-"""No part of a solid is so far from the others: a ray at this distance has passed it."""
+"""A ray at this distance has passed the solid, whose parts are all closer together."""
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,8 +1,8 @@
-"""Arithmetic whose every step is rounded alike on every device and in every batch.
+"""Arithmetic whose every step is rounded identically on every device and in every batch.
 
-Vectors lie along the first axis: `points_3M` is x, y and z of M points. Inner products are
-written out, and the cosine is a polynomial: library functions of whole tensors may round
-the tail of a tensor, or another batch size, differently.
+Vectors lie along the first axis: `points_3M` is x, y and z of M points. Inner products are written out, and
+the cosine is a polynomial, because library functions of whole tensors may round differently at the end of a
+tensor or for another batch size.
 """
 
 import math
@@ -14,22 +14,22 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-Part = TypeVar("Part", bound=Any)
+SceneT = TypeVar("SceneT", bound=Any)
 
 
 def dot(a_3M: Tensor, b_3M: Tensor) -> Tensor:
-    """Return the inner products, of the shape behind the first axis."""
+    """Return the inner products along the first axis, of shape (M,)."""
     return a_3M[0] * b_3M[0] + a_3M[1] * b_3M[1] + a_3M[2] * b_3M[2]
 
 
 def cross(a_3M: Tensor, b_3M: Tensor) -> Tensor:
-    """Return the vectors that stand on both."""
+    """Return the cross products, of shape (3, M)."""
     (ax, ay, az), (bx, by, bz) = a_3M, b_3M
     return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def normalize(vectors_3M: Tensor) -> Tensor:
-    """Return vectors of length 1."""
+    """Return the vectors scaled to length 1."""
     return vectors_3M / dot(vectors_3M, vectors_3M).clamp(min=1e-12).sqrt()
 
 
@@ -54,10 +54,10 @@ def turn(vectors_3M: Tensor, cosine_M: Tensor, sine_M: Tensor) -> Tensor:
     return torch.stack([cosine_M * x_M - sine_M * y_M, sine_M * x_M + cosine_M * y_M, z_M.expand_as(x_M)])
 
 
-def pictures(scene: Part, start: int, stop: int) -> Part:
-    """Return the dataclass with pictures `start` to `stop` of every tensor.
+def pictures(scene: SceneT, start: int, stop: int) -> SceneT:
+    """Return the dataclass with pictures `start` to `stop` - 1 of every tensor in it.
 
-    A tensor's name tells its axes: that of the pictures is B, and 3 or 16 is one axis each.
+    A tensor's name gives its axes: B is the axis of pictures, and 3 and 16 are one axis each.
     """
     parts: dict[str, Any] = {}
     for name in (field.name for field in fields(scene)):
@@ -74,9 +74,9 @@ def by_kind(kinds_R: Tensor, functions: Sequence[Callable[..., Tensor]], *values
     """Apply functions[kinds_R[r]] to row r, many rows at once.
 
     Args:
-        kinds_R: int64, which function a row is for.
-        functions: take the chosen rows of all `values`; give a tensor (..., rows, n).
-        values: tensors with the axis of rows last but one.
+        kinds_R: int64, the number of the function for each row.
+        functions: each takes some rows of all `values` and returns a tensor (..., rows, n).
+        values: tensors whose second to last axis is that of rows.
     """
     order_R = kinds_R.to(torch.uint8).sort(stable=True).indices
     counts = kinds_R.bincount(minlength=len(functions)).tolist()

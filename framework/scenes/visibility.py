@@ -10,24 +10,24 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.solids import SHAPES, SOLIDS
 from slotlab.framework.scenes.vectors import by_kind, dot, turn
 
 _MARGIN = 1.002
-"""Bounding spheres are taken a little larger than they are, against rounding."""
+"""Bounding spheres are enlarged by this factor, against rounding."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Objects and the pixels whose rays may meet them. Indices are int64 of shape (Q,)."""
+    """Pairs of an object and a pixel whose rays may meet it. Indices are int64 of shape (Q,)."""
 
     picture_Q: Tensor
     object_Q: Tensor
     pixel_Q: Tensor
 
     def take(self, values_BK: Tensor) -> Tensor:
-        """Return what belongs to each pair's object, (Q, 1)."""
+        """Return the value of each pair's object, (Q, 1)."""
         return values_BK.flatten().index_select(0, self.body(values_BK.shape[1]))[:, None]
 
     def body(self, objects: int) -> Tensor:
@@ -44,7 +44,7 @@ class Pairs:
         return ((self.picture_Q * samples)[:, None] + steps_S) * pixels + self.pixel_Q[:, None]
 
     def pick(self, vectors_3BSN: Tensor) -> Tensor:
-        """Return what belongs to the samples of each pair's pixel, (3, Q, S)."""
+        """Return the vectors of the samples of each pair's pixel, (3, Q, S)."""
         index_QS = self.samples(*vectors_3BSN.shape[2:])
         parts = [values.flatten().index_select(0, index_QS.flatten()) for values in vectors_3BSN]
         return torch.stack(parts).view(3, *index_QS.shape)
@@ -62,14 +62,14 @@ class Surfaces:
     open_BSN: Tensor
     """Where it is the ground; bool."""
     pairs: Pairs
-    """Those that are seen in at least one sample."""
+    """The pairs whose object is the nearest surface in at least one sample."""
     distance_QS: Tensor
-    """Of their objects; inf where a sample misses it."""
+    """The distance of the pair's object; inf where a sample misses it."""
     seen_QS: Tensor
     """Where the object is the nearest surface; bool."""
 
 
-def see(layout: Layout, rays_3BSN: Tensor) -> Surfaces:
+def see(layout: SceneLayout, rays_3BSN: Tensor) -> Surfaces:
     """Return what the cameras see along `rays_3BSN`, of length 1."""
     position = layout.camera.position_3B[:, :, None, None]
     floor_BSN = position[2] / (-rays_3BSN[2]).clamp(min=0.02)
@@ -90,7 +90,11 @@ def see(layout: Layout, rays_3BSN: Tensor) -> Surfaces:
 
 
 def near_pairs(
-    layout: Layout, origin_3B: Tensor, rays_3BN: Tensor, slack_BK: Tensor, wanted_BN: Tensor | None = None
+    layout: SceneLayout,
+    origin_3B: Tensor,
+    rays_3BN: Tensor,
+    slack_BK: Tensor,
+    wanted_BN: Tensor | None = None,
 ) -> Pairs:
     """Return the objects and pixels whose rays from `origin_3B` come within `slack_BK` of an object.
 
@@ -112,8 +116,8 @@ def near_pairs(
     return Pairs(picture_Q, object_Q, pixel_Q)
 
 
-def meet(layout: Layout, pairs: Pairs, origin_3QS: Tensor, rays_3QS: Tensor) -> Tensor:
-    """Return how far along its rays each pair's object begins, (Q, S); inf for a miss.
+def meet(layout: SceneLayout, pairs: Pairs, origin_3QS: Tensor, rays_3QS: Tensor) -> Tensor:
+    """Return the distance along its rays at which each pair's object begins, (Q, S); inf for a miss.
 
     Origins are of shape (3, Q, S) or (3, Q, 1); rays have length 1.
     """
@@ -127,7 +131,7 @@ def meet(layout: Layout, pairs: Pairs, origin_3QS: Tensor, rays_3QS: Tensor) -> 
     return by_kind(kinds_Q, solids, local, turn(rays_3QS, cos, -sin), body_Q[:, None]) * size_Q1
 
 
-def normals(layout: Layout, pairs: Pairs, points_3QS: Tensor) -> Tensor:
+def normals(layout: SceneLayout, pairs: Pairs, points_3QS: Tensor) -> Tensor:
     """Return the outward normals of the pairs' objects at points of their surfaces."""
     cos, sin = pairs.take(layout.cosine_BK), pairs.take(layout.sine_BK)
     local = turn(points_3QS - centers(layout, pairs), cos, -sin) / pairs.take(layout.size_BK)
@@ -137,6 +141,6 @@ def normals(layout: Layout, pairs: Pairs, points_3QS: Tensor) -> Tensor:
     return turn(by_kind(kinds_Q, solids, local, body_Q[:, None]), cos, sin)
 
 
-def centers(layout: Layout, pairs: Pairs) -> Tensor:
+def centers(layout: SceneLayout, pairs: Pairs) -> Tensor:
     """Return the centers of the pairs' objects, (3, Q, 1)."""
     return torch.stack([pairs.take(values_BK) for values_BK in layout.centers_3BK])

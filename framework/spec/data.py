@@ -18,7 +18,7 @@ from slotlab.registry.component import custom_error
 
 
 class FilterSpec(ClosedModel):
-    """Which pictures are kept, by their number of objects. The ground is no object."""
+    """Which pictures are kept, by their number of objects. The background is not an object."""
 
     max_objects: PositiveInt | None = None
     """Most objects in a picture: 6 for CLEVRTex6; null for any number."""
@@ -84,7 +84,7 @@ class DataSpec(ClosedModel):
     @model_validator(mode="after")
     def _protocol_is_one(self) -> "DataSpec":
         if not isinstance(self.protocol.config, ProtocolConfig):
-            text = f"the settings of '{self.protocol.name}' are not a ProtocolConfig (slotlab.ProtocolConfig)"
+            text = f"'{self.protocol.name}' is not made by slotlab.images.protocol, which every protocol is"
             raise custom_error("protocol_config", text)
         return self
 
@@ -106,7 +106,7 @@ class DataSpec(ClosedModel):
 
     @property
     def range_name(self) -> Literal["signed", "unit"]:
-        """That range by name."""
+        """The name of that range."""
         return self.value_range or self.settings.value_range
 
     @property

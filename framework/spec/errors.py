@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from slotlab.registry import SlotlabError
 
 MOST_LINES = 100
-"""Problems that are told one by one."""
+"""Most problems that are listed one by one."""
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of a spec: `("training", "phases", 0, "lr")`."""
 
@@ -37,9 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.mark}: {dotted(self.path)}" if self.path else str(self.mark)
-        return f"{where}: {self.text}".replace(
-            "\n", "\\n"
-        )  # a problem is told in one line, whatever it quotes
+        return f"{where}: {self.text}".replace("\n", "\\n")  # a problem takes one line, whatever it quotes
 
 
 class SpecError(SlotlabError):
@@ -50,7 +48,7 @@ class SpecError(SlotlabError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """One line for each problem, and how many there are beyond those that are told."""
+        """Return one line for each listed problem, and one with the number of the others."""
         more = len(self.problems) - MOST_LINES
         rest = [f"and {more:,} more mistakes"] if more > 0 else []
         return [*map(str, self.problems[:MOST_LINES]), *rest]

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from slotlab.framework.spec.errors import Path
-from slotlab.framework.spec.plain import PATH, WITHOUT_EFFECT
+from slotlab.framework.spec.errors import Path, dotted
+from slotlab.framework.spec.plain_settings import PATH, WITHOUT_EFFECT
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Ref
 
@@ -32,13 +32,13 @@ def canonical(value: Any, path: str = "") -> Any:
         return {str(key): canonical(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item, f"{path}.{i}") for i, item in enumerate(value)]
-    if isinstance(value, set | frozenset):  # in an order of their own: Python's changes with each process
+    if isinstance(value, set | frozenset):  # sorted: the order of a set changes with each process
         return sorted((canonical(item, path) for item in value), key=json.dumps)
     return value if isinstance(value, str | int | float | None) else to_jsonable_python(value)
 
 
 def _settings(model: BaseModel, path: str) -> dict[str, Any]:
-    """Return the settings that differ from their defaults. A required path says nothing."""
+    """Return the settings that differ from their defaults. A required path is always left out."""
     found = {}
     for name, field in type(model).model_fields.items():
         inner = f"{path}.{name}" if path else name
@@ -53,41 +53,33 @@ def _settings(model: BaseModel, path: str) -> dict[str, Any]:
     return found
 
 
-def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of every setting that can change the weights; paths as `(a path)`."""
-    items: Iterable[tuple[Any, Any]]
-    if path in WITHOUT_EFFECT:
-        return
-    if isinstance(value, Ref):
-        yield f"{path}.name", value.name
-        items = ((name, getattr(value.config, name)) for name in type(value.config).model_fields)
-    elif isinstance(value, BaseModel):
-        items = ((name, getattr(value, name)) for name in type(value).model_fields)
-    elif isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, tuple | list) and any(isinstance(item, Ref | BaseModel) for item in value):
-        items = enumerate(value)
-    else:
-        yield path, canonical(value)
-        return
-    for key, item in items:
-        yield from flatten(item, f"{path}.{key}" if path else str(key))
+def nodes(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield everything in a typed spec with its path: sections, components, and their settings.
 
-
-def located_refs(value: Any, path: Path = ()) -> Iterator[tuple[Path, Ref]]:
-    """Yield every component chosen in a spec and its path, nested ones included."""
+    A component's settings lie at the component's own path, as in the spec's file.
+    """
+    yield path, value
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Ref):
-        yield path, value
-        yield from located_refs(value.config, path)
-    elif isinstance(value, BaseModel):
+        value = value.config
+    if isinstance(value, BaseModel):
         items = ((name, getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
         items = value.items()
     elif isinstance(value, tuple | list):
         items = enumerate(value)
     for part, item in items:
-        yield from located_refs(item, (*path, part))
+        yield from nodes(item, (*path, part))
+
+
+def located_refs(value: Any) -> Iterator[tuple[Path, Ref]]:
+    """Yield every component chosen in a spec and its path, nested ones included."""
+    return ((path, found) for path, found in nodes(value) if isinstance(found, Ref))
+
+
+def file_settings(spec: ExperimentSpec) -> set[str]:
+    """Return the dotted paths of all settings that name a file or a folder."""
+    return {dotted(path) for path, found in nodes(spec) if isinstance(found, FilePath)}
 
 
 def refs(value: Any) -> Iterator[Ref]:
@@ -96,7 +88,7 @@ def refs(value: Any) -> Iterator[Ref]:
 
 
 def definition(ref: Ref) -> dict[str, Any]:
-    """Return what a component computes: its version, and its settings but for defaults and paths."""
+    """Return what determines a component's results: its version, and settings without defaults and paths."""
     settings = canonical(ref.config)
     return {
         "version": ref.registered.version,

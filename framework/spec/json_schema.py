@@ -32,7 +32,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "description": "One parent: a file relative to this one, or slotlab:NAME.",
     }
     for section in (schema, *(definitions[name] for name in ("ModelSpec", "DataSpec", "TrainingSpec"))):
-        section.pop("required", None)  # the parent may give it; not so in lists, which do not merge
+        section.pop("required", None)  # a parent spec may give the keys; but lists do not merge
     linked: dict[str, Any] = link_components(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -56,8 +56,8 @@ def link_components(schema: Any) -> Any:
 
 
 def component_schema(item: Registered, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of one component's block. The parent may give any key, the name too."""
-    own = f"{item.kind}.{item.component.name}."  # two plugins may call their inner models alike
+    """Return the schema of one component's block. No key is required: a parent spec may give it."""
+    own = f"{item.kind}.{item.component.name}."  # the inner models of two plugins may have one name
     template = f"#/$defs/{own}{{model}}"
     block: dict[str, Any] = item.component.config.model_json_schema(
         schema_generator=_Generator, ref_template=template

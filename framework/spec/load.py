@@ -1,4 +1,4 @@
-"""From a spec file to a validated `ExperimentSpec`, every mistake located."""
+"""From a spec file to a validated `ExperimentSpec`, with every mistake located in its file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slotlab.framework.plugin_loading.copies import run_of
 from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.plugin_loading.plugin_copies import run_of
 from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
 from slotlab.framework.spec.messages import say
-from slotlab.framework.spec.named import Admission, Loading, admit_programs
+from slotlab.framework.spec.named_plugins import Admission, Loading, admit_programs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.registry import Registry, SlotlabError
@@ -22,25 +22,25 @@ from slotlab.registry.code import DATA
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A validated spec with what is needed to say where each setting came from."""
+    """A validated spec, and the tree that knows where each setting was written."""
 
     spec: ExperimentSpec
     tree: Tree
     registry: Registry
     path: FilePath
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Plugins of a run that others given with --plugin took the place of: `my_encoder.py@29c634b1` each."""
+    """A run's plugins that files given with --plugin replaced, and these: `my_encoder.py@29c634b1` each."""
 
     @property
     def notes(self) -> list[Problem]:
-        """What must be seen of plugins: which took another's place, which may open what is not copied."""
+        """Warnings about plugins: those that replaced a run's, and those that may open files not copied."""
         texts = [
             f"{now}, given with --plugin, takes the place of {before}, which the run was trained with"
             for before, now in self.replaced.items()
         ]
         texts += [
-            f"{code.name} asks where it lies (__file__), and a run copies no files that it opens there but "
-            f"those that it lists: {DATA} = ['words.txt']"
+            f"{code.name} uses __file__; of the files that it opens beside it, a run copies only those "
+            f"that it lists: {DATA} = ['words.txt']"
             for code in self.registry.files
             if code.seeks_files
         ]
@@ -52,7 +52,7 @@ class LoadedSpec:
 
 
 class OtherSort(SlotlabError):  # noqa: N818 - the file may well be right
-    """The file declares an ablation, not one experiment."""
+    """The file is an ablation, not the spec of one experiment."""
 
 
 def load_spec(
@@ -72,8 +72,8 @@ def load_spec(
         plugins: single-file plugins, loaded besides those that the spec names; of a run's spec they take
             the place of copies with the same name or the same components.
         strict_plugins: fail on installed plugins that cannot be loaded.
-        trust: whether to run code that came with another user's run; it is refused without it.
-        of_run: whether the spec is a run's, even if nothing else is in its folder.
+        trust: decides whether code that came with another user's run may run; by default it is refused.
+        of_run: whether the spec is a run's, even if its folder holds nothing else.
 
     Raises:
         SpecError: with every mistake of the spec.
@@ -112,7 +112,7 @@ def load_tree(tree: Tree, registry: Registry, path: FilePath, admission: Admissi
 
 
 def validation_problems(error: ValidationError, tree: Tree) -> list[Problem]:
-    """Locate pydantic's findings in the tree that was validated."""
+    """Return pydantic's errors with the file and line of the tree that was validated."""
     details = error.errors()
     paths: list[tuple[Any, ...]] = [tuple(detail["loc"]) for detail in details]
     holders = {path[:length] for path in paths for length in range(len(path))}

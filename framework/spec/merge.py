@@ -1,4 +1,4 @@
-"""`extends:` and `--set`: how a spec is put together before it is validated.
+"""`extends:` and `--set`: how a spec is assembled before it is validated.
 
 Mappings merge, lists replace. A component block whose `name` differs from the parent's
 replaces the whole block, so that the settings of two components never mix.
@@ -15,9 +15,9 @@ from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
 ABLATIONS = "ablations/"
-"""The folder of shipped ablations, which are no specs of one experiment."""
+"""The folder of the ablations that come with slotlab, which are not specs of one experiment."""
 MOST_PARENTS = 32
-"""Of a spec, one above the other."""
+"""Most parents of a spec, one above the other."""
 SHIPPED = "slotlab:"
 """`extends: slotlab:demo` names a spec that comes with slotlab."""
 
@@ -86,7 +86,7 @@ def read_tree(path: FilePath, seen: Sequence[FilePath] = (), folder: FilePath | 
         folder: what relative paths in it start from; None for the file's own folder.
 
     Raises:
-        SpecError: for mistakes in the files' text, or a chain of parents that closes or is too long.
+        SpecError: for mistakes in the files' text, or a chain of parents that is circular or too long.
     """
     tree = parse(read_text(path), origin=str(path), folder=folder or path.parent)
     if not isinstance(tree.value, dict):
@@ -117,7 +117,7 @@ def read_text(path: FilePath) -> str:
     """Read the text of a spec file.
 
     Raises:
-        SlotlabError: if it is no UTF-8, or far too long for one.
+        SlotlabError: if it is not UTF-8, or far too long for a spec.
     """
     size = path.stat().st_size
     if size > 4 * MOST_CHARACTERS:  # a character has up to four bytes
@@ -156,7 +156,7 @@ def _block(name: Tree) -> Tree:
 
 
 class Option(str):
-    """An assignment that an option of its own makes, such as `--launcher slurm`; its mistakes name that."""
+    """An assignment made by another option than `--set`; error messages name it: `--launcher slurm`."""
 
     written: str
     """As the user wrote it."""
@@ -171,11 +171,11 @@ class Option(str):
 def apply_set(tree: Tree, assignment: str) -> Tree:
     """Lay one `a.b=c` over a spec; the value is read as YAML, a number names a list's item.
 
-    Mistakes are told as of `--set a.b=c`, or as of the `Option` that the assignment stands for.
+    Error messages name `--set a.b=c`, or the `Option` that made the assignment.
 
     Raises:
-        SpecError: if the assignment has no `=`, names an item that is not there, or its
-            value cannot be read.
+        SpecError: if the assignment has no `=`, names an item that does not exist, or has a value
+            that cannot be read.
     """
     written = assignment.written if isinstance(assignment, Option) else f"--set {assignment}"
     mark = Mark(shorten(written, 200))
@@ -199,7 +199,7 @@ def assign(tree: Tree, key: str, value: Tree) -> Tree:
     """Lay a value over a spec at a dotted path, as `--set` does; the value keeps its own marks.
 
     Raises:
-        SpecError: if the path names an item that is not there, or is none.
+        SpecError: if the path names an item that does not exist, or is not a path of a spec.
     """
     parts = [part.strip() for part in key.split(".")]
     if not all(parts) or parts == ["extends"]:
@@ -210,7 +210,7 @@ def assign(tree: Tree, key: str, value: Tree) -> Tree:
 
 
 def _refuse_parts(parts: Sequence[str], mark: Mark) -> None:
-    """Refuse a path that is none of a spec: too deep, or with keys that no file may have."""
+    """Refuse a path that no spec can have: too deep, or with too long a key."""
     if len(parts) > MOST_LEVELS:
         text = f"a path of {len(parts):,} parts; a spec is at most {MOST_LEVELS} levels deep"
         raise SpecError([Problem(mark, (), text)])

@@ -1,4 +1,4 @@
-"""Pydantic's findings in the words of a person who edits a spec."""
+"""Pydantic's errors in the words of someone who edits a spec."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +47,7 @@ def show(value: Any) -> str:
 
 
 PARENTS = {"defaults", "_base_", "base_config", "include", "includes", "inherit", "inherits", "parent"}
-"""How other tools' files name the one that they go on from."""
+"""Keys by which the files of other tools name their parent."""
 
 
 def say(detail: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ class SpecString(str):
 
 
 def expand(text: str) -> Path:
-    """Replace a leading `~`; as in a shell, one that stands for no user stays."""
+    """Replace a leading `~`; as in a shell, it stays if there is no such user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -41,7 +41,7 @@ def resolve(value: Any) -> Any:
 
 
 SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return_type=str)]
-"""A path field of a Config: absolute after validation, and no part of a run's identity."""
+"""A path field of a Config: absolute after validation, and not part of a run's identity."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Program:
     """Marks a path whose file is run as a program, such as TorchScript (see docs/trust.md)."""
 
     name: str | None = None
-    """Of the file in a folder, if the setting may name the folder."""
+    """Name of the file in a folder, if the setting may name the folder."""
 
     def file(self, path: Path) -> Path:
         """Return the file that is run."""
@@ -57,4 +57,4 @@ class Program:
 
 
 ProgramPath = Annotated[SpecPath, Program()]
-"""A path field whose file is run as a program: asked about if another user's run names it."""
+"""A path field whose file runs as a program: the user is asked if another user's run names it."""

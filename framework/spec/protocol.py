@@ -1,4 +1,4 @@
-"""Protocols: what is done to pictures before a model sees them, and how it is scored, under one name.
+"""Protocols: how pictures are prepared for a model, and how the model is scored, under one name.
 
 Published CLEVRTex numbers differ by crop, split, resize and the definition of metrics as much as
 by method. A protocol fixes them all, and every number is reported under its name. It is data: a
@@ -16,7 +16,7 @@ from slotlab.registry import ClosedModel, Component, ComponentConfig
 
 _Model = TypeVar("_Model", bound=ClosedModel)
 Bound = NonNegativeInt | float
-"""A position if whole, a part of all (0.0 to 1.0) if it has a decimal point."""
+"""A position if it is an integer, a fraction of all pictures (0.0 to 1.0) if it has a decimal point."""
 Box = Annotated[tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt], Len(4, 4)]
 OFFICIAL: Mapping[str, tuple[Bound, Bound]] = {
     "train": (0.2, 1.0),
@@ -30,7 +30,7 @@ RANGES: Mapping[str, tuple[float, float]] = {"signed": (-1.0, 1.0), "unit": (0.0
 
 
 class ScoringConfig(ClosedModel):
-    """How a protocol scores a model: used where the protocol is asked for by name.
+    """How a protocol scores a model: used where an evaluation chooses the protocol by name.
 
     Metrics are names here, looked up when they are computed, so that a protocol is data alone and
     a new version of a metric does not rename the runs that were trained under the protocol.
@@ -43,15 +43,15 @@ class ScoringConfig(ClosedModel):
     masks: Literal["decoder", "attention", "both"] | None = None
     """Which masks are scored; null for the spec's `evaluation.mask_source`."""
     metrics: tuple[str | Mapping[str, Any], ...] = ()
-    """The metrics as the protocol defines them, written as in `evaluation.metrics`; none for the spec's."""
+    """The protocol's metrics, written as in `evaluation.metrics`; empty for the spec's."""
     aggregation: Literal["images", "objects"] = "images"
-    """What means are over: all metrics over images, or those that are pooled over objects over these."""
+    """What totals average over: images for all metrics, or objects for those that are pooled."""
     notes: str = ""
     """What a reader of the numbers should know."""
 
 
 class ProtocolConfig(ComponentConfig):
-    """Settings of a protocol. Changing one changes what numbers mean; it is reported with them."""
+    """Settings of a protocol. Changing one changes what numbers mean, so it is reported with them."""
 
     image_size: PositiveInt = 128
     """Rows and columns of the images the model sees, in pixels."""
@@ -59,17 +59,17 @@ class ProtocolConfig(ComponentConfig):
     """What is cut out first: side in pixels of the centered square; `square` for the largest;
     [top, left, height, width]; null squashes the whole picture."""
     resize: Literal["pil", "torch", "torch_antialias"] = "pil"
-    """Who resizes, bilinear for images, nearest for masks: PIL, or torch's interpolate (as
+    """What resizes, bilinear for images and nearest for masks: PIL, or torch's interpolate (as
     torchvision on tensors) without or with antialiasing, rounded to 8 bits."""
     value_range: Literal["signed", "unit"] = "signed"
     """Values of the images the model sees: signed is [-1, 1], unit is [0, 1]."""
     splits: Mapping[str, tuple[Bound, Bound]] = OFFICIAL
-    """From and up to which of the sorted pictures each split goes: parts of all, such as
-    0.2, or positions, such as 70000. For data that has no splits of its own."""
+    """Where each split begins and ends among the sorted pictures: fractions, such as 0.2, or
+    positions, such as 70000. For data that has no splits of its own."""
     filter_first: bool = False
     """Filter by the number of objects before the splits are taken, not after."""
     max_labels: PositiveInt | None = None
-    """Most values in a mask, the ground's included; more is an error. null allows any number."""
+    """Most values in a mask, the background's included; more are an error. null allows any number."""
     evaluation: ScoringConfig = Field(default={}, validate_default=True)
     """How a model is scored. Changes no training."""
 
@@ -110,13 +110,13 @@ def _differences(one: ClosedModel, other: ClosedModel) -> dict[str, Any]:
 
 
 def describe_protocol(name: str, config: ProtocolConfig) -> str:
-    """Name a protocol for a report: `seed`, or `seed (image_size 64)` if a setting was changed."""
+    """Return a protocol's name for reports: `seed`, or `seed (image_size 64)` if a setting was changed."""
     changes = ", ".join(f"{key} {value}" for key, value in config.changes().items())
     return f"{name} ({changes})" if changes else name
 
 
 def protocol(name: str, summary: str, **defaults: Any) -> Component[ProtocolConfig]:
-    """Make a protocol: `ProtocolConfig` with other defaults, `evaluation` with those in a mapping.
+    """Return a protocol: `ProtocolConfig` with other defaults; those of `evaluation` are a mapping.
 
     Call it once, at a plugin's top level, and yield the result from `slotlab_protocols`.
     """

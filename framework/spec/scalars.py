@@ -14,9 +14,9 @@ FLOAT = re.compile(
 WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 MOST_DIGITS = 100
-"""Of a number, and its exponent."""
+"""Most characters of a number, exponent included."""
 LARGEST = 2**64 - 1
-"""Of whole numbers, either way."""
+"""Largest absolute value of a whole number."""
 
 
 def scalar(text: str, *, quoted: bool, folder: Path) -> Any:

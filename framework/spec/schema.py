@@ -1,4 +1,4 @@
-"""An experiment spec and its sections; those of data and training have files of their own. Data only."""
+"""An experiment spec and its sections; data and training have files of their own. Nothing is built here."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,10 +20,10 @@ from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
 LONGEST_NAME = 200
-"""Characters: a folder's name has 255 bytes at most, and a run's has its identity behind the name."""
+"""Characters: a folder's name has 255 bytes at most, and a run's ends with its identity."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
 HALVES = "halves"
-"""The floor of a set metric without a split of its own."""
+"""The value of `composition.floor` that names no split."""
 MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
 
 
@@ -63,12 +63,12 @@ class ModelSpec(ClosedModel):
 
 
 class CompositionSpec(ClosedModel):
-    """New pictures from the slots of a split, and how they are measured against real ones."""
+    """New pictures from the slots of a split, and how they are evaluated against real ones."""
 
     library: str = "val"
     """The split whose slots are grouped by k-means."""
     library_images: PositiveInt | None = None
-    """Take the slots of so many of its images, evenly spaced; None for all."""
+    """How many of its images the slots are taken from, evenly spaced; None for all."""
     clusters: PositiveInt | None = None
     """How many groups, and so how many slots a picture has; None for the number of slots."""
     count: PositiveInt | None = None
@@ -76,34 +76,34 @@ class CompositionSpec(ClosedModel):
     seed: Annotated[NonNegativeInt, Lt(2**63)] | None = None
     """Seeds k-means and the drawing of slots; None for the spec's seed."""
     set_metrics: tuple[Annotated[Ref, RefTo("set_metric")], ...] = ()
-    """What the pictures are measured by, against the images of `evaluation.split`."""
+    """The metrics that compare the pictures with the images of `evaluation.split`."""
     floor: str = HALVES
     """The two sets of real images that show how low a value can be: `halves` of `evaluation.split`
     against each other, or that split against as many images of another one, named here."""
 
 
 class EvaluationSpec(ClosedModel):
-    """What is measured after training, and on what."""
+    """What is evaluated after training, and on which data."""
 
     split: str = "val"
     """The split to evaluate on."""
     metrics: MetricRefs = Field(default=("ari", "fg_ari", "mse"), validate_default=True)
-    """One column of the result each."""
+    """The metrics, one column of the result each."""
     slots: PositiveInt | None = None
     """Number of slots at evaluation; None for the trained number."""
     mask_source: MaskSource = "decoder"
     """Which masks are scored: the decoder's, or the last attention brought to image size."""
     baselines: tuple[Literal["one_segment", "position_grid", "color_kmeans"], ...] = ()
-    """Trivial segmentations of the same images, measured beside the model."""
+    """Trivial segmentations of the same images, evaluated beside the model."""
     checkpoint: Literal["last", "best"] | PositiveInt = "last"
-    """Whose weights are measured: the last checkpoint's, the best one's by `training.checkpoint.best`,
+    """Whose weights are evaluated: the last checkpoint's, the best one's by `training.checkpoint.best`,
     or those of a step."""
     batch_size: PositiveInt = 32
     """Images at a time. Does not change results."""
     max_images: PositiveInt | None = None
-    """Evaluate the first so many images only; None for all."""
+    """Evaluate only the first images, this many of them; None for all."""
     composition: CompositionSpec | None = None
-    """New pictures from slots, made and measured after the images; None for none."""
+    """New pictures from slots, made and evaluated after the images; None for no composition."""
 
     @field_validator("checkpoint", mode="before")
     @classmethod
@@ -134,4 +134,4 @@ class ExperimentSpec(ClosedModel):
     training: TrainingSpec
     """How it is trained."""
     evaluation: EvaluationSpec = Field(default={}, validate_default=True)
-    """How it is measured."""
+    """How it is evaluated."""

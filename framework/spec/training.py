@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
@@ -38,6 +39,11 @@ class PhaseSpec(ClosedModel):
             raise custom_error("phase_length", "give the phase either 'epochs' or 'steps'")
         return self
 
+    @property
+    def length(self) -> PhaseLength:
+        """How long the phase is."""
+        return PhaseLength(self.steps, self.epochs)
+
 
 class SpeedSpec(ClosedModel):
     """How fast, not what: none of these changes results beyond the rounding of floating point."""
@@ -58,16 +64,16 @@ class SpeedSpec(ClosedModel):
 
 
 class GroupSpec(ClosedModel):
-    """Other training settings for some of the weights."""
+    """Different training settings for some of the weights."""
 
     weights: Annotated[tuple[str, ...], Len(1)]
     """Parts of the model, or prefixes of weights' names: `encoder`, `decoder.layers.0`."""
     lr_factor: NonNegativeFloat = 1.0
-    """Times the phase's rate."""
+    """Factor on the phase's learning rate."""
     weight_decay: NonNegativeFloat | None = None
-    """In place of the optimizer's; None for that."""
+    """In place of the optimizer's weight decay; None keeps it."""
     frozen: bool = False
-    """These weights are not trained."""
+    """Whether these weights are not trained."""
 
 
 class AnnealSpec(ClosedModel):
@@ -91,7 +97,7 @@ class CheckpointSpec(ClosedModel):
     every_steps: PositiveInt | None = None
     """Steps between two checkpoints; None does not count them."""
     every_minutes: PositiveFloat | None = 10.0
-    """Minutes after which one is written whatever the step; None never."""
+    """Minutes after which a checkpoint is written at any step; None for never."""
     keep: PositiveInt = 2
     """How many of the newest are kept."""
     best: str | None = None
@@ -114,7 +120,7 @@ class TrainingSpec(ClosedModel):
     accumulate: PositiveInt = 1
     """Parts in which a batch is passed through one after the other, to save memory."""
     groups: tuple[GroupSpec, ...] = ()
-    """Other rates, or none, for some of the weights; the first group that names a weight has it."""
+    """Different learning rates for some of the weights; a weight belongs to the first group that names it."""
     anneal: Mapping[str, AnnealSpec] = {}
     """Settings that change during training, by the path of the attribute: `initializer.sigma`.
     Its component declares it as `schedulable`."""
@@ -123,7 +129,7 @@ class TrainingSpec(ClosedModel):
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None = None
     """Decay of a running mean of the weights, which is then evaluated; None for no mean."""
     explosion: Annotated[float, Gt(1)] = 1000.0
-    """A mean loss so many times the lowest so far stops the training."""
+    """A mean loss that is this many times the lowest so far stops the training."""
     speed: SpeedSpec = Field(default={}, validate_default=True)
     """How fast it runs."""
     checkpoint: CheckpointSpec = Field(default={}, validate_default=True)
@@ -131,9 +137,9 @@ class TrainingSpec(ClosedModel):
     log_every: PositiveInt = 50
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1
-    """Epochs between two looks at the loss on the evaluation split."""
+    """Epochs between two validations: the loss on the evaluation split."""
     trackers: tuple[Annotated[Ref, RefTo("tracker")], ...] = ()
-    """Who else is told what is logged, such as `tensorboard`. Does not change results."""
+    """What else receives the logged numbers, such as `tensorboard`. Does not change results."""
 
     @model_validator(mode="after")
     def _something_to_keep(self) -> "TrainingSpec":

@@ -2,7 +2,7 @@
 
 Scalars follow YAML 1.2: `4e-4` is a number, `on` and `12:30:00` are text (a boolean
 setting still takes `on`). Duplicate keys and tabs are errors. What a document may take is
-bounded: its length, its depth, its values (with those that aliases repeat), and a number's digits.
+bounded: its length, its depth, its values (each as often as aliases repeat it), and a number's digits.
 """
 
 import re
@@ -17,17 +17,17 @@ from slotlab.framework.spec.errors import Mark, Path, Problem, SpecError, shorte
 from slotlab.framework.spec.scalars import scalar
 
 MOST_CHARACTERS = 512 * 1024
-"""Of a document."""
+"""Most characters of a document."""
 MOST_VALUES = 10_000
-"""Of a document: mappings, lists and scalars, each as often as aliases repeat it."""
+"""Most values of a document: mappings, lists and scalars, each as often as aliases repeat it."""
 MOST_LEVELS = 64
-"""Of blocks within blocks, and of parts of a path."""
+"""Most levels of nested blocks, and most parts of a path."""
 LONGEST_KEY = 200
-"""Characters."""
+"""Most characters of a key."""
 INTERPOLATION = re.compile(r"\$\{[A-Za-z_][\w.:,-]*\}")
-"""How OmegaConf names another setting, or a variable of the environment."""
+"""How OmegaConf refers to another setting, or to an environment variable."""
 _NOWHERE = re.compile("[\x00\ud800-\udc7f\udd00-\udfff]")
-"""Characters that no name of a file can hold, though YAML can write them as escapes."""
+"""Characters that no file name can hold, though YAML can write them as escapes."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def parse(text: str, *, origin: str, folder: FilePath, fast: bool = False) -> Tr
         text: YAML.
         origin: what to call it in errors.
         folder: what its relative paths are relative to.
-        fast: parse by libyaml where PyYAML has it, whose words for mistakes are its own.
+        fast: parse by libyaml where PyYAML has it; its messages for mistakes differ.
 
     Raises:
         SpecError: for text that is not YAML, duplicate keys, keys that are not text, tags, and
-            whatever goes beyond the bounds; all of them, unless the text cannot be parsed at all.
+            whatever exceeds the bounds; all of them, unless the text cannot be parsed at all.
     """
     if len(text) > MOST_CHARACTERS:
         size = f"this is {len(text):,} characters long, and a document may have {MOST_CHARACTERS:,}"
@@ -93,7 +93,7 @@ def parse(text: str, *, origin: str, folder: FilePath, fast: bool = False) -> Tr
 
 
 class _BoundError(Exception):
-    """A document is larger than any spec: reading ends here."""
+    """A document exceeds a bound: reading ends here."""
 
     def __init__(self, mark: Mark, path: Path, text: str):
         super().__init__(text)
@@ -102,7 +102,7 @@ class _BoundError(Exception):
 
 @dataclass(frozen=True)
 class _Anchored:
-    """What `&name` stands before; `tree` is None as long as it is being read."""
+    """The value of an anchor `&name`; `tree` is None while it is still being read."""
 
     tree: Tree | None
     values: int = 0
@@ -168,14 +168,14 @@ class _Builder:
         self.problems.append(Problem(self.mark(event), path, text))
 
     def count(self, values: int, mark: Mark, path: Path) -> None:
-        """Count values, and end where there are too many."""
+        """Count values, and stop reading where there are too many."""
         self.values += values
         if self.values > MOST_VALUES:
             text = f"the document holds more than {MOST_VALUES:,} values, those that aliases repeat included"
             raise _BoundError(mark, path[:3], text)
 
     def deepen(self, levels: int, mark: Mark, path: Path) -> None:
-        """End where a block with so many levels in it lies too deep."""
+        """Stop reading where a block with so many levels in it would be nested too deeply."""
         if self.level + levels >= MOST_LEVELS:
             raise _BoundError(mark, path[:3], f"blocks are nested deeper than {MOST_LEVELS} levels")
 
@@ -192,7 +192,7 @@ class _Builder:
         return Tree(None, self.mark(event))
 
     def scalar(self, event: Any, path: Path) -> Any:
-        """Read a scalar, or note why it cannot be one of a spec."""
+        """Read a scalar, or note why a spec cannot hold it."""
         text = event.value
         if (odd := _NOWHERE.search(text)) is not None:
             self.note(event, path, f"the character U+{ord(odd[0]):04X} is not allowed in a setting")
@@ -208,7 +208,7 @@ class _Builder:
             return None
 
     def refuse_tag(self, event: Any, path: Path) -> None:
-        """Note a tag."""
+        """Note a tag, which a spec may not have."""
         if event.tag:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.note(event, path, f"the tag {tag} is not allowed; a spec holds data only")
@@ -285,7 +285,7 @@ class _Dumper(yaml.SafeDumper):
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
         bare = isinstance(scalar(text, quoted=False, folder=FilePath()), str)
-    except ValueError:  # a number that is too long for one
+    except ValueError:  # a number with too many digits
         bare = False
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare else "'")
 

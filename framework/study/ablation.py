@@ -12,8 +12,8 @@ from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
 AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Labels = Mapping[str, Any]
-"""Axis to label: a part of the grid."""
+AxisLabels = Mapping[str, Any]
+"""Label by axis: a part of the grid."""
 
 
 class AxisSpec(ClosedModel):
@@ -25,7 +25,7 @@ class AxisSpec(ClosedModel):
     """The spec path that each value is laid over, such as `model.encoder`; None for values that are
     blocks of several settings."""
     values: Annotated[Mapping[str, Any], Len(1)]
-    """Label to value; a list has labels of its own: a component's name, or the value as text. Without
+    """Value by label; the labels of a list are made: a component's name, or the value as text. Without
     `path` a value is a block of settings by their spec path: `{model.slots: 5, training.batch_size: 8}`."""
 
     @field_validator("values", mode="before")
@@ -53,10 +53,10 @@ class CompareSpec(ClosedModel):
     """Names of metrics; empty for all of the spec's `evaluation.metrics`."""
     primary: str | None = None
     """The metric that decides; None for the first of `metrics`."""
-    baseline: Labels = Field(default={}, validate_default=True)
+    baseline: AxisLabels = Field(default={}, validate_default=True)
     """The arm that the others are compared with, by a label for each axis; empty for the first arm."""
     failed_below: float | None = None
-    """A run whose primary metric is worse than this counts as failed to bind; None judges none."""
+    """A run whose primary metric is worse than this counts as failed to bind; None for no such limit."""
 
 
 class AblationSpec(ClosedModel):
@@ -67,7 +67,7 @@ class AblationSpec(ClosedModel):
     name: Name
     """Names the study's folder."""
     question: str
-    """What the study is to answer, in a sentence."""
+    """The question that the study answers, in a sentence."""
     base: str
     """The spec of every arm: a file relative to this one, or slotlab:NAME."""
     settings: Mapping[str, Any] = {}
@@ -75,17 +75,17 @@ class AblationSpec(ClosedModel):
     axes: Annotated[tuple[AxisSpec, ...], Len(1)]
     """What is varied."""
     sampling: Literal["grid", "list", "random"] = "grid"
-    """All combinations of the axes' values; those under `arms`; or `count` of them by chance."""
-    arms: tuple[Labels, ...] = ()
+    """All combinations of the axes' values; those under `arms`; or `count` of them at random."""
+    arms: tuple[AxisLabels, ...] = ()
     """For `sampling: list`: a label for each axis, such as `{encoder: cnn, slots: 5}`."""
     count: PositiveInt | None = None
-    """For `sampling: random`: how many. A larger number keeps those chosen by a smaller one."""
+    """For `sampling: random`: how many. A larger number keeps those that a smaller one chose."""
     sampling_seed: NonNegativeInt = 0
-    """For `sampling: random`: chooses which."""
-    exclude: tuple[Annotated[Labels, Len(1)], ...] = ()
+    """For `sampling: random`: the seed of the choice."""
+    exclude: tuple[Annotated[AxisLabels, Len(1)], ...] = ()
     """Combinations that are left out: labels, or lists of labels, that must all match."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0), Lt(2**63)], ...], Len(1)]
-    """Each arm is trained once for each."""
+    """Each arm is trained once with each seed."""
     compare: CompareSpec = Field(default={}, validate_default=True)
     """What is compared."""
     launcher: Annotated[Ref, RefTo("launcher")] = Field(default="local", validate_default=True)

@@ -1,11 +1,11 @@
-"""A study's folder: what was planned. What came of it lies in the run folders alone.
+"""A study's folder: what was planned. The results lie in the run folders alone.
 
 STUDY/study.yaml   the ablation, with all its settings: a valid ablation by itself
-STUDY/plan.json    arms, seeds and runs, for those who compare them
+STUDY/plan.json    arms, seeds and runs, for comparisons
 STUDY/specs/       RUN_ID.yaml, the resolved spec of each run
 STUDY/logs/        RUN_ID.log, what each run printed
 
-Runs lie in a pool, one folder a run id, that studies share. Imports no torch.
+Runs lie in a pool that studies share, one folder per run id. Torch is not imported.
 """
 
 import json
@@ -36,7 +36,7 @@ class PlannedAxis:
     path: str | None
     """The spec path that it sets; None if it sets several."""
     values: tuple[str, ...]
-    """Labels."""
+    """The labels of its values."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """One setting of all axes, trained once for each seed."""
+    """One combination of the axes' values, trained once for each seed."""
 
     name: str
     settings: Mapping[str, Any]
-    """Spec path to value, of what the axes set."""
+    """Value by spec path, of what the axes set."""
     runs: tuple[PlannedRun, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Axis to label."""
+    """Label by axis."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
-    """What its runs are measured by: `split`, `protocol`, `mask_source`, `slots`, `metrics`, ..."""
+    """How its runs are evaluated: `split`, `protocol`, `mask_source`, `slots`, `metrics`, ..."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What is compared."""
+class PlannedComparison:
+    """What a study compares, and under which evaluation."""
 
     metrics: tuple[str, ...]
     primary: str
@@ -76,25 +76,25 @@ class Comparison:
     split: str
     mask_source: str
     failed_below: float | None = None
-    """A run whose primary metric is worse than this has not bound its slots; None judges none."""
+    """A run whose primary metric is worse than this counts as failed to bind; None for no such limit."""
     checkpoint: str | None = None
-    """Whose weights are measured: `last`, `best` or `step 300`; None where a plan does not tell."""
+    """Whose weights are evaluated: `last`, `best` or `step 300`; None for plans without this key."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """All that a study is made of, as data that JSON can hold."""
 
     name: str
     question: str
     base: str
     axes: tuple[PlannedAxis, ...]
-    compare: Comparison
+    compare: PlannedComparison
     arms: tuple[PlannedArm, ...]
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """The runs, each once: arms that differ in nothing but the measuring share theirs."""
+        """The ids of all runs, each once: arms that differ in their evaluation alone share their runs."""
         return tuple(dict.fromkeys(run.run_id for arm in self.arms for run in arm.runs))
 
     def to_json(self) -> dict[str, Any]:
@@ -102,18 +102,18 @@ class Plan:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
-        """Read the content of plan.json; keys that are not known are left out.
+    def from_json(cls, data: Mapping[str, Any]) -> "StudyPlan":
+        """Read the content of plan.json; unknown keys are ignored.
 
         Raises:
-            ValidationError: if it is none.
+            ValidationError: if it is not a plan.
         """
         return _plan().validate_json(json.dumps(data), strict=True)
 
 
 @cache
-def _plan() -> TypeAdapter[Plan]:
-    return TypeAdapter(Plan)
+def _plan() -> TypeAdapter[StudyPlan]:
+    return TypeAdapter(StudyPlan)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class StudyFolder:
         return self.path / "specs" / f"{run_id}.yaml"
 
     def log(self, run_id: str) -> Path:
-        """What a run printed."""
+        """The file of what a run printed."""
         return self.path / "logs" / f"{run_id}.log"
 
     def run(self, planned: PlannedRun) -> Path:
@@ -153,29 +153,29 @@ class StudyFolder:
         """
         study = cls(path)
         if not study.plan.is_file():
-            reason = "is no study: it has no plan.json" if path.exists() else "does not exist"
+            reason = "is not a study: it has no plan.json" if path.exists() else "does not exist"
             found = sorted(str(p.parent) for p in Path("studies").glob("*/plan.json"))
             known = f" (studies here: {', '.join(found)})" if found else ""
             raise SlotlabError(f"{path} {reason}{known}; 'slotlab ablate FILE' makes one")
         return study
 
     def is_free(self) -> bool:
-        """Return whether a study may be written here: nothing is there, or a study, or one just begun."""
+        """Return whether a study may be written here: there is no folder, or a study, or one just begun."""
         if not self.path.is_dir():
             return not self.path.exists()
         return self.plan.is_file() or is_barely_begun(self.path, self.plan.name)
 
     def clear_leavings(self) -> None:
-        """Remove temporary files of ours that killed processes left."""
+        """Remove the temporary files that killed processes left."""
         for folder, name in ((self.path, self.plan.name), (self.path, self.study.name)):
             clear_leavings(leavings(folder, of=name))
         clear_leavings(leavings(self.path / "specs"))
 
-    def write_plan(self, plan: Plan) -> None:
+    def write_plan(self, plan: StudyPlan) -> None:
         """Write the plan, atomically."""
         write_json(self.plan, plan.to_json())
 
-    def read_plan(self) -> Plan:
+    def read_plan(self) -> StudyPlan:
         """Return the plan.
 
         Raises:
@@ -185,7 +185,7 @@ class StudyFolder:
         if (found := data.get("format")) not in (None, FORMAT):
             raise SlotlabError(f"{self.plan} is of format {found}, and this slotlab reads format {FORMAT}")
         try:
-            return Plan.from_json(data)
+            return StudyPlan.from_json(data)
         except ValidationError as error:
             detail = next(iter(error.errors(include_url=False)))
             place = dotted(tuple(detail["loc"]))
@@ -193,14 +193,14 @@ class StudyFolder:
 
 
 def sharing(study: StudyFolder, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return, for each run, the names of other studies beside this one that have it too."""
+    """Return, for each run, the names of the other studies beside this one that share it."""
     found: dict[str, list[str]] = {run_id: [] for run_id in run_ids}
     for path in sorted(study.path.parent.glob("*/plan.json")):
         if path.parent.resolve() == study.path.resolve():
             continue
         try:
             other = StudyFolder(path.parent).read_plan()
-        except SlotlabError:  # of another version: it shares nothing that we could know of
+        except SlotlabError:  # damaged, or of another version: its runs are not known
             continue
         for run_id in other.run_ids:
             if run_id in found:

@@ -1,10 +1,10 @@
 """An index of run folders, in SQLite: which runs have which settings, states and values.
 
 The folders are the truth. The index is brought up to date before each question, by the names,
-sizes and times of a run's small files; it can be deleted at any time. Imports no torch.
+sizes and times of a run's small files; it can be deleted at any time. Torch is not imported.
 
     runs(path, signature, record)   record: what `slotlab runs --json` prints of a run
-    facts(path, name, value)        one row for each thing that can be asked for:
+    facts(path, name, value)        one row for each fact that a filter can name:
         run_id name seed state reason step loss images_per_second seconds
         SPEC.PATH                   each setting, such as model.encoder.name
         METRIC, EVALUATION/METRIC   the model's mean, of the evaluation that the run's spec declares
@@ -24,17 +24,17 @@ from typing import Any, TypeVar, get_args
 
 from slotlab.framework.spec.errors import shorten
 from slotlab.framework.spec.scalars import scalar
-from slotlab.framework.study.glance import State
 from slotlab.framework.study.record import facts, read_record, run_folders, signature
+from slotlab.framework.study.run_status import State
 from slotlab.framework.system.cache import user_cache
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
 NAME = "index.sqlite"
 PATIENCE = 10.0
-"""Seconds until an index that another process writes is left alone."""
+"""Seconds to wait for an index that another process is writing."""
 VERSION = 2
-"""Of the tables; an index of another version is made anew."""
+"""Version of the tables; an index of another version is made anew."""
 _TABLES = """
 CREATE TABLE runs (path TEXT PRIMARY KEY, signature TEXT NOT NULL, record TEXT NOT NULL);
 CREATE TABLE facts (path TEXT NOT NULL, name TEXT NOT NULL, value);
@@ -42,25 +42,25 @@ CREATE INDEX facts_of_a_run ON facts (path);
 CREATE INDEX facts_by_value ON facts (name, value);
 """
 Answer = TypeVar("Answer")
-_CONDITION = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
+_FILTER = re.compile(r"\s*([^\s=!<>]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*")
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One thing that is asked of runs: `model.encoder.name=cnn`, `ari>0.5`."""
+class RunFilter:
+    """A condition on a fact of runs: `model.encoder.name=cnn`, `ari>0.5`."""
 
     name: str
     operator: str
     value: Any
 
     @classmethod
-    def read(cls, text: str) -> "Condition":
-        """Read a condition as it is typed.
+    def read(cls, text: str) -> "RunFilter":
+        """Read a filter as it is typed.
 
         Raises:
-            SlotlabError: if it is none.
+            SlotlabError: if it is not a filter.
         """
-        match = _CONDITION.fullmatch(text)
+        match = _FILTER.fullmatch(text)
         if match is None:
             raise SlotlabError(f"--where {text}: write NAME=VALUE, or !=, <, <=, >, >= in place of =")
         try:
@@ -72,10 +72,10 @@ class Condition:
         return one
 
     def check(self, text: str) -> None:
-        """Refuse what no run could meet; `text` is the condition as it was typed.
+        """Refuse a filter that no run could match; `text` is the filter as it was typed.
 
         Raises:
-            SlotlabError: for a state that there is not, and for words that are asked to be less or more.
+            SlotlabError: for an unknown state, and for text after `<`, `<=`, `>` or `>=`.
         """
         known = get_args(State)
         if self.name == "state" and self.value not in known:
@@ -93,14 +93,14 @@ class Index:
 
     @property
     def path(self) -> Path:
-        """The database; of a folder that cannot be written, in the user's cache."""
+        """The database; it lies in the user's cache if the folder cannot be written."""
         if os.access(self.folder, os.W_OK):
             return self.folder / NAME
         mark = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
         return user_cache() / "indexes" / f"{mark}.sqlite"
 
     def refresh(self) -> int:
-        """Bring the index up to date, and return how many runs were read. Safe beside others.
+        """Bring the index up to date, and return how many runs were read. Processes may do so at once.
 
         Raises:
             SlotlabError: if there is no such folder.
@@ -126,29 +126,29 @@ class Index:
                 database.executemany("INSERT INTO facts VALUES (?, ?, ?)", rows)
         return len(changed)
 
-    def find(self, conditions: Sequence[Condition] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Return the records of the runs that meet all conditions, by path, as they are now.
+    def find(self, filters: Sequence[RunFilter] = (), show: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return the records of the runs that match all filters, sorted by path, as they are now.
 
         Raises:
-            SlotlabError: if there is no such folder, and for a name that no run has, in the conditions
-                or in `show`.
+            SlotlabError: if there is no such folder, or if no run has a name of the filters or of
+                `show`.
         """
 
         def search(database: sqlite3.Connection) -> list[dict[str, Any]]:
             self._fill(database)
             names = {name for (name,) in database.execute("SELECT DISTINCT name FROM facts")}
-            for name in (*(one.name for one in conditions), *show):
+            for name in (*(one.name for one in filters), *show):
                 if names and name not in names:
                     raise SlotlabError(f"no run has '{name}'{suggest(name, names)}")
-            wheres = " AND ".join(["1", *(_where(one) for one in conditions)])
-            words = [word for one in conditions for word in (one.name, _plain(one.value))]
+            wheres = " AND ".join(["1", *(_where(one) for one in filters)])
+            words = [word for one in filters for word in (one.name, _plain(one.value))]
             query = f"SELECT record FROM runs WHERE {wheres} ORDER BY path"
             return [_whole(record) for (record,) in database.execute(query, words)]
 
         return self._ask(search)
 
     def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """Ask the index; one that is damaged is made anew, and one that cannot be used stays as it is.
+        """Query the index; a damaged one is made anew; one that cannot be opened or written is left alone.
 
         The folders are the truth: at worst all runs are read again, into memory.
         """
@@ -179,7 +179,7 @@ def _open(place: Path | None) -> Iterator[sqlite3.Connection]:
 
 
 def _is_busy(error: Exception) -> bool:
-    """Tell whether an index is whole, and only cannot be written now or here."""
+    """Return whether an index is undamaged, and only cannot be written now or here."""
     names = (
         "SQLITE_BUSY",
         "SQLITE_LOCKED",
@@ -195,7 +195,7 @@ def _whole(record: str) -> dict[str, Any]:
     """Read a record of the index.
 
     Raises:
-        sqlite3.DatabaseError: if it is none.
+        sqlite3.DatabaseError: if it is damaged.
     """
     try:
         found = json.loads(record)
@@ -217,7 +217,7 @@ def _create(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
 
 
-def _where(one: Condition) -> str:
+def _where(one: RunFilter) -> str:
     # The operator is one of six; name and value are bound.
     operator = {"=": "IS", "!=": "IS NOT"}.get(one.operator, one.operator)
     return f"EXISTS (SELECT 1 FROM facts WHERE path = runs.path AND name = ? AND value {operator} ?)"
@@ -233,5 +233,5 @@ def _plain(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return text that UTF-8 can write: bytes of a name that are none, as escapes."""
+    """Return text that UTF-8 can encode: bytes of a file name that are not valid become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()

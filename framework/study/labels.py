@@ -12,7 +12,7 @@ from slotlab.framework.system.privacy import nameless
 from slotlab.registry.component import suggest
 
 Combination = Mapping[str, str]
-"""Axis to label, in the order of the axes."""
+"""Label by axis, in the order of the axes."""
 
 
 def label(value: Any) -> str:
@@ -30,7 +30,7 @@ def label(value: Any) -> str:
 
 
 def labelled(values: Sequence[Any]) -> dict[str, Any] | str:
-    """Return label to value, with the shortest labels that differ; text if two values are the same."""
+    """Return value by label, with the shortest labels that differ; a message if two values are equal."""
     short = [
         label({"name": v["name"]}) if isinstance(v, Mapping) and "name" in v else label(v) for v in values
     ]
@@ -49,7 +49,7 @@ def arm_name(combination: Combination) -> str:
 
 @dataclass(frozen=True)
 class Space:
-    """The axes, by name, with their labels; and how arms are taken from all combinations."""
+    """The labels of all axes, by the axis's name, and the ways in which combinations are chosen."""
 
     axes: Mapping[str, Sequence[str]]
     exclude: Sequence[Mapping[str, Any]] = ()
@@ -60,7 +60,7 @@ class Space:
         return [one for one in every if not any(matches(one, rule) for rule in self.exclude)]
 
     def sample(self, count: int, seed: int) -> list[Combination]:
-        """Return some of the grid, by chance: the same for any order of the axes and of their values.
+        """Return `count` random combinations: the same for any order of the axes and of their values.
 
         Each combination has a random number of its own, so that a larger count, another value or
         another axis's order keeps what was chosen.
@@ -70,14 +70,14 @@ class Space:
         return [grid[i] for i in sorted(chosen)]
 
     def listed(self, arms: Sequence[Mapping[str, Any]]) -> list[Combination]:
-        """Return the combinations that are named, without those that a rule excludes."""
+        """Return the named combinations, without those that a rule excludes."""
         every = [{axis: label(arm[axis]) for axis in self.axes} for arm in arms]
         return [one for one in every if not any(matches(one, rule) for rule in self.exclude)]
 
     def complaints(
         self, labels: Mapping[str, Any], path: tuple[str | int, ...], *, whole: bool
     ) -> Iterator[PathProblem]:
-        """Yield what is wrong with labels of axes; `whole` asks for one of every axis."""
+        """Yield what is wrong with labels of axes; `whole` requires one label for every axis."""
         for axis, value in labels.items():
             known = self.axes.get(axis)
             if known is None:
@@ -94,7 +94,7 @@ class Space:
 
 
 def matches(combination: Combination, rule: Mapping[str, Any]) -> bool:
-    """Return whether all labels of a rule, each one or a list to choose from, are the combination's."""
+    """Return whether a combination has all labels of a rule, each of which is a label or a list of them."""
     return all(
         combination.get(axis)
         in [label(one) for one in (value if isinstance(value, list | tuple) else [value])]

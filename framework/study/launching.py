@@ -1,6 +1,6 @@
-"""What launchers are told and what they give: the contract of their kind.
+"""What launchers receive and return: the contract of their kind.
 
-Apart from `contracts`, which imports torch: a launcher's helper that starts a training on
+Kept apart from `contracts`, which imports torch: a launcher's helper that starts a training on
 another machine needs neither the time nor the memory.
 """
 
@@ -14,32 +14,32 @@ class LauncherContext:
     """For launchers: the study whose runs they start."""
 
     folder: Path
-    """The study's folder, for files of the launcher's own."""
+    """The study's folder, for the launcher's own files."""
     name: str
     """The study's name."""
 
 
 RETRY = 75
-"""Exit code of a command that was asked to end, or whose machine went away: it can be given again."""
+"""Exit code of a command that was asked to end, or whose machine went away: it can be started again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One command that trains one run. Given again, it goes on from the run's checkpoint."""
+    """One command that trains one run. Started again, it resumes from the run's checkpoint."""
 
     name: str
-    """Names it for people."""
+    """The name that is shown to users."""
     command: tuple[str, ...]
-    """Program and words; paths are absolute."""
+    """Program and arguments; paths are absolute."""
     log: Path
-    """What the command prints is added to this file."""
+    """The file to which the command's output is appended."""
 
 
 class Task(Protocol):
-    """A job that was handed to a launcher."""
+    """A job that a launcher has started or queued."""
 
     def poll(self) -> int | None:
-        """Return the exit code, None while the job waits or runs; `RETRY` for a machine that went away.
+        """Return the exit code; None while the job waits or runs, `RETRY` if its machine went away.
 
         Codes below zero are signals, as in `subprocess`.
         """
@@ -49,10 +49,10 @@ class Task(Protocol):
 
 
 class Launcher(Protocol):
-    """Starts commands somewhere, and says when they have ended. All machines see the same files."""
+    """Starts commands somewhere, and reports when they have ended. All machines see the same files."""
 
     at_once: int | None
-    """How many jobs to hand over at a time; None for all: it has a queue of its own."""
+    """How many jobs to start at a time; None for all, where the launcher has a queue itself."""
 
     def start(self, job: Job) -> Task:
         """Start a job, or queue it.
@@ -62,4 +62,4 @@ class Launcher(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of whatever was opened; jobs have ended or were stopped."""
+        """Release what was opened; all jobs have ended or were stopped."""

@@ -8,9 +8,17 @@ from typing import Any
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
-from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedAxis, PlannedRun, StudyFolder
-from slotlab.framework.study.glance import Wanted
-from slotlab.framework.study.load import Ablation, Arm, metrics_of, plain
+from slotlab.framework.study.arms import LoadedArm, metrics_of, plain
+from slotlab.framework.study.folder import (
+    PlannedArm,
+    PlannedAxis,
+    PlannedComparison,
+    PlannedRun,
+    StudyFolder,
+    StudyPlan,
+)
+from slotlab.framework.study.load import Ablation
+from slotlab.framework.study.run_status import WantedEvaluation
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.privacy import nameless
 from slotlab.registry import SlotlabError
@@ -18,23 +26,23 @@ from slotlab.registry import SlotlabError
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study, and all that is needed to start it."""
+    """One run of a study, with all that is needed to start it."""
 
-    arm: Arm
+    arm: LoadedArm
     seed: int
     run_id: str
     folder: Path
     spec: ExperimentSpec
-    wanted: Wanted
+    wanted: WantedEvaluation
 
     @property
     def name(self) -> str:
-        """Names it for people."""
+        """The name that is shown to users."""
         return f"{self.arm.name}, seed {self.seed}"
 
 
 def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
-    """Return every run, seed by seed, so that a study that is broken off has whole pairs."""
+    """Return every run, seed by seed, so that an interrupted study has complete pairs."""
     found = []
     for seed in ablation.spec.seeds:
         for arm in ablation.arms:
@@ -43,9 +51,9 @@ def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
     return found
 
 
-def wanted_of(spec: ExperimentSpec) -> Wanted:
+def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
     """Return the evaluation that a spec asks for."""
-    return Wanted(
+    return WantedEvaluation(
         split=spec.evaluation.split,
         protocol=spec.data.protocol_name,
         mask_source=spec.evaluation.mask_source,
@@ -58,7 +66,7 @@ def wanted_of(spec: ExperimentSpec) -> Wanted:
     )
 
 
-def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
+def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> StudyPlan:
     """Return the plan of a study whose runs lie in a pool."""
     spec, settings = ablation.spec, ablation.spec.compare
     here = Path(os.path.normpath(study.path.absolute()))
@@ -72,7 +80,7 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         arms.append(PlannedArm(arm.name, arm.settings, tuple(planned), dict(arm.labels), wanted(arm)))
     metrics = settings.metrics or metrics_of(ablation.arms[0].loaded.spec)
     protocols = {arm.loaded.spec.data.protocol_name for arm in ablation.arms}
-    compare = Comparison(
+    compare = PlannedComparison(
         metrics=metrics,
         primary=settings.primary or metrics[0],
         baseline=ablation.baseline.name,
@@ -83,11 +91,11 @@ def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> Plan:
         checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    return Plan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
+    return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
 
 
-def wanted(arm: Arm) -> dict[str, Any]:
-    """Return what an arm's runs are measured by, for the plan."""
+def wanted(arm: LoadedArm) -> dict[str, Any]:
+    """Return how an arm's runs are evaluated, for the plan."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in vars(wanted_of(arm.loaded.spec)).items()
@@ -98,11 +106,11 @@ def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None
     """Write or extend a study's folder.
 
     Raises:
-        SlotlabError: if the folder holds something else, or a study of another question.
+        SlotlabError: if the folder holds something else.
     """
     if not study.is_free():
         raise SlotlabError(
-            f"{study.path} exists and is no study; give the ablation another name, or --studies DIR"
+            f"{study.path} exists and is not a study; give the ablation another name, or --studies DIR"
         )
     study.path.mkdir(parents=True, exist_ok=True)
     study.clear_leavings()

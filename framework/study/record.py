@@ -1,4 +1,4 @@
-"""What the index holds of a run: JSON data from its folder, and the facts that can be asked of it."""
+"""A run's record in the index: JSON data from its folder, and the facts that filters can name."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 
 from slotlab.framework.runs.folder import MODEL, SUMMARY, RunFolder
 from slotlab.framework.runs.measurement import is_own
-from slotlab.framework.spec.plain import leaves
-from slotlab.framework.study.glance import Glance, glance
+from slotlab.framework.spec.plain_settings import leaves
+from slotlab.framework.study.run_status import Glance, glance
 from slotlab.registry import SlotlabError
 
 
@@ -19,7 +19,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def signature(path: Path) -> str:
-    """Return what changes when a run's small files do: their names, sizes and times."""
+    """Return a text that changes when a run's small files do: their names, sizes and times."""
     run = RunFolder(path)
     marks = []
     for file in run.records():
@@ -32,7 +32,7 @@ def signature(path: Path) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return what the index holds of a run: JSON data; of one that cannot be read, why."""
+    """Return a run's record: JSON data, with the reason if the run cannot be read."""
     now = glance(path, None)
     if now.state != "damaged":
         try:
@@ -41,7 +41,7 @@ def read_record(path: Path) -> dict[str, Any]:
             now = Glance("damaged", str(error))
         except OSError as error:
             now = Glance("damaged", f"{error.filename or path}: {error.strerror or error}")
-    # The index outlives the folder that it was asked from, which paths may be relative to.
+    # The index outlives the working folder, to which paths may be relative.
     now = replace(now, reason=now.reason.replace(f"{path}/", ""))
     bare = {"run_id": None, "name": None, "seed": None, "seconds": None}
     nothing: dict[str, Any] = {"metrics": {}, "evaluations": {}, "settings": {}}
@@ -78,7 +78,7 @@ def _record(path: Path, now: Glance) -> dict[str, Any]:
 
 
 def written(evaluation: Path) -> int:
-    """Return when an evaluation was written."""
+    """Return when an evaluation was written, in nanoseconds; 0 if it has no summary."""
     try:
         return (evaluation / SUMMARY).stat().st_mtime_ns
     except OSError:
@@ -86,7 +86,7 @@ def written(evaluation: Path) -> int:
 
 
 def facts(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield (name, value) of all that can be asked of a run."""
+    """Yield (name, value) of all facts of a run."""
     nested = ("metrics", "evaluations", "settings")
     settings = {name: value for name, value in record["settings"].items() if name not in record}
     yield from ((name, value) for name, value in record.items() if name not in nested)

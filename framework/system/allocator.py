@@ -14,15 +14,15 @@ import torch
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of malloc.h
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
 _GIVE_BACK = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 128 * 1024, _TRIM_THRESHOLD: 128 * 1024}
-"""glibc's own values; setting one ends its guessing of better ones."""
+"""glibc's own values; setting one of them switches off its automatic adjustment."""
 
 
 @contextmanager
 def keeping_memory(device: torch.device, *, enabled: bool, libc: Any = None) -> Iterator[bool]:
-    """Keep what is freed for what is needed next, while tensors live on the CPU.
+    """Keep freed memory for later allocations while the block runs.
 
-    Yields whether it does: not on a GPU, whose allocator does so itself, nor where the system's
-    C library is not glibc.
+    Yields whether it does so: not on a GPU, whose allocator keeps memory by itself, and not where the
+    system's C library is another one than glibc.
     """
     found = ctypes.CDLL(None) if libc is None else libc
     able = enabled and device.type == "cpu" and hasattr(found, "mallopt") and hasattr(found, "malloc_trim")
@@ -37,7 +37,7 @@ def keeping_memory(device: torch.device, *, enabled: bool, libc: Any = None) -> 
 
 
 def give_back(libc: Any = None) -> None:
-    """Give what is free back to the system, where the C library is glibc; it is kept again afterwards."""
+    """Return free memory to the system, where the C library is glibc; memory freed later is kept again."""
     found = ctypes.CDLL(None) if libc is None else libc
     if hasattr(found, "malloc_trim"):
         found.malloc_trim(0)

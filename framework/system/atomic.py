@@ -1,7 +1,7 @@
 """Files that are written whole or not at all.
 
 A file is written under a temporary name, `.NAME.RANDOM.tmp`, locked as long as its writer lives. A file that
-a killed process left behind is recognized by its missing lock, whichever process has that number by now.
+a killed process left behind is recognized by its missing lock.
 """
 
 import os
@@ -19,7 +19,7 @@ from slotlab.framework.system.locks import exclusive, is_at, lock
 from slotlab.registry import SlotlabError
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:\d+|[0-9a-f]{8})\.(?:tmp|old)", re.DOTALL)
-"""Names of temporary files and folders; with digits alone, those of earlier versions."""
+"""Names of temporary files and folders; earlier versions wrote digits alone."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -29,14 +29,14 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Do the same with a file that a user asked for, and clear what killed commands left of it before."""
+    """Write a file that a user asked for, atomically; what killed commands left of it is cleared first."""
     clear_leavings(leavings(path.parent, of=path.name))
     write_atomically(path, data)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write, which takes the name `path` when the block ends well and it is on the disk."""
+    """Yield a binary file, which gets the name `path` once the block has ended well and it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _naming(path), _Temporary.of(path) as temporary:
         yield temporary.file
@@ -46,7 +46,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replaced_together(folder: Path, files: Mapping[str, bytes | None], *, last: str) -> Iterator[None]:
-    """Replace files of which a reader who finds `last` takes all to be of one call.
+    """Replace several files so that a reader who finds `last` finds all of them from one call.
 
     All of them are on the disk before the first of the old ones goes: a full disk changes nothing. Then
     `last` is removed, the block runs, the others are replaced (None removes one), and `last` comes back.
@@ -71,7 +71,7 @@ def replaced_together(folder: Path, files: Mapping[str, bytes | None], *, last: 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file that the user knows in errors, and not the temporary one."""
+    """Let an OSError name the file that the user knows instead of the temporary one."""
     try:
         yield
     except OSError as error:
@@ -82,7 +82,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 @dataclass
 class _Temporary:
-    """A new file beside the one that it is to replace, locked: by this others know that it is no leaving."""
+    """A new file beside the one that it will replace; its lock shows that its writer is alive."""
 
     path: Path
     final: Path
@@ -92,13 +92,13 @@ class _Temporary:
     @classmethod
     @contextmanager
     def of(cls, final: Path) -> "Iterator[_Temporary]":
-        """Make one; it is removed at the end unless it was given its place."""
+        """Create one; it is removed at the end unless `place` was called."""
         number = -1
         while number < 0:
             path = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             lock(number, wait=True)
-            if not is_at(number, path):  # taken for a leaving before it was locked
+            if not is_at(number, path):  # another process cleared it away before it was locked
                 os.close(number)
                 number = -1
         with open(number, "wb") as file:  # noqa: PTH123 - it is open already
@@ -110,18 +110,18 @@ class _Temporary:
                     path.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Return when what was written is on the disk."""
+        """Write everything to the disk before returning."""
         self.file.flush()
         os.fsync(self.file.fileno())
 
     def place(self) -> None:
-        """Put it in the place of the file that it replaces."""
+        """Give it its final name, in place of the file that it replaces."""
         self.path.replace(self.final)
         self.placed = True
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk."""
+    """Write the names in a folder to the disk before returning."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -130,20 +130,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def leavings(folder: Path, *, of: str = "*") -> list[Path]:
-    """Return the temporary files and folders directly in a folder, of the name `of`, that are there."""
+    """Return the temporary files and folders directly in a folder: those of the final name `of`, or all."""
     found = folder.glob(f".{of if of == '*' else escape(of)}.*")
     return [path for path in found if _TEMPORARY.fullmatch(path.name)]
 
 
 def is_barely_begun(folder: Path, first: str) -> bool:
-    """Return whether a folder is empty but for what a kill may have left of the first file written there."""
+    """Return whether a folder holds nothing but temporary files of `first`, the first file written there."""
     return set(folder.iterdir()) <= set(leavings(folder, of=first))
 
 
 def clear_leavings(paths: Iterable[Path]) -> None:
     """Remove the temporary files and folders that killed processes left; those being written stay.
 
-    What was moved aside to be replaced, and was not, comes back. Nothing fails over what cannot be removed.
+    What was moved aside (`.old`) and never replaced gets its name back. What cannot be removed is left, and
+    no error is raised.
     """
     for path in paths:
         with suppress(OSError, SlotlabError), exclusive(path, "is being written"):
@@ -158,7 +159,7 @@ def clear_leavings(paths: Iterable[Path]) -> None:
 
 
 def is_content(path: Path, data: bytes) -> bool:
-    """Return whether a file is there that holds this and nothing else."""
+    """Return whether a file exists and holds exactly `data`."""
     try:
         return path.read_bytes() == data
     except OSError:

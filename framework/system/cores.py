@@ -3,7 +3,7 @@
 Torch and NumPy start a thread for each core that the system shows. What they may use is less where the
 process is bound to some cores, or where a control group limits its time, as containers do. And threads of
 OpenMP spin while they wait for one another: on a core that other work shares, the spinning takes the time
-that the thread waited for would need.
+that the awaited thread needs.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 CHOSEN = "SLOTLAB_CHOSE"
-"""Environment variable: what slotlab set itself, `NAME=VALUE` each; all other settings are the user's."""
+"""Environment variable: the settings that slotlab made itself, as `NAME=VALUE`; all others are the user's."""
 COUNT = "OMP_NUM_THREADS"
 WAITING = {"GOMP_SPINCOUNT": "20000", "KMP_BLOCKTIME": "0"}
 """How long a thread spins before it sleeps, for GNU's OpenMP (rounds) and for LLVM's and Intel's (ms)."""
@@ -27,16 +27,16 @@ def affinity() -> list[int]:
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Return how many cores this process may use: those it is bound to, and no more than its quota of time.
+    """Return how many cores this process may use: those it is bound to, limited by its CPU quota.
 
-    A part of a core is no core, but the first; `root` is where the system's files lie.
+    A quota is rounded down to whole cores, but one core is the least. `root` is where the system's files lie.
     """
     number, quota = len(affinity()), cpu_quota(root)
     return number if quota is None else max(1, min(number, int(quota)))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return how many cores' time the control groups of this process allow; None for no limit."""
+    """Return the CPU quota of this process's control groups, in cores; None without a limit."""
     quotas = (group_quota(group) for group in cpu_groups(root))
     return min((quota for quota in quotas if quota is not None), default=None)
 
@@ -75,7 +75,7 @@ def unescape(field: str) -> str:
 
 
 def group_quota(group: Path) -> float | None:
-    """Return how many cores' time a control group allows, of version 2 or 1; None for no limit."""
+    """Return the CPU quota of a control group (version 2 or 1), in cores; None without a limit."""
     try:
         if (group / "cpu.max").is_file():
             quota, period = ((group / "cpu.max").read_text() + " 100000").split()[:2]
@@ -87,7 +87,7 @@ def group_quota(group: Path) -> float | None:
 
 
 def is_users(environment: Mapping[str, str], name: str) -> bool:
-    """Return whether a variable is set, and not by slotlab in this process or one that started it."""
+    """Return whether the user set a variable, rather than slotlab in this process or in its parent."""
     own = environment.get(CHOSEN, "").split()
     return name in environment and f"{name}={environment[name]}" not in own
 
@@ -101,7 +101,7 @@ def thread_settings(environment: Mapping[str, str], number: int) -> dict[str, st
 
 
 def shares(environment: Mapping[str, str], places: int) -> dict[str, str]:
-    """Return the variables that give one of several processes its share of the cores, unless the user has."""
+    """Return the variables that give each of `places` processes its share of the cores; the user's stay."""
     if is_users(environment, COUNT):
         return {}
     share = str(max(cores() // places, 1))
@@ -111,8 +111,8 @@ def shares(environment: Mapping[str, str], places: int) -> dict[str, str]:
 def set_threads() -> None:
     """Set how many threads torch is to use and how they wait, unless the user has.
 
-    OpenMP reads this once, when it is loaded: with torch in memory nothing is done. Of several processes
-    that train together on a machine each gets its share.
+    OpenMP reads this once, when it is loaded: nothing is done if torch was imported already. Each of several
+    processes that train together on a machine gets its share.
     """
     if "torch" not in sys.modules:
         together = os.environ.get("LOCAL_WORLD_SIZE", "1")

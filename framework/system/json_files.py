@@ -1,4 +1,4 @@
-"""JSON files of runs and studies: written whole, and read with every fault said in words."""
+"""JSON files of runs and studies: written atomically, and read with every fault explained in words."""
 
 import errno
 import json
@@ -11,11 +11,11 @@ from slotlab.framework.system.atomic import write_atomically
 from slotlab.registry import SlotlabError
 
 MOST_BYTES = 256 * 2**20
-"""Of a small file of a run or a study."""
+"""Largest size of a small file of a run or a study."""
 MOST_LEVELS = 64
-"""Of lists and mappings within one another."""
+"""Deepest nesting of lists and mappings."""
 LARGEST = 1e100
-"""Of numbers: what is measured is far below, and sums and squares of such are numbers too."""
+"""Largest absolute value of a number: measured values are far below, and their squares finite."""
 
 
 def to_json(data: Any) -> bytes:
@@ -29,10 +29,10 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file; an empty mapping where there is none.
+    """Read a JSON file; return an empty mapping where there is none.
 
     Raises:
-        SlotlabError: if it cannot be read, is no JSON, or holds no mapping.
+        SlotlabError: if it cannot be read, is not JSON, or does not hold a mapping.
     """
     data = load_json(path, missing={})
     if not isinstance(data, dict):
@@ -41,10 +41,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_json(path: Path, *, missing: Any = None) -> Any:
-    """Read a JSON file; `missing` where there is none, unless that is None.
+    """Read a JSON file; return `missing` where there is none, unless that is None.
 
     Raises:
-        SlotlabError: if it cannot be read, or is no JSON.
+        SlotlabError: if it cannot be read, or is not JSON.
     """
     content = read_file(path)
     if content is None:
@@ -58,11 +58,11 @@ def load_json(path: Path, *, missing: Any = None) -> Any:
 
 
 def read_file(path: Path, most: int = MOST_BYTES) -> bytes | None:
-    """Read a file of a run or a study; None where there is none.
+    """Read a file of a run or a study; return None where there is none.
 
     Raises:
-        SlotlabError: if it cannot be read, has more than `most` bytes, or is no file (a folder, or a pipe,
-            which would be waited for).
+        SlotlabError: if it cannot be read, has more than `most` bytes, or is not a regular file (reading a
+            pipe would wait forever).
     """
     try:
         found = path.stat()
@@ -100,13 +100,13 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _real(text: str) -> float:
     value = float(text)
     if not -LARGEST <= value <= LARGEST:
-        raise ValueError(f"the number {text[:40]} is beyond all that is measured")
+        raise ValueError(f"the number {text[:40]} is larger than anything that is measured")
     return value
 
 
@@ -131,13 +131,13 @@ def _refuse_depth(data: Any) -> None:
 
 
 def fault(error: Exception) -> str:
-    """Say in words why JSON cannot be understood: what was raised while it was read and taken apart."""
+    """Explain in words an exception that was raised while JSON was parsed or its content was read."""
     if isinstance(error, KeyError):
         return f"it has no '{error.args[0]}'"
     if isinstance(error, UnicodeEncodeError):
         return "not valid JSON: a text holds half a character (a lone surrogate)"
     if isinstance(error, UnicodeDecodeError):
-        return f"not valid JSON: byte {error.start} is no UTF-8"
+        return f"not valid JSON: byte {error.start} is not UTF-8"
     if isinstance(error, RecursionError):
         return "not valid JSON: it is nested too deeply"
     if isinstance(error, ValueError):

@@ -1,7 +1,7 @@
-"""Folders and files that one process holds for itself.
+"""Folders and files that one process holds exclusively.
 
-The holder has a lock (flock) that nobody but those who want the folder ever takes. Beside it the holder shows
-a second lock of another kind (a record lock of the open file), which others can query without taking it.
+The holder has an flock, which only processes that want the folder try to take. It also sets a second lock of
+another kind (a record lock of the open file), which others can query without taking a lock themselves.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from pathlib import Path
 from slotlab.registry import SlotlabError
 
 _SEE = getattr(fcntl, "F_OFD_GETLK", None)
-"""Asks for a lock without taking it; Linux has it."""
+"""Queries a lock without taking it; only Linux has this."""
 _FLOCK = "hhqqi0q"
 """The system's `struct flock`: kind, origin, start, length, process."""
 _PATIENCE_S = 1.0
@@ -23,7 +23,7 @@ _PATIENCE_S = 1.0
 
 @contextmanager
 def exclusive(place: Path, taken: str) -> Iterator[None]:
-    """Lock a folder or a file while the block runs; the system lets go of it when the process ends.
+    """Lock a folder or a file while the block runs; the system releases it when the process ends.
 
     Raises:
         SlotlabError: with the text `taken`, if another process holds it.
@@ -40,11 +40,11 @@ def exclusive(place: Path, taken: str) -> Iterator[None]:
 
 @contextmanager
 def exclusive_file(path: Path, taken: str) -> Iterator[None]:
-    """Do the same with a file that is made if need be, and that whoever held it may have removed.
+    """Lock a file while the block runs; it is created if need be, and its last holder may have removed it.
 
     Raises:
         SlotlabError: with the text `taken`, if another process holds it.
-        FileNotFoundError: if its folder is not there.
+        FileNotFoundError: if its folder does not exist.
     """
     while True:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -59,7 +59,7 @@ def exclusive_file(path: Path, taken: str) -> Iterator[None]:
 
 
 def is_held(place: Path) -> bool:
-    """Return whether a process has a folder for itself. Looking never takes the lock, where Linux lets us."""
+    """Return whether a process holds the folder's lock. On Linux the check itself takes no lock."""
     try:
         number = os.open(place, os.O_RDONLY)
     except OSError:  # gone
@@ -76,7 +76,7 @@ def is_held(place: Path) -> bool:
 
 
 def is_at(number: int, path: Path) -> bool:
-    """Return whether an open file still is the one at `path`."""
+    """Return whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(number), path.stat())
     except FileNotFoundError:
@@ -86,7 +86,7 @@ def is_at(number: int, path: Path) -> bool:
 def lock(number: int, *, wait: bool = False, shared: bool = False) -> bool:
     """Lock an open file; return False if another process holds it. True on a file system without locks."""
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    # Where looking takes a shared lock for a moment, one who wants the lock tries again.
+    # Without `_SEE` a check takes a shared lock for a moment: an exclusive lock is then tried again.
     until = time.monotonic() + (0.0 if wait or shared or _SEE is not None else _PATIENCE_S)
     while True:
         try:
@@ -95,14 +95,14 @@ def lock(number: int, *, wait: bool = False, shared: bool = False) -> bool:
             if time.monotonic() >= until:
                 return False
             time.sleep(0.002)
-        except OSError:  # better unguarded than not at all
+        except OSError:  # without locks: better unguarded than not at all
             return True
         else:
             return True
 
 
 def _show(number: int) -> None:
-    """Let others see that this open file is locked, without their taking the lock."""
+    """Let others see that this open file is locked without trying to lock it."""
     if _SEE is not None:
         with suppress(OSError):
             fcntl.fcntl(number, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_RDLCK, 0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""Texts that are shared, without the places and names of whoever made them.
+"""Texts that are shared, without the paths, user names and servers of their author.
 
 Reports, exports of comparisons, trackers, provenance and summaries hold no absolute path, no user's
 name, no server's address: a path is reduced to its last name. A run's spec.yaml keeps the paths that
@@ -16,10 +16,10 @@ from typing import Any
 
 GONE = "…"
 _END = r"[^\s'\"`,;:()\[\]{}<>|=]"
-"""A letter of a path."""
+"""A character of a path."""
 _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s'\"`,()\[\]{}<>]*)", re.IGNORECASE)
 _PUBLIC = re.compile(r"https?://([a-z0-9-]+\.)+[a-z]{2,}(/[^@]*)?", re.IGNORECASE)
-"""An address of the web: a name with a dot, no port, no user."""
+"""A public web address: a host name with a dot, without port and user."""
 _REMOTE = re.compile(r"\b[\w.-]+@[\w.-]+:[~/\w][^\s'\"`,]*")
 _PATH = re.compile(
     rf"(?<![\w.~</\\{GONE}-])(?:~[\w.-]*/|/+(?={_END})|\.\.?/(?:[^\s'\"`,]*/)?\.\./|\.\./|[A-Za-z]:[\\/])(?:{_END}*)"
@@ -46,7 +46,7 @@ def _bare(text: str) -> str:
 
 
 def nameless_data(value: Any) -> Any:
-    """Return JSON data with every text, keys too, without places and names."""
+    """Return JSON data with every text, keys included, passed through `nameless`."""
     if isinstance(value, str):
         return nameless(value)
     if isinstance(value, Mapping):
@@ -57,7 +57,7 @@ def nameless_data(value: Any) -> Any:
 
 
 def nameless_words(words: Iterable[str]) -> list[str]:
-    """Return a command line's words; one that is a path, or ends in `=` and a path, may hold spaces."""
+    """Return a command line's words without paths and names; paths may hold spaces."""
     return [_nameless_word(word) for word in words]
 
 
@@ -70,9 +70,9 @@ def last(path: str) -> str:
 
 
 def places(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return how to write each of some folders: as it was given, or from the folder that all have in common.
+    """Return how to write each folder: as it was given, or relative to the parent that all have in common.
 
-    Paths that were given from the current folder downward say nothing of where that is.
+    Paths that were given relative to the current folder, and lie in it, do not reveal where it is.
     """
     every = list(dict.fromkeys(paths))
     far = [path for path in every if path.is_absolute() or ".." in path.parts]
@@ -102,7 +102,7 @@ def _hidden(part: str) -> str:
 
 @lru_cache(maxsize=1)
 def _found(home: str, *names: str) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
-    """Return the names of this process's user, and the home folder in all forms that texts have."""
+    """Return the names of this process's user, and the home folder in all forms that occur in texts."""
     users = {name for name in (*names, Path(home).name) if len(name) > 1 and name not in ("root", "home")}
     forms = {home, os.path.realpath(home)} if len(Path(home).parts) > 1 else set()
     return frozenset(users), tuple((form, "~") for form in sorted(forms, key=len, reverse=True))

@@ -1,7 +1,7 @@
 """Several processes that train one model together: started, watched and ended from one command.
 
 `slotlab train --devices N` starts N processes with the environment that `torchrun` gives, which
-is all that `Engine.open` looks at, and ends as the first of them does. Lightning's own launcher
+is all that `Engine.open` reads, and ends with the exit code of the first. Lightning's own launcher
 is not used: five seconds after any process it started ends with an error it kills the first
 one, and with that the exit code that asks a scheduler to start the training again.
 Nothing here imports torch.
@@ -21,12 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from slotlab.framework.system.interruptions import heeded
+from slotlab.framework.system.stop_signals import heeded
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 
 REPORT = "SLOTLAB_REPORT"
-"""Environment variable: the file in which a process other than the first says why it failed."""
+"""Environment variable: the file in which a process other than the first writes why it failed."""
 STOPS = (75, 130)
 """Exit codes of a training that was asked to stop: all processes agreed on it."""
 PATIENCE = 20.0
@@ -44,10 +44,10 @@ def several() -> bool:
 
 
 def wanted(devices: int | None) -> bool:
-    """Return whether processes are to be started.
+    """Return whether this command has to start several processes, for `--devices`.
 
     Raises:
-        SlotlabError: if another number of them runs already.
+        SlotlabError: if another number of processes was started already.
     """
     running = os.environ.get("WORLD_SIZE")
     if running is not None and devices is not None and int(running) != devices:
@@ -59,7 +59,7 @@ def wanted(devices: int | None) -> bool:
 
 
 class ProcessFailed(SlotlabError):  # noqa: N818 - says what happened to a process
-    """A process other than the first failed, and the first could not say so."""
+    """A process other than the first failed, and the first could not report it."""
 
     def __init__(self, rank: int, lines: Sequence[str]):
         self._lines = [f"process {rank}: {line}" for line in lines]
@@ -82,7 +82,7 @@ class Child:
 
     @classmethod
     def start(cls, rank: int, number: int, port: int, folder: Path) -> "Child":
-        """Give this process's own command again, as number `rank` of `number`."""
+        """Start this process's own command again, as rank `rank` of `number` processes."""
         report, errors = folder / f"{rank}.report", folder / f"{rank}.errors"
         facts = {
             "RANK": rank,
@@ -113,16 +113,16 @@ class Child:
 
     @property
     def ended(self) -> bool:
-        """Whether it is over, or has failed and waits to be ended."""
+        """Whether it has exited, or has reported a failure and waits to be killed."""
         return self.process.poll() is not None or self.report.is_file()
 
     @property
     def failed(self) -> bool:
-        """Whether it is over by a mistake."""
+        """Whether it has ended with a failure."""
         return self.ended and self.process.returncode not in (0, *STOPS)
 
     def reason(self) -> list[str]:
-        """Say why it failed."""
+        """Return why it failed, as lines of a message."""
         if self.report.is_file():
             return self.report.read_text().splitlines()
         code = self.process.returncode
@@ -167,7 +167,8 @@ def watch(children: Sequence[Child]) -> int:
     while True:
         failed = next((child for child in others if child.failed), None)
         if failed is not None:
-            # Most often all fail alike, and the first says so. One that died has nothing to wait for.
+            # Most often all fail with the same mistake, and the first reports it. One that was killed
+            # wrote no report: there is nothing to wait for.
             alike = failed.report.is_file()
             if alike:
                 wait_for([first])
@@ -181,7 +182,7 @@ def watch(children: Sequence[Child]) -> int:
 
 
 def wait_for(children: Sequence[Child]) -> None:
-    """Give processes some time to end."""
+    """Wait until processes have ended, at most `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not all(child.ended for child in children) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -189,7 +190,7 @@ def wait_for(children: Sequence[Child]) -> None:
 
 @contextmanager
 def passing_on(children: Sequence[Child]) -> Iterator[None]:
-    """Pass Ctrl-C, SIGTERM and the end of the terminal on to processes, which run in groups of their own."""
+    """Pass Ctrl-C, SIGTERM and SIGHUP on to processes, which run in groups of their own."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         for child in children:
@@ -205,11 +206,11 @@ def passing_on(children: Sequence[Child]) -> Iterator[None]:
 
 
 def fail(lines: Sequence[str], code: int) -> NoReturn:
-    """End this process with a message: once for all processes, where `launch` started them."""
+    """Exit with a message, which is printed once for all processes that `launch` started."""
     report = os.environ.get(REPORT)
     if not is_first() and code not in STOPS and report is not None:
         hand_over(Path(report), lines)
-    if is_first() or (report is None and code not in STOPS):  # torchrun: nobody else would tell it
+    if is_first() or (report is None and code not in STOPS):  # under torchrun nobody else would report it
         for line in lines:
             where = "" if is_first() else f"process {os.environ['RANK']}: "
             print(visible(f"error: {where}{line}"), file=sys.stderr)
@@ -217,9 +218,9 @@ def fail(lines: Sequence[str], code: int) -> NoReturn:
 
 
 def hand_over(report: Path, lines: Sequence[str]) -> None:
-    """Say why this process failed, and wait to be ended.
+    """Write to `report` why this process failed, and wait to be killed.
 
-    One that ends at once breaks its connections, and the others would fail over that.
+    A process that exits at once breaks its connections, and the others would fail over those.
     """
     whole = report.with_suffix(".new")
     whole.write_text("\n".join(lines))
@@ -228,7 +229,7 @@ def hand_over(report: Path, lines: Sequence[str]) -> None:
 
 
 def free_port() -> int:
-    """Return the number of a port that nobody uses."""
+    """Return the number of a free TCP port."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Text as it is: whatever users, files and other programs named, nothing in it is obeyed by what shows it."""
+"""Text for a terminal: control characters in names of users, files and programs are never obeyed."""
 
 import re
 

@@ -1,6 +1,7 @@
-"""Training, from top to bottom: phases, epochs, steps. Nothing else decides what happens."""
+"""The training loop, to be read from top to bottom: phases, epochs, steps."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -9,15 +10,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.seeds import epoch_order
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
-from slotlab.framework.system.interruptions import StopRequest
+from slotlab.framework.system.stop_signals import StopRequest
 from slotlab.framework.training.nan_guard import Guard
 from slotlab.framework.training.plan import Plan, Progress
 from slotlab.framework.training.saving import Keeper
@@ -25,8 +25,25 @@ from slotlab.framework.training.state import Trainee
 from slotlab.framework.training.trackers import Trackers, journal
 from slotlab.framework.training.validation import Validation
 
-Report = Callable[[Progress], None]
-Log = Callable[[Mapping[str, Any]], None]
+ReportProgress = Callable[[Progress], None]
+WriteRecord = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: the loop below drives its parts."""
+
+    engine: Engine
+    loader: Loader
+    plan: Plan
+    trainee: Trainee
+    step_losses: nn.Module
+    """The loss step of the model, set up for precision and processes."""
+    guard: Guard
+    keeper: Keeper
+    validation: Validation | None
+    log: WriteRecord
+    report: ReportProgress
 
 
 def train(
@@ -36,7 +53,7 @@ def train(
     run: RunFolder,
     *,
     validation: Validation | None = None,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
     saved: Mapping[str, Any] | None = None,
     stop: StopRequest | None = None,
     trackers: Trackers | None = None,
@@ -44,68 +61,108 @@ def train(
     """Train all phases, log to the run's metrics and write its checkpoints.
 
     Args:
-        engine: the spec, and what it is trained on.
+        engine: the spec, the device and the processes.
         model: on the engine's device.
         loader: of the training split.
-        run: where to.
-        validation: how and on what the model is watched; None watches nothing.
+        run: receives the log and the checkpoints.
+        validation: measures the model after epochs; None for no validation.
         report: called after each step.
-        saved: the state of a checkpoint to go on from; None starts at the beginning.
-        stop: looked at after each step; once it holds a signal, the training is saved and ends.
-        trackers: told what is logged; they change nothing.
+        saved: the state of a checkpoint to resume from; None starts at the beginning.
+        stop: checked after each step; once it holds a signal, the training is saved and ends.
+        trackers: receive what is logged; they do not affect the training.
 
     Raises:
-        SlotlabError: if the loss or a weight stops being a finite number, or the disk is full.
-        TrainingStopped, TrainingPreempted: if `stop` asked to.
+        SlotlabError: if the loss or a weight becomes NaN or infinite, or the disk is full.
+        TrainingStopped, TrainingPreempted: if `stop` requested it.
     """
+    log = journal(run, trackers or Trackers(), first=engine.is_first)
+    training = assemble(engine, model, loader, run, validation, stop or StopRequest(), log, report)
+    trainee = training.trainee
+    if saved is not None:
+        trainee.restore(saved)
+    for number in range(trainee.phase, len(engine.spec.training.phases)):
+        optimizer = enter_phase(training, number, saved)
+        while trainee.step < training.plan.end(number):
+            train_epoch(training, optimizer)
+            end_epoch(training)
+
+
+def assemble(
+    engine: Engine,
+    model: SlotModel,
+    loader: Loader,
+    run: RunFolder,
+    validation: Validation | None,
+    stop: StopRequest,
+    log: WriteRecord,
+    report: ReportProgress,
+) -> Training:
+    """Return a training that has not begun."""
     spec = engine.spec
     plan = Plan.of(spec, len(loader.dataset))
     trainee = Trainee.of(spec, model, engine.device)
     trainee.scaler = engine.scaler
     step_losses = engine.wrap(model)
     guard = Guard(engine, run, loader)
-    keeper = Keeper(engine, run, stop or StopRequest(), plan.total, validation, guard.check_weights)
-    log = journal(run, trackers or Trackers(), first=engine.is_first)
-    if saved is not None:
-        trainee.restore(saved)
-    for number in range(trainee.phase, len(spec.training.phases)):
-        phase, end = spec.training.phases[number], plan.end(number)
-        trainee.phase = number
-        trainee.optimizer, trainee.schedule = begin_phase(engine, model, trainee.optimizer, plan, number)
-        optimizer = engine.wrap_optimizer(trainee.optimizer)
-        if saved is not None and number == saved["phase"]:
-            trainee.restore_phase(saved)
-        while trainee.step < end:
-            model.train()
-            order = epoch_order(loader.dataset, seed=spec.seed, epoch=trainee.epoch)
-            for batch in loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
-                losses = train_step(engine, trainee, step_losses, optimizer, batch)
-                guard.note(losses["total"], batch, order, trainee)
-                if trainee.step % spec.training.log_every == 0 or trainee.step == plan.total:
-                    log_step(trainee, losses, log, guard, plan, report)
-                else:
-                    report(Progress(trainee.step, plan.total, number, trainee.epoch, None, None))
-                if phase.interval == "step":
-                    step_schedule(trainee.schedule, phase)
-                if trainee.step == end or trainee.batch == plan.steps_per_epoch:
-                    break  # of a phase or an epoch: saved below, after what belongs to its end
-                keeper.after_step(trainee)
-            trainee.epoch, trainee.batch = trainee.epoch + 1, 0
-            if phase.interval == "epoch":
-                step_schedule(trainee.schedule, phase)
-            guard.check_weights(trainee)
-            value = None
-            due = trainee.epoch % spec.training.validate_every == 0 or trainee.step == plan.total
-            if validation is not None and due:
-                with trainee.meter.paused():
-                    value = log_validation(engine, trainee, validation, log)
-            keeper.after_epoch(trainee, value)
+    higher = validation is not None and validation.higher_is_better
+    keeper = Keeper(engine, run, stop, plan.total, higher, guard.check_weights)
+    return Training(engine, loader, plan, trainee, step_losses, guard, keeper, validation, log, report)
+
+
+def enter_phase(training: Training, number: int, saved: Mapping[str, Any] | None) -> Optimizer:
+    """Build a phase's optimizer and schedule, restored if the checkpoint is of this phase."""
+    engine, trainee = training.engine, training.trainee
+    trainee.phase = number
+    trainee.optimizer, trainee.schedule = begin_phase(
+        engine, trainee.model, trainee.optimizer, training.plan, number
+    )
+    optimizer = engine.wrap_optimizer(trainee.optimizer)
+    if saved is not None and number == saved["phase"]:
+        trainee.restore_phase(saved)
+    return optimizer
+
+
+def train_epoch(training: Training, optimizer: Optimizer) -> None:
+    """Train the rest of an epoch, or of the phase if that ends first: step, log, schedule, save."""
+    engine, trainee, plan = training.engine, training.trainee, training.plan
+    settings, end = engine.spec.training, plan.end(trainee.phase)
+    phase = settings.phases[trainee.phase]
+    trainee.model.train()
+    order = training.loader.order(seed=engine.spec.seed, epoch=trainee.epoch)
+    for batch in training.loader.epoch(order, epoch=trainee.epoch, skip=trainee.batch):
+        losses = train_step(engine, trainee, training.step_losses, optimizer, batch)
+        training.guard.note(losses["total"], batch, order, trainee)
+        if trainee.step % settings.log_every == 0 or trainee.step == plan.total:
+            log_step(training, losses)
+        else:
+            training.report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, None, None))
+        if phase.interval == "step":
+            step_schedule(trainee.schedule, phase)
+        if trainee.step == end or trainee.batch == plan.steps_per_epoch:
+            return  # `end_epoch` saves, after the work at the end of an epoch
+        training.keeper.after_step(trainee)
+
+
+def end_epoch(training: Training) -> None:
+    """Count the epoch, bring the schedule forward, check the weights, validate and save."""
+    trainee, settings = training.trainee, training.engine.spec.training
+    phase = settings.phases[trainee.phase]
+    trainee.epoch, trainee.batch = trainee.epoch + 1, 0
+    if phase.interval == "epoch":
+        step_schedule(trainee.schedule, phase)
+    training.guard.check_weights(trainee)
+    value = None
+    due = trainee.epoch % settings.validate_every == 0 or trainee.step == training.plan.total
+    if training.validation is not None and due:
+        with trainee.meter.paused():
+            value = log_validation(training, training.validation)
+    training.keeper.after_epoch(trainee, value)
 
 
 def begin_phase(
     engine: Engine, model: SlotModel, before: Optimizer | None, plan: Plan, number: int
 ) -> tuple[Optimizer, LRScheduler]:
-    """Return the phase's optimizer, fresh or with the moments of the phase before, and its schedule."""
+    """Return the phase's optimizer, new or with the moments of the phase before, and its schedule."""
     training, phase = engine.spec.training, engine.spec.training.phases[number]
     groups = parameter_groups(engine.spec, model, phase.lr)
     context = OptimizerContext(params=groups, lr=phase.lr, fused=engine.fused)
@@ -119,8 +176,9 @@ def begin_phase(
     return optimizer, schedule
 
 
-def step_schedule(schedule: LRScheduler, phase: PhaseSpec) -> None:
-    """Bring the learning rate to the next step or epoch."""
+def step_schedule(schedule: LRScheduler | None, phase: PhaseSpec) -> None:
+    """Set the learning rate of the next step or epoch."""
+    assert schedule is not None
     with called(f"schedule '{phase.schedule.name}'"):
         schedule.step()
 
@@ -151,27 +209,22 @@ def train_step(
     return losses
 
 
-def log_step(
-    trainee: Trainee,
-    losses: Mapping[str, Tensor],
-    log: Log,
-    guard: Guard,
-    plan: Plan,
-    report: Report,
-) -> None:
-    """Read the losses since the last line back from the device, judge them and write a line."""
+def log_step(training: Training, losses: Mapping[str, Tensor]) -> None:
+    """Read the losses since the last line back from the device, check them and write a line."""
+    trainee, plan = training.trainee, training.plan
     assert trainee.optimizer is not None
-    loss, speed = guard.judge(trainee)
+    loss, speed = training.guard.judge(trainee)
     terms = {name: float(term) for name, term in losses.items() if name != "total"}
     facts = {"step": trainee.step, "epoch": trainee.epoch, "phase": trainee.phase, "loss": loss}
     rate = trainee.optimizer.param_groups[0]["lr"]
-    with trainee.meter.paused():  # a tracker may take its time
-        log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
-    report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
+    with trainee.meter.paused():  # a tracker may be slow
+        training.log({"kind": "train", **facts, **terms, "lr": rate, "images_per_second": round(speed, 2)})
+    training.report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, loss, speed))
 
 
-def log_validation(engine: Engine, trainee: Trainee, validation: Validation, log: Log) -> float | None:
+def log_validation(training: Training, validation: Validation) -> float | None:
     """Validate, write a line, and return the value by which checkpoints are compared."""
-    values = validation.measure(engine, trainee.measured)
-    log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
+    engine, trainee = training.engine, training.trainee
+    values = validation.measure(engine.spec, trainee.measured, gather=engine.gather)
+    training.log({"kind": "validation", "step": trainee.step, "epoch": trainee.epoch, **values})
     return values[engine.spec.training.checkpoint.best or "loss"]

@@ -1,4 +1,4 @@
-"""Watching for losses and weights that are no finite numbers, and finding out where it began."""
+"""Detect NaN or infinite losses and weights, and find the part of the model that first produced them."""
 
 import copy
 import math
@@ -25,7 +25,7 @@ from slotlab.registry import SlotlabError
 
 PARTS = ("encoder", "projection", "initializer", "grouping", "decoder", "objective")
 Saved = Mapping[str, Any] | None
-"""The state of a checkpoint, if there is one."""
+"""The state of a checkpoint; None if there is none."""
 ADVICE = (
     "Try a lower lr, a warm-up, or training.clip_norm; "
     "--allow training.phases and --allow training.clip_norm go on with another"
@@ -34,14 +34,14 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Guard:
-    """Notes each step's loss without waiting for the device, and judges them at each log line."""
+    """Records each step's loss without waiting for the device, and checks the losses at each log line."""
 
     engine: Engine
     run: RunFolder
     loader: Loader
 
     def note(self, loss: Tensor, batch: Batch, order: Sequence[int], trainee: Trainee) -> None:
-        """Note the loss of the step just done."""
+        """Record the loss of the step just done."""
         size = self.loader.batch_size
         positions = list(order[(trainee.batch - 1) * size : trainee.batch * size])
         trainee.pending.append(Step(trainee.step, trainee.epoch, positions, loss * batch.share))
@@ -51,8 +51,8 @@ class Guard:
         """Return the mean loss over the images since the last log line, and images per second.
 
         Raises:
-            SlotlabError: if a loss is no finite number or has exploded, with the step, the
-                component and the images where it began.
+            SlotlabError: if a loss is NaN or infinite or has exploded, with the step, the component and
+                the images where it began.
         """
         steps, trainee.pending = trainee.pending, []
         losses = self._losses(steps)
@@ -71,7 +71,7 @@ class Guard:
         return mean, speed
 
     def check_weights(self, trainee: Trainee) -> None:
-        """Stop before what is no finite number is saved over what is: weights, their mean, moments, losses.
+        """Refuse to save weights, averages, moments or losses that are NaN or infinite.
 
         Raises:
             SlotlabError: as `judge` does.
@@ -84,13 +84,13 @@ class Guard:
         step = None if bad is None else trainee.pending[bad]
         if name is not None:
             text = f"{name} holds values that are not finite at step {trainee.step}"
-        else:  # float16 leaves such a step out: its weights are good, and the loss is not
+        else:  # float16 skips such a step: the weights are finite, and the loss is not
             assert step is not None
             text = f"the loss is {losses[bad or 0]} at step {step.number}"
         self._fail(trainee, step, text, None if bad is None or name is not None else losses[bad])
 
     def _losses(self, steps: Sequence[Step]) -> list[float]:
-        # The one moment at which the device is waited for.
+        # The only place that waits for the device.
         if not steps:
             return []
         losses: list[float] = self.engine.total(torch.stack([step.loss for step in steps])).tolist()
@@ -104,7 +104,7 @@ class Guard:
             whole = replace(self.loader, batch_size=size, rank=0, processes=1)
             batch = next(whole.epoch(step.positions, epoch=step.epoch))
             images = list(batch.ids)
-            origin = find_origin(self.engine, trainee, batch, step.number, saved)
+            origin = find_origin(trainee, batch, step.number, saved, processes=self.engine.processes)
         facts = {
             "reason": text,
             "step": trainee.step if step is None else step.number,
@@ -118,13 +118,13 @@ class Guard:
         if self.engine.is_first:
             write_json(self.run.failure, facts)
         kept = f"the checkpoint of step {saved['step']} is kept" if saved else "there is no checkpoint yet"
-        exploded = loss is not None and isfinite(loss)  # no value of which one could say where it began
+        exploded = loss is not None and isfinite(loss)  # no single value that could be traced
         where = "" if exploded and origin.component is None else f"; {origin.words}"
         raise SlotlabError(f"{text}{where}; {kept}, and {self.run.failure} names the images. {ADVICE}")
 
 
 def values_of(trainee: Trainee) -> Iterator[tuple[str, Tensor]]:
-    """Yield all tensors of a checkpoint that hold what was learned, by name."""
+    """Yield the learned tensors of a checkpoint by name: weights, their mean, the optimizer's moments."""
     yield from trainee.model.state_dict().items()
     if trainee.average is not None:
         for name, tensor in trainee.average.module.state_dict().items():
@@ -144,12 +144,12 @@ def first_bad(tensors: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where values that are not finite began, as far as passing the batch through once more tells."""
+    """Where values that are not finite began, as found by passing the batch through once more."""
 
     component: str | None
-    """The part of the model; None if it cannot be told."""
+    """The part of the model; None if unknown."""
     words: str
-    """The same as the end of a message."""
+    """The same, as the end of a message."""
 
 
 SPOILED = (
@@ -158,39 +158,39 @@ SPOILED = (
 HIDDEN = "where it began cannot be told: passed through again, the images give finite values"
 
 
-def find_origin(engine: Engine, trainee: Trainee, batch: Batch, step: int, saved: Saved) -> Origin:
+def find_origin(trainee: Trainee, batch: Batch, step: int, saved: Saved, *, processes: int = 1) -> Origin:
     """Find the part of the model in which the first value that is not finite appears.
 
     The batch of step number `step` is passed through again, with that step's noise and annealed values:
-    with the last good weights (the checkpoint's, or before there is one those that the training began
-    with), and then with today's, unless these are spoiled themselves, which would blame the first part
+    with the last good weights (the checkpoint's, or the initial ones before there is a checkpoint), and
+    then with the present ones, unless they are not finite themselves, which would blame the first part
     that has weights.
     """
-    spec = engine.spec
+    spec = trainee.spec
     good = build_model(spec).state_dict() if saved is None else saved["model"]
-    today = trainee.model.state_dict()
-    for weights in (good, today):
+    present = trainee.model.state_dict()
+    for weights in (good, present):
         model = copy.deepcopy(trainee.model)
-        fits = weights.keys() == today.keys() and all(weights[k].shape == today[k].shape for k in today)
+        fits = weights.keys() == present.keys() and all(weights[k].shape == present[k].shape for k in present)
         if not fits or first_bad(weights.items()) is not None:
             continue
         load_state(spec, model, weights, step - 1)
         try:
-            for part, noise in shares(engine, trainee, batch, step):
+            for part, noise in shares(trainee, batch, step, processes):
                 component = replay(spec, model, part, noise)
                 if component is not None:
                     return Origin(component.removeprefix(GRADIENT), f"it began in the {component}")
-        except Exception:  # of any part, or a lack of memory: the failure itself is still to be told
+        except Exception:  # of any part, or a lack of memory: the failure itself must still be reported
             continue
-    return Origin(None, HIDDEN if first_bad(today.items()) is None else SPOILED)
+    return Origin(None, HIDDEN if first_bad(present.items()) is None else SPOILED)
 
 
-def shares(engine: Engine, trainee: Trainee, batch: Batch, step: int) -> Iterator[tuple[Batch, Generator]]:
-    """Yield what is passed through at once in a step, with its noise, of all processes."""
-    for rank in range(engine.processes):
+def shares(trainee: Trainee, batch: Batch, step: int, processes: int) -> Iterator[tuple[Batch, Generator]]:
+    """Yield the parts of a batch that are passed through at once, with their noise, over all processes."""
+    for rank in range(processes):
         noise = trainee.noise_of(step - 1, rank)
-        images_BCHW = batch.images_BCHW[rank :: engine.processes]
-        for part_BCHW in images_BCHW.chunk(engine.spec.training.accumulate):
+        images_BCHW = batch.images_BCHW[rank::processes]
+        for part_BCHW in images_BCHW.chunk(trainee.spec.training.accumulate):
             yield replace(batch, images_BCHW=part_BCHW), noise
 
 
@@ -198,18 +198,18 @@ GRADIENT = "gradient of the "
 
 
 def replay(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Generator) -> str | None:
-    """Pass a batch through and back; return the part in which the first value that is not finite appears."""
+    """Pass a batch forward and backward; return the part with the first value that is not finite."""
     model.train()
     model.zero_grad(set_to_none=True)
     seen: list[str] = []
     handles = [watch(part, name, seen) for name, part in parts(model)] + [watch_target(model.decoder, seen)]
-    total = forward_loss(spec, model, batch, noise).total
+    total = forward_loss(model, batch, noise, precision=spec.training.precision).total
     for handle in handles:
         handle.remove()
     if seen or not total.isfinite():
         return seen[0] if seen else "objective"
     total.backward()  # type: ignore[no-untyped-call]
-    for name, part in reversed(list(parts(model))):  # a gradient comes from the last part to the first
+    for name, part in reversed(list(parts(model))):  # gradients go from the last part to the first
         if first_bad((key, p.grad) for key, p in part.named_parameters() if p.grad is not None):
             return f"{GRADIENT}{name}"
     return None
@@ -234,7 +234,7 @@ def watch(part: nn.Module, name: str, seen: list[str]) -> Any:
 
 
 def watch_target(decoder: nn.Module, seen: list[str]) -> Any:
-    """Add `objective` to `seen` when the decoder is given a target with a value that is not finite."""
+    """Add `objective` to `seen` when the decoder receives a target with a value that is not finite."""
 
     def look(module: nn.Module, inputs: Any, options: Any) -> None:
         if any(not tensor.isfinite().all() for tensor in tensors_of(options.get("target_BCHW"))):
@@ -244,7 +244,7 @@ def watch_target(decoder: nn.Module, seen: list[str]) -> Any:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the floating tensors of a part's output: a tensor, or a dataclass of such."""
+    """Yield the floating-point tensors of a part's output: a tensor, a dict or a dataclass."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value

@@ -1,27 +1,27 @@
-"""How many steps a training has, and how far it has come."""
+"""The number of steps of a training, and its progress."""
 
 from dataclasses import dataclass
-from math import ceil
 
+from slotlab.framework.spec.phase_length import steps_per_epoch
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress display is told after each step."""
+    """What a progress display receives after each step."""
 
     step: int
     total_steps: int
     phase: int
     epoch: int
     loss: float | None
-    """Mean training loss since the log line before; None before the first."""
+    """Mean training loss since the previous log line; None between log lines."""
     images_per_second: float | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps each phase has, for a training split of a given size."""
+    """The number of steps of each phase, for a training split of a given size."""
 
     steps_per_epoch: int
     phases: tuple[int, ...]
@@ -29,9 +29,9 @@ class Plan:
     @classmethod
     def of(cls, spec: ExperimentSpec, num_images: int) -> "Plan":
         """Count the steps; the last batch of an epoch may be smaller, and counts."""
-        per_epoch = ceil(num_images / spec.training.batch_size)
-        phases = (phase.steps or (phase.epochs or 0) * per_epoch for phase in spec.training.phases)
-        return cls(per_epoch, tuple(phases))
+        batch_size = spec.training.batch_size
+        phases = (phase.length.in_steps(num_images, batch_size) for phase in spec.training.phases)
+        return cls(steps_per_epoch(num_images, batch_size), tuple(phases))
 
     @property
     def total(self) -> int:

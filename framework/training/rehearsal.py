@@ -1,7 +1,7 @@
-"""One step before the first: what only values tell of a training's components is found before it begins.
+"""A rehearsal before the first step, which finds mistakes of components that only values reveal.
 
-Two images of the evaluation split are passed through a copy of the model, part by part, and measured, and the
-copy is trained for a step. The model itself and every random stream stay as they were.
+Two images of the evaluation split are passed through a copy of the model, part by part, and evaluated, and
+the copy is trained for a step. The model itself and every random stream stay as they are.
 """
 
 import copy
@@ -11,17 +11,17 @@ from dataclasses import replace
 import torch
 
 from slotlab.framework.contracts import Batch, OptimizerContext
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import check_distance, check_features
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import model_outcome
 from slotlab.framework.evaluation.rows import rows_of
-from slotlab.framework.metrics.sets.compare_sets import usable
+from slotlab.framework.metrics.image_sets.compare_sets import usable
 from slotlab.framework.model.build import build_metrics, build_set_metrics
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.model.walk import Walk
+from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.nan_guard import first_bad, parts
@@ -31,16 +31,16 @@ from slotlab.registry import SlotlabError
 
 
 def rehearse(engine: Engine, model: SlotModel, watched: Loader) -> None:
-    """Compare what a spec's components give on real images with what they promise.
+    """Compare the outputs of a spec's components on real images with their promises.
 
     Args:
-        engine: the spec, and what it is trained on; told of parts that nothing would be learned in.
-        model: as it is before its first step, on the engine's device.
+        engine: the spec, device and processes; its `warn` receives parts that would learn nothing.
+        model: before its first step, on the engine's device.
         watched: the evaluation split.
 
     Raises:
         PathProblem: at the component in the spec that breaks its promise.
-        SlotlabError: naming the component.
+        SlotlabError: with the name of the component.
     """
     spec = engine.spec
     places = [0, min(1, len(watched.dataset) - 1)]
@@ -55,7 +55,7 @@ def rehearse(engine: Engine, model: SlotModel, watched: Loader) -> None:
 
 
 def rehearse_measuring(spec: ExperimentSpec, model: SlotModel, batch: Batch) -> None:
-    """Pass the images through in evaluation mode, and measure what comes of them by every metric."""
+    """Pass the images through in evaluation mode, and compute every metric."""
     problem = Walk(spec, model, batch.images_BCHW).problem()
     if problem is not None:
         raise problem
@@ -63,7 +63,7 @@ def rehearse_measuring(spec: ExperimentSpec, model: SlotModel, batch: Batch) -> 
 
 
 def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batch) -> None:
-    """Look at the features and the distance of the set metrics that lack nothing."""
+    """Check the features and the distance of the set metrics that can be computed."""
     if spec.evaluation.composition is None:
         return
     images_BCHW = to_uint8(batch.images_BCHW, spec.data.bounds)
@@ -72,18 +72,18 @@ def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batc
             features_BD = check_features(name, metric.features(images_BCHW), len(images_BCHW))
             try:
                 result = metric.distance(features_BD, features_BD)
-            except SlotlabError:  # two images may be too few, which is its own to say
+            except SlotlabError:  # two images may be too few for the metric
                 continue
         check_distance(name, result)
 
 
 def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
-    """Train a copy for one step: are there a loss, gradients, and an optimizer that can make the step?"""
+    """Train a copy for one step, and check the loss, the gradients and the optimizer's result."""
     spec, training = engine.spec, engine.spec.training
     lr = training.phases[0].lr
     groups = parameter_groups(spec, model, lr)
     noise = torch.Generator(engine.device).manual_seed(spec.seed)
-    total = forward_loss(spec, model, batch, noise).total
+    total = forward_loss(model, batch, noise, precision=training.precision).total
     if not total.isfinite():
         text = f"the loss is {float(total.detach())} before the first step"
         raise PathProblem(("objective",), f"{spec.objective.name}: {text}")
@@ -103,10 +103,10 @@ def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
 
 
 def tell_untrained(model: SlotModel, warn: Callable[[str], None]) -> None:
-    """Warn of parts whose weights are to be trained and get no gradient, as behind a `detach`."""
+    """Warn about parts whose trained weights receive no gradient, as behind a `detach`."""
     for name, part in parts(model):
-        asked = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        if asked and all(parameter.grad is None for parameter in asked):
+        trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        if trained and all(parameter.grad is None for parameter in trained):
             who = model.names.get(name, name) if name != "projection" else "projection"
             hint = "if that is meant, say so with training.groups: frozen"
             warn(f"{who}: no gradient reaches its weights, which stay as they are; {hint}")

@@ -1,4 +1,4 @@
-"""When a checkpoint is due, and what is done when a training is asked to stop."""
+"""When a checkpoint is due, and how a training ends that is asked to stop."""
 
 import time
 from collections.abc import Callable
@@ -9,23 +9,23 @@ from slotlab.framework.runs.checkpoints import Checkpoints, Value
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.spec.training import CheckpointSpec
-from slotlab.framework.system.interruptions import StopRequest
-from slotlab.framework.training.rates import rates
+from slotlab.framework.system.stop_signals import StopRequest
+from slotlab.framework.training.learning_rates import rates
 from slotlab.framework.training.state import Trainee
-from slotlab.framework.training.validation import Validation
 
 
 @dataclass
 class Keeper:
-    """Decides when a checkpoint is due, and ends the training when it was asked to."""
+    """Writes a checkpoint when one is due, and ends the training once a stop was requested."""
 
     engine: Engine
     run: RunFolder
     stop: StopRequest
     total_steps: int
-    validation: Validation | None = None
+    higher_is_better: bool = False
+    """Whether a greater value of the compared metric makes a better checkpoint."""
     check: Callable[[Trainee], None] = lambda trainee: None
-    """Raises if the training is not in a state that may be saved."""
+    """Raises if the training is in a state that must not be saved."""
     saved_at: float = field(default_factory=time.monotonic)
     epochs: int = 0
     """Epochs since the last checkpoint."""
@@ -35,7 +35,7 @@ class Keeper:
         self.checkpoints = self.run.checkpoints
 
     def after_step(self, trainee: Trainee) -> None:
-        """Save in the middle of an epoch if it is time, or the training was asked to stop."""
+        """Save in the middle of an epoch if a checkpoint is due, or a stop was requested."""
         agreed = self._agreed(self._is_time() or self.stop.signal is not None, trainee)
         if agreed or self._is_step(trainee):
             self._save(trainee)
@@ -43,9 +43,9 @@ class Keeper:
             self.stop.obey(self.run.path)
 
     def after_epoch(self, trainee: Trainee, value: float | None) -> None:
-        """Save at the end of an epoch if it is time.
+        """Save at the end of an epoch if a checkpoint is due.
 
-        `value` is what checkpoints are compared by; None if the model was not validated.
+        `value` is the value by which checkpoints are compared; None if there was no validation.
         """
         self.epochs += 1
         last = trainee.step == self.total_steps
@@ -60,19 +60,19 @@ class Keeper:
 
     @property
     def settings(self) -> CheckpointSpec:
-        """When the spec wants checkpoints."""
+        """The spec's settings of checkpoints."""
         return self.engine.spec.training.checkpoint
 
     def _best(self, value: float | None) -> Value | None:
-        """Return the value by which checkpoints are compared if it is the best so far."""
-        if value is None or self.settings.best is None or self.validation is None:
+        """Return a value with its metric if it is the best so far, else None."""
+        if value is None or self.settings.best is None:
             return None
         new = Value(self.settings.best, value)
-        better = self.checkpoints.is_better(new, higher=self.validation.higher_is_better)
+        better = self.checkpoints.is_better(new, higher=self.higher_is_better)
         return new if better else None
 
     def _is_step(self, trainee: Trainee) -> bool:
-        # All processes count alike: they need not agree.
+        # All processes have the same count, so they need not agree.
         every = self.settings.every_steps
         return every is not None and trainee.step % every == 0
 
@@ -81,8 +81,8 @@ class Keeper:
         return minutes is not None and time.monotonic() - self.saved_at > 60 * minutes
 
     def _agreed(self, wanted: bool, trainee: Trainee, *, always: bool = False) -> bool:
-        # Processes have clocks and signals of their own. They agree at every log line and epoch's
-        # end only, since asking each step would hold up the devices.
+        # Each process has its own clock and signals. They agree only at log lines and at the end of
+        # epochs, since an exchange at each step would delay the devices.
         if self.engine.processes == 1:
             return wanted
         if not always and trainee.step % self.engine.spec.training.log_every:
@@ -93,7 +93,7 @@ class Keeper:
 
     def _save(self, trainee: Trainee, best: Value | None = None) -> None:
         self.check(trainee)
-        # All processes have the same state; the first writes it, and the others wait.
+        # All processes have the same state: the first writes it, and the others wait.
         if self.engine.is_first:
             state = trainee.state() | {"rates": rates(self.engine.spec, trainee.phase)}
             state |= MetricsLog(self.run.metrics).saved()

@@ -1,4 +1,4 @@
-"""All that changes while a model is trained, and how it is saved and restored to the bit."""
+"""Everything that changes during a training, and how it is saved and restored bit by bit."""
 
 import random
 import time
@@ -18,28 +18,28 @@ from slotlab.framework.model.anneal import anneal, load_state
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.randomness.seeds import mix
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.training.rates import take_over
+from slotlab.framework.training.learning_rates import take_over
 
 _NOISE = 0x510
-"""Keeps the slots' noise apart from other streams of the same seed."""
+"""Separates the slots' noise from other streams of the same seed."""
 
 
 @dataclass
 class Meter:
-    """Speed since the last reading."""
+    """Measures the speed since the last reading."""
 
     images: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time of what is done meanwhile out of the speed."""
+        """Exclude the time of the block from the speed."""
         before = time.perf_counter()
         yield
         self.started += time.perf_counter() - before
 
     def read(self) -> float:
-        """Return images per second and start anew."""
+        """Return images per second since the last reading, and start again."""
         seconds = time.perf_counter() - self.started
         speed = self.images / max(seconds, 1e-9)
         self.images, self.started = 0, time.perf_counter()
@@ -48,40 +48,40 @@ class Meter:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: what it was trained on, and its loss, still on the device."""
+    """One step: the images it was trained on, and its loss, still on the device."""
 
     number: int
     epoch: int
     positions: list[int]
-    """Of the batch's images in the training split, all processes together."""
+    """The positions of the batch's images in the training split, over all processes."""
     loss: Tensor
-    """This process's part of the batch's mean loss: the parts add up to it."""
+    """This process's part of the batch's mean loss, which is the sum of the parts."""
 
 
 @dataclass
 class Trainee:
-    """A model in training: weights, optimizer, schedule, random streams and how far it is.
+    """A model in training: weights, optimizer, schedule, random streams and progress.
 
-    Annealed attributes, of the model and of the mean of its weights, are always those of the step to come.
+    Annealed attributes, of the model and of its averaged copy, always have the values of the next step.
     """
 
     spec: ExperimentSpec
     model: SlotModel
     noise: Generator
-    """Where the slots' noise comes from."""
+    """Draws the slots' noise."""
     average: AveragedModel | None = None
-    """The running mean of the weights (EMA), if the spec wants one."""
+    """The exponential moving average (EMA) of the weights, if the spec asks for one."""
     optimizer: Optimizer | None = None
     schedule: LRScheduler | None = None
     scaler: Any = None
-    """What scales the gradients in float16 (`Engine.scaler`); None in other precisions."""
+    """The `GradScaler` of float16 (`Engine.scaler`); None in other precisions."""
     step: int = 0
     """Optimizer steps done."""
     phase: int = 0
     epoch: int = 0
     """Epochs finished."""
     batch: int = 0
-    """Batches of the present epoch done."""
+    """Batches done in the current epoch."""
     lowest_loss: float = float("inf")
     """The lowest mean loss that was logged."""
     pending: list["Step"] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Trainee:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, model: SlotModel, device: torch.device) -> "Trainee":
-        """Make one that has not begun."""
+        """Return the state before the first step."""
         anneal(spec, model, 0)
         average = None
         if spec.training.ema_decay is not None:
@@ -100,13 +100,13 @@ class Trainee:
 
     @property
     def measured(self) -> SlotModel:
-        """The model to validate: with averaged weights if there are such."""
+        """The model to validate, with averaged weights if there are any."""
         measured: Any = self.model if self.average is None else self.average.module
         found: SlotModel = measured
         return found
 
     def advance(self) -> None:
-        """Count a step that the optimizer has done, and bring all that follows from it up to date."""
+        """Count a step of the optimizer, and update the averaged weights and annealed attributes."""
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
@@ -116,11 +116,11 @@ class Trainee:
             anneal(self.spec, self.measured, self.step)
 
     def seed_noise(self, rank: int) -> None:
-        """Set the noise for the step to come: it depends on seed, step and process alone."""
+        """Seed the noise of the next step, which depends on seed, step and process only."""
         self.noise.manual_seed(noise_seed(self.spec.seed, self.step, rank))
 
     def noise_of(self, step: int, rank: int) -> Generator:
-        """Return the noise of the step that follows `step` steps once more."""
+        """Return the noise of the step after `step` steps again."""
         return Generator(self.noise.device).manual_seed(noise_seed(self.spec.seed, step, rank))
 
     def state(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Trainee:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a saved state, all but optimizer and schedule, which the phase makes first."""
+        """Restore a saved state, except optimizer and schedule, which the phase must build first."""
         self.step, self.phase = state["step"], state["phase"]
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.lowest_loss = state["lowest_loss"]
@@ -156,9 +156,9 @@ class Trainee:
             self.average.n_averaged.fill_(state["ema_updates"])
 
     def restore_phase(self, state: Mapping[str, Any]) -> None:
-        """Take over the saved optimizer, schedule and scaler, and the streams of torch, numpy and Python.
+        """Restore the saved optimizer, schedule and scaler, and the streams of torch, numpy and Python.
 
-        With `new_rates` the saved optimizer came from other settings: its moments are taken alone.
+        With `new_rates` the saved optimizer had other settings: only its moments are restored.
         """
         assert self.optimizer is not None
         assert self.schedule is not None
@@ -173,12 +173,12 @@ class Trainee:
 
 
 def noise_seed(seed: int, step: int, rank: int) -> int:
-    """Return the seed of the noise in the step that follows `step` steps, in one process."""
+    """Return the seed of the noise in the step after `step` steps, for one process."""
     return mix(mix(mix(seed, _NOISE), step), rank)
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of every global random stream, which a plugin may draw from."""
+    """Return the state of every global random stream that a plugin may draw from."""
     state: Any = np.random.get_state(legacy=True)
     _, keys, position, has_gauss, gauss = state
     version, words, spare = random.getstate()
@@ -191,9 +191,9 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every global random stream back where it was."""
+    """Restore the state of every global random stream."""
     torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():  # another machine has other streams
+    if len(state["cuda"]) == torch.cuda.device_count():  # not on another machine
         torch.cuda.set_rng_state_all(state["cuda"])
     keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
@@ -203,7 +203,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed every global random stream, which plugins may draw from, and put them back afterwards."""
+    """Seed every global random stream that plugins may draw from, and restore them afterwards."""
     before = random_state()
     torch.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)

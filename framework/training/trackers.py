@@ -1,8 +1,7 @@
-"""Telling trackers (TensorBoard, MLflow, W&B) what a training logs: everything once, whatever happens.
+"""Send what a training logs to trackers (TensorBoard, MLflow, W&B): everything once, despite restarts.
 
-RUN/trackers.json holds the name under which they know the training, and for each of them and
-each value the last step that was told. A tracker that fails is left out from then on; the
-training goes on as if it had never been there.
+RUN/trackers.json holds the name under which they know the training, and the last step that was sent, by
+tracker and value. A tracker that fails receives nothing more, and the training goes on without it.
 """
 
 import math
@@ -18,7 +17,7 @@ from typing import Any, Self
 from slotlab.framework.contracts import Tracker, TrackerContext
 from slotlab.framework.model.build import Builder
 from slotlab.framework.runs.folder import MODEL, RunFolder
-from slotlab.framework.runs.stored import Told, read_stored
+from slotlab.framework.runs.json_shapes import Told, read_stored
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -30,7 +29,7 @@ from slotlab.registry.errors import describe
 
 
 def check_trackers(spec: ExperimentSpec) -> list[PathProblem]:
-    """Return what keeps the spec's trackers from being built."""
+    """Return the problems with building the spec's trackers."""
     return _build(spec, TrackerContext(folder=Path(), name=spec.name, run_id="", settings={})).problems
 
 
@@ -53,25 +52,25 @@ def _build(spec: ExperimentSpec, context: TrackerContext) -> _Built:
 
 @dataclass
 class Trackers:
-    """All trackers of one training; none before `start`, nor in any process but the first.
+    """All trackers of one training; empty before `start`, and in every process but the first.
 
-    A context manager: at its end the figures are told, and all is closed.
+    A context manager, whose end sends the figures and closes the trackers.
     """
 
     warn: Callable[[str], None] = lambda text: None
     run: RunFolder | None = None
     step: int = 0
-    """The last one that was told."""
+    """The last step that was sent."""
     active: dict[str, Tracker] = field(default_factory=dict)
     told: dict[str, dict[str, int]] = field(default_factory=dict)
-    """For each tracker and name, the last step."""
+    """The last step that was sent, by tracker and name."""
     known_as: str = ""
 
     def start(self, run: RunFolder, spec: ExperimentSpec, resumed_from: int | None) -> None:
         """Build the trackers that the spec names.
 
         Raises:
-            SlotlabError: if one cannot be built; `check_trackers` says so beforehand.
+            SlotlabError: if one cannot be built; `check_trackers` reports that beforehand.
         """
         if not spec.training.trackers:
             return
@@ -95,14 +94,14 @@ class Trackers:
                 self.told[name] = {key: min(step, self.step) for key, step in before.items()}
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Tell a line of the metrics: its numbers, named `kind/name`."""
+        """Send the numbers of a line of the metrics, named `kind/name`."""
         self.step = record["step"]
         values = numbers(record)
         for name, new in self._note(values).items():
             self._tell(name, "log", self.step, {key: values[key] for key in new})
 
     def evaluated(self, summary: Mapping[str, Any]) -> None:
-        """Tell the means of an evaluation."""
+        """Send the means of an evaluation."""
         means = {
             metric if method == MODEL else f"{method}.{metric}": statistics["mean"]
             for method, metrics in summary["methods"].items()
@@ -111,7 +110,7 @@ class Trackers:
         self.log({"kind": "evaluation", "step": summary["step"], **means})
 
     def figures(self) -> None:
-        """Tell the figures that are in the run's folder."""
+        """Send the figures in the run's folder."""
         if self.run is None:
             return
         paths = {f"figures/{path.stem}": path for path in sorted(self.run.figures.glob("*.png"))}
@@ -136,8 +135,8 @@ class Trackers:
         self.close(failed=kind is not None)
 
     def _note(self, keys: Mapping[str, Any]) -> dict[str, list[str]]:
-        # Which names are new to each tracker at this step. They are written down before they
-        # are told: a process that is killed between the two tells once too few, never twice.
+        # Return the names that are new to each tracker at this step. They are recorded before they are
+        # sent: a process that is killed in between sends a value never, but not twice.
         found = {}
         for name in self.active:
             told = self.told[name]
@@ -160,7 +159,7 @@ class Trackers:
         try:
             with undisturbed():
                 getattr(tracker, method)(*words, **options)
-        except Exception as error:  # a server that is gone, a full disk, a bug in someone's plugin
+        except Exception as error:  # an unreachable server, a full disk, a bug in a plugin
             self._end(name, error)
 
     def _end(self, name: str, error: Exception) -> None:
@@ -173,7 +172,7 @@ def numbers(record: Mapping[str, Any]) -> dict[str, float]:
     """Return the finite numbers of a line of the metrics, named `kind/name`."""
     kind = record["kind"]
     plain = {name: value for name, value in record.items() if name not in ("kind", "step")}
-    # One slash a name: to some stores `train/loss` cannot be a value and a folder of others too.
+    # One slash per name: in some stores `train/loss` cannot be both a value and a folder of values.
     return {
         f"{kind}/{name.replace('/', '.')}": value
         for name, value in plain.items()
@@ -183,7 +182,7 @@ def numbers(record: Mapping[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put every global random stream back: a tracker's library may draw from them."""
+    """Restore every global random stream, since a tracker's library may draw from them."""
     before = random_state()
     try:
         yield
@@ -192,7 +191,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def journal(run: RunFolder, trackers: Trackers, *, first: bool) -> Callable[[Mapping[str, Any]], None]:
-    """Return the function that writes a line of the metrics, and tells it, in the first process."""
+    """Return a function that writes a line of the metrics and sends it, in the first process only."""
     return partial(_write, run, trackers) if first else lambda record: None
 
 

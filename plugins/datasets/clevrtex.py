@@ -6,19 +6,23 @@ Multi-Object Segmentation". Axes as in `slotlab.framework.contracts`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats import clevrtex_scene as scene
-from slotlab.framework.data.formats.archives import Progress
-from slotlab.framework.data.formats.clevrtex_tree import find_scenes
+from slotlab.framework.data.formats.archives import ArchiveProgress
+from slotlab.framework.data.formats.clevrtex_tree import find_scenes, variants_in
 from slotlab.framework.data.formats.pictures import fingerprint_paths
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
+
+_PROTOCOL = "clevrtex-official"
+"""The protocol that is usual for these pictures."""
 
 
 class CLEVRTexConfig(ComponentConfig):
@@ -27,14 +31,26 @@ class CLEVRTexConfig(ComponentConfig):
     root: SpecPath
     """The folder that holds `clevrtex_<variant>` or the archives as downloaded; or one of these itself."""
     variant: Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"] = "full"
-    """Which of the published data sets."""
+    """Which of the published data sets to read."""
     picture_size: tuple[PositiveInt, PositiveInt] = (320, 240)
-    """Columns and rows of every picture: those that were published are alike, rendered ones
-    may have others."""
+    """Columns and rows of every picture: the same in all published data, but not in rendered data."""
+
+    recognized_data: ClassVar[str] = "the folder that holds clevrtex_<variant> or its archives"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the variants in a folder, or the one whose folder or archive `path` is."""
+        found = variants_in(path)
+        if not found:
+            return None
+        settings = {"root": str(path)}
+        if len(found) == 1:
+            return Recognized(settings={**settings, "variant": found[0]}, protocol=_PROTOCOL)
+        return Recognized(settings=settings, protocol=_PROTOCOL, choices={"variant": found})
 
     @property
     def unsplit(self) -> bool:
-        """Whether every split is all of it: `outd` is published as one test set."""
+        """Whether every split is the whole variant: `outd` is published as one test set."""
         return self.variant == "outd"
 
     @property
@@ -51,13 +67,13 @@ class CLEVRTexDataset:
     """
 
     problems: Sequence[DataProblem]
-    """Scenes that are left out: without mask or JSON, or there twice; and broken archives."""
+    """Scenes that are left out because a file is missing or exists twice, and broken archives."""
     cautions: Sequence[str]
-    """In words, what is missing of the published data."""
+    """Warnings about missing parts of the published data."""
 
     def __init__(self, config: CLEVRTexConfig, context: DatasetContext):
         self.config = config
-        self._found = find_scenes(config.root, config.variant, Progress())
+        self._found = find_scenes(config.root, config.variant, ArchiveProgress())
         self.problems, self.cautions = self._found.problems, self._found.cautions
 
     def __len__(self) -> int:
@@ -66,12 +82,12 @@ class CLEVRTexDataset:
 
     @property
     def listed(self) -> int:
-        """How many scenes there are, those that are left out or missing included."""
+        """The number of scenes, including those that are left out or missing."""
         return len(self._found.extent)
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The scenes' positions among all, by their indices."""
+        """The position of each scene among all, by its index."""
         return tuple(files.number - self._found.extent.start for files in self._found.scenes)
 
     @cached_property

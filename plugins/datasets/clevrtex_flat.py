@@ -1,9 +1,9 @@
-"""CLEVRTex as flat folders of numbered pictures and folders of RGB masks, train and val apart.
+"""CLEVRTex as flat folders of numbered pictures and of RGB masks, separately for train and val.
 
     <root>/train/images/000000.png   <root>/train/masks/000000.png   <root>/val/images/...
 
 Source: the copy of the data behind H. Goyal, "COL775: Slot Attention" (2024). Its masks show the
-objects in CLEVRTex's palette, by which each gets the index it has in the official files.
+objects in CLEVRTex's palette, which gives each object its index in the official files.
 """
 
 import re
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.clevrtex_scene import MOST_OBJECTS, PALETTE
 from slotlab.framework.data.formats.exif import refuse_turned
 from slotlab.framework.data.formats.mask_pictures import color_codes
@@ -32,20 +32,32 @@ _ORDER = np.argsort(_CODES)
 
 
 class CLEVRTexFlatConfig(ComponentConfig):
-    """Settings of the flat layout."""
+    """Settings of CLEVRTex in flat folders."""
 
     root: SpecPath
     """The folder that holds the four folders."""
     train_images: str = "train/images"
-    """Where the training pictures are, under `root`."""
+    """The folder of the training pictures, under `root`."""
     train_masks: str = "train/masks"
-    """Where their masks are; each has its picture's number in its name."""
+    """The folder of their masks; each has its picture's number in its name."""
     val_images: str = "val/images"
-    """Where the validation pictures are."""
+    """The folder of the validation pictures."""
     val_masks: str = "val/masks"
-    """Where their masks are."""
+    """The folder of their masks."""
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
+    recognized_data: ClassVar[str] = "a folder with images and color masks in train and val"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the four folders, if their masks are numbered PNGs in color; others are one's own data."""
+        names = ("train_images", "train_masks", "val_images", "val_masks")
+        folders = {name: path / cls.model_fields[name].default for name in names}
+        if not all(folder.is_dir() for folder in folders.values()):
+            return None
+        if not _is_numbered_color_png(next(folders["train_masks"].iterdir(), None)):
+            return None
+        return Recognized(settings={"root": str(path)}, protocol="clevrtex-official")
 
     @property
     def object_limit(self) -> int:
@@ -57,7 +69,7 @@ class CLEVRTexFlatDataset:
     """Pictures of a split by number: image uint8 (3, H, W), mask uint8 (H, W), 0 for the ground."""
 
     problems: Sequence[DataProblem]
-    """Pictures and masks that are left out: one without the other, or two with one number."""
+    """Pictures and masks that are left out: one without the other, or several with the same number."""
 
     def __init__(self, config: CLEVRTexFlatConfig, context: DatasetContext):
         if context.split not in config.splits:
@@ -106,6 +118,15 @@ class CLEVRTexFlatDataset:
         return fingerprint_paths((path for files in self._files for path in files[1:]), self.config.root)
 
 
+def _is_numbered_color_png(path: Path | None) -> bool:
+    """Read a PNG's header alone: its byte 25 is the color type, 2 for RGB and 6 for RGB with alpha."""
+    if path is None or not re.search("[0-9]", path.name):
+        return False
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[25:26] in (b"\x02", b"\x06")
+
+
 def _upright(path: Path) -> Image.Image:
     """Return a decoded picture; raises DataError for one that is turned by its EXIF tag."""
     image = decode(path, str(path))
@@ -139,7 +160,11 @@ def object_indices(mask_HW3: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
 
 
 def _numbered(config: CLEVRTexFlatConfig, field: str, problems: list[DataProblem]) -> dict[int, list[Path]]:
-    """Return the PNGs of a folder by the last number in their name; add to the problems."""
+    """Return the PNGs of a folder by the number in their names, and add to `problems`.
+
+    Raises:
+        ComponentError: if the folder is missing or has no numbered PNGs.
+    """
     folder = config.root / getattr(config, field)
     if not folder.is_dir():
         hint = f"name it by --set data.dataset.{field}=FOLDER, or the one above it by data.dataset.root"

@@ -4,16 +4,17 @@
     annotations/panoptic_val2017/*.png     colors encode segments: id = red + 256 green + 65536 blue
     val2017/*.jpg                          the pictures
 
-Sources: cocodataset.org/#format-data; Kirillov et al. 2019, "Panoptic Segmentation". Crowds (one
-segment for a group that nobody took apart) are background unless `crowds` says otherwise.
+Sources: cocodataset.org/#format-data; Kirillov et al. 2019, "Panoptic Segmentation". Crowds (a group of
+objects that was annotated as one segment) are background unless `crowds` says otherwise.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.coco import CocoItem, Segment, draw_instance, read_segments
 from slotlab.framework.data.formats.coco_match import list_coco
 from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
@@ -30,9 +31,12 @@ from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 
+_PANOPTIC = re.compile(r"panoptic_(([A-Za-z_]*?)[0-9]*)\.json")
+_PLACES = ("panoptic_*.json", "annotations/panoptic_*.json")
+
 
 class CocoFiles(ClosedModel):
-    """Where the files of a split are."""
+    """The files of a split."""
 
     annotations: SpecPath
     """The JSON: panoptic, or of instances."""
@@ -54,17 +58,37 @@ class CocoPanopticConfig(ComponentConfig):
     splits: Mapping[str, CocoFiles] | None = None
     """Files for each split, such as {train: {annotations: JSON, images: DIR}, val: ...}."""
     stuff: Literal["background", "segments"] = "background"
-    """What becomes of sky, grass and the like: 0 as the background, or segments as things are."""
+    """How stuff (sky, grass and the like) is labeled: as background, or as segments like things."""
     crowds: Literal["background", "void", "objects"] = "background"
-    """What becomes of crowds, groups that nobody took apart: background, void (not scored), or objects."""
+    """How crowds (groups annotated as one segment) are labeled: background, void (not scored), or objects."""
     unlabeled: Literal["background", "void"] = "background"
-    """What becomes of pixels of panoptic PNGs that nobody labeled."""
+    """How unlabeled pixels of panoptic PNGs are labeled: background, or void (not scored)."""
     broken_annotations: Literal["fail", "skip"] = "fail"
-    """What to do about a picture of which an annotation is broken: count the picture as broken, or leave
-    out the annotation alone, with a caution."""
+    """What a broken annotation does: its picture counts as broken, or only the annotation is left out, with a
+    caution."""
     exif: Exif | None = None
-    """Whether files are turned as their EXIF orientation says: apply or ignore. null ignores it, as
-    COCO's own tools do, and stops where picture and mask disagree and nothing tells which was meant."""
+    """Whether files are turned as their EXIF orientation says: apply or ignore.
+    null ignores it, as COCO's own tools do, and is an error if picture and mask disagree and nothing tells
+    which reading is meant."""
+
+    recognized_data: ClassVar[str] = "COCO's folder with annotations/panoptic_*.json"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the panoptic JSONs in `path` or in its folder `annotations`, or the one that `path` is."""
+        files = [path] if path.is_file() else [f for p in _PLACES for f in path.glob(p)]
+        matches = {file: match for file in sorted(files) if (match := _PANOPTIC.fullmatch(file.name))}
+        parts = {
+            match[2] or match[1]: {"annotations": str(file), "images": str(_above(file) / match[1])}
+            for file, match in matches.items()
+        }
+        if not parts:
+            return None
+        if len(parts) == 1:
+            return Recognized(settings=next(iter(parts.values())))
+        ranks = {name: rank for rank, name in enumerate(("train", "val", "test"))}
+        order = sorted(parts, key=lambda name: (ranks.get(name, len(ranks)), name))
+        return Recognized(settings={"splits": {name: parts[name] for name in order}})
 
     @model_validator(mode="after")
     def _one_way(self) -> "CocoPanopticConfig":
@@ -77,7 +101,11 @@ class CocoPanopticConfig(ComponentConfig):
         return self
 
     def files(self, split: str) -> CocoFiles:
-        """Return where the files of a split are."""
+        """Return the files of a split.
+
+        Raises:
+            ComponentError: if there is no such split.
+        """
         if self.splits is None:
             return CocoFiles.model_validate(
                 {"annotations": self.annotations, "images": self.images, "panoptic": self.panoptic}
@@ -89,18 +117,17 @@ class CocoPanopticConfig(ComponentConfig):
 
 
 class CocoDataset:
-    """Pictures by their number in the JSON: image uint8 (3, H, W), mask uint8 or int32 (H, W).
+    """Pictures by their id in the JSON: image uint8 (3, H, W), mask uint8 or int32 (H, W).
 
     `objects` of a sample are its segments in the JSON's order (instances: the largest first, so that
-    smaller ones are drawn over it), each with `index`, `category`, `area` (pixels, as the JSON says)
-    and `thing`. A sample's id is its file's name: without ending, or as much of its path as makes it
-    its own.
+    smaller ones are drawn over it), each with `index`, `category`, `area` (in pixels, as the JSON says) and
+    `thing`. A sample's id is its file's name without ending, with as much of its path as makes it unique.
     """
 
     problems: Sequence[DataProblem]
-    """Pictures that are left out, because a file or an annotation of theirs is missing or wrong."""
+    """Pictures that are left out because a file or an annotation of theirs is missing or broken."""
     cautions: Sequence[str]
-    """Annotations that are left out where their pictures stay."""
+    """Warnings about annotations that are left out while their pictures stay."""
 
     def __init__(self, config: CocoPanopticConfig, context: DatasetContext):
         self.config = config
@@ -113,7 +140,7 @@ class CocoDataset:
             raise ComponentError(str(error), field=field) from None
         self._items, self.problems, self.cautions = listing.items, listing.problems, listing.cautions
         self.listed = listing.listed
-        """How many images the JSON has."""
+        """The number of images in the JSON."""
         if not self._items and not self.problems:
             raise ComponentError(f"{self._files.annotations} lists no pictures", field=field)
         if self._items and self._items[0].png is None and find_spec("pycocotools") is None:
@@ -125,12 +152,12 @@ class CocoDataset:
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The positions among all images of the JSON."""
+        """The position of each picture among all images of the JSON."""
         return tuple(item.place for item in self._items)
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        """The pictures' names."""
+        """The id of each picture."""
         return tuple(item.name for item in self._items)
 
     def __getitem__(self, index: int) -> Sample:
@@ -183,7 +210,7 @@ class CocoDataset:
         return torch.from_numpy(labels_HW.astype(np.int32 if wide else np.uint8)), objects
 
     def _from_png(self, item: CocoItem, exif: Exif) -> tuple[NDArray[np.int64], Sequence[Segment]]:
-        """Return labels as a panoptic PNG has them."""
+        """Return the labels of a panoptic PNG, and its objects."""
         assert item.png is not None
         picture = read_as(decode(item.png, str(item.png)), exif)
         ids, places_HW = read_segments(picture, item, self._files.annotations)
@@ -195,7 +222,7 @@ class CocoDataset:
         return np.array([numbers.get(segment, 0) for segment in ids])[places_HW], kept
 
     def _from_shapes(self, item: CocoItem) -> tuple[NDArray[np.int64], Sequence[Segment]]:
-        """Return labels drawn from polygons and run lengths: crowds first, so that objects lie over them."""
+        """Return labels drawn from polygons and run lengths, crowds first, and the objects."""
         assert item.size is not None
         labels_HW = np.zeros(item.size, np.int64)
         if self.config.crowds == "void":
@@ -211,7 +238,11 @@ class CocoDataset:
         return [one for one in whole if self.config.stuff == "segments" or one.category.thing]
 
     def _drawn(self, item: CocoItem, segments: Sequence[Segment]) -> list[tuple[Segment, NDArray[np.bool_]]]:
-        """Draw instances, the largest first; one that cannot be is left out where the settings say so."""
+        """Return the pixels of instances, the largest first; broken ones are left out if the settings say so.
+
+        Raises:
+            DataError: for a broken instance, if the settings do not say so.
+        """
         assert item.size is not None
         found = []
         for segment in segments:
@@ -223,8 +254,13 @@ class CocoDataset:
         return sorted(found, key=lambda pair: -(pair[1].sum() if pair[0].area is None else pair[0].area))
 
 
+def _above(file: Path) -> Path:
+    """Return the folder that holds the pictures' folders: COCO keeps its JSONs in `annotations` there."""
+    return file.parent.parent if file.parent.name == "annotations" else file.parent
+
+
 def facts_of(objects: Sequence[Segment]) -> dict[str, Any]:
-    """Return the attributes of a sample with some objects."""
+    """Return the attributes of a sample with these objects."""
     facts = [
         {"index": number, "category": one.category.name, "area": one.written, "thing": one.category.thing}
         for number, one in enumerate(objects, start=1)

@@ -1,25 +1,26 @@
 """Your own pictures, with or without instance masks.
 
     images/a.jpg   masks/a.png      one folder, which the protocol splits by position
-    train/..., val/...              or a pair of folders for each split
+    train/..., val/...              or two folders for each split
     a.jpg   a_mask.png              or masks beside their pictures, with `mask_suffix: _mask`
 
-A mask has its picture's name but for the suffixes and the ending. It is a PNG: palette or gray (8 or 16
-bits) holding the labels, or RGB with a color for each object. 0, or black, is the background unless
-`background` says otherwise; `void` names what is not scored.
+A mask has its picture's name except for the suffixes and the ending. It is a PNG: palette or gray (8 or 16
+bits) that holds the labels, or RGB with a color for each object. 0, or black, is the background unless
+`background` says otherwise; `void` names the label of pixels that are not scored.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, DatasetContext, Sample
+from slotlab.framework.contracts import DataProblem, DatasetContext, Recognized, Sample
 from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
 from slotlab.framework.data.formats.listing import Listing, Naming, list_pictures
 from slotlab.framework.data.formats.mask_pictures import (
@@ -31,14 +32,18 @@ from slotlab.framework.data.formats.mask_pictures import (
     open_mask,
     same,
 )
+from slotlab.framework.data.formats.pairing import ENDINGS
 from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 
+_SPLITS = ("train", "val", "test")
+"""Names of folders that are taken for splits."""
 
-class Folders(ClosedModel):
-    """Where the pictures of a split are, and their masks."""
+
+class SplitFolders(ClosedModel):
+    """The folders of a split."""
 
     images: SpecPath
     """The folder of the pictures."""
@@ -53,23 +58,33 @@ class ImageFolderConfig(ComponentConfig):
     """The folder of the pictures, which the protocol splits by their order; or give `splits`."""
     masks: SpecPath | None = None
     """The folder of their masks; null for none."""
-    splits: Mapping[str, Folders] | None = None
-    """Folders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
+    splits: Mapping[str, SplitFolders] | None = None
+    """SplitFolders for each split, such as {train: {images: DIR, masks: DIR}, val: {images: DIR}}."""
     recursive: bool = False
-    """Whether pictures in folders inside the folder count; masks then lie in folders of the same names."""
+    """Whether to read subfolders too; masks then lie in subfolders of the same names."""
     image_suffix: str = ""
-    """What names of pictures end in, before the ending; files without it are no pictures."""
+    """The end of pictures' names, before the ending; other files are ignored."""
     mask_suffix: str = ""
-    """What names of masks end in, before the ending, such as _mask. Without a folder of masks these lie
-    beside their pictures."""
+    """The end of masks' names, before the ending, such as _mask. Without a folder of masks they lie beside
+    their pictures."""
     background: LabelSetting = 0
-    """The label of masks that is the background: a number, a color such as '#ffffff', or none.
-    0 is black in color masks."""
+    """The label of the background in masks: a number, a color such as '#ffffff', or none. 0 is black in color
+    masks."""
     void: LabelSetting = NONE
     """The label of pixels that are not scored: 255 in many masks, or a color such as '#e0e0c0'."""
     exif: Exif | None = None
-    """Whether pictures and masks are turned as their EXIF orientation says: apply or ignore. null applies it,
-    and stops where picture and mask disagree and nothing tells which was meant."""
+    """Whether pictures and masks are turned as their EXIF orientation says: apply
+    or ignore. null applies it, and is an error if picture and mask disagree and nothing tells which reading
+    is meant."""
+
+    recognized_data: ClassVar[str] = "a folder of pictures"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return the folders of pictures and masks in `path`, or in its folders train, val and test."""
+        parts = {name: found for name in _SPLITS if (found := _find_folders(path / name)) is not None}
+        settings: dict[str, Any] | None = {"splits": parts} if parts else _find_folders(path)
+        return None if settings is None else Recognized(settings=settings, general=True)
 
     @model_validator(mode="after")
     def _one_way(self) -> "ImageFolderConfig":
@@ -83,11 +98,15 @@ class ImageFolderConfig(ComponentConfig):
             raise custom_error("folders", "give the masks of each split inside 'splits'")
         return self
 
-    def folders(self, split: str) -> Folders:
-        """Return where the pictures of a split are."""
+    def folders(self, split: str) -> SplitFolders:
+        """Return the folders of a split.
+
+        Raises:
+            ComponentError: if there is no such split.
+        """
         if self.splits is None:
             assert self.images is not None
-            return Folders(images=self.images, masks=self.masks)
+            return SplitFolders(images=self.images, masks=self.masks)
         if split not in self.splits:
             message = f"there is no split {split!r}; the splits are {', '.join(self.splits)}"
             raise ComponentError(message + suggest(split, self.splits))
@@ -95,10 +114,10 @@ class ImageFolderConfig(ComponentConfig):
 
 
 class ImageFolderDataset:
-    """Pictures by name, img2 before img10: image uint8 (3, H, W), no mask.
+    """Pictures without masks, sorted by name, img2 before img10: image uint8 (3, H, W).
 
-    Pictures are turned upright as their EXIF says, unless `exif` says otherwise; alpha is dropped; gray of
-    16 bits is brought to 8.
+    Pictures are turned as their EXIF orientation says, unless `exif` says otherwise; alpha is dropped; gray
+    of 16 bits is scaled to 8.
     """
 
     def __init__(self, config: ImageFolderConfig, folder: Path, found: Listing):
@@ -106,11 +125,11 @@ class ImageFolderDataset:
         self._folder = folder
         self._files = found.files
         self.problems: Sequence[DataProblem] = found.problems
-        """Files that are left out: pictures or masks without the other, or two with one name."""
+        """Files that are left out: pictures or masks without the other, or several with the same name."""
         self.listed = found.listed
-        """How many names there are, those that are left out included."""
+        """The number of names, including those that are left out."""
         self.cautions: Sequence[str] = found.cautions
-        """What looks as if other settings were meant."""
+        """Warnings that other settings may be meant."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -125,12 +144,12 @@ class ImageFolderDataset:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        """The names."""
+        """The name of each picture."""
         return tuple(file.stem for file in self._files)
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The positions among all names."""
+        """The position of each picture among all names."""
         return tuple(file.place for file in self._files)
 
     def fingerprint(self) -> str:
@@ -140,13 +159,13 @@ class ImageFolderDataset:
 
 
 class MaskedFolderDataset(ImageFolderDataset):
-    """The same with masks: integers (H, W), 0 for the background, -1 for void."""
+    """Pictures with masks: labels of an integer type (H, W), 0 for the background, -1 for void."""
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`, read from disk.
 
         Raises:
-            DataError: for a broken file, or where EXIF orientations of picture and mask do not go together.
+            DataError: for a broken file, or if the EXIF orientations of picture and mask do not match.
         """
         file = self._files[index]
         assert file.mask is not None
@@ -186,7 +205,7 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
     """List the pictures of a split, or of the one folder, and their masks.
 
     Raises:
-        ComponentError: for a folder that is not there or has no pictures.
+        ComponentError: for a folder that is missing or has no pictures.
     """
     folders = config.folders(context.split)
     naming = Naming(
@@ -197,6 +216,22 @@ def open_folder(config: ImageFolderConfig, context: DatasetContext) -> ImageFold
         return ImageFolderDataset(config, folders.images, found)
     return MaskedFolderDataset(
         config, Path(os.path.commonpath([folders.images, folders.masks or folders.images])), found
+    )
+
+
+def _find_folders(root: Path) -> dict[str, str] | None:
+    """Return the folder of the pictures, root/images or root, and of their masks, if there are any."""
+    for images in (root / "images", root):
+        if _holds_pictures(images):
+            beside = images.parent / "masks" if images.name == "images" else images / "masks"
+            masks = {"masks": str(beside)} if _holds_pictures(beside) else {}
+            return {"images": str(images), **masks}
+    return None
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(
+        entry.suffix.lower() in ENDINGS and not entry.name.startswith(".") for entry in folder.iterdir()
     )
 
 

@@ -3,18 +3,17 @@
     image (N, H, W, 3)   mask (N, K, H, W, 1) or (N, H, W)   visibility (N, K)   shape (N, K), ...
 
 Sources: Kabra et al. 2019, github.com/google-deepmind/multi_object_datasets, and two converters:
-github.com/JohannesTheo/multi_object_datasets_torch, which keeps its arrays as they are (a mask for
-each object, 0 or 255, the background first), and github.com/addtt/object-centric-library, whose
-masks hold indices. Entry k of what is said of objects belongs to mask k, or to index k.
+github.com/JohannesTheo/multi_object_datasets_torch, which keeps the arrays unchanged (a mask for each
+object, 0 or 255, the background first), and github.com/addtt/object-centric-library, whose masks hold
+indices. Entry k of facts about objects belongs to mask k, or to index k.
 """
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,16 +21,23 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Sample
-from slotlab.framework.data.formats.hdf5 import KNOWN, Table, open_hdf5, read_table
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
+from slotlab.framework.data.formats.hdf5 import (
+    KNOWN,
+    HDF5Arrays,
+    merge_masks,
+    open_hdf5,
+    plain_fact,
+    read_arrays,
+)
 from slotlab.framework.data.formats.pictures import fingerprint_paths, natural_key
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
 ENDINGS = frozenset({".h5", ".hdf5"})
-"""Files that are taken for HDF5 in a folder, in small or capital letters."""
+"""Endings of files that are taken for HDF5 in a folder, in lower or upper case."""
 NO_LABEL = np.iinfo(np.int64).min
-"""No mask has it."""
+"""A value that occurs in no mask."""
 
 
 class MultiObjectHDF5Config(ComponentConfig):
@@ -40,32 +46,41 @@ class MultiObjectHDF5Config(ComponentConfig):
     path: SpecPath
     """The file, or a folder of files that are read one after the other."""
     image: str | None = None
-    """The array of the pictures; null looks for image, images or imgs."""
+    """The array of the pictures; null for the first of image, images and imgs that exists."""
     mask: str | None = None
-    """The array of the masks; null looks for mask, masks, segmentation or segmentations, or does without."""
+    """The array of the masks; null for the first of mask, masks, segmentation and segmentations, if any."""
     visibility: str | None = None
-    """The array that says which objects are in a picture; null looks for visibility, or does without."""
+    """The array that says which objects are visible in a picture; null for visibility, if it exists."""
     backgrounds: PositiveInt = 1
     """How many of the first masks show background: 1, or 4 for Objects Room."""
     void: int | None = None
-    """The value of pixels that are not scored, in masks of indices; null for none."""
+    """The value of pixels that are not scored, in masks that hold indices; null for none."""
+
+    recognized_data: ClassVar[str] = ".hdf5 files"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        """Return a file that is called like HDF5, or a folder with such files."""
+        files = path.iterdir() if path.is_dir() else [path]
+        found = any(file.suffix.lower() in ENDINGS and file.is_file() for file in files)
+        return Recognized(settings={"path": str(path)}) if found else None
 
 
 class HDF5Pictures:
-    """Pictures in the order of files and rows, without masks: image uint8 (3, H, W).
+    """Pictures without masks, in the order of files and rows: image uint8 (3, H, W).
 
-    The files are opened by each process for itself.
+    Each process opens the files itself.
     """
 
     def __init__(self, config: MultiObjectHDF5Config, found: "_Files"):
         self.config = config
         self._tables = found.tables
         self.problems: Sequence[DataProblem] = found.problems
-        """Files that are left out."""
+        """Files that are left out because they cannot be used."""
         self.cautions: Sequence[str] = found.cautions
-        """Files that have no masks."""
+        """A warning if there are no masks."""
         self.listed = None if found.problems else found.rows
-        """How many pictures there are; None where files that cannot be read hold some."""
+        """The number of pictures; None if it is unknown because a file cannot be read."""
         self._names = found.names
         self._ends = np.cumsum([table.rows for table in self._tables])
         self._opened: dict[int, Any] = {}
@@ -89,7 +104,7 @@ class HDF5Pictures:
 
     @cached_property
     def ids(self) -> Sequence[str]:
-        """The files' names with the rows."""
+        """The id of each picture: its file's name with its row."""
         return [f"{self._names[one.path]}_{row:06d}" for one in self._tables for row in range(one.rows)]
 
     def fingerprint(self) -> str:
@@ -100,17 +115,17 @@ class HDF5Pictures:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind: another process opens its own."""
+        """Leave out open files: another process opens its own."""
         return {**self.__dict__, "_opened": {}}
 
-    def _find(self, index: int) -> tuple[Table, int]:
+    def _find(self, index: int) -> tuple[HDF5Arrays, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} pictures, none has number {index}")
         number = int(np.searchsorted(self._ends, index, side="right"))
         table = self._tables[number]
         return table, index - int(self._ends[number]) + table.rows
 
-    def _read(self, table: Table, name: str | None, row: int) -> NDArray[Any]:
+    def _read(self, table: HDF5Arrays, name: str | None, row: int) -> NDArray[Any]:
         assert name is not None
         if self._process != os.getpid():  # HDF5 must not read a file that was opened before a fork
             self._opened, self._process = {}, os.getpid()
@@ -125,10 +140,10 @@ class HDF5Pictures:
 
 
 class MultiObjectHDF5Dataset(HDF5Pictures):
-    """The same with masks, uint8 or int32 (H, W).
+    """Pictures with masks, uint8 or int32 (H, W).
 
-    Mask value k is object k of the data, 0 the background, -1 void. A picture's `objects` are those that are
-    visible, each with its `index` and what the arrays of shape (N, K) or (N, K, d) say of it.
+    Mask value k is object k of the data, 0 the background, -1 void. A picture's `objects` are the visible
+    ones, each with its `index` and its values in the arrays of shape (N, K) or (N, K, d).
     """
 
     def __getitem__(self, index: int) -> Sample:
@@ -150,7 +165,7 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
         table, row = self._find(index)
         return self._attributes(table, row, None if table.visibility else self._mask(table, row))
 
-    def _mask(self, table: Table, row: int) -> NDArray[np.integer]:
+    def _mask(self, table: HDF5Arrays, row: int) -> NDArray[np.integer]:
         values = self._read(table, table.mask, row)
         if table.separate:
             try:
@@ -170,7 +185,7 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
         labels_HW[labels_HW < self.config.backgrounds] = 0
         return np.where(void_HW, np.int32(VOID), labels_HW) if void else labels_HW
 
-    def _attributes(self, table: Table, row: int, mask_HW: NDArray[np.integer] | None) -> dict[str, Any]:
+    def _attributes(self, table: HDF5Arrays, row: int, mask_HW: NDArray[np.integer] | None) -> dict[str, Any]:
         if table.visibility is not None:
             seen = np.flatnonzero(self._read(table, table.visibility, row).reshape(-1))
         else:
@@ -178,50 +193,20 @@ class MultiObjectHDF5Dataset(HDF5Pictures):
             seen = np.unique(mask_HW)
         known = {name: self._read(table, name, row) for name in table.facts}
         objects = [
-            {"index": index, **{name: _plain(values[index]) for name, values in known.items()}}
+            {"index": index, **{name: plain_fact(values[index]) for name, values in known.items()}}
             for index in seen.tolist()
             if index >= self.config.backgrounds
         ]
         return {"num_objects": len(objects), "objects": objects}
 
 
-def merge_masks(masks_KHW: NDArray[Any]) -> NDArray[np.integer]:
-    """Return labels (H, W) from a mask for each object: the number of the one that is not 0; 0 for none.
-
-    Raises:
-        ValueError: if a pixel belongs to two objects: which is in front is not known.
-    """
-    inside_KHW = masks_KHW != 0
-    owners_HW = inside_KHW.sum(0)
-    if owners_HW.max() > 1:
-        row, column = np.argwhere(owners_HW > 1)[0].tolist()
-        both = " and ".join(map(str, np.flatnonzero(inside_KHW[:, row, column])))
-        number = int((owners_HW > 1).sum())
-        raise ValueError(
-            f"its masks overlap: the pixel in row {row}, column {column} belongs to {both} ({number} pixels "
-            "are like that); masks must show the parts that are seen, or be one array of indices (N, H, W)"
-        )
-    labels_HW: NDArray[np.integer] = inside_KHW.argmax(0)
-    return labels_HW
-
-
-def _plain(value: Any) -> Any:
-    """Return a fact of an object as JSON can hold it; what is not a finite number becomes None."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.item()) if value.size == 1 else [_plain(item) for item in value]
-    plain = value.item() if isinstance(value, np.generic) else value
-    if isinstance(plain, bytes):
-        return plain.decode(errors="replace")
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
-
-
 @dataclass(frozen=True)
 class _Files:
-    """What is in each file that can be used, and the files that cannot."""
+    """The usable files, and the problems of the others."""
 
-    tables: Sequence[Table]
+    tables: Sequence[HDF5Arrays]
     names: Mapping[Path, str]
-    """Of each file, no two alike."""
+    """A unique name for each file."""
     problems: Sequence[DataProblem]
     cautions: Sequence[str]
 
@@ -231,10 +216,10 @@ class _Files:
 
 
 def open_files(config: MultiObjectHDF5Config, context: DatasetContext) -> HDF5Pictures:
-    """Read what is in the files.
+    """List the files and their arrays.
 
     Raises:
-        ComponentError: if there are none, none can be used, or the settings do not fit them.
+        ComponentError: if there are no files, none can be used, or the settings do not fit them.
     """
     found = _read_tables(config)
     if config.void is not None and any(table.separate for table in found.tables):
@@ -245,14 +230,14 @@ def open_files(config: MultiObjectHDF5Config, context: DatasetContext) -> HDF5Pi
 
 
 def _read_tables(config: MultiObjectHDF5Config) -> _Files:
-    """Return what is in each file, and the files that cannot be used."""
+    """Return the arrays of each file, and the problems of files that cannot be used."""
     names = {"image": config.image, "mask": config.mask, "visibility": config.visibility}
     tables, problems = [], []
     first: ComponentError | None = None
     paths = _list(config.path)
     for path in paths:
         try:
-            tables.append(read_table(path, names))
+            tables.append(read_arrays(path, names))
         except ComponentError as error:
             first = first or error
             problems.append(DataProblem(str(path), str(error).removeprefix(f"{path}: ")))

@@ -1,8 +1,8 @@
-"""Pictures in the manner of CLEVRTex, made on the spot: nothing to download.
+"""Generated pictures similar to CLEVRTex, rendered on demand: nothing has to be downloaded.
 
-Textured solids on a textured ground, ray cast by `slotlab.framework.scenes` on the CPU or
-the GPU. A picture depends on the seed, the split, its index, the size and these settings,
-not on the order in which pictures are asked for. Modeled on Karazija et al. 2021, "ClevrTex".
+Textured solids on a textured ground, ray cast by `slotlab.framework.scenes` on the CPU or the GPU. A picture
+depends on the seed, the split, its index, the size and these settings, not on the order in which pictures are
+read. Modeled on Karazija et al. 2021, "ClevrTex".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import DatasetContext, RawBatch, Sample
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
-from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.recipe import MIN_VISIBLE, GroundColors, Variant
 from slotlab.framework.scenes.solids import Shape
 from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
@@ -26,9 +26,9 @@ Objects = Annotated[int, Ge(1), Le(10)]
 Radius = Annotated[float, Field(gt=0, le=1.5)]
 SPLITS = ("train", "val", "test")
 MEMORY = {"cpu": 2 * 2**30, "cuda": 8 * 2**30}
-"""Bytes of pictures kept on each kind of device; those beyond are made anew each time."""
+"""The bytes of pictures that are kept on each kind of device; others are rendered each time."""
 _TOGETHER = {"cpu": 2**18, "cuda": 2**22}
-"""Pixels that are best made in one call."""
+"""The number of pixels that are best rendered in one call, by kind of device."""
 
 
 class ScenesConfig(ComponentConfig):
@@ -38,27 +38,27 @@ class ScenesConfig(ComponentConfig):
     """Named as CLEVRTex's: `full`, `outd` (shapes and textures that `full` lacks), `camo` (one
     texture for all), `pbg` (plain ground), `vbg` (plain objects), `grassbg` (forest floor)."""
     min_objects: Objects = 3
-    """Fewest objects in a picture, 1 to 10."""
+    """The fewest objects in a picture, 1 to 10."""
     max_objects: Objects = 10
-    """Most objects in a picture, 1 to 10. All numbers in the range are alike likely."""
+    """The most objects in a picture, 1 to 10. All numbers in the range are equally likely."""
     shapes: Annotated[tuple[Shape, ...], Len(1)] | None = None
-    """Shapes of objects, alike likely; name one twice to see it twice as often. None: the variant's."""
+    """Shapes of objects, equally likely; name one twice to make it twice as likely. null: the variant's."""
     sizes: Annotated[tuple[Radius, ...], Len(1)] | None = None
-    """Sizes of objects, alike likely: a sphere's radius, where the picture is 6 wide. None: the variant's."""
+    """Sizes of objects, equally likely: a sphere's radius, if the picture is 6 wide. null: the variant's."""
     textures: Annotated[tuple[Family, ...], Len(1)] | None = None
-    """Kinds of texture on objects, alike likely. None: the variant's."""
+    """Families of texture on objects, equally likely. null: the variant's."""
     ground_textures: Annotated[tuple[Family, ...], Len(1)] | None = None
-    """Kinds of texture on the ground, alike likely. None: the variant's."""
+    """Families of texture on the ground, equally likely. null: the variant's."""
     ground_colors: GroundColors = "any"
     """Colors of the ground: any, or the light gray of CLEVR."""
     min_visible: Annotated[float, Ge(0), Lt(1)] = MIN_VISIBLE
-    """The part of the picture's pixels that every object shows at least: 200 of 320x240."""
+    """The least part of the picture's pixels that every object covers: 200 of 320x240."""
     num_train: PositiveInt = 2000
-    """Number of pictures in split `train`."""
+    """The number of pictures in split `train`."""
     num_val: PositiveInt = 200
-    """Number of pictures in split `val`."""
+    """The number of pictures in split `val`."""
     num_test: PositiveInt = 200
-    """Number of pictures in split `test`."""
+    """The number of pictures in split `test`."""
     endless: bool = False
     """Whether every epoch of split `train` shows new pictures. They are not kept."""
 
@@ -118,7 +118,7 @@ class ScenesConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class _Kept:
-    """A picture that was made: uint8 (3, H, W), uint8 (H, W) and its metadata."""
+    """A rendered picture: image uint8 (3, H, W), mask uint8 (H, W) and metadata."""
 
     image_CHW: Tensor
     mask_HW: Tensor
@@ -126,16 +126,15 @@ class _Kept:
 
 
 class ScenesDataset:
-    """Samples of generated scenes: image uint8 (3, H, W), mask (H, W), values 0 to count.
+    """Generated scenes: image uint8 (3, H, W), mask (H, W) with values from 0 to the number of objects.
 
     Attributes of a sample are those of CLEVRTex's metadata: `num_objects`, `objects` (with
     `index`, `shape`, `size`, `material`, `rotation`, `color`, `3d_coords`, `pixel_coords`)
-    and `ground_material`. Pictures are made when first asked for and kept where they were
-    made, 4 bytes a pixel, up to 2 GiB on a CPU and 8 GiB on a GPU; a copy sent to a worker
-    process starts empty.
+    and `ground_material`. Pictures are rendered on first access and kept on their device, 4 bytes per pixel,
+    up to 2 GiB on a CPU and 8 GiB on a GPU; a copy that is sent to a worker process starts empty.
 
-    An `endless` dataset takes any index from 0: those past its length are further pictures
-    of the split, for the epochs after the first. Its pictures are not kept.
+    An `endless` dataset takes any index from 0: those past its length are further pictures of the split,
+    for the epochs after the first. Its pictures are not kept.
     """
 
     def __init__(self, config: ScenesConfig, context: DatasetContext):
@@ -148,14 +147,19 @@ class ScenesDataset:
         self._kept: dict[str, dict[int, _Kept]] = {}
 
     def __len__(self) -> int:
-        """Return the number of pictures in the split; of an epoch, if it is endless."""
+        """Return the number of pictures in the split, or in an epoch if it is endless."""
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return sample `index`, its mask as int64; its tensors are the caller's own."""
+        """Return sample `index`, its mask as int64; its tensors are copies.
+
+        Raises:
+            IndexError: past the end.
+            SlotlabError: if no scene fits the settings.
+        """
         index = self._number(index)
         [kept] = self._pictures([index], torch.device("cpu"))
-        # Copied by numpy: torch would start threads for it, which is slow where cores are busy.
+        # Copied by NumPy: torch would start threads for it, which is slow while cores are busy.
         return Sample(
             id=self._id(index),
             image_CHW=torch.from_numpy(kept.image_CHW.numpy().copy()),
@@ -164,7 +168,7 @@ class ScenesDataset:
         )
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
-        """Return samples as one batch on `device`, masks as uint8; new pictures are made together."""
+        """Return samples as one batch on `device`, masks as uint8; new pictures are rendered together."""
         numbers = [self._number(index) for index in indices]
         pictures = self._pictures(numbers, device)
         return RawBatch(
@@ -175,7 +179,9 @@ class ScenesDataset:
         )
 
     def at_a_time(self, device: torch.device) -> int:
-        """Return how many pictures are best made together: small ones alone do not fill a processor."""
+        """Return how many pictures are best rendered together, since a small one does not occupy a
+        processor.
+        """
         rows, columns = self.context.image_size
         return max(1, _TOGETHER.get(device.type, _TOGETHER["cuda"]) // (rows * columns))
 
@@ -184,11 +190,11 @@ class ScenesDataset:
         return "generated"
 
     def depends(self) -> dict[str, Any]:
-        """Return what pictures are made by, as JSON data: the recipe, whatever settings it comes from."""
+        """Return the recipe that pictures are made by, as JSON data."""
         return asdict(self.config.recipe)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the pictures behind: a worker makes its own, which are the same."""
+        """Leave out the kept pictures: a worker renders its own, which are the same."""
         return {**self.__dict__, "_kept": {}}
 
     def _number(self, index: int) -> int:

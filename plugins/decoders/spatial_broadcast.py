@@ -1,4 +1,4 @@
-"""The spatial broadcast decoder: each slot paints an image and a mask on its own.
+"""The spatial broadcast decoder: each slot is decoded to an image and a mask independently.
 
 Source: Watters et al. 2019, as used by Locatello et al. 2020, section E.3; transposed
 convolutions in torch's alignment (padding k//2, output padding stride-1).
@@ -31,7 +31,7 @@ class SpatialBroadcastConfig(ComponentConfig):
     kernel_size: PositiveInt = 5
     """Side of the kernels in pixels; odd."""
     readout_kernel_size: PositiveInt = 1
-    """Side of the last convolution's kernel; 1 in the seed's model, 3 in the paper's."""
+    """Side of the last convolution's kernel; 1 in H. Goyal's model (2024), 3 in the paper's."""
     position: Annotated[Ref, RefTo("position")] = "linear_grid"  # type: ignore[assignment]
     """Position code added to the broadcast grid."""
 
@@ -39,7 +39,7 @@ class SpatialBroadcastConfig(ComponentConfig):
 class Upsampling(nn.ConvTranspose2d):
     """A transposed convolution with the same weights and results as torch's, its bias added after it.
 
-    oneDNN finds the gradient of a transposed convolution's bias far more slowly than that of a sum.
+    oneDNN computes the gradient of a transposed convolution's bias far more slowly than that of a sum.
     """
 
     def forward(self, x_MCHW: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -88,7 +88,7 @@ class SpatialBroadcastDecoder(nn.Module):
 
 
 def check_sizes(config: SpatialBroadcastConfig, strides: tuple[int, ...], context: DecoderContext) -> None:
-    """Refuse kernels of even size and layers that do not end at the target's size."""
+    """Refuse kernels of even size, and layers whose output does not have the target's size."""
     for name in ("kernel_size", "readout_kernel_size"):
         if getattr(config, name) % 2 == 0:
             raise ComponentError(f"must be odd, not {getattr(config, name)}", field=name)

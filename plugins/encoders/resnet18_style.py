@@ -28,7 +28,7 @@ class ResNet18StyleConfig(ComponentConfig):
     """Side of every kernel in pixels; odd."""
 
 
-class Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """conv-BN-ReLU-conv-BN, plus the input, ReLU. The skip is a conv-BN where the width changes."""
 
     def __init__(self, width_in: int, width: int, kernel_size: int):
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return features of the same size."""
-        # In place: nothing needs what a norm gave, and large new tensors cost time to get and to fill.
+        # In place: the output of a norm is not needed again, and allocating large tensors takes time.
         y_BCHW = F.relu(self.norm1(self.conv1(x_BCHW)), inplace=True)
         return F.relu(self.norm2(self.conv2(y_BCHW)).add_(self.skip(x_BCHW)), inplace=True)
 
@@ -66,7 +66,7 @@ class ResNet18StyleEncoder(nn.Module):
             nn.ReLU(inplace=True),
         )
         widths = (config.stem, *config.blocks)
-        self.blocks = nn.Sequential(*(Block(*pair, config.kernel_size) for pair in pairwise(widths)))
+        self.blocks = nn.Sequential(*(_ResidualBlock(*pair, config.kernel_size) for pair in pairwise(widths)))
         self.channels = widths[-1]
         self.grid = context.image_size
 

@@ -26,10 +26,10 @@ class TimmConfig(ComponentConfig):
     """Settings of a timm backbone."""
 
     model: str
-    """Name of a timm model, such as `resnet18` or `vit_small_patch14_dinov2.lvd142m`. A tag behind the dot
-    names weights and how images are normalized for them; without it they are the model's usual ones."""
+    """Name of a timm model, such as `resnet18` or `vit_small_patch14_dinov2.lvd142m`. A tag after the dot
+    names weights and their normalization of images; without a tag they are the model's default ones."""
     stage: int = -1
-    """Which of the model's feature maps to give; -1 for the last, 0 for the finest."""
+    """Which of the model's feature maps to return; -1 for the last, 0 for the finest."""
     pretrained: bool = False
     """Take timm's published weights, from its cache or by download."""
     weights: SpecPath | None = None
@@ -37,20 +37,20 @@ class TimmConfig(ComponentConfig):
     frozen: bool = False
     """Keep the weights as they are: no gradients, always in evaluation mode."""
     normalize: Literal["weights", "imagenet", "half", "none"] = "weights"
-    """What images in [0, 1] are normalized by: the mean and deviation that timm tells of the model's weights
-    (also where these are random), ImageNet's, or 0.5 and 0.5; `none` gives them in the spec's value range."""
+    """The mean and deviation that normalize images in [0, 1]: timm's for the model's weights (also if these
+    are random), ImageNet's, or 0.5 and 0.5; `none` passes images in the spec's value range."""
     final_norm: bool = False
-    """Whether a transformer's features pass its final norm; without it they are the last block's output."""
+    """Whether a transformer's features pass its final norm; if not, they are the last block's output."""
     border: Literal["refuse", "drop"] = "refuse"
-    """What to do about images whose side is no multiple of the patch: the last rows and columns are lost."""
+    """What to do if an image's side is not a multiple of the patch: the last rows and columns are lost."""
 
     @property
     def own_weights(self) -> bool:
-        """Whether weights are loaded, not drawn."""
+        """Whether weights are loaded instead of drawn."""
         return self.pretrained or self.weights is not None
 
     def cautions(self) -> list[str]:
-        """Warn of a frozen network that was never trained, and of trained weights that see another range."""
+        """Warn about a frozen random network, and about trained weights with images in another range."""
         found = []
         if self.frozen and not self.own_weights:
             found.append("frozen with random weights; give 'weights: FILE' or 'pretrained: true'")
@@ -102,7 +102,7 @@ class TimmEncoder(nn.Module):
 
 
 def unsure_normalization(model: str) -> list[str]:
-    """Warn of a model of which timm knows weights that want different images."""
+    """Warn about a model whose weights in timm have different normalizations."""
     import timm
 
     tagged = timm.list_pretrained(f"{model}.*")
@@ -117,7 +117,7 @@ def unsure_normalization(model: str) -> list[str]:
 
 
 def check_source(config: TimmConfig) -> None:
-    """Refuse models that timm does not have, and weights that are not there."""
+    """Refuse models that timm does not have, and missing files of weights."""
     import timm  # slow to import, and needed by this encoder alone
 
     if not timm.is_model(config.model):
@@ -141,10 +141,10 @@ def choose_stage(config: TimmConfig, stages: Any) -> int:
 
 
 def normalization(config: TimmConfig, context: EncoderContext, facts: Mapping[str, Any]) -> nn.Module:
-    """Return what stands before the backbone; `facts` are what timm tells of the model's weights."""
+    """Return the normalization before the backbone; `facts` are timm's facts about the model's weights."""
     from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN  # timm's own choice where nothing is told
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN  # timm's own default
     std: Sequence[float] = IMAGENET_DEFAULT_STD
     if config.normalize == "none":
         return nn.Identity()
@@ -165,7 +165,7 @@ def final_norms(backbone: Any) -> list[nn.Module]:
 
 @contextmanager
 def watching(modules: Iterable[nn.Module]) -> Iterator[list[nn.Module]]:
-    """Collect those of some modules that are called while the block runs."""
+    """Collect the modules that are called while the block runs."""
     called: list[nn.Module] = []
     handles = [module.register_forward_hook(lambda one, *_: called.append(one)) for module in modules]
     try:
@@ -176,7 +176,7 @@ def watching(modules: Iterable[nn.Module]) -> Iterator[list[nn.Module]]:
 
 
 def create_backbone(config: TimmConfig, model: TimmModel, size: Size, index: int) -> Any:
-    """Make the backbone up to one stage, with random, published or local weights."""
+    """Build the backbone up to one stage, with random, published or local weights."""
     make = partial(model.make_normed if config.final_norm else model.make, size, out_indices=(index,))
     if config.weights is not None:
         return load_backbone(config, make, config.weights)

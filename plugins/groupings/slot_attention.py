@@ -25,7 +25,7 @@ class SlotAttentionConfig(ComponentConfig):
     epsilon: PositiveFloat = 1e-8
     """Added to the attention before it is renormalized over tokens."""
     layer_norm_eps: PositiveFloat = 1e-5
-    """Of the three layer norms; 1e-3 for Keras's default."""
+    """Epsilon of the three layer norms; Keras's default is 1e-3."""
 
 
 class SlotAttention(nn.Module):
@@ -59,13 +59,13 @@ class SlotAttention(nn.Module):
             slots_BKD = self._update(attention_BKN, tokens_BNT, slots_BKD)
         return Grouped(Slots(slots_BKD, slots.extras), attention_BKN)
 
-    # There are thousands of tokens and a few slots, so keys and values are never made of tokens:
+    # There are thousands of tokens and a few slots, so keys and values of tokens are never computed:
     # q . (W_k t) = (W_k' q) . t, and the mean of W_v t is W_v times the mean of t.
 
     def _attend(self, tokens_BNT: Tensor, slots_BKD: Tensor) -> Tensor:
         q_BKD = self.to_q(self.norm_slots(slots_BKD)) * self.scale
-        asked_BKT = q_BKD @ self.to_k.weight
-        return torch.softmax(asked_BKT @ tokens_BNT.transpose(1, 2), dim=1)  # over slots: they compete
+        query_BKT = q_BKD @ self.to_k.weight
+        return torch.softmax(query_BKT @ tokens_BNT.transpose(1, 2), dim=1)  # over slots: they compete
 
     def _update(self, attention_BKN: Tensor, tokens_BNT: Tensor, slots_BKD: Tensor) -> Tensor:
         weights_BKN = attention_BKN + self.epsilon

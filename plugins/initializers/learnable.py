@@ -1,4 +1,4 @@
-"""One learned vector a slot, the same for every image.
+"""One learned vector per slot, the same for every image.
 
 Source: the learned embedding of Kipf et al. 2022 (SAVi), N(0, 1) at the start, as in H.
 Goyal, "COL775: Slot Attention" (2024). The number of slots is fixed by training.
@@ -36,7 +36,7 @@ class LearnableInitializer(nn.Module):
         """Return the learned vectors for each image.
 
         Raises:
-            ComponentError: if another number of slots than the trained one is asked for.
+            ComponentError: if `num_slots` is not the trained number of slots.
         """
         trained = self.vectors_KD.shape[0]
         if num_slots not in (None, trained):

@@ -1,1 +1,1 @@
-"""Launchers: where the runs of a study are started."""
+"""Launchers: they start the runs of a study."""

@@ -1,4 +1,4 @@
-"""Runs on this machine, some at a time: each on a GPU of its own, or sharing the processor's cores."""
+"""Start runs on this machine, several at a time: each on its own GPU, or sharing the processor's cores."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class LocalConfig(ComponentConfig):
     """Settings of the launcher on this machine."""
 
     jobs: PositiveInt | None = None
-    """How many runs at a time; None for one a GPU, or one on a machine without."""
+    """How many runs at a time; None for one per GPU, or a single one on a machine without GPUs."""
     gpus: tuple[str, ...] | None = None
     """Numbers of the GPUs to use, as in CUDA_VISIBLE_DEVICES; None for all, empty for the CPU. With
     more jobs than GPUs, some share one."""
@@ -26,12 +26,12 @@ class LocalConfig(ComponentConfig):
 
 @dataclass
 class LocalTask:
-    """A process, and the place that it takes."""
+    """A process, and the place that it occupies."""
 
     process: "subprocess.Popen[bytes]"
     place: int
     free: list[int]
-    """Places that nobody takes."""
+    """The places that are free."""
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -48,7 +48,7 @@ class LocalTask:
 
 
 class LocalLauncher:
-    """Starts processes of this one's group: Ctrl-C in a terminal reaches them too."""
+    """Starts processes in this process's group, so that Ctrl-C in a terminal reaches them too."""
 
     at_once: int | None
 
@@ -68,13 +68,13 @@ class LocalLauncher:
         return LocalTask(process, place, self.free)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the launcher holds nothing open."""
 
 
 def surroundings(
     environment: Mapping[str, str], place: int, places: int, gpus: Sequence[str]
 ) -> dict[str, str]:
-    """Return what one of several processes has of its own in the environment: GPU and share of the cores."""
+    """Return the environment variables of one of several processes: its GPU and its share of the cores."""
     gpu = gpus[place % len(gpus)] if gpus else ""
     return {"CUDA_VISIBLE_DEVICES": gpu} | (shares(environment, places) if places > 1 else {})
 

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster, which queues them: on the one that runs, or one of this machine alone.
+"""Start runs on a Ray cluster, which queues them: a running cluster, or a new one on this machine.
 
 Source: Ray's tasks (docs.ray.io/en/latest/ray-core/tasks.html). A task only starts the command
 on its machine. All machines have the same Python environment and see the same files.
@@ -24,12 +24,12 @@ class RayConfig(ComponentConfig):
     """Settings of the launcher on a Ray cluster."""
 
     address: str | None = None
-    """Of the cluster's head; None for $RAY_ADDRESS or a cluster that runs on this machine, and
-    if there is none, for a new one of this machine."""
+    """Address of the cluster's head; None for $RAY_ADDRESS or a cluster that runs on this machine, and
+    if there is none, for a new one on this machine."""
     cpus: Annotated[float, Ge(0.1)] = 1.0
-    """Cores that a run takes."""
+    """Cores per run."""
     gpus: NonNegativeFloat | None = None
-    """GPUs that a run takes, also a part of one; None for one if the cluster has any."""
+    """GPUs per run, possibly a fraction; None for one if the cluster has any."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class RayTask:
     stopped: bool = False
 
     def poll(self) -> int | None:
-        """Return the exit code; `RETRY` if its machine or process went away."""
+        """Return the exit code; None while it runs; `RETRY` if its machine or process was lost."""
         import ray
 
         ready, _ = ray.wait([self.reference], timeout=0)
@@ -52,7 +52,7 @@ class RayTask:
             return RETRY
 
     def stop(self) -> None:
-        """Cancel it: one that runs is interrupted, and ends its command by SIGTERM."""
+        """Cancel it: a running task is interrupted, and ends its command by SIGTERM."""
         import ray
 
         with suppress(ray.exceptions.RayError):
@@ -70,7 +70,7 @@ class RayLauncher:
         self.namespace = f"slotlab-{context.name}"
         self.remote: Any = None
         self.ours = False
-        """Whether this process is the one that connected."""
+        """Whether this launcher connected to the cluster."""
 
     def start(self, job: Job) -> RayTask:
         """Queue a job."""
@@ -98,7 +98,7 @@ class RayLauncher:
         if gpus is None:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
-        # No retry of Ray's own: the study looks into the run's folder before it starts one again.
+        # Ray must not retry: the study checks the run's folder before it starts a run again.
         return ray.remote(num_cpus=self.config.cpus, num_gpus=gpus, max_retries=0)(_command())
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class RayLauncher:
 
 
 def _command() -> Any:
-    # Defined here so that it travels by value: importing this module on the other machine would be slow.
+    # Defined here so that it is pickled by value: importing this module on the other machine would be slow.
     def run(command: tuple[str, ...], log: str, folder: str) -> int:
         import ctypes
         import signal
@@ -119,8 +119,8 @@ def _command() -> Any:
         import sys
         from contextlib import suppress
 
-        # A cancellation comes as Ctrl-C, once or more often, at any line. It is only noted, so that none is
-        # lost to a line that cannot pass it on, and the command has all the time it needs to save and end.
+        # A cancellation comes as Ctrl-C, once or more often, at any line. It is only recorded, so that it
+        # cannot be lost at any line, and the command has all the time it needs to save and end.
         cancellations: list[int] = []
         signal.signal(signal.SIGINT, lambda number, frame: cancellations.append(number))
 
@@ -137,12 +137,12 @@ def _command() -> Any:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent,
             )
-            told = False
+            signaled = False
             while process.poll() is None:
-                if cancellations and not told:
+                if cancellations and not signaled:
                     process.send_signal(signal.SIGTERM)
-                    told = True
-                with suppress(subprocess.TimeoutExpired):  # short waits: a cancellation comes between them
+                    signaled = True
+                with suppress(subprocess.TimeoutExpired):  # short waits, between which cancellations are seen
                     process.wait(0.2)
         return int(process.returncode)
 

@@ -1,7 +1,7 @@
-"""Runs as jobs of Slurm, through submitit; or as processes of this machine, to try that out.
+"""Start runs as jobs of Slurm, through submitit, or as processes of this machine for a trial.
 
-Source: submitit (github.com/facebookincubator/submitit). Before a job's time is up the training is
-asked to save, and the job is queued again. All machines see the same files.
+Source: submitit (github.com/facebookincubator/submitit). Before the time limit of a job the training
+is asked to save, and the job is queued again. All machines see the same files.
 """
 
 import signal
@@ -21,9 +21,9 @@ class SlurmConfig(ComponentConfig):
     """Settings of the launcher through Slurm."""
 
     cluster: Literal["slurm", "local"] = "slurm"
-    """Slurm; or processes of this machine, to try a study out."""
+    """Slurm, or processes of this machine for a trial."""
     minutes: PositiveFloat = 240
-    """Time of a job. A training that needs more goes on in another."""
+    """Time limit of a job. A longer training continues in another job."""
     cpus: PositiveInt = 4
     """Cores of a job."""
     gpus: NonNegativeInt = 1
@@ -33,18 +33,18 @@ class SlurmConfig(ComponentConfig):
     partition: str | None = None
     """The partition; None for the cluster's default."""
     account: str | None = None
-    """Whom it is charged to; None for the cluster's default."""
+    """The account that is charged; None for the cluster's default."""
     options: Mapping[str, Any] = {}
     """Further options of sbatch, such as `{constraint: a100}`."""
     save_seconds: PositiveInt = 120
-    """Seconds before the end of its time at which a training is asked to save."""
+    """Seconds before a job's time limit at which its training is asked to save."""
     queued: PositiveInt | None = None
     """Most jobs in the queue at a time; None for all."""
 
 
 @dataclass
 class Command:
-    """What a job does: it starts a training, and asks it to save when the job's time is up."""
+    """The content of a job: start a training, and ask it to save at the job's time limit."""
 
     words: tuple[str, ...]
     log: str
@@ -79,12 +79,12 @@ class SlurmTask:
     job: Any
 
     def poll(self) -> int | None:
-        """Return the exit code; `RETRY` if the job ended without one, such as by a failure of its machine."""
+        """Return the exit code; None while it runs; `RETRY` if it ended without one (a machine failed)."""
         if not self.job.done():
             return None
         try:
             return int(self.job.result())
-        except Exception:  # submitit raises whatever it finds in place of a result
+        except Exception:  # submitit raises any error that it finds in place of a result
             return RETRY
 
     def stop(self) -> None:
@@ -93,7 +93,7 @@ class SlurmTask:
 
 
 class SlurmLauncher:
-    """Submits every job at once, unless told otherwise."""
+    """Submits jobs at once, up to the setting `queued`."""
 
     at_once: int | None
 
@@ -136,7 +136,7 @@ class SlurmLauncher:
         return executor
 
     def close(self) -> None:
-        """Nothing is open; the queue lives on."""
+        """Do nothing: the jobs stay in the queue."""
 
 
 @hookimpl

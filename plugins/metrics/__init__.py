@@ -1,1 +1,1 @@
-"""Metrics: one number an image."""
+"""Metrics: one number per image."""

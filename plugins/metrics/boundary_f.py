@@ -2,16 +2,16 @@
 
     F = 2 P R / (P + R)
 
-P is the part of predicted boundary pixels within `tolerance` of a true boundary, R the part of
-true ones within `tolerance` of a predicted boundary. A pixel is on a boundary if its right or
+P is the fraction of predicted boundary pixels within `tolerance` of a true boundary, R the fraction
+of true ones within `tolerance` of a predicted boundary. A pixel is on a boundary if its right or
 lower neighbor has another label.
 
 * Source: Martin et al. 2004; counted by dilation instead of matching, as Perazzi et al. 2016
   (DAVIS), whose tolerance of 0.008 diagonals, rounded up to pixels, is the default: 2 pixels at
   128 x 128.
-* Pixels ignored: void; the border of the image and that of void are no boundaries.
+* Pixels ignored: void; the borders of the image and of void pixels are not boundaries.
 * Range: [0, 1], higher is better.
-* Empty masks: 1 where neither side has a boundary, 0 where just one has.
+* Empty masks: 1 if neither side has a boundary, 0 if only one has.
 """
 
 import math
@@ -30,7 +30,7 @@ class BoundaryFConfig(ComponentConfig):
     """Settings of the boundary F-measure."""
 
     tolerance: NonNegativeFloat = 0.008
-    """How far apart boundaries may lie, as a part of the image's diagonal; rounded up to whole pixels."""
+    """The largest distance of boundaries, as a fraction of the image's diagonal; rounded up to pixels."""
 
 
 class BoundaryF:
@@ -44,7 +44,7 @@ class BoundaryF:
         self.tolerance = config.tolerance
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,); NaN for images of nothing but void."""
+        """Return float64 of shape (B,); NaN for images that are entirely void."""
         assert outcome.true_BHW is not None
         assert outcome.predicted_BHW is not None
         radius = math.ceil(self.tolerance * math.hypot(*outcome.true_BHW.shape[1:]))

@@ -2,14 +2,14 @@
 
     CorLoc = 1 if max over true objects i and predicted segments j of IoU(i, j) >= threshold, else 0
 
-Its mean over images is the part of images in which something is found.
+Its mean over images is the fraction of images in which an object is found.
 
-* Source: Deselaers et al. 2010, on masks instead of boxes as in slot-based work (Seitzer et al.
+* Source: Deselaers et al. 2010, on masks instead of boxes, as usual for slots (Seitzer et al.
   2023, DINOSAUR); `threshold` 0.5 by custom.
 * Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
   them.
 * Range: 0 or 1, higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable

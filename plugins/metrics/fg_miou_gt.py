@@ -10,7 +10,7 @@ objects without partner count as 0. The background is no candidate, so no segmen
 * Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
   them.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable

@@ -5,7 +5,7 @@
 * Source: Engelcke et al. 2020 (GENESIS); MSC_FG of BO-QSA (Jia et al. 2023). Equal to `mbo`.
 * Pixels ignored: none; the background is no target.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable

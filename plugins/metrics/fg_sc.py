@@ -6,7 +6,7 @@
 * Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
   them.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable

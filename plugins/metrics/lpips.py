@@ -13,9 +13,9 @@ are read, or from `linear`.
 * Source: Zhang et al. 2018, equation 1; equal to their package `lpips`, version 0.1, to float32's
   precision.
 * Pixels ignored: none.
-* Range: from 0, lower is better. NaN for images that shrink to nothing on the way (AlexNet: less
-  than 31 pixels a side, VGG: less than 16).
-* Empty masks: masks play no part.
+* Range: from 0, lower is better. NaN for images that are too small for the network (AlexNet: below 31
+  pixels per side, VGG: below 16).
+* Empty masks: masks have no effect.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,10 +34,10 @@ from slotlab.registry import Component, ComponentConfig, ComponentError, hookimp
 
 Network = Literal["alex", "vgg"]
 LAYERS: Mapping[Network, tuple[int, ...]] = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}
-"""Positions of the ReLUs that are looked at, in torchvision's `features`."""
+"""Positions of the compared ReLUs, in torchvision's `features`."""
 LEAST_SIDE: Mapping[Network, int] = {"alex": 31, "vgg": 16}
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Images in [-1, 1] to what the networks were trained on (the package's `ScalingLayer`)."""
+"""Convert images in [-1, 1] to the networks' inputs (the package's `ScalingLayer`)."""
 
 
 class LPIPSConfig(ComponentConfig):
@@ -74,7 +74,7 @@ class LPIPS:
         if min(images.shape[2:]) < self.least_side:
             return torch.full((len(images),), torch.nan, dtype=torch.float64, device=images.device)
         self.features.to(images.device)
-        # One by one: a convolution's last bits depend on the batch.
+        # One by one, since the last bits of a convolution depend on the batch.
         pairs = zip(images, reconstructions, strict=True)
         return torch.stack([self.distance(image[None], other[None]) for image, other in pairs])
 
@@ -158,7 +158,7 @@ def read(path: Path, *, field: str) -> dict[str, Any]:
     """Read tensors by name, executing nothing.
 
     Raises:
-        ComponentError: where there is no file, or one of another kind.
+        ComponentError: if the file does not exist, or is of another kind.
     """
     if not path.is_file():
         raise ComponentError(f"weights file {path} does not exist", field=field)

@@ -1,12 +1,12 @@
-"""How undecided the masks are: a diagnosis of binding.
+"""How undecided the masks are: a diagnosis of whether slots bind to objects.
 
     entropy = mean over pixels of -sum_k m_k log m_k / log K
 
-with the soft masks m of K slots, which sum to one at each pixel. 0 says that each pixel belongs
-to one slot, 1 that all slots share every pixel: nothing is bound.
+with the soft masks m of K slots, which sum to one at each pixel. 0 means that each pixel belongs
+to one slot, 1 that all slots share every pixel equally: the slots did not bind.
 
-* Source: Shannon 1948, in units of its greatest value. No truth is needed.
-* Pixels ignored: void ones of the truth, if there is one.
+* Source: Shannon 1948, in units of its greatest value. No true masks are needed.
+* Pixels ignored: void ones of the true mask, if there is one.
 * Range: [0, 1], lower is better.
 * Empty masks: add nothing. 0 for a single slot.
 """
@@ -34,7 +34,7 @@ class MaskEntropy:
         pass
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,); NaN for images of nothing but void."""
+        """Return float64 of shape (B,); NaN for images that are entirely void."""
         assert outcome.masks_BKHW is not None
         if outcome.scored_BHW is None:
             return in_chunks(entropy, outcome.masks_BKHW)
@@ -51,7 +51,7 @@ def entropy(masks_BKHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
         scored_BKHW = scored_BHW.unsqueeze(1).expand_as(parts_BKHW)
         means_B = sum_of_each(parts_BKHW.masked_fill(~scored_BKHW, 0)) / scored_BKHW.sum(dim=(1, 2, 3))
         nats_B = -slots * means_B
-    # float32 masks sum to one but for rounding, so a bound could be passed by as much.
+    # float32 masks sum to one except for rounding, which could exceed a bound.
     return (nats_B / log(max(2, slots))).clamp(0, 1)
 
 

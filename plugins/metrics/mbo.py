@@ -5,11 +5,11 @@
 One predicted segment may be the best for several objects.
 
 * Source: Pont-Tuset et al. 2017; Seitzer et al. 2023 (DINOSAUR); per image and without background
-  as SlotDiffusion and AKOrN report it. Equal to `msc_fg`.
+  as SlotDiffusion and AKOrN report it. Equal to `fg_msc`.
 * Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
   them.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable

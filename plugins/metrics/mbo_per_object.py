@@ -7,7 +7,7 @@ An image's value is that of `mbo`, its weight the number of its objects.
 * Source: the evaluation of Latent Slot Diffusion (Jiang et al. 2023), "average over objects".
 * Pixels ignored: none; the background is no target.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN, of weight 0, for images without objects.
+* Empty masks: have no effect. NaN, of weight 0, for images without objects.
 """
 
 from collections.abc import Iterable

@@ -5,7 +5,7 @@
 * Source: the default of ObjectCentricBench (`skip=[]`). Equal to `msc`.
 * Pixels ignored: none.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part.
+* Empty masks: have no effect.
 """
 
 from collections.abc import Iterable

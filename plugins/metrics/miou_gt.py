@@ -10,7 +10,7 @@ segments without partner count as 0. Spare slots cost nothing.
   objects that the crop removed count as 0 there; here they do not count.
 * Pixels ignored: none.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part.
+* Empty masks: have no effect.
 """
 
 from collections.abc import Iterable

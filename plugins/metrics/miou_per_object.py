@@ -11,7 +11,7 @@ its weight their number.
   slots than objects it leaves the objects without partner out; here they count as 0.
 * Pixels ignored: none; the background is no target.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN, of weight 0, for images without objects.
+* Empty masks: have no effect. NaN, of weight 0, for images without objects.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@
   calls something else mSC: see `msc_official` and `sc`.
 * Pixels ignored: none.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part.
+* Empty masks: have no effect.
 """
 
 from collections.abc import Iterable

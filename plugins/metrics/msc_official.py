@@ -11,7 +11,7 @@ the mistake.
 * Source: `CLEVRTEX_Evaluator.msc` of `clevrtex_eval.py` (Karazija et al. 2021).
 * Pixels ignored: none in the IoU; the last true segment is no target.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN where the truth is background alone, and where only the last true
+* Empty masks: have no effect. NaN where the truth is background alone, and where only the last true
   segment has pixels.
 * Order of slots: which spare slot is named last is decided by their order, as in the evaluator.
 """

@@ -10,7 +10,7 @@ sum).
 * Pixels ignored: none.
 * Range: from 0, lower is better; a reconstruction may leave the value range, so there is no upper
   bound.
-* Empty masks: masks play no part.
+* Empty masks: masks have no effect.
 """
 
 from collections.abc import Iterable

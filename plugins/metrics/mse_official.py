@@ -9,7 +9,7 @@ benchmark.
 * Pixels ignored: none.
 * Range: from 0, lower is better; no upper bound, since a reconstruction may leave the value
   range.
-* Empty masks: masks play no part.
+* Empty masks: masks have no effect.
 """
 
 from collections.abc import Iterable

@@ -1,17 +1,17 @@
-"""Object recovery: the part of the image's true objects that are found.
+"""Object recovery: the fraction of the image's true objects that are found.
 
     recovery = number of true objects i with max over predicted segments j of IoU(i, j) >= threshold
                / number of true objects
 
-At thresholds above 0.5 no segment can find two objects, so no matching is needed; at exactly 0.5
-one could find two of which it is made in equal parts.
+Above a threshold of 0.5 no segment can find two objects, so no matching is needed; at exactly 0.5 a
+segment could find two objects of which it consists in equal parts.
 
 * Source: detection rate of unsupervised object discovery (Vo et al. 2020), on masks instead of
   boxes; `threshold` 0.5 by custom.
 * Pixels ignored: none; the background is no target, but its pixels enlarge the segments that hold
   them.
 * Range: [0, 1], higher is better.
-* Empty masks: take no part. NaN for images without objects.
+* Empty masks: have no effect. NaN for images without objects.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class ObjectRecoveryConfig(ComponentConfig):
 
 
 class ObjectRecovery:
-    """The part of true objects that are found."""
+    """The fraction of true objects that are found."""
 
     higher_is_better = True
     bounds = (0.0, 1.0)

@@ -9,7 +9,7 @@ one image.
 * Pixels ignored: none.
 * Range: any number, higher is better; infinite for a perfect reconstruction, which a summary
   counts as undefined.
-* Empty masks: masks play no part.
+* Empty masks: masks have no effect.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@
   CLEVRTex evaluator's `mSC` would be without its bug (see `msc_official`).
 * Pixels ignored: none.
 * Range: [0, 1], higher is better. Large segments, mostly the background, weigh most.
-* Empty masks: take no part.
+* Empty masks: have no effect.
 """
 
 from collections.abc import Iterable

@@ -2,13 +2,13 @@
 
     usage = number of slots that have the largest mask on at least `least_share` of the pixels
 
-1 says that one slot takes everything; more than there are objects and background says that
-objects or the background are cut up; a value that never changes over images with different
-numbers of objects, that slots tile the picture.
+1 means that one slot takes everything. More than the objects and the background means that objects
+or the background are split. A value that does not vary with the number of objects means that slots tile
+the image.
 
-* Source: slotlab's own. No truth is needed.
-* Pixels ignored: void ones of the truth, if there is one.
-* Range: from 0; no direction is better. Where one has to be named, for sorting, more is taken as
+* Source: slotlab's own. No true masks are needed.
+* Pixels ignored: void ones of the true mask, if there is one.
+* Range: from 0; no direction is better. For sorting, which needs a direction, higher counts as
   better.
 * Empty masks: do not count. With `least_share` 0 (the default) a single pixel is enough.
 """
@@ -30,7 +30,7 @@ class SlotUsageConfig(ComponentConfig):
     """Settings of slot usage."""
 
     least_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The part of the image's pixels that a slot must hold to count; 0 asks for one pixel."""
+    """The part of the image's pixels that a slot must hold to count; 0 requires one pixel."""
 
 
 class SlotUsage:
@@ -44,13 +44,13 @@ class SlotUsage:
         self.least_share = config.least_share
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,); NaN for images of nothing but void."""
+        """Return float64 of shape (B,); NaN for images that are entirely void."""
         predicted_BHW = outcome.predicted_BHW
         assert predicted_BHW is not None
-        looked_at_BHW = torch.zeros_like(predicted_BHW)
+        counted_BHW = torch.zeros_like(predicted_BHW)
         if outcome.scored_BHW is not None:
-            looked_at_BHW.masked_fill_(~outcome.scored_BHW, VOID)
-        held_BK = contingency(looked_at_BHW, predicted_BHW)[:, 0]
+            counted_BHW.masked_fill_(~outcome.scored_BHW, VOID)
+        held_BK = contingency(counted_BHW, predicted_BHW)[:, 0]
         pixels_B = held_BK.sum(dim=1)
         least_B1 = (self.least_share * pixels_B).clamp(min=1.0).unsqueeze(1)
         return (held_BK >= least_B1).sum(dim=1).double().masked_fill(pixels_B == 0, torch.nan)

@@ -10,7 +10,7 @@ with means, variances and covariance under a Gaussian window of 11 x 11 pixels (
   `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
 * Pixels ignored: none, but those within 5 of the border are no centers of windows.
 * Range: [-1, 1], higher is better. NaN for images of less than 11 pixels a side.
-* Empty masks: masks play no part.
+* Empty masks: masks have no effect.
 """
 
 from collections.abc import Iterable

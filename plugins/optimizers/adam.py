@@ -10,13 +10,13 @@ from torch.optim import Adam
 from slotlab.framework.contracts import OptimizerContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
-Decay = Annotated[float, Ge(0), Lt(1)]
+_Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 class AdamConfig(ComponentConfig):
     """Settings of Adam; torch's defaults."""
 
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""

@@ -1,4 +1,4 @@
-"""AdamW: Adam with weight decay apart from the gradient. Source: Loshchilov and Hutter 2019."""
+"""AdamW: Adam with decoupled weight decay. Source: Loshchilov and Hutter 2019."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -10,18 +10,18 @@ from torch.optim import AdamW
 from slotlab.framework.contracts import OptimizerContext
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
-Decay = Annotated[float, Ge(0), Lt(1)]
+_Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 class AdamWConfig(ComponentConfig):
     """Settings of AdamW; torch's defaults."""
 
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
     weight_decay: NonNegativeFloat = 0.01
-    """Share of each weight taken away a step, times the learning rate."""
+    """Each step subtracts this share of a weight, times the learning rate."""
 
 
 def build_adamw(config: AdamWConfig, context: OptimizerContext) -> AdamW:

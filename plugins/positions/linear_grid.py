@@ -18,7 +18,7 @@ class LinearGridConfig(ComponentConfig):
 
 
 class LinearGrid(nn.Module):
-    """Features (B, dim, *grid) to the same plus a learned linear function of the position."""
+    """Adds a learned linear function of the position to features of shape (B, dim, *grid)."""
 
     grid_HW4: Tensor
 
@@ -32,7 +32,7 @@ class LinearGrid(nn.Module):
         self.project = nn.Linear(4, context.dim)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        """Return features + code, of the same shape."""
+        """Return features plus code, float of shape (B, dim, H, W)."""
         code_CHW: Tensor = self.project(self.grid_HW4).permute(2, 0, 1)
         return features_BCHW + code_CHW
 

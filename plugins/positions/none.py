@@ -1,4 +1,4 @@
-"""No position code, for features that know their position already (a ViT's)."""
+"""No position code, for features that already encode their position, such as those of a ViT."""
 
 from collections.abc import Iterable
 

@@ -3,7 +3,7 @@
 Source: Locatello et al. 2020, section E.1 and `slot_attention/data.py` of its repository: rows
 29 to 221 and columns 64 to 256 of the 320x240 picture, then 128 pixels bilinear, images in
 [-1, 1]; the first 70,000 are trained on, the 320 after them tested. CLEVR6 keeps pictures of
-at most six objects: `filter: {max_objects: 6, count: mask_colors}`.
+at most six objects, by `filter: {max_objects: 6, count: mask_colors}`.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The whole picture, squashed to a square: for generated pictures and for one's own."""
+"""The whole picture, resized to a square: for generated pictures and for the user's own."""
 
 from collections.abc import Iterable
 

@@ -13,11 +13,11 @@ class ConstantConfig(ComponentConfig):
     """Settings of the constant schedule."""
 
     warmup: NonNegativeInt = 0
-    """Scheduler steps (see the phase's `interval`) over which the rate rises from 0."""
+    """Scheduler steps (see the phase's `interval`) over which the rate rises linearly to its full value."""
 
 
 def build_constant(config: ConstantConfig, context: ScheduleContext) -> LambdaLR:
-    """Return a scheduler whose factor is step/warmup, then 1."""
+    """Return a scheduler whose factor is (step + 1) / (warmup + 1), at most 1."""
     return LambdaLR(context.optimizer, lambda step: min(1.0, (step + 1) / (config.warmup + 1)))
 
 

@@ -21,7 +21,7 @@ class CosineConfig(ComponentConfig):
     eta_min: NonNegativeFloat = 0.0
     """The lowest rate."""
     warmup: NonNegativeInt = 0
-    """Scheduler steps before it, over which the rate rises linearly; `t_max` counts from their end."""
+    """Scheduler steps of a linear rise before the cosine; `t_max` counts from their end."""
 
 
 def build_cosine(config: CosineConfig, context: ScheduleContext) -> LRScheduler:

@@ -1,1 +1,1 @@
-"""Set metrics: two sets of images to one number."""
+"""Set metrics: one number for two sets of images."""

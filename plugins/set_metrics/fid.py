@@ -1,16 +1,16 @@
 """FID as clean-fid computes it: Frechet distance of Inception's features.
 
 Source: Heusel et al. 2017; Parmar et al. 2022 (clean-fid, mode `clean`). Lower is better, 0 for equal
-statistics. Biased: too high for few images, by an amount that depends on the model; compare only at
-the same numbers of images on both sides, and see what the real images have among themselves (the floor).
+statistics. Biased: too high for few images, by an amount that depends on the model. Compare only with
+the same numbers of images on both sides, and consider the FID between real images (the floor).
 """
 
 from collections.abc import Iterable
 from typing import Annotated
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import INCEPTION, CleanInception
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import INCEPTION, CleanInception
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import Program, SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -19,7 +19,7 @@ class FIDConfig(ComponentConfig):
     """Settings of FID."""
 
     weights: Annotated[SpecPath | None, Program(INCEPTION)] = None
-    """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
+    """The file inception-2015-12-05.pt or its folder; null for clean-fid's folder, /tmp."""
 
 
 def build_fid(config: FIDConfig, context: SetMetricContext) -> FrechetMetric:

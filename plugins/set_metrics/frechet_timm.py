@@ -1,7 +1,7 @@
 """Frechet distance of the features of a timm model with local weights. This is not FID.
 
 The distance of Heusel et al. 2017 in another space: compare only values of one model and one file.
-Images are brought to the size and range that the model was trained with, as timm tells them.
+Images are resized and normalized as in the model's training, according to timm.
 """
 
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import features_by, file_hash, prepared, refuse
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import features_by, file_hash, prepared, refuse
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
 from slotlab.registry.component import suggest
@@ -41,22 +41,22 @@ class TimmExtractor:
 
     @property
     def name(self) -> str:
-        """As results name it."""
+        """The name in results."""
         return f"timm {self.model} ({self.weights.name})"
 
     def lacking(self) -> str | None:
-        """Say that the file is not there."""
+        """Return a message that the file is missing; None if it is there."""
         return None if self.weights.is_file() else f"there is no {self.weights}"
 
     def identity(self) -> str:
-        """Name the model and its weights by their content."""
+        """Return a text with the model and a hash of its weights."""
         return f"timm-{self.model}-{file_hash(self.weights)}"
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Return features.
 
         Raises:
-            SlotlabError: if the file is not there, or does not fit the model.
+            SlotlabError: if the file is missing or does not fit the model.
         """
         import timm
 
@@ -74,7 +74,7 @@ class TimmExtractor:
 
         try:
             network: Any = timm.create_model(self.model)
-            # Not by `checkpoint_path`, with which older versions of timm run what a pickle says.
+            # Not by `checkpoint_path`, with which older versions of timm execute pickles.
             timm.models.load_checkpoint(network, str(self.weights), weights_only=True)
         except Exception as error:  # torch raises RuntimeError for shapes, readers anything
             text = f"{self.weights} does not fit timm's '{self.model}': {describe(error)}"

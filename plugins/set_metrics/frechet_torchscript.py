@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pydantic import PositiveFloat, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import ScriptExtractor
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import ScriptExtractor
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import ProgramPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -18,13 +18,13 @@ class FrechetTorchScriptConfig(ComponentConfig):
     """Settings of the Frechet distance by a TorchScript network."""
 
     weights: ProgramPath
-    """The file; the network takes float32 (B, 3, size, size) and gives one row of features an image."""
+    """The file; the network takes float32 (B, 3, size, size) and gives one row of features per image."""
     size: PositiveInt = 224
-    """Side in pixels that images are brought to, bicubic with antialiasing."""
+    """The side in pixels to which images are resized, bicubic with antialiasing."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Taken from each channel, after 0 to 255 has become 0 to 1."""
+    """Subtracted from each channel of images in [0, 1]."""
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
-    """What each channel is then divided by."""
+    """Divides each channel afterwards."""
 
 
 def build_frechet(config: FrechetTorchScriptConfig, context: SetMetricContext) -> FrechetMetric:

@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import NonNegativeInt, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import INCEPTION, CleanInception
-from slotlab.framework.metrics.sets.feature_metrics import KernelMetric
+from slotlab.framework.metrics.image_sets.extractors import INCEPTION, CleanInception
+from slotlab.framework.metrics.image_sets.feature_metrics import KernelMetric
 from slotlab.framework.spec.paths import Program, SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
@@ -21,11 +21,11 @@ class KIDConfig(ComponentConfig):
     """Settings of KID."""
 
     weights: Annotated[SpecPath | None, Program(INCEPTION)] = None
-    """The file inception-2015-12-05.pt or its folder; null for clean-fid's place, which is /tmp."""
+    """The file inception-2015-12-05.pt or its folder; null for clean-fid's folder, /tmp."""
     subsets: PositiveInt = 100
-    """How many random subsets are compared; the value is their mean."""
+    """The number of random subsets; the value is the mean over them."""
     subset_size: PositiveInt = 1000
-    """Images in a subset, at most as many as there are."""
+    """Images per subset, at most the number of images."""
     seed: NonNegativeInt = 0
     """Draws the subsets."""
 
@@ -36,7 +36,7 @@ def build_kid(config: KIDConfig, context: SetMetricContext) -> KernelMetric:
         CleanInception(config.weights, context.device),
         subsets=config.subsets,
         subset_size=config.subset_size,
-        seed=config.seed % 2**32,  # as much as numpy takes
+        seed=config.seed % 2**32,  # the range that numpy accepts
     )
 
 

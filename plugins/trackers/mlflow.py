@@ -1,26 +1,27 @@
-"""MLflow: a server's, or a database in RUN/mlruns of the run's own.
+"""MLflow: a server, or the run's own database in RUN/mlruns.
 
 Source: `mlflow.MlflowClient`. The database is SQLite, since MLflow 3.13 refuses plain folders
-(https://github.com/mlflow/mlflow/issues/18534); pictures lie beside it. Look at it with
+(https://github.com/mlflow/mlflow/issues/18534); pictures lie beside it. View it with
 `mlflow ui --backend-store-uri sqlite:///RUN/mlruns/mlflow.db`.
 """
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import TrackerContext
+from slotlab.framework.spec.plain_settings import leaves
 from slotlab.registry import Component, ComponentConfig, hookimpl
 from slotlab.registry.optional import require
 
 TAG = "slotlab.run_id"
 LONGEST = 6000
-"""Characters of a parameter that MLflow takes."""
+"""The largest length of a parameter that MLflow accepts."""
 AT_ONCE = 100
-"""Parameters that MLflow takes in one call."""
+"""The largest number of parameters that MLflow accepts in one call."""
 
 
 class MLflowConfig(ComponentConfig):
@@ -45,7 +46,7 @@ class MLflowTracker:
     @cached_property
     def client(self) -> Any:
         """The connection."""
-        # A training should not wait many minutes for a server that is gone (MLflow's defaults).
+        # MLflow's defaults would wait many minutes for an unreachable server.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # no lines about database tables
@@ -58,12 +59,12 @@ class MLflowTracker:
 
     @property
     def folder(self) -> Path:
-        """Where the run's own database lies."""
+        """The folder of the run's own database."""
         return self.context.folder / "mlruns"
 
     @cached_property
     def run(self) -> str:
-        """MLflow's id of the run: the one from before a resume, or a new one."""
+        """MLflow's id of the run, which a resumed run keeps."""
         experiment = self._experiment()
         known = self.client.search_runs([experiment], f"tags.`{TAG}` = '{self.context.run_id}'")
         if known:
@@ -88,7 +89,7 @@ class MLflowTracker:
         self.client.log_artifact(self.run, str(path), artifact_path=str(Path(name).parent))
 
     def close(self, *, failed: bool) -> None:
-        """Say how the run ended, if it was begun."""
+        """Mark the run as finished or failed, if it was begun."""
         if "run" in vars(self):
             self.client.set_terminated(self.run, "FAILED" if failed else "FINISHED")
 
@@ -105,23 +106,9 @@ class MLflowTracker:
     def _log_settings(self, run: str) -> None:
         from mlflow.entities import Param
 
-        settings = flat(self.context.settings)
-        params = [Param(name, str(value)[:LONGEST]) for name, value in settings]
+        params = [Param(name, str(value)[:LONGEST]) for name, value in leaves(self.context.settings)]
         for start in range(0, len(params), AT_ONCE):
             self.client.log_batch(run, params=params[start : start + AT_ONCE])
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of nested settings; lists of plain values stay whole."""
-    if isinstance(value, Mapping) and value:
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        items = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        yield path, value
-        return
-    for key, item in items:
-        yield from flat(item, f"{path}.{key}" if path else key)
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """TensorBoard's event files, in RUN/tensorboard: `tensorboard --logdir runs` shows all runs.
 
-Source: `torch.utils.tensorboard.SummaryWriter`. What was told after the step of a resume is
-hidden by its `purge_step`.
+Source: `torch.utils.tensorboard.SummaryWriter`, whose `purge_step` hides what was logged after the step
+of a resume.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ class TensorBoardTracker:
 
     @cached_property
     def writer(self) -> Any:
-        """The event file, made when it is first needed."""
+        """The event file, created on first use."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         start = self.context.resumed_from
@@ -44,7 +44,7 @@ class TensorBoardTracker:
             return SummaryWriter(str(self.context.folder / "tensorboard"), purge_step=purge)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write scalars, down to the disk: what a killed process held back would be missing."""
+        """Write scalars and flush them: a killed process would lose buffered ones."""
         self.step = step
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
@@ -64,7 +64,7 @@ class TensorBoardTracker:
 
 @contextmanager
 def without_host() -> Iterator[None]:
-    """Keep the machine's name out of the event file's, which TensorBoard puts there and never reads."""
+    """Keep the machine's name out of the event file's name, where TensorBoard puts it and never reads it."""
     from tensorboard.summary.writer import event_file_writer
 
     before: Any = event_file_writer.socket

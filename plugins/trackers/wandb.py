@@ -1,7 +1,7 @@
-"""Weights & Biases: its own files in RUN/wandb, sent to its server at once, later or never.
+"""Weights & Biases: files in RUN/wandb, sent to the server at once, later or never.
 
 Source: `wandb.init`. Offline runs are sent by `wandb sync --append RUN/wandb/offline-run-*`: each
-resume adds a folder under the same id, with the steps that the one before does not have.
+resume adds a folder under the same id, with the steps that the earlier folders lack.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 from slotlab.registry.optional import require
 
 PRIVATE = {"x_disable_meta": True, "x_disable_machine_info": True, "host": "", "username": "", "email": ""}
-"""Settings that keep the machine, its user and the command line out of what is sent."""
+"""Settings that keep the machine, its user and the command line out of the data that is sent."""
 
 
 class WandbConfig(ComponentConfig):
@@ -23,11 +23,11 @@ class WandbConfig(ComponentConfig):
     project: str = "slotlab"
     """The project that the run is put under."""
     entity: str | None = None
-    """The user or team; null for the one who is logged in."""
+    """The user or team; null for the logged-in user."""
     group: str | None = None
     """Runs that belong together, such as the seeds of one spec."""
     mode: Literal["offline", "online", "disabled"] = "offline"
-    """Send to the server (`online`), or write files alone, which `wandb sync` sends later."""
+    """Send to the server (`online`), or only write files, which `wandb sync` sends later (`offline`)."""
 
 
 class WandbTracker:
@@ -43,7 +43,7 @@ class WandbTracker:
 
     @cached_property
     def run(self) -> Any:
-        """The run, begun or gone on with when it is first needed."""
+        """The run, begun or resumed on first use."""
         import wandb  # slow to import, and starts a process
 
         private = {name: value for name, value in PRIVATE.items() if name in wandb.Settings.model_fields}
@@ -74,7 +74,7 @@ class WandbTracker:
         self.run.log({name: wandb.Image(str(path))}, step=self.step)
 
     def close(self, *, failed: bool) -> None:
-        """Send or write what is left, if the run was begun."""
+        """Send or write what remains, if the run was begun."""
         if "run" in vars(self):
             self.run.finish(exit_code=int(failed))
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from slotlab.framework.evaluation.conditions import Wanted, conditions
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.build import build_model
@@ -106,7 +106,7 @@ def test_every_number_of_the_test_split_again_from_the_files(base: str, tmp_path
     """The model was trained on [-1, 1] under another protocol: it sees that range here too."""
     loaded = prepare("spec.yaml", sets=SETS).loaded
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
-    found = conditions(loaded, Wanted(protocols=["clevrtex-official"]))
+    found = conditions(loaded, EvaluationRequest(protocols=["clevrtex-official"]))
     [summary] = run_evaluations(run, loaded, found, device=torch.device("cpu"), figures=False)
     assert (summary["images"], summary["protocol"], summary["split"]) == (24, "clevrtex-official", "test")
 

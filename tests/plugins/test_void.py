@@ -15,7 +15,7 @@ from slotlab.framework.evaluation.breakdown import object_rows
 from slotlab.framework.evaluation.rows import count_objects
 from slotlab.framework.figures.contact_sheet import paint
 from slotlab.framework.figures.mask_colors import paint_truth, pair
-from slotlab.framework.jobs.evaluate import gray_labels
+from slotlab.framework.jobs.saved_masks import gray_labels
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Registered, SlotlabError
 

@@ -1,4 +1,4 @@
-"""What is found, and what the rules for components say when they are broken."""
+"""The registry finds components, and refuses those that break the rules with a message that says how."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +99,7 @@ def test_every_broken_rule_is_said_at_once() -> None:
 
 
 def test_a_module_that_was_refused_is_refused_again(registry: Registry) -> None:
-    """What a failed attempt leaves behind is not taken for a plugin that is loaded already."""
+    """A plugin that could not be loaded is not taken for one that is loaded already."""
     module = ModuleType("taken")
     module.slotlab_encoders = hookimpl(lambda: [component(name="cnn")])  # type: ignore[attr-defined]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Each run is measured with its own plugins, whatever else is there; another one takes their place on purpose."""
+"""Each run is evaluated with its own plugins, whatever else is there; others replace them on purpose only."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.plugin_loading.copies import copies, recorded
+from slotlab.framework.plugin_loading.plugin_copies import copies, recorded
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import read_code
 
@@ -261,8 +261,8 @@ def test_a_plugin_that_may_open_files_is_told_how_they_are_copied(
     write(tmp_path, sources, traced_helper=opening)
     Path("words.txt").write_text("a")
     text = (
-        "traced.py asks where it lies (__file__), and a run copies no files that it opens there but those that it "
-        "lists: SLOTLAB_FILES = ['words.txt']"
+        "traced.py uses __file__; of the files that it opens beside it, a run copies only those that it lists: "
+        "SLOTLAB_FILES = ['words.txt']"
     )
     assert text in slotlab("validate", "spec.yaml")[1]
     Path("traced.py").write_text("SLOTLAB_FILES = ['words.txt']\n" + sources["traced.py"])

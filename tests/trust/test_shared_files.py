@@ -1,4 +1,4 @@
-"""What is shared of a run tells nobody where it lies and who made it."""
+"""The shared files of a run do not reveal where it lies and who made it."""
 
 import json
 import socket

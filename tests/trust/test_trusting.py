@@ -18,7 +18,7 @@ from slotlab.framework.composition import Composer
 from slotlab.framework.jobs.train import remember
 from slotlab.framework.plugin_loading.trust import Code, Trusted, admit, allow, refusal, refuse, user_state
 from slotlab.framework.spec.load import load_spec
-from slotlab.framework.study.folder import Comparison, Plan, PlannedArm, PlannedRun, StudyFolder
+from slotlab.framework.study.folder import PlannedArm, PlannedComparison, PlannedRun, StudyFolder, StudyPlan
 from slotlab.registry import SlotlabError, read_code
 
 Slotlab = Callable[..., tuple[int, str, str]]
@@ -65,10 +65,10 @@ def test_commands_that_read_runs_never_import(
     spec = Path("run2/spec.yaml")
     spec.write_text(spec.read_text().replace("seed: 0", "seed: 1"))
     planned = tuple(PlannedRun(seed, f"r{seed}", f"../{run}") for seed, run in enumerate(("run", "run2")))
-    compare = Comparison(("ari",), "ari", "one", "whole", "val", "decoder")
+    compare = PlannedComparison(("ari",), "ari", "one", "whole", "val", "decoder")
     Path("study").mkdir()
     arms = (PlannedArm("one", {}, planned, {}),)
-    StudyFolder(Path("study")).write_plan(Plan("study", "", "spec.yaml", (), compare, arms))
+    StudyFolder(Path("study")).write_plan(StudyPlan("study", "", "spec.yaml", (), compare, arms))
     code, _, err = slotlab(*words)
     assert (code, err.count("error")) == (0, 0), err
     assert not stranger.trace.exists()

@@ -1,10 +1,10 @@
 """Files inside tar archives, read by their offset without unpacking.
 
-A `.tar` is read in place. A `.tar.gz` has no random access: it is read once from end to end,
-and the files that are wanted are copied into a plain tar,
+A `.tar` is read in place. A `.tar.gz` has no random access: it is read once from end to end, and the files
+that are wanted are copied into a plain tar:
 
     <stores>/archives/NAME-<fingerprint>.tar     the copy of a compressed archive
-    <stores>/archives/NAME-<fingerprint>.json    which files lie where, in the copy or the archive
+    <stores>/archives/NAME-<fingerprint>.json    the index: where each file lies, in the copy or the archive
 
 Nothing is ever extracted to a path that an archive names.
 """
@@ -28,21 +28,22 @@ from slotlab.framework.system.cache import stores_folder
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 
-Report = Callable[[Path, int, int], None]
-"""Told the archive, how many of its bytes are read, and how many there are."""
+ReportArchive = Callable[[Path, int, int], None]
+"""Receives the archive, how many of its bytes are read, and how many there are."""
 Stream = BinaryIO | gzip.GzipFile
 FORMAT = 1
 """Version of the index's shape."""
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_LEFT_OUT = "all of it is left out: download it again"
 
 
 class DamagedError(Exception):
     """An archive that cannot be read to its end."""
 
 
-class Member(NamedTuple):
-    """A file in a plain tar."""
+class TarMember(NamedTuple):
+    """A file in a plain tar: its bytes begin at `offset`."""
 
     name: str
     offset: int
@@ -51,30 +52,30 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds of what is wanted."""
+    """The wanted files of an archive."""
 
-    members: Sequence[Member] = ()
+    members: Sequence[TarMember] = ()
     left_out: Sequence[str] = ()
-    """Members with a wanted name that cannot be trusted, each with the reason."""
+    """Wanted members that are left out because they cannot be trusted, each with the reason."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The wanted files of an archive, and what is wrong with it."""
+    """The wanted files of an archive as readable parts of a file, and what is wrong with the archive."""
 
     files: Sequence[Blob] = ()
     problems: Sequence[DataProblem] = ()
 
 
 @dataclass
-class Progress:
-    """Tells on stderr how far the reading of an archive is, every few seconds."""
+class ArchiveProgress:
+    """Prints on stderr how much of an archive is read, every few seconds."""
 
     every_s: float = 5.0
     _last: float = field(default_factory=time.monotonic)
 
     def __call__(self, archive: Path, done: int, total: int) -> None:
-        """Write a line, unless one was written a moment ago."""
+        """Print a line, unless the last one is less than `every_s` seconds old."""
         now = time.monotonic()
         if now - self._last >= self.every_s:
             self._last = now
@@ -83,18 +84,22 @@ class Progress:
 
 
 def open_archive(
-    archive: Path, wanted: Callable[[str], bool], *, stores: Path | None = None, report: Report | None = None
+    archive: Path,
+    wanted: Callable[[str], bool],
+    *,
+    stores: Path | None = None,
+    report: ReportArchive | None = None,
 ) -> Opened:
     """Return where the files of an archive lie whose names (without folders) are `wanted`.
 
-    The first time an archive is read whole; later its index is. It does not matter what the archive is
-    called: whether it is compressed is seen in it. All of a damaged archive is left out.
+    The archive is read completely the first time, later only its index is. Its content, not its name, tells
+    whether it is compressed. All of a damaged archive is left out.
 
     Args:
         archive: a tar, compressed by gzip or not.
-        wanted: which files; the same for an archive each time.
+        wanted: tells whether a file of a name is wanted.
         stores: where copies and indices go; None for `stores_folder()`.
-        report: told the progress while an archive is read whole.
+        report: receives the progress while an archive is read completely.
 
     Raises:
         SlotlabError: if the copy cannot be written.
@@ -104,19 +109,26 @@ def open_archive(
         with archive.open("rb") as file:
             compressed = file.read(len(_GZIP)) == _GZIP
     except OSError as error:
-        return Opened(problems=[DataProblem(str(archive), f"cannot be read: {error.strerror or error}")])
+        return _left_out(archive, f"cannot be read: {error.strerror or error}")
     key = fingerprint([(archive.name, facts.st_size, facts.st_mtime_ns)])
-    folder = stores_folder(stores) / "archives"
-    place = folder / f"{archive.name.split('.tar')[0]}-{key}"
-    tar, index = (place.with_name(f"{place.name}.tar") if compressed else archive), f"{place.name}.json"
+    stem = stores_folder(stores) / "archives" / f"{archive.name.split('.tar')[0]}-{key}"
+    index, copy = (stem.with_name(f"{stem.name}{ending}") for ending in (".json", ".tar"))
+    tar = copy if compressed else archive
     try:
-        contents = _read_index(folder / index) if tar.is_file() else None
+        contents = _read_index(index) if tar.is_file() else None
         if contents is None:
             contents = _copy(archive, tar, wanted, report) if compressed else _scan(archive, wanted, report)
-            _write_index(folder / index, contents)
+            _write_index(index, contents)
     except DamagedError as error:
-        text = f"is no whole tar archive ({error}); all of it is left out: download it again"
-        return Opened(problems=[DataProblem(str(archive), text)])
+        return _left_out(archive, f"is no whole tar archive ({error}); {_LEFT_OUT}")
+    return _opened(archive, tar, contents)
+
+
+def _left_out(archive: Path, reason: str) -> Opened:
+    return Opened(problems=[DataProblem(str(archive), reason)])
+
+
+def _opened(archive: Path, tar: Path, contents: Contents) -> Opened:
     start, path = f"{archive}/", str(tar)
     return Opened(
         files=[Blob(start + name, path, offset, size) for name, offset, size in contents.members],
@@ -124,22 +136,22 @@ def open_archive(
     )
 
 
-def _scan(archive: Path, wanted: Callable[[str], bool], report: Report | None) -> Contents:
-    members: list[Member] = []
+def _scan(archive: Path, wanted: Callable[[str], bool], report: ReportArchive | None) -> Contents:
+    members: list[TarMember] = []
     left_out: list[str] = []
     total = archive.stat().st_size
     with archive.open("rb") as stream:
         for info in _walk(stream):
             if _fits(info, wanted, left_out):
-                members.append(Member(info.name, info.offset_data, info.size))
+                members.append(TarMember(info.name, info.offset_data, info.size))
             if report is not None:
                 report(archive, info.offset_data, total)
     return Contents(members, left_out)
 
 
-def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: Report | None) -> Contents:
-    """Copy the wanted members into a plain tar; memory does not grow with the archive but for the index."""
-    members: list[Member] = []
+def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: ReportArchive | None) -> Contents:
+    """Copy the wanted members into a plain tar; only the index grows in memory with the archive."""
+    members: list[TarMember] = []
     left_out: list[str] = []
     total = archive.stat().st_size
     with archive.open("rb") as file, gzip.GzipFile(fileobj=file) as stream, _written_whole(tar) as out:
@@ -148,7 +160,7 @@ def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: Repor
                 header = tarfile.TarInfo(info.name)
                 header.size = info.size
                 out.write(header.tobuf(tarfile.GNU_FORMAT))
-                members.append(Member(info.name, out.tell(), info.size))
+                members.append(TarMember(info.name, out.tell(), info.size))
                 for chunk in _data(stream, info):
                     out.write(chunk)
                 out.write(bytes(-info.size % tarfile.BLOCKSIZE))
@@ -159,13 +171,13 @@ def _copy(archive: Path, tar: Path, wanted: Callable[[str], bool], report: Repor
 
 
 def _walk(stream: Stream) -> Iterator[tarfile.TarInfo]:
-    """Yield all members, the stream at each one's data; only ever forward, and keeping none.
+    """Yield all members, with the stream at the data of each; it moves forward only.
 
-    `tarfile`'s own iteration takes a broken header for the end and keeps all members. Archives
-    joined by `cat` are read as one.
+    `tarfile`'s own iteration takes a broken header for the end of the archive, and keeps all members in
+    memory. Archives joined by `cat` are read as one.
 
     Raises:
-        DamagedError: for an archive without its end, or one that is none.
+        DamagedError: if the archive is cut off, or is not a tar.
     """
     with _damage():
         tar = tarfile.TarFile(fileobj=stream)
@@ -228,7 +240,7 @@ def _damage() -> Iterator[None]:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write that gets its name once it is whole; leavings of killed processes go."""
+    """Open a file that gets its name once it is complete; files that killed processes left are removed."""
     try:
         clear_leavings(leavings(path.parent))
         with written_whole(path) as file:
@@ -244,8 +256,8 @@ def _read_index(path: Path) -> Contents | None:
         if data["format"] != FORMAT:
             return None
         members = zip(data["names"], data["offsets"], data["sizes"], strict=True)
-        return Contents([Member(*member) for member in members], data["left_out"])
-    except (OSError, ValueError, KeyError, TypeError):  # it only saves time
+        return Contents([TarMember(*member) for member in members], data["left_out"])
+    except (OSError, ValueError, KeyError, TypeError):  # the index only saves time: it is made again
         return None
 
 

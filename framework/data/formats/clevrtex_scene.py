@@ -2,7 +2,7 @@
 
     CLEVRTEX_<variant>_<index:06d>.png       RGBA, 320x240; alpha is no part of the picture
     CLEVRTEX_<variant>_<index:06d>_flat.png  palette PNG: the value is the object's index, 0 the ground
-    CLEVRTEX_<variant>_<index:06d>.json      what the objects are
+    CLEVRTEX_<variant>_<index:06d>.json      the objects and their attributes
 
 Source: Karazija et al. 2021, "ClevrTex"; `clevrtex_eval.py` and the generator in
 github.com/karazijal/clevrtex-generation.
@@ -22,7 +22,7 @@ from slotlab.framework.data.formats.exif import refuse_turned
 from slotlab.framework.data.formats.pictures import Blob, decode, rgb
 
 MOST_OBJECTS = 10
-"""No scene of any variant has more."""
+"""The most objects in a scene of any variant."""
 PALETTE = (
     (0, 0, 0),
     (255, 0, 0),
@@ -38,18 +38,18 @@ PALETTE = (
 )
 """(red, green, blue) of the ground and of objects 1 to 10 in masks."""
 IMAGE, MASK, METADATA = ".png", "_flat.png", ".json"
-"""Endings of the three files that are needed; there are more, with other endings."""
+"""Endings of the three files that are read; a scene has more files."""
 FILE = re.compile(r"CLEVRTEX_([a-z]+)_([0-9]{6})(\.png|_flat\.png|\.json)")
-"""Variant, index and ending in a file's name."""
+"""Matches the name of such a file; the groups are variant, index and ending."""
 MATERIAL_ERRATA = {"PoliigonFabricUpholsteryBrightAnglePattern001": "FabricUpholsteryMidCenturyPebbles001"}
-"""Published names of materials that are wrong, and the right ones (errata of the authors)."""
+"""Published names of materials that are wrong, and the correct ones (errata of the authors)."""
 
 
 class Scene(NamedTuple):
     """Where the files of one scene lie."""
 
     number: int
-    """Its index among the published scenes."""
+    """The index among the published scenes."""
     image: Blob
     mask: Blob
     metadata: Blob
@@ -61,10 +61,10 @@ def stem(variant: str, index: int) -> str:
 
 
 def read_image(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the picture, uint8 (3, H, W), alpha dropped.
+    """Return the picture, uint8 of shape (3, H, W), without alpha.
 
     Raises:
-        DataError: if it cannot be read or has not `size`, (columns, rows).
+        DataError: if it cannot be read, or its size is not `size`, (columns, rows).
     """
     image = decode(blob.read(), blob.name)
     refuse_turned(image, blob.name)
@@ -73,10 +73,10 @@ def read_image(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def read_mask(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the object indices, uint8 (H, W), 0 for the ground.
+    """Return the object indices, uint8 of shape (H, W), 0 for the ground.
 
     Raises:
-        DataError: if it cannot be read, holds no indices, or has not `size`, (columns, rows).
+        DataError: if it cannot be read, holds colors, or its size is not `size`, (columns, rows).
     """
     mask = decode(blob.read(), blob.name)
     refuse_turned(mask, blob.name)
@@ -90,8 +90,8 @@ def read_mask(blob: Blob, size: tuple[int, int]) -> NDArray[np.uint8]:
 def read_attributes(blob: Blob) -> dict[str, Any]:
     """Return `objects`, `num_objects` and `ground_material` of a scene's JSON.
 
-    Objects keep all that the JSON says of them; an `index`, their value in the mask, is
-    added where it is missing, and wrong names of materials are corrected.
+    Objects keep everything that the JSON says about them. Where it is missing, `index` is added, the object's
+    value in the mask. Wrong names of materials are corrected.
 
     Raises:
         DataError: if it cannot be read or does not list its objects.

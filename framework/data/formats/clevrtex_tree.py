@@ -1,4 +1,4 @@
-"""Finding the scenes of a CLEVRTex variant: in the official tree, or in the archives as downloaded.
+"""Find the scenes of a CLEVRTex variant, in the official tree or in the archives as downloaded.
 
     <root>/clevrtex_<variant>/<index // 1000>/CLEVRTEX_<variant>_<index:06d>.png and its siblings
     <root>/clevrtex_full_part1.tar.gz ... part5, <root>/clevrtex_outd.tar.gz, ...
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.formats.archives import Report, open_archive
+from slotlab.framework.data.formats.archives import ReportArchive, open_archive
 from slotlab.framework.data.formats.clevrtex_scene import FILE, IMAGE, MASK, METADATA, Scene, stem
 from slotlab.framework.data.formats.pictures import Blob
 from slotlab.registry import ComponentError
@@ -26,40 +26,42 @@ PUBLISHED = {
     "vbg": 20_000,
     "grassbg": 20_000,
 }
-"""Scenes in each variant."""
+"""The number of published scenes of each variant."""
 COUNTED = ("full", "outd")
-"""Variants whose number is sure: others' loaders check it. The rest has not been counted in the archives."""
+"""Variants whose number is certain, because published loaders check it; the others were not counted."""
 PARTS = {"full": 5}
-"""Archives that a variant is published in, where it is not one."""
+"""The number of archives of variants that are published in more than one."""
 SET_ROOT = "--set data.dataset.root=DIR"
 _ARCHIVE = re.compile(r"(clevrtex_[a-z]+?)(?:_part([0-9]+))?\.(tar|tar\.gz|tgz)")
+_NAMED = re.compile(r"clevrtex_([a-z]+?)(?:_part[0-9]+)?(?:\.tar|\.tar\.gz|\.tgz)?")
+_SCENE = re.compile(r"CLEVRTEX_([a-z]+)_[0-9]{6}.*")
 _SHOWN = 3
 _FAR = 0.1
-"""An excerpt that lacks a greater part at its start begins with its first scene."""
+"""If a greater part is missing at the start, the data is taken for an excerpt that begins later."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The scenes of a variant by index, what is wrong with others, and what to be careful about."""
+    """The complete scenes of a variant by index, the problems of others, and warnings."""
 
     scenes: Sequence[Scene]
     problems: Sequence[DataProblem]
     cautions: Sequence[str]
     root: Path
-    """What the files' names begin with."""
+    """The folder that the files' names are relative to."""
     extent: range
-    """The indices of all scenes, those that are left out or missing included."""
+    """The indices of all scenes, including those that are left out or missing."""
     archives: Sequence[Path] = ()
-    """The archives that were read; none for a tree."""
+    """The archives that were read; empty for a tree."""
 
 
-def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found:
+def find_scenes(root: Path, variant: str, report: ReportArchive | None = None) -> Found:
     """Find all scenes: in `root` if it is an archive, in the tree, or in the archives in `root`.
 
-    Scenes that lack a file or are there twice are left out and told as problems.
+    Scenes that lack a file or exist twice are left out and reported as problems.
 
     Raises:
-        ComponentError: if there is nothing of the variant.
+        ComponentError: if there are no files of the variant.
     """
     name = f"clevrtex_{variant}"
     if root.is_file():
@@ -80,8 +82,19 @@ def find_scenes(root: Path, variant: str, report: Report | None = None) -> Found
     return Found(scenes, _placed(problems, extent), tuple(filter(None, cautions)), folder, extent)
 
 
+def variants_in(path: Path) -> list[str]:
+    """Return the published variants that a path holds, or whose folder or archive it is, by names alone."""
+    here = _NAMED.fullmatch(path.name)
+    if here is not None and here[1] in PUBLISHED:
+        return [here[1]]
+    names = [entry.name for entry in path.iterdir()] if path.is_dir() else [path.name]
+    matches = [pattern.fullmatch(name) for pattern in (_NAMED, _SCENE) for name in names]
+    found = {match[1] for match in matches if match is not None}
+    return [variant for variant in PUBLISHED if variant in found]
+
+
 def list_tree(folder: Path, variant: str) -> Iterator[Blob]:
-    """Yield the files of the variant's scenes under `folder`, links followed; none is opened."""
+    """Yield the files of the variant's scenes under `folder`, following links, without opening them."""
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         facts = os.stat(place)  # noqa: PTH116
@@ -97,7 +110,7 @@ def list_tree(folder: Path, variant: str) -> Iterator[Blob]:
 
 
 def find_archives(folder: Path, variant: str) -> list[Path]:
-    """Return the variant's archives in a folder by part; of one packed and unpacked, the unpacked."""
+    """Return the variant's archives in a folder, by part; an uncompressed one is preferred."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):  # .tar comes before .tar.gz
         match = _ARCHIVE.fullmatch(path.name)
@@ -113,8 +126,8 @@ def gather(
 
     Args:
         blobs: the files, in any order.
-        variant: files of others are passed over.
-        once: a file that is there twice with the same bytes counts as one.
+        variant: files of other variants are ignored.
+        once: whether two files with the same name and bytes count as one.
     """
     files: dict[str, dict[int, Blob]] = {ending: {} for ending in (IMAGE, MASK, METADATA)}
     again: dict[int, tuple[bool, DataProblem]] = {}
@@ -150,7 +163,7 @@ def _lacking(index: int, files: Mapping[str, Mapping[int, Blob]], name: str) -> 
     return DataProblem(first.name, f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
 
 
-def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: Report | None) -> Found:
+def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: ReportArchive | None) -> Found:
     opened = [open_archive(archive, _is_wanted, report=report) for archive in archives]
     blobs = [blob for one in opened for blob in one.files]
     scenes, problems = gather(blobs, variant, once=True)
@@ -165,12 +178,12 @@ def _from_archives(archives: Sequence[Path], root: Path, variant: str, report: R
 
 
 def _extent(scenes: Sequence[Scene], problems: Sequence[DataProblem], variant: str) -> range:
-    """Return the indices of the data of which these scenes are what is left.
+    """Return the range of indices that the data is taken to consist of, including missing scenes.
 
-    Splits are parts of it, and a scene's place in it depends on its own index, so that a scene that is
-    missing moves no other. From half of the published scenes on it is all of them. Less is rendered, or
-    an excerpt: it ends with the greatest index that any file has, and begins with 0, or with
-    the least index if that is far from 0.
+    Splits are parts of this range, and a scene's place in it depends on its own index, so that a missing
+    scene moves no other. If the indices span more than half of the published scenes, it is all of them.
+    Otherwise the data was rendered or is an excerpt: the range ends with the greatest index of any file, and
+    begins with 0, or with the least index if that is far from 0.
     """
     indices = [scene.number for scene in scenes]
     indices += [problem.place for problem in problems if problem.place is not None]
@@ -183,7 +196,7 @@ def _extent(scenes: Sequence[Scene], problems: Sequence[DataProblem], variant: s
 
 
 def _placed(problems: Sequence[DataProblem], extent: range) -> list[DataProblem]:
-    """Return problems with places in the extent instead of indices."""
+    """Return the problems with positions in the extent instead of scene indices."""
     return [
         problem if problem.place is None else replace(problem, place=problem.place - extent.start)
         for problem in problems
@@ -195,7 +208,7 @@ def _is_wanted(name: str) -> bool:
 
 
 def _caution(scenes: Sequence[Scene], variant: str, extent: range) -> str:
-    """Say that these are not all scenes, or nothing: splits are parts of all, and results differ."""
+    """Return a warning if scenes are missing, since splits and results may differ; else an empty text."""
     published = PUBLISHED[variant]
     indices = {scene.number for scene in scenes}
     if indices == set(range(published)):

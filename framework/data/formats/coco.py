@@ -1,4 +1,4 @@
-"""What COCO's JSON says of a picture, and the pixels of its segments.
+"""The pictures and segments of data in COCO's format, and the pixels of segments.
 
 Sources: cocodataset.org/#format-data and #format-results (run lengths); Kirillov et al. 2019.
 """
@@ -20,10 +20,11 @@ from slotlab.framework.data.formats.pictures import rgb
 
 @dataclass(frozen=True)
 class Category:
-    """What segments are of."""
+    """The category of a segment."""
 
     name: str
     thing: bool
+    """False for stuff, such as sky and grass."""
 
 
 @dataclass(frozen=True)
@@ -31,53 +32,54 @@ class Segment:
     """A panoptic segment, or an instance."""
 
     title: str
-    """For messages, such as `annotation 7`."""
+    """A name for messages, such as `annotation 7`."""
     id: Id | None
     category: Category
     crowd: bool
     area: float | None
-    """As the JSON says; None where it does not."""
+    """In pixels, as the JSON says; None if it does not."""
     written: Any
-    """The area as it is written, whole or not."""
+    """The area as the JSON writes it, as an int or a float."""
     segmentation: Any = None
-    """Of an instance."""
+    """Polygons or run lengths of an instance; None for a panoptic segment."""
 
 
 @dataclass(frozen=True)
 class CocoItem:
-    """One picture and what is said of it."""
+    """One picture and its annotations."""
 
     number: Id
+    """The id in the JSON."""
     place: int
-    """Its position among all images of the JSON, by id."""
+    """The position among all images of the JSON, sorted by id."""
     name: str
-    """Its own among all pictures."""
+    """The sample's id, which no other picture has."""
     image: Path
     size: Size | None
-    """As the JSON says; it decides for instances."""
+    """(rows, columns) as the JSON says, at which instances are drawn."""
     png: Path | None
     """The panoptic PNG; None for instances."""
     segments: Sequence[Segment]
     dropped: frozenset[int] = frozenset()
-    """Segments of the panoptic PNG that are broken in the JSON and left out."""
+    """The ids of segments of the PNG that are left out because the JSON's entry is broken."""
 
 
 @dataclass(frozen=True)
 class CocoListing:
-    """All pictures by their id, and what had to be left out."""
+    """All pictures, sorted by id, and what had to be left out."""
 
     items: Sequence[CocoItem]
     listed: int
-    """How many images the JSON has."""
+    """The number of images in the JSON."""
     problems: Sequence[DataProblem]
     cautions: Sequence[str]
 
 
 def read_segments(picture: Image.Image, item: CocoItem, source: Path) -> tuple[list[int], NDArray[np.intp]]:
-    """Return the ids in a panoptic PNG, 0 where nothing is labeled, and each pixel's place among them.
+    """Return the segment ids in a panoptic PNG (0: unlabeled), and the index of each pixel's id, (H, W).
 
     Raises:
-        DataError: if it is no such PNG, or it and the JSON `source` name different segments.
+        DataError: if it is not an RGB PNG, or its segments are not those of the JSON `source`.
     """
     name = str(item.png)
     if picture.mode != "RGB":
@@ -103,10 +105,10 @@ def _some(numbers: Sequence[int]) -> str:
 
 
 def draw_instance(segment: Segment, size: Size) -> NDArray[np.bool_]:
-    """Return the pixels of an instance, bool (H, W).
+    """Return the pixels of an instance, bool of shape (H, W).
 
     Raises:
-        ValueError: if it cannot be drawn, with the annotation and what is wrong with it.
+        ValueError: if it cannot be drawn; the text names the annotation and what is wrong.
     """
     found: NDArray[np.bool_] = checked(
         segment.title, "segmentation", segment.segmentation, lambda shape: fields.draw(shape, size)
@@ -115,10 +117,10 @@ def draw_instance(segment: Segment, size: Size) -> NDArray[np.bool_]:
 
 
 def checked(title: str, name: str, value: Any, check: Callable[[Any], Any]) -> Any:
-    """Return what a check makes of a field.
+    """Return the value of a field as `check` converts it.
 
     Raises:
-        ValueError: if it is none of its kind, with the title and the field's name.
+        ValueError: if `check` refuses it; the text begins with the title and the field's name.
     """
     try:
         return check(value)

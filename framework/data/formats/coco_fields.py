@@ -1,7 +1,7 @@
-"""Values in COCO's JSON: what is said of a value that is none of its kind, and the shapes of segmentations.
+"""Checks of the values in COCO's JSON, and drawing the shapes of segmentations.
 
-Whole numbers may be written as 64.0, and ids as text. All functions raise ValueError with the end of a
-sentence that begins with the field's name.
+Whole numbers may be written as 64.0, and ids as text. All functions raise ValueError for a value of another
+kind; its text completes a sentence that begins with the field's name.
 """
 
 import math
@@ -17,21 +17,21 @@ from slotlab.framework.contracts import Size
 Id = int | str
 _SHOWN = 60
 _LONGEST_NAME = 1000
-"""Letters of a file's name with its folders."""
+"""The most characters of a file's name with its folders."""
 _LARGEST = 1 << 28
-"""Pixels of a picture."""
+"""The most pixels of a picture."""
 _FEWEST = 6
-"""Numbers of a polygon: three corners."""
+"""The fewest numbers of a polygon: x and y of three corners."""
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it, cut off if it is long."""
+    """Return a value as messages show it, shortened if it is long."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def identifier(value: Any) -> Id:
-    """Return an id; a number is the same id as text, so that image "7" and image_id 7 belong together."""
+    """Return an id; a number written as text becomes that number: image "7" is image_id 7."""
     if isinstance(value, str) and value:
         return int(value) if value.isascii() and value.isdecimal() and value == value.lstrip("0") else value
     if isinstance(value, float) and value.is_integer():
@@ -42,7 +42,7 @@ def identifier(value: Any) -> Id:
 
 
 def whole(value: Any, *, least: int, most: int) -> int:
-    """Return a whole number in a range."""
+    """Return a whole number from `least` to `most`."""
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
         raise ValueError(f"is {shown(value)}; it must be a whole number from {least} to {most}")
@@ -57,14 +57,14 @@ def file_name(value: Any) -> str:
 
 
 def flag(value: Any) -> bool:
-    """Return 0 or 1, true or false as one."""
+    """Return 0, 1, true or false as a bool."""
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     raise ValueError(f"is {shown(value)}; write 0 or 1")
 
 
 def area(value: Any) -> float:
-    """Return a number from 0."""
+    """Return an area: a finite number from 0."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise ValueError(f"is {shown(value)}; an area is a number from 0")
     return float(value)
@@ -78,7 +78,7 @@ def label(value: Any) -> str:
 
 
 def check_shape(segmentation: Any) -> None:
-    """Check what kind of thing a segmentation is; its numbers are left to `draw`."""
+    """Check that a segmentation is a list of polygons or run lengths; `draw` checks its numbers."""
     if isinstance(segmentation, Mapping):
         lacking = [key for key in ("counts", "size") if key not in segmentation]
         if lacking:
@@ -99,7 +99,7 @@ def check_shape(segmentation: Any) -> None:
 
 
 def draw(segmentation: Any, size: Size) -> NDArray[np.bool_]:
-    """Return the pixels of polygons or run lengths, bool (H, W)."""
+    """Return the pixels inside polygons or run lengths, bool of shape (H, W)."""
     check_shape(segmentation)
     if isinstance(segmentation, Mapping):
         return _draw_runs(segmentation, size)
@@ -108,7 +108,7 @@ def draw(segmentation: Any, size: Size) -> NDArray[np.bool_]:
     for polygon in segmentation:
         _check_corners(polygon, size)
     packed = runs.merge(runs.frPyObjects(segmentation, *size))
-    with warnings.catch_warnings():  # pycocotools speaks to NumPy in an older way
+    with warnings.catch_warnings():  # pycocotools uses a deprecated interface of NumPy
         warnings.simplefilter("ignore", DeprecationWarning)
         found: NDArray[np.bool_] = np.asarray(runs.decode(packed)).astype(bool)
     return found
@@ -126,7 +126,7 @@ def _check_corners(polygon: list[Any], size: Size) -> None:
 
 
 def _draw_runs(segmentation: Mapping[str, Any], size: Size) -> NDArray[np.bool_]:
-    """Draw run lengths: pixels in columns, by turns outside and inside."""
+    """Draw run lengths: they count pixels column by column, alternately outside and inside."""
     written = segmentation["size"]
     try:
         rows, columns = (whole(side, least=1, most=_LARGEST) for side in written)
@@ -149,10 +149,10 @@ def _draw_runs(segmentation: Mapping[str, Any], size: Size) -> NDArray[np.bool_]
 
 
 def _unpacked(text: str) -> list[int]:
-    """Return the run lengths in COCO's text form.
+    """Return the run lengths that COCO's text form encodes.
 
-    Each number is written in digits of five bits, the least first; from the third on it is the difference
-    to the number two before it.
+    Each number is written in digits of five bits, the least significant first; from the third number on it is
+    the difference to the number two before it.
     """
     numbers: list[int] = []
     value = shift = 0
@@ -174,7 +174,7 @@ def _unpacked(text: str) -> list[int]:
 
 
 def image_size(rows: Any, columns: Any) -> Size:
-    """Check that rows and columns together are no more than a picture has."""
+    """Return (rows, columns), checked to be at most as many pixels as a picture may have."""
     if rows * columns > _LARGEST:
         raise ValueError(f"are {rows} and {columns}; no picture is as large")
     return rows, columns

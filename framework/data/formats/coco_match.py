@@ -1,8 +1,7 @@
-"""Which pictures, PNGs and annotations of COCO's format belong together, and what is wrong with them."""
+"""Match the pictures, PNGs and annotations of data in COCO's format, and report what is wrong."""
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -11,51 +10,43 @@ from unicodedata import normalize
 from slotlab.framework.contracts import DataProblem, Size
 from slotlab.framework.data.formats import coco_fields as fields
 from slotlab.framework.data.formats.coco import Category, CocoItem, CocoListing, Segment, checked
+from slotlab.framework.data.formats.coco_entries import (
+    Entry,
+    entries_by_id,
+    id_order,
+    own_id,
+    read_json,
+    title_of,
+)
 from slotlab.framework.data.formats.coco_fields import Id
 from slotlab.framework.data.formats.pairing import Shelf
-from slotlab.framework.data.formats.pictures import natural_key
 from slotlab.framework.data.sample_ids import shortest_names
 
-Entry = Mapping[str, Any]
-Broken = Literal["fail", "skip"]
-_LISTS = ("images", "annotations", "categories")
+OnBroken = Literal["fail", "skip"]
+"""What a broken annotation does: its picture counts as broken, or loses that annotation alone."""
 _MOST_SIDE = 1 << 20
 _MOST_ID = (1 << 24) - 1
-"""Of a panoptic segment, whose id is a color."""
+"""The greatest id of a panoptic segment, which is a color of 24 bits."""
 _SHOWN = 3
 
 
-def list_coco(path: Path, images: Path, pngs: Path | None, broken: Broken = "fail") -> CocoListing:
-    """Match pictures and annotations; none of the pictures is opened.
+def list_coco(path: Path, images: Path, pngs: Path | None, broken: OnBroken = "fail") -> CocoListing:
+    """Match pictures and annotations, without opening any picture.
 
     Args:
         path: the JSON, of panoptic segments or of instances.
         images: the folder of the pictures.
         pngs: the folder of panoptic PNGs; None for the one beside the JSON with its name.
-        broken: what becomes of a picture of which a segment or an instance is broken: it is a problem, or
-            it stays without it, and a caution says so.
+        broken: `fail` makes a picture with a broken segment or instance a problem; `skip` leaves out the
+            segment or instance alone, with a caution.
 
     Raises:
         ValueError: if the JSON cannot be read or lacks a list.
     """
-    data = _load(path)
+    data = read_json(path)
     panoptic = any("segments_info" in entry for entry in data["annotations"] if isinstance(entry, dict))
     matcher = _Matcher(path, images, (pngs or path.with_suffix("")) if panoptic else None, broken)
     return matcher.match(data)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; give a JSON in COCO's format") from None
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from None
-    lacking = [key for key in _LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)]
-    if lacking:
-        raise ValueError(f"{path} has no list {', no list '.join(lacking)}; it is not in COCO's format")
-    found: dict[str, Any] = data
-    return found
 
 
 @dataclass
@@ -70,17 +61,17 @@ class _Picture:
     complaints: list[str] = field(default_factory=list)
     """What is wrong with it."""
     dropped: set[int] = field(default_factory=set)
-    """Segments that are broken and left out."""
+    """The ids of broken segments, which are left out."""
 
 
 @dataclass
 class _Matcher:
-    """Brings together what belongs to one picture, and collects what is wrong on the way."""
+    """Collects what belongs to each picture, and what is wrong with it."""
 
     path: Path
     folder: Path
     pngs: Path | None
-    broken: Broken
+    broken: OnBroken
     pictures: dict[Id, _Picture] = field(default_factory=dict)
     categories: dict[Id, Category] = field(default_factory=dict)
     problems: list[DataProblem] = field(default_factory=list)
@@ -88,9 +79,9 @@ class _Matcher:
     shelf: Shelf = field(default_factory=Shelf)
 
     def match(self, data: Mapping[str, Any]) -> CocoListing:
-        for number, entry in self._by_id("images", data["images"]):
+        for number, entry in entries_by_id("images", data["images"], self._note):
             self.pictures[number] = self._picture(number, entry)
-        for number, entry in self._by_id("categories", data["categories"]):
+        for number, entry in entries_by_id("categories", data["categories"], self._note):
             title = f"category {fields.shown(number)}"
             try:
                 thing = checked(title, "isthing", entry.get("isthing", 1), fields.flag)
@@ -102,7 +93,7 @@ class _Matcher:
         self._check_names()
         for place, entry in enumerate(data["annotations"]):
             self._annotate(place, entry)
-        order = sorted(self.pictures, key=_order)
+        order = sorted(self.pictures, key=id_order)
         names = shortest_names([picture.file_name for picture in self.pictures.values() if picture.file_name])
         items = [self._item(place, number, names) for place, number in enumerate(order)]
         cautions = []
@@ -137,7 +128,7 @@ class _Matcher:
         return found
 
     def _check_names(self) -> None:
-        """Pictures of one name would be one picture with several masks."""
+        """Report pictures with the same file name: they would be one picture with several masks."""
         named: dict[str, list[Id]] = defaultdict(list)
         for number, picture in self.pictures.items():
             if picture.file_name:
@@ -151,11 +142,11 @@ class _Matcher:
                     )
 
     def _annotate(self, place: int, entry: Any) -> None:
-        """Take in what is said of one picture."""
+        """Add an annotation to its picture."""
         where = f"annotations[{place}]"
         keys = ("image_id", "file_name", "segments_info")
         needed = ("image_id", "category_id", "segmentation") if self.pngs is None else keys
-        title = _title("annotation", entry, where)
+        title = title_of("annotation", entry, where)
         lacking = [key for key in needed if not isinstance(entry, dict) or key not in entry]
         if lacking and (self.pngs is not None or "image_id" in lacking or not isinstance(entry, dict)):
             self._stray(f"{title} lacks {' and '.join(lacking)}")
@@ -197,10 +188,10 @@ class _Matcher:
             if lacking:
                 self._broken(picture, f"{title}: {where} lacks {' and '.join(lacking)}")
             else:
-                self._take(picture, segment, f"{title}: {_title('segment', segment, where)}")
+                self._take(picture, segment, f"{title}: {title_of('segment', segment, where)}")
 
     def _take(self, picture: _Picture, entry: Entry, title: str) -> None:
-        """Take in a segment or an instance, if its fields are what they should be."""
+        """Add a segment or an instance to its picture, if its fields are valid."""
         number: Id | None = None
         try:
             if self.pngs is not None:
@@ -214,7 +205,7 @@ class _Matcher:
             area = checked(title, "area", entry["area"], fields.area) if "area" in entry else None
             if self.pngs is None:
                 checked(title, "segmentation", entry["segmentation"], fields.check_shape)
-                number = _own_id(entry)
+                number = own_id(entry)
                 if number is not None and any(other.id == number for other in picture.segments):
                     raise ValueError(f"{title}: id {fields.shown(number)} is there twice")
         except ValueError as error:
@@ -232,7 +223,7 @@ class _Matcher:
             picture.complaints.append(text)
 
     def _stray(self, text: str) -> None:
-        """Take in that an annotation belongs to no picture."""
+        """Report an annotation that belongs to no picture."""
         if self.broken == "skip":
             self.skipped.append(text)
         else:
@@ -265,28 +256,6 @@ class _Matcher:
         segments, dropped = tuple(picture.segments), frozenset(picture.dropped)
         return CocoItem(number, place, name, image, picture.size, png, segments, dropped)
 
-    def _by_id(self, what: str, entries: Sequence[Any]) -> Iterator[tuple[Id, Entry]]:
-        """Yield entries that have an id of their own, or are the same as the one that has it."""
-        found: dict[Id, tuple[int, Entry]] = {}
-        again: set[Id] = set()
-        needed = ("id", "file_name") if what == "images" else ("id", "name")
-        for place, entry in enumerate(entries):
-            lacking = [key for key in needed if not isinstance(entry, dict) or key not in entry]
-            if lacking:
-                self._note(f"{what}[{place}] lacks {' and '.join(lacking)}")
-                continue
-            try:
-                number = checked(f"{what}[{place}]", "id", entry["id"], fields.identifier)
-            except ValueError as error:
-                self._note(str(error))
-                continue
-            first = found.setdefault(number, (place, entry))
-            if first[0] != place and first[1] != entry:
-                again.add(number)
-                text = f"{what}[{place}]: its id {fields.shown(number)} is that of {what}[{first[0]}]"
-                self._note(f"{text}; neither is used")
-        yield from ((number, entry) for number, (_, entry) in found.items() if number not in again)
-
     def _note(self, text: str) -> None:
         self.problems.append(DataProblem(str(self.path), text))
 
@@ -297,21 +266,3 @@ def _side(value: Any) -> int:
 
 def _segment_id(value: Any) -> int:
     return fields.whole(value, least=1, most=_MOST_ID)
-
-
-def _own_id(entry: Any) -> Id | None:
-    try:
-        return fields.identifier(entry.get("id"))
-    except (AttributeError, ValueError):
-        return None
-
-
-def _title(what: str, entry: Any, where: str) -> str:
-    """Name an entry by its id, or by its place where it has none."""
-    number = _own_id(entry)
-    return where if number is None else f"{what} {fields.shown(number)}"
-
-
-def _order(number: Id) -> tuple[bool, Any]:
-    """Sort numbers by value, then text naturally."""
-    return (True, natural_key(number)) if isinstance(number, str) else (False, number)

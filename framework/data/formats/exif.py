@@ -1,8 +1,8 @@
-"""EXIF orientations: a camera stores a picture turned, and says so in a tag that many programs pass over.
+"""EXIF orientations: cameras store pictures turned, with a tag that many programs ignore.
 
-A mask belongs to the picture as it was drawn on, turned or not; the tags do not tell which. Sizes tell for
-quarter turns of pictures that are not square. Where nothing tells, the user is asked: a picture
-and a mask that do not lie on one another would only show as a low number.
+A mask was drawn on the picture either as it is stored or as it is shown; the tags do not tell which. For
+quarter turns of pictures that are not square the sizes tell. Where nothing tells, an error asks the user:
+a mask that does not match its picture would otherwise show only as a low score.
 """
 
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ Exif = Literal["apply", "ignore"]
 OTHER: dict[Exif, Exif] = {"apply": "ignore", "ignore": "apply"}
 _TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
-"""Orientations that change rows for columns."""
+"""Orientations that swap rows and columns."""
 _WORDS = {
     1: "upright",
     2: "mirrored",
@@ -38,11 +38,11 @@ class Tagged(NamedTuple):
 
     @classmethod
     def of(cls, image: Image.Image) -> "Tagged":
-        """Return those of a decoded picture."""
+        """Return the size and orientation of a decoded picture."""
         return cls(image.width, image.height, orientation(image))
 
     def size(self, exif: Exif) -> tuple[int, int]:
-        """Return columns and rows as they are read."""
+        """Return columns and rows as they are read with this setting."""
         turned = exif == "apply" and self.orientation in _SIDEWAYS
         return (self.rows, self.columns) if turned else (self.columns, self.rows)
 
@@ -53,7 +53,7 @@ class Tagged(NamedTuple):
 
 
 def orientation(image: Image.Image) -> int:
-    """Return a decoded picture's EXIF orientation, 1 to 8; 1 for none, and for one that means nothing."""
+    """Return a decoded picture's EXIF orientation, 1 to 8; 1 if there is none or it is invalid."""
     found = image.getexif().get(_TAG, 1)
     return found if found in _WORDS else 1
 
@@ -64,17 +64,17 @@ def read_as(image: Image.Image, exif: Exif) -> Image.Image:
 
 
 def choose(image: Tagged, mask: Tagged, setting: Exif | None, *, usual: Exif, names: tuple[str, str]) -> Exif:
-    """Return how a picture and its mask are to be read so that one lies on the other.
+    """Return how to read a picture and its mask so that they match.
 
     Args:
         image: the picture.
         mask: the mask; of one that is drawn from polygons, the size that it is drawn at.
-        setting: what the user says; None leaves it to the tags and sizes.
-        usual: how it is done where both have the same tag, or where only this makes them of one size.
+        setting: the user's setting; None decides by the tags and sizes.
+        usual: what is chosen if both have the same tag, or if only this makes their sizes equal.
         names: the picture's file, and what the mask is, for messages.
 
     Raises:
-        DataError: if tags differ and nothing tells which was meant, or if sizes differ as they are read.
+        DataError: if the tags differ and nothing tells which reading is meant, or if the sizes differ.
     """
     chosen = setting or usual
     fits, other_fits = (image.size(how) == mask.size(how) for how in (chosen, OTHER[chosen]))

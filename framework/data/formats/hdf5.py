@@ -1,9 +1,13 @@
-"""Arrays of pictures, masks and facts of objects in an HDF5 file: which are there, and do they fit."""
+"""Find the arrays of pictures, masks and facts about objects in an HDF5 file, and check their shapes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slotlab.framework.contracts import Size
 from slotlab.registry import ComponentError
@@ -14,53 +18,53 @@ KNOWN = {
     "mask": ("mask", "masks", "segmentation", "segmentations"),
     "visibility": ("visibility",),
 }
-"""Names that converters give to arrays, by what they hold."""
+"""The names that converters give to arrays, by content."""
 _FACTS = "biufSO"
-"""Kinds of numbers and text that are taken for facts."""
+"""Kinds of NumPy types (numbers and texts) that facts may have."""
 _SHOWN, _LONGEST = 8, 60
-"""Arrays, and letters of a name, that a message shows."""
+"""The number of arrays, and of characters of a name, that a message shows."""
 _CACHE = 1 << 24
-"""Bytes of each array's chunks that stay unpacked: neighbors are often packed together."""
+"""Bytes of decompressed chunks that are cached per array: neighbors are often in one chunk."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """What a file holds: the names of its arrays and what they say of N pictures and K objects."""
+class HDF5Arrays:
+    """The arrays of a file with N pictures and K objects, by name and meaning."""
 
     path: Path
     rows: int
-    """N."""
+    """N, the number of pictures."""
     size: Size
     image: str
     """uint8 (N, H, W, 3) or (N, H, W, 1)."""
     mask: str | None
-    """None for pictures without masks."""
+    """The array of masks; None if there is none."""
     separate: bool
-    """Whether there is a mask for each object, (N, K, H, W) or (N, K, H, W, 1), or one of indices."""
+    """Whether each object has a mask, (N, K, H, W) or (N, K, H, W, 1); else one mask holds indices."""
     visibility: str | None
-    """(N, K) or (N, K, 1)."""
+    """Which objects are visible, (N, K) or (N, K, 1); None if the file does not say."""
     facts: tuple[str, ...]
     """Other arrays of shape (N, K) or (N, K, d)."""
     others: str
-    """In words, which arrays there are."""
+    """All arrays of the file, in words, for messages."""
 
 
 def open_hdf5(path: Path) -> Any:
     """Open a file for reading.
 
     Raises:
-        OSError: if it is not there, is no HDF5, or is cut off.
+        OSError: if it is missing, not HDF5, or cut off.
     """
     import h5py
 
     return h5py.File(path, "r", rdcc_nbytes=_CACHE)
 
 
-def read_table(path: Path, names: Mapping[str, str | None]) -> Table:
-    """Find the arrays in a file: by the names given, else by those that converters use.
+def read_arrays(path: Path, names: Mapping[str, str | None]) -> HDF5Arrays:
+    """Find the arrays in a file by the given names, or where a name is None by those that converters use.
 
     Raises:
-        ComponentError: if the file cannot be read, or has not the arrays that are needed.
+        ComponentError: if the file cannot be read, or lacks an array that is needed, or one does not fit.
     """
     try:
         import h5py
@@ -108,7 +112,7 @@ def _choose(path: Path, shapes: Mapping[str, Any], what: str, name: str | None) 
 
 
 def _list(shapes: Mapping[str, Any]) -> str:
-    """Name the arrays, those first that might be pictures or masks; of many, some."""
+    """Return the names of some arrays, first of those that might be pictures or masks."""
     order = sorted(shapes, key=lambda name: -min(len(shapes[name][0]), 3))
     shown = [f"{_cut(name)} {_cut(str(shapes[name][1]))} {list(shapes[name][0])}" for name in order[:_SHOWN]]
     rest = len(order) - _SHOWN
@@ -120,7 +124,7 @@ def _cut(text: str) -> str:
 
 
 def _clips(shapes: Mapping[str, Any]) -> str:
-    """Say so if an array holds clips of frames."""
+    """Return a hint if an array holds video clips."""
     for name, (shape, dtype) in shapes.items():
         if dtype == "uint8" and len(shape) == 5 and shape[4] == 3:
             clips = f"{_cut(name)} holds clips of {shape[1]} frames, and pictures are read one by one"
@@ -129,7 +133,7 @@ def _clips(shapes: Mapping[str, Any]) -> str:
     return ""
 
 
-def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> Table:
+def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None]) -> HDF5Arrays:
     image, mask, visibility = names["image"], names["mask"], names["visibility"]
     assert image is not None
 
@@ -166,4 +170,34 @@ def _fit(path: Path, shapes: Mapping[str, Any], names: Mapping[str, str | None])
         for name, (shape, dtype) in shapes.items()
         if name not in used and len(shape) in (2, 3) and shape[:2] == pairs and dtype.kind in _FACTS
     )
-    return Table(path, rows, size, image, mask, separate, visibility, facts, _list(shapes))
+    return HDF5Arrays(path, rows, size, image, mask, separate, visibility, facts, _list(shapes))
+
+
+def merge_masks(masks_KHW: NDArray[Any]) -> NDArray[np.integer]:
+    """Return labels (H, W) from one mask per object: the index of the mask that is not 0, or 0 if all are.
+
+    Raises:
+        ValueError: if a pixel belongs to two objects, since it is unknown which is in front.
+    """
+    inside_KHW = masks_KHW != 0
+    owners_HW = inside_KHW.sum(0)
+    if owners_HW.max() > 1:
+        row, column = np.argwhere(owners_HW > 1)[0].tolist()
+        both = " and ".join(map(str, np.flatnonzero(inside_KHW[:, row, column])))
+        number = int((owners_HW > 1).sum())
+        raise ValueError(
+            f"its masks overlap: the pixel in row {row}, column {column} belongs to {both} ({number} pixels "
+            "are like that); masks must show the parts that are seen, or be one array of indices (N, H, W)"
+        )
+    labels_HW: NDArray[np.integer] = inside_KHW.argmax(0)
+    return labels_HW
+
+
+def plain_fact(value: Any) -> Any:
+    """Return a fact about an object as JSON data; infinite numbers and NaN become None."""
+    if isinstance(value, np.ndarray):
+        return plain_fact(value.item()) if value.size == 1 else [plain_fact(item) for item in value]
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bytes):
+        return plain.decode(errors="replace")
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -1,4 +1,4 @@
-"""Which pictures a folder holds, and which mask belongs to each: by their names alone."""
+"""List the pictures in a folder and match each with its mask, by names alone."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,47 +22,48 @@ from slotlab.registry import ComponentError
 
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})")
 _DENSE = 0.75
-"""Numbers of which more are missing are no running numbers."""
+"""Numbers are taken for running numbers if at least this part of their range is there."""
 
 
 class Files(NamedTuple):
     """The files of one sample."""
 
     stem: str
-    """The path in its folder, without suffix and ending: the sample's id."""
+    """The path in the folder, without suffix and ending: the sample's id."""
     place: int
-    """Its position among all names."""
+    """The position among all names, including those left out."""
     image: Path
     mask: Path | None = None
 
 
 class Naming(NamedTuple):
-    """How files are named: the settings of `image_folder`."""
+    """How files are named."""
 
     image_suffix: str = ""
     mask_suffix: str = ""
     recursive: bool = False
     field: str | None = None
-    """The setting that folders are named by, for messages; None for `images` and `masks`."""
+    """The setting that names the folders, for messages; None for `images` and `masks`."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the folders of a split hold."""
+    """The pictures of a split, and what is wrong with its folders."""
 
     files: Sequence[Files]
     listed: int
-    """How many names there are, those that are left out included."""
+    """The number of names, including those left out."""
     problems: Sequence[DataProblem]
     cautions: Sequence[str]
     masked: bool
+    """Whether the pictures have masks."""
 
 
 def list_pictures(images: Path, masks: Path | None, naming: Naming) -> Listing:
-    """List the pictures in a folder, and their masks if there is a folder of masks or a suffix of theirs.
+    """List the pictures in a folder, with their masks if a folder of masks or a suffix of masks is given.
 
     Raises:
-        ComponentError: for a folder that is not there or has no pictures.
+        ComponentError: for a folder that is missing or has no pictures.
     """
     every = _by_stem(images, naming, "images")
     beside = masks is None and bool(naming.mask_suffix)
@@ -90,7 +91,7 @@ def _gather(
     problems: Mapping[str, Sequence[DataProblem]],
     cautions: Sequence[str],
 ) -> Listing:
-    """Bring the files of each name together; whatever is left out keeps its place among all names."""
+    """Bring the files of each name together; names that are left out keep their place among all names."""
     names = sorted(pictures.keys() | (masks or {}).keys(), key=natural_key)
     places = _places(names)
     files = [
@@ -106,7 +107,7 @@ def _gather(
 def _places(names: Sequence[str]) -> dict[str, int]:
     """Return the position of each name, sorted naturally.
 
-    Names that are one word with running numbers tell where others are missing: these keep their places.
+    If the names are one word with running numbers, missing numbers keep their places.
     """
     matches = [_NUMBERED.fullmatch(name) for name in names]
     if all(matches) and len({match[1] for match in matches if match}) == 1:
@@ -118,7 +119,7 @@ def _places(names: Sequence[str]) -> dict[str, int]:
 
 
 def _by_stem(folder: Path, naming: Naming, field: str) -> dict[str, list[Path]]:
-    """Return the pictures in a folder by their path in it without the ending."""
+    """Return the pictures in a folder by their stem: the path in the folder without the ending."""
     field = naming.field or field
     if not folder.is_dir():
         raise ComponentError(f"there is no folder {folder}; give one with pictures in it", field=field)
@@ -133,7 +134,7 @@ def _by_stem(folder: Path, naming: Naming, field: str) -> dict[str, list[Path]]:
 def _pictures(
     every: Mapping[str, list[Path]], folder: Path, naming: Naming, *, beside: bool
 ) -> dict[str, list[Path]]:
-    """Return the pictures by name: those with their suffix, and no masks that lie beside them."""
+    """Return the pictures by name: those with `image_suffix`, without masks that lie beside them."""
     first = min(every)
     if naming.image_suffix:
         found = with_suffix(every, naming.image_suffix)
@@ -151,7 +152,7 @@ def _pictures(
 
 
 def _looks_masked(every: Mapping[str, list[Path]]) -> list[str]:
-    """Say so if there seem to be masks among the pictures."""
+    """Return a caution if there seem to be masks among the pictures."""
     pair = paired_suffix(every)
     if pair is not None:
         suffix, number = pair
@@ -172,7 +173,7 @@ def _unmatched(
     mask_folder: Path,
     naming: Naming,
 ) -> dict[str, list[DataProblem]]:
-    """Return, by name, pictures without mask and masks without picture."""
+    """Return, by name, a problem for each picture without a mask and each mask without a picture."""
     bare, orphans = images.keys() - masks.keys(), masks.keys() - images.keys()
     drawn, taken = Nearby(orphans), Nearby(bare)
     problems: dict[str, list[DataProblem]] = {}

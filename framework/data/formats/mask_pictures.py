@@ -1,4 +1,4 @@
-"""Masks as pictures: how the labels or colors of a file become labels, a background and void."""
+"""Masks stored as pictures: turning their labels or colors into labels, background and void."""
 
 import re
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from slotlab.framework.data.formats.pictures import decode
 from slotlab.registry.component import custom_error
 
 Written = int | str
-"""A label as a number, or a color as `#rrggbb`."""
+"""How a file writes a label: a number, or a color as `#rrggbb`."""
 NONE: Literal["none"] = "none"
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 _NAMED = {"black": "#000000", "white": "#ffffff"}
 _DEPTH_AT, _SIXTEEN = 24, 16
-"""Where a PNG's header says how many bits a channel has."""
+"""The byte of a PNG's header with the bits per channel, and its value for 16 bits."""
 
 
 def read_setting(value: Any) -> Any:
-    """Return a setting of a label: a number from 0, a color `#rrggbb` in small letters, or `none`."""
+    """Return the setting of a label: a number from 0, a color `#rrggbb` in lower case, or `none`."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     if isinstance(value, str):
@@ -44,12 +44,12 @@ LabelSetting = Annotated[int | str, BeforeValidator(read_setting)]
 
 @dataclass(frozen=True)
 class MaskCode:
-    """What the values of masks mean, besides one segment each."""
+    """Which values of masks are not segments."""
 
     background: Written = 0
-    """The background's; 0 is black in color masks, 255 white. `none`: every value is a segment."""
+    """The background; 0 is black in color masks, 255 white. `none`: every value is a segment."""
     void: Written = NONE
-    """That of pixels which are not scored."""
+    """The value of pixels that are not scored; `none`: all are scored."""
 
 
 PLAIN = MaskCode()
@@ -62,10 +62,10 @@ def same(one: Written, other: Written) -> bool:
 
 
 def open_mask(path: Path) -> Image.Image:
-    """Return a decoded mask, which is a PNG as its name says.
+    """Return a decoded mask.
 
     Raises:
-        DataError: if it cannot be read, or is of a kind that may have changed its labels.
+        DataError: if it cannot be read, is not the PNG that its name says, or has 16 bits per color channel.
     """
     name = str(path)
     image = decode(path, name)
@@ -142,17 +142,12 @@ def values_of(image: Image.Image, name: str) -> NDArray[np.integer]:
 
 
 def names_of(image: Image.Image, labels_HW: NDArray[np.integer], name: str) -> Mapping[int, str]:
-    """Return how a mask writes each of its labels: `255` or `#ffffff`."""
+    """Return how a mask file writes each of its labels: `255` or `#ffffff`."""
     values_HW = values_of(image, name)
     found, places = np.unique(labels_HW, return_index=True)
     written = values_HW.ravel()[places].tolist()
     shape = "#{:06x}" if image.mode in ("RGB", "RGBA") else "{}"
     return {label: shape.format(value) for label, value in zip(found.tolist(), written, strict=True)}
-
-
-def label_colors(mask_HW3: NDArray[np.uint8]) -> NDArray[np.integer]:
-    """Number the colors of a mask: black is 0, the others follow in the order of (r, g, b)."""
-    return number_colors(color_codes(mask_HW3), 0, None)
 
 
 def color_codes(mask_HW3: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
@@ -163,7 +158,7 @@ def color_codes(mask_HW3: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
 
 
 def number_colors(codes_HW: NDArray[np.integer], ground: int | None, void: int | None) -> NDArray[np.integer]:
-    """Number colors from 1 in their order; that of the ground is 0, that of void -1."""
+    """Return labels (H, W): colors are numbered from 1 in ascending order, the ground is 0, void is -1."""
     codes, places_HW = np.unique(codes_HW, return_inverse=True)
     special = (codes == ground) | (codes == void)
     numbers = np.where(special, 0, np.cumsum(~special))
@@ -172,11 +167,11 @@ def number_colors(codes_HW: NDArray[np.integer], ground: int | None, void: int |
 
 
 def _place(values_HW: NDArray[np.integer], ground: list[int], void: list[int]) -> NDArray[np.integer]:
-    """Return labels in which the ground is 0, void -1, and every other value a label of its own."""
+    """Return labels in which the ground is 0, void is -1, and other values stay different."""
     is_void_HW = np.isin(values_HW, void)
     is_ground_HW = np.isin(values_HW, ground) & ~is_void_HW
     found_HW = values_HW.astype(np.int64)
-    # What was 0 takes the ground's place; without one it is moved past all others.
+    # Label 0 takes the label of the ground; if there is no ground it becomes a new label.
     found_HW[values_HW == 0] = ground[0] if ground and ground[0] else int(values_HW.max()) + 1
     found_HW[is_ground_HW] = 0
     found_HW[is_void_HW] = VOID
@@ -188,14 +183,18 @@ def _shrunk(labels_HW: NDArray[np.integer]) -> NDArray[np.integer]:
 
 
 def _as_color(setting: Written) -> Written:
-    """Return a gray's color for a number that stands for one."""
+    """Return the gray color that a number below 256 stands for; other settings as they are."""
     return (
         f"#{setting:02x}{setting:02x}{setting:02x}" if isinstance(setting, int) and setting < 256 else setting
     )
 
 
 def _color(setting: Written, name: str) -> int | None:
-    """Return the number of a color in a color mask; None for none."""
+    """Return the setting's color as a number; None for `none`.
+
+    Raises:
+        DataError: for a number that no gray color has.
+    """
     if setting == NONE:
         return None
     color = _as_color(setting)
@@ -206,7 +205,11 @@ def _color(setting: Written, name: str) -> int | None:
 
 
 def _labels_named(setting: Written, image: Image.Image, name: str) -> list[int]:
-    """Return the labels that a setting means in a mask of labels: several where a palette repeats a color."""
+    """Return the labels that a setting names in a mask of labels: several if a palette repeats a color.
+
+    Raises:
+        DataError: for a color that a gray mask cannot have.
+    """
     if setting == NONE:
         return []
     if isinstance(setting, int):

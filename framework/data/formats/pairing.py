@@ -1,4 +1,4 @@
-"""Folders of pictures that belong together by their names.
+"""Match files by their names: pictures with their masks, and similar names for hints.
 
 Names are compared in Unicode's composed form (NFC): some systems write `é` as one character, others as two.
 """
@@ -14,14 +14,17 @@ from unicodedata import normalize
 from slotlab.framework.contracts import DataProblem
 
 ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Files that are taken for pictures, in small or capital letters."""
+"""Endings of files that are taken for pictures, in lower or upper case."""
 _MASK_WORDS = re.compile("mask|seg|label|gt|inst|annot|flat|panoptic", re.IGNORECASE)
-"""What names of masks hold."""
+"""Parts of names that suggest a mask."""
 _LONGEST_SUFFIX = 40
 
 
 def by_stem(folder: Path, *, recursive: bool, endings: frozenset[str] = ENDINGS) -> dict[str, list[Path]]:
-    """Return the pictures in a folder by their path in it without the ending; hidden ones are left out."""
+    """Return the pictures in a folder by their stem: the path in the folder without the ending.
+
+    Hidden files and folders are left out.
+    """
     found: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
@@ -34,14 +37,14 @@ def by_stem(folder: Path, *, recursive: bool, endings: frozenset[str] = ENDINGS)
 
 
 def with_suffix(stems: Mapping[str, list[Path]], suffix: str) -> dict[str, list[Path]]:
-    """Return those whose names end in `suffix`, by their names without it."""
+    """Return the pictures whose stems end in `suffix`, by their stems without it."""
     suffix = normalize("NFC", suffix)
     chosen = ((stem.removesuffix(suffix), paths) for stem, paths in stems.items() if stem.endswith(suffix))
     return {stem: paths for stem, paths in chosen if stem and not stem.endswith("/")}
 
 
 def repeated(found: Mapping[str, Sequence[Path]]) -> dict[str, list[DataProblem]]:
-    """Return, by stem, the pictures that have the name of another one."""
+    """Return, by stem, a problem for each picture whose stem an earlier one has."""
     return {
         stem: [DataProblem(str(path), _repeats(path, paths[0])) for path in paths[1:]]
         for stem, paths in found.items()
@@ -59,7 +62,10 @@ def _repeats(path: Path, first: Path) -> str:
 def not_png(
     found: Mapping[str, Sequence[Path]], also: frozenset[str] = frozenset()
 ) -> dict[str, list[DataProblem]]:
-    """Return, by stem, masks that are no PNG; those whose name is not theirs alone are left to `repeated`."""
+    """Return, by stem, a problem for each mask that is not a PNG.
+
+    Stems of several files are left to `repeated`.
+    """
     return {
         stem: [DataProblem(str(paths[0]), "a mask must be a PNG: other kinds may change its labels")]
         for stem, paths in found.items()
@@ -68,18 +74,18 @@ def not_png(
 
 
 class Nearby:
-    """Names that are nearly another one."""
+    """A set of stems, searched for one that is similar to another name."""
 
     def __init__(self, stems: Iterable[str]):
         self._sorted = sorted(stems)
         self._folded = {stem.casefold(): stem for stem in self._sorted}
 
     def hint(self, stem: str, setting: str) -> str:
-        """Say which name may have been meant by `stem`, and what would say so; nothing if there is none.
+        """Return a hint at the name that may have been meant by `stem`; an empty text if there is none.
 
         Args:
-            stem: a name that is not among them.
-            setting: the one that holds what names end in.
+            stem: a name that is not in the set.
+            setting: the setting that names the suffix, for the hint.
         """
         other = self._folded.get(stem.casefold())
         if other is not None:
@@ -91,9 +97,9 @@ class Nearby:
 
 
 def paired_suffix(stems: Iterable[str]) -> tuple[str, int] | None:
-    """Return what names of masks end in that lie beside their pictures, and how many there are.
+    """Return the suffix of masks that lie beside their pictures, and their number; None if there are none.
 
-    Such is a suffix that speaks of masks (`_mask`, `_seg`), or one of letters that every second name has.
+    It is a suffix that suggests masks (`_mask`, `_seg`), or one with letters that half of the names have.
     """
     known = set(stems)
     counted: Counter[str] = Counter()
@@ -111,7 +117,7 @@ def paired_suffix(stems: Iterable[str]) -> tuple[str, int] | None:
 
 
 def twin_suffixes(stems: Iterable[str]) -> tuple[str, str] | None:
-    """Return what pictures and masks end in where both have a suffix (`_rgb`, `_seg`), else None."""
+    """Return the suffixes of pictures and masks if all have one (`_rgb`, `_seg`), else None."""
     groups: dict[str, set[str]] = {}
     for stem in stems:
         match = re.fullmatch("(.+?)([_.-][^_./-]*)", stem)
@@ -129,20 +135,20 @@ def twin_suffixes(stems: Iterable[str]) -> tuple[str, str] | None:
 
 
 class Shelf:
-    """Finds files by their names, however Unicode writes them; each folder is listed once."""
+    """Finds files by name in any Unicode form; each folder is listed once."""
 
     def __init__(self) -> None:
         self._listed: dict[Path, Mapping[str, str]] = {}
         self._folded: dict[Path, Mapping[str, str]] = {}
 
     def find(self, folder: Path, name: str) -> Path | None:
-        """Return the file of a name in a folder; None if there is none."""
+        """Return the file of this name in a folder; None if there is none."""
         path = folder / name
         actual = self._names(path.parent).get(normalize("NFC", path.name))
         return None if actual is None else path.parent / actual
 
     def hint(self, folder: Path, name: str) -> str:
-        """Say which file differs from a name in small and capital letters alone; nothing if there is none."""
+        """Return a hint at a file whose name differs only in case; an empty text if there is none."""
         path = folder / name
         if path.parent not in self._folded:
             self._folded[path.parent] = {one.casefold(): one for one in self._names(path.parent)}

@@ -1,4 +1,4 @@
-"""What datasets of files share: a fingerprint of the files, and reading pictures without surprises."""
+"""For datasets of files: a fingerprint of the files, natural sorting, and decoding pictures."""
 
 import hashlib
 import io
@@ -18,25 +18,25 @@ _NUMBER = re.compile("([0-9]+)")
 
 
 class Blob(NamedTuple):
-    """Where the bytes of a file lie: in a file of their own, or in a part of an archive.
+    """Where the bytes of a picture or other item lie: a whole file, or a part of an archive.
 
-    It is opened for each reading, so that it can be handed to other processes.
+    The file is opened for each reading, so that a Blob can be sent to other processes.
     """
 
     name: str
-    """For messages: the path, or ARCHIVE/MEMBER."""
+    """The path, or ARCHIVE/MEMBER, for messages."""
     path: str
     """The file to open."""
     offset: int = 0
-    """Where in that file it begins."""
+    """The position of the first byte in that file."""
     size: int | None = None
-    """Its bytes; None for the whole file."""
+    """The number of bytes; None for the whole file."""
 
     def read(self) -> bytes:
         """Return the bytes.
 
         Raises:
-            DataError: if they are not there.
+            DataError: if the file is missing or too short.
         """
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123 - half the time of Path.open
@@ -66,7 +66,7 @@ def fingerprint(entries: Iterable[tuple[str, int, int]]) -> str:
 def fingerprint_paths(paths: Iterable[Path | str], root: Path) -> str:
     """Return the fingerprint of files under `root`, named relative to it.
 
-    A file that is gone by now counts as one of -1 bytes.
+    A file that no longer exists counts as one of -1 bytes.
     """
     start = len(str(root)) + 1
 
@@ -88,10 +88,10 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 
 def decode(data: bytes | Path, name: str, *, upright: bool = False) -> Image.Image:
-    """Return a decoded picture; `upright` turns it as its EXIF orientation says.
+    """Return a decoded picture, turned as its EXIF orientation says if `upright` is set.
 
     Raises:
-        DataError: if it cannot be read, with `name` as the file.
+        DataError: if it cannot be read; `name` is the file in its message.
     """
     try:
         with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
@@ -105,12 +105,12 @@ def decode(data: bytes | Path, name: str, *, upright: bool = False) -> Image.Ima
 
 
 def rgb(image: Image.Image, name: str = "") -> NDArray[np.uint8]:
-    """Return uint8 (3, H, W); alpha is dropped, gray, palette and CMYK pictures become RGB.
+    """Return a picture as uint8 of shape (3, H, W): alpha is dropped; gray, palette and CMYK become RGB.
 
     Gray of 16 bits is scaled to 8: 65535 becomes 255.
 
     Raises:
-        DataError: for pictures whose range of values is not known, with `name` as the file.
+        DataError: if the range of the values is unknown; `name` is the file in its message.
     """
     if image.mode.startswith("I"):
         values_HW = np.array(image).astype(np.int64)

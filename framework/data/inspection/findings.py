@@ -1,7 +1,8 @@
-"""What is in data, and all that is wrong with it, as JSON data: the result of `slotlab data inspect`."""
+"""The result of `slotlab data inspect` as JSON data: what data contains, and what is wrong with it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from slotlab.framework.data.inspection.statistics import (
     FileItems,
     Items,
     Readings,
-    Report,
     StoreItems,
     read_all,
 )
-from slotlab.framework.data.inspection.target import Target
+from slotlab.framework.data.inspection.target import DataTarget
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.data.selection import left_out, part_of
+from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.read_capabilities import cautions_of
 from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
+from slotlab.framework.data.split_positions import left_out, part_of, split_and_filter
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.spec.data import DataSpec
 from slotlab.registry import SlotlabError
@@ -26,14 +28,15 @@ from slotlab.registry.component import suggest
 
 
 @dataclass(frozen=True)
-class Part:
-    """Pictures under one name: a split, or a packed store."""
+class InspectedSplit:
+    """The pictures of a split, or of a packed store."""
 
     name: str
     items: Items
     readable: Sequence[int]
     """The positions of those that could be read, in order."""
     summary: dict[str, Any]
+    """Counts, sizes, colors and a checksum, as JSON data (see `Readings.summary`)."""
 
 
 @dataclass(frozen=True)
@@ -41,64 +44,55 @@ class Inspection:
     """The result as JSON data, and the pictures behind it for a contact sheet."""
 
     result: dict[str, Any]
-    parts: Sequence[Part]
+    parts: Sequence[InspectedSplit]
 
 
-def inspect_target(target: Target, split: str | None, *, workers: int, report: Report) -> Inspection:
+def inspect_target(
+    target: DataTarget, split: str | None, *, workers: int, report: ReportProgress
+) -> Inspection:
     """Read the splits of a spec or a folder, or one of them.
 
     Args:
         target: the data.
         split: the one split to read; None for those of the target.
-        workers: processes that read; 0 reads in this one.
-        report: told the progress.
+        workers: the number of processes that read; 0 reads in this one.
+        report: receives the progress within each source.
 
     Raises:
-        SlotlabError: for a split that is not there.
-        PathProblem: if the data is not there.
+        SlotlabError: if there is no such split.
+        PathProblem: if the data is missing.
     """
     data = target.data
     wanted = target.splits if split is None else (split,)
     _check_splits(data, wanted)
     own = own_splits(data) is not None
-    sources = [open_source(data, name) for name in (wanted if own else wanted[:1])]
     groups = [(name,) for name in wanted] if own else [wanted]
-    problems = [
-        problem
-        for source, names in zip(sources, groups, strict=True)
-        for name in names
-        for problem in left_out(data, name, source)
-    ]
-    cautions = [text for source in sources for text in getattr(source.dataset, "cautions", ())]
-    parts: list[Part] = []
-    for source, names in zip(sources, groups, strict=True):
+    opened = [(open_source(data, names[0]), names) for names in groups]
+    problems = [one for source, names in opened for name in names for one in left_out(data, name, source)]
+    cautions = [text for source, _ in opened for text in cautions_of(source.dataset)]
+    parts: list[InspectedSplit] = []
+    for source, names in opened:
         needed = _needed(data, names, source)
         found = read_all(FileItems(source), needed, workers, report)
         cautions += mask_cautions(source, needed, data.dataset.config, target.slots)
-        problems += _problems(found)
-        parts += _split(data, names, source, found)
-        if data.filter is not None and not found.tells(data.filter.count):
-            text = (
-                f"the data does not tell the number of objects by '{data.filter.count}', as the filter wants"
-            )
-            problems.append(DataProblem(source.name, text))
-    counted = dict(zip(wanted, map(len, sources), strict=True)) if own else _counts(data, wanted, sources[0])
+        problems += [*_problems(found), *_uncounted(data, source, found)]
+        parts += _inspect_splits(data, names, source, found)
     facts = {
         "name": target.name,
         "dataset": data.dataset.name,
         "protocol": data.protocol_name,
         "filter": None if data.filter is None else str(data.filter),
         "image_size": [data.image_size, data.image_size],
-        "listed": counted,
+        "listed": _listed(data, opened),
     }
     return _conclude(facts, parts, problems, cautions)
 
 
-def inspect_store(path: Path, *, workers: int, report: Report) -> Inspection:
+def inspect_store(path: Path, *, workers: int, report: ReportProgress) -> Inspection:
     """Read a packed store.
 
     Raises:
-        StoreError: if it is none, or damaged.
+        StoreError: if `path` is not a packed store, or a damaged one.
     """
     store = Store.open(path)
     items, manifest = StoreItems(store), store.manifest
@@ -116,12 +110,15 @@ def inspect_store(path: Path, *, workers: int, report: Report) -> Inspection:
     packed = Source(manifest.name, manifest.split, store, Preparation(size=manifest.size), manifest.identity)
     cautions = [] if manifest.mask is None else mask_cautions(packed, range(len(store)), None, None)
     return _conclude(
-        facts, [Part(manifest.split, items, sorted(found.measured), summary)], problems, cautions
+        facts, [InspectedSplit(manifest.split, items, sorted(found.measured), summary)], problems, cautions
     )
 
 
 def _conclude(
-    facts: dict[str, Any], parts: Sequence[Part], problems: Sequence[DataProblem], cautions: Sequence[str]
+    facts: dict[str, Any],
+    parts: Sequence[InspectedSplit],
+    problems: Sequence[DataProblem],
+    cautions: Sequence[str],
 ) -> Inspection:
     listed = [{"path": problem.path, "reason": problem.reason} for problem in dict.fromkeys(problems)]
     splits = {part.name: part.summary for part in parts}
@@ -131,6 +128,14 @@ def _conclude(
 
 def _problems(found: Readings) -> list[DataProblem]:
     return [*(one for position in sorted(found.bad) for one in found.bad[position]), *found.twice]
+
+
+def _uncounted(data: DataSpec, source: Source, found: Readings) -> list[DataProblem]:
+    """Return a problem if the spec filters by a number of objects that the data does not say."""
+    if data.filter is None or found.tells(data.filter.count):
+        return []
+    text = f"the data does not tell the number of objects by '{data.filter.count}', as the filter wants"
+    return [DataProblem(source.name, text)]
 
 
 def _check_splits(data: DataSpec, wanted: Sequence[str]) -> None:
@@ -148,23 +153,28 @@ def _span(data: DataSpec, name: str, source: Source) -> Sequence[int]:
 
 
 def _needed(data: DataSpec, names: Sequence[str], source: Source) -> Sequence[int]:
-    """Return the positions that must be read: all, where the filter decides how the splits are cut."""
+    """Return the positions that must be read: all of them if the filter comes before the splits."""
     if data.filter is not None and data.settings.filter_first:
         return range(len(source))
     return sorted({position for name in names for position in _span(data, name, source)})
 
 
-def _split(data: DataSpec, names: Sequence[str], source: Source, found: Readings) -> Iterator[Part]:
+def _inspect_splits(
+    data: DataSpec, names: Sequence[str], source: Source, found: Readings
+) -> Iterator[InspectedSplit]:
     for name in names:
-        if data.filter is not None and data.settings.filter_first:
-            kept = found.keep(range(len(source)), data.filter)
-            positions = [kept[place] for place in part_of(data, name, len(kept))]
-        else:
-            positions = found.keep(_span(data, name, source), data.filter)
+        positions = split_and_filter(
+            data, source, partial(part_of, data, name), lambda some: found.keep(some, data.filter)
+        )
         summary = found.summary(positions) | {"fingerprint": source.fingerprint()}
-        yield Part(name, FileItems(source), [at for at in positions if at in found.measured], summary)
+        readable = [at for at in positions if at in found.measured]
+        yield InspectedSplit(name, FileItems(source), readable, summary)
 
 
-def _counts(data: DataSpec, wanted: Sequence[str], source: Source) -> dict[str, int]:
+def _listed(data: DataSpec, opened: Sequence[tuple[Source, Sequence[str]]]) -> dict[str, int]:
+    """Return the number of samples of each split, also of those that were not read if it is known."""
+    if own_splits(data) is not None:
+        return {name: len(source) for source, [name] in opened}
+    [(source, wanted)] = opened
     names = dict.fromkeys((*known_splits(data), *wanted))
     return {name: len(_span(data, name, source)) for name in names}

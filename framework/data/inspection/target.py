@@ -1,7 +1,7 @@
-"""What a data command is pointed at: a spec, or a folder or file whose dataset is guessed.
+"""The data that a command is given: a spec, or a folder or file that a dataset recognizes.
 
-The guess looks at names, never into pictures; whatever it gets wrong is said in a spec, or
-by `--set data.dataset.KEY=VALUE`.
+Datasets recognize their data by names and headers. Where they are wrong, write a spec, or use
+`--set data.dataset.KEY=VALUE`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slotlab.framework.data.inspection.guess import guess
+from slotlab.framework.data.inspection.recognition import recognize
 from slotlab.framework.data.source import WHOLE, own_splits
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.plugin_loading.trust import Ask, refuse
@@ -21,29 +21,29 @@ from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import SHIPPED, Option, apply_set
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import Tree
-from slotlab.registry import ClosedModel
+from slotlab.registry import ClosedModel, Registry
 
 _SPEC_ENDINGS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class Target:
-    """Data to look at, pack or measure."""
+class DataTarget:
+    """Data to inspect, pack or verify."""
 
     name: str
-    """The spec's name, or that of the dataset which was guessed."""
+    """The spec's name, or that of the dataset which recognized the folder or file."""
     data: DataSpec
     splits: tuple[str, ...]
-    """The spec's training and evaluation split; of a folder, its own splits, or `all`."""
+    """The training and evaluation split of a spec; for a folder, those that its dataset defines, or `all`."""
     slots: int | None = None
-    """Of the spec's model."""
+    """The number of slots of the spec's model; None for a folder or file."""
 
 
 class _DataAlone(ClosedModel):
-    """The part of a spec that a folder stands for."""
+    """The part of a spec that a folder or file stands for."""
 
     data: DataSpec
-    """What is read."""
+    """The data."""
 
 
 def find_target(
@@ -53,49 +53,46 @@ def find_target(
     sets: Sequence[str] = (),
     plugins: Sequence[Path] = (),
     trust: Ask = refuse,
-) -> Target:
-    """Return what SPEC or ROOT stands for.
+) -> DataTarget:
+    """Return the data that SPEC or ROOT stands for.
 
     Args:
         what: a spec file or `slotlab:NAME`; or a folder or file of data.
-        protocol: the name of a protocol, or a block (`{name: seed, image_size: 64}`), in place of the
-            spec's or the guessed one.
-        sets: assignments `a.b=c`, laid over the spec or the guess.
+        protocol: the name of a protocol, or a block (`{name: seed, image_size: 64}`), that replaces the
+            spec's or the usual one.
+        sets: assignments `a.b=c`, laid over the spec, or over what a dataset recognized.
         plugins: single-file plugins to load.
-        trust: whether to run code that came with another user's run, if it is a run's spec.
+        trust: decides whether to run code that came with another user's run, if `what` is a run's spec.
 
     Raises:
         SpecError: for settings that are not valid, each with the `--set` or line it comes from.
-        SlotlabError: if it is neither a spec nor data of a known kind.
+        SlotlabError: if `what` is neither a spec nor data that a dataset recognizes.
     """
+    chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
     if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
-        chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins, trust=trust).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
         slots = spec.evaluation.slots or spec.model.slots
-        return Target(spec.name, spec.data, tuple(splits), slots)
-    block, usual = guess(what, sets)
-    chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
-    found = _validate({"dataset": block, "protocol": usual}, what, (*chosen, *sets), plugins)
-    own = own_splits(found.data)
-    splits_of_root = (WHOLE,) if own is None else tuple(own)
-    return Target(found.data.dataset.name, found.data, splits_of_root)
+        return DataTarget(spec.name, spec.data, tuple(splits), slots)
+    registry = load_registry(plugins)
+    tree = _tree({"data": recognize(what, registry, sets)}, Mark(what))
+    data = _validate(tree, (*chosen, *sets), registry)
+    own = own_splits(data)
+    return DataTarget(data.dataset.name, data, (WHOLE,) if own is None else tuple(own))
 
 
-def _validate(data: Any, what: str, sets: Sequence[str], plugins: Sequence[Path]) -> _DataAlone:
-    tree = _tree({"data": data}, Mark(what))
+def _validate(tree: Tree, sets: Sequence[str], registry: Registry) -> DataSpec:
     for assignment in sets:
         tree = apply_set(tree, assignment)
-    registry = load_registry(plugins)
     try:
-        return _DataAlone.model_validate(tree.plain(), context={"registry": registry})
+        return _DataAlone.model_validate(tree.plain(), context={"registry": registry}).data
     except ValidationError as error:
         paths = [(tuple(detail["loc"]), say(detail)) for detail in error.errors()]
         raise SpecError(Problem(tree.locate(path), path, text) for path, text in paths) from None
 
 
 def _tree(data: Any, mark: Mark) -> Tree:
-    """Write plain data as a tree, all of it at one place."""
+    """Return plain data as a tree whose every value has the same mark."""
     if isinstance(data, dict):
         return Tree({key: _tree(value, mark) for key, value in data.items()}, mark)
     return Tree(data, mark)

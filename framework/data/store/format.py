@@ -1,17 +1,17 @@
-"""What a packed store is on disk: names, sizes, checksums.
+"""The format of packed stores on disk: file names, array shapes and checksums.
 
-STORE/manifest.json  what was packed, from which files, and the checksum over all
+STORE/manifest.json  what was packed from which files, and the checksum over everything
 STORE/images.npy     uint8 (N, H, W, 3): channels last, so that a batch is a channels-last tensor
 STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255 or is void (-1); absent without masks
 STORE/ids.npy        UTF-8 bytes (N)
-STORE/counts.npy     int32 (N, 3): objects by metadata, mask_colors, visible; -1 for unknown
-STORE/items.jsonl    a line for each item: path, attributes, problems and the item's checksum
+STORE/counts.npy     int32 (N, 3): objects by metadata, mask_colors, visible; -1 if unknown
+STORE/items.jsonl    one line per item: path, attributes, problems and the item's checksum
 STORE/offsets.npy    int64 (N + 1): where each line of items.jsonl starts
 
-NumPy's own files, because any tool can read them, NumPy maps them into memory by itself, every
-row lies at a known place (workers write theirs with no lock), and it costs no dependency.
-The checksum is one of each item, so that a resumed pack redoes only what is missing, a
-damaged picture is found by its number, and the order of the work leaves no trace.
+The files are NumPy's, because any tool can read them, NumPy can map them into memory, every row lies at a
+known place (so that workers write without a lock), and they need no further dependency. Each item has a
+checksum, so that a resumed pack redoes only what is missing, a damaged picture is found by its number, and
+the result does not depend on the order of the work.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class StoreError(SlotlabError):
 
 @dataclass(frozen=True)
 class Layout:
-    """The size of the arrays of images and masks, and where their rows lie."""
+    """The shapes of the arrays of images and masks, and where their rows lie."""
 
     items: int
     size: Size
@@ -56,12 +56,12 @@ class Layout:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of one image: (H, W, 3)."""
+        """The shape of one image: (H, W, 3)."""
         return (*self.size, 3)
 
     @property
     def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Shape and type of each array, by file."""
+        """Shape and type of the arrays of images and masks, by file name."""
         found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         found[IMAGES] = ((self.items, *self.image_shape), np.dtype(np.uint8))
         if self.mask is not None:
@@ -70,7 +70,7 @@ class Layout:
 
     @property
     def contents(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and type of each array, those of facts included."""
+        """Shape and type of all arrays, including ids, counts and offsets, by file name."""
         facts = {
             IDS: ((self.items,), np.bytes_),
             COUNTS: ((self.items, len(COUNTINGS)), np.int32),
@@ -100,7 +100,7 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a store holds. `seal` makes the bytes of manifest.json, and they are checked when read."""
+    """The content of manifest.json, which is written with a hash that is checked when it is read."""
 
     name: str
     split: str
@@ -108,31 +108,31 @@ class Manifest:
     """`Source.identity`: all settings that decide about pixels."""
     key: str
     fingerprint: str
-    """The state of the files it was packed from."""
+    """The state of the files that were packed."""
     items: int
     size: Size
     mask: MaskType | None
     checksum: str
-    """Over all images, masks and facts, in their order."""
+    """A hash of all images, masks and facts, in their order."""
     bad: Mapping[str, Sequence[tuple[str, str]]]
-    """Items that could not be read: position to (path, reason)."""
+    """The problems (path, reason) of items that could not be read, by position as text."""
     problems: Sequence[tuple[str, str]]
-    """(path, reason) of what the dataset left out while it listed its files."""
+    """The problems (path, reason) of items that the dataset left out while it listed its files."""
     files: Mapping[str, int]
-    """Bytes of each other file."""
+    """The size in bytes of each other file."""
     slotlab: str
-    """The version that packed it."""
+    """The version of slotlab that packed it."""
     format: int = FORMAT
     roots: Mapping[str, str] | None = None
-    """The files and folders that it was packed from; None for older stores, which do not tell."""
+    """The files and folders that were packed, by setting; None for older stores, which do not say."""
 
     @cached_property
     def layout(self) -> Layout:
-        """The size of the arrays."""
+        """The shapes of the arrays."""
         return Layout(self.items, self.size, self.mask)
 
     def to_bytes(self) -> bytes:
-        """Return the content of manifest.json."""
+        """Return the content of manifest.json, with its seal."""
         data = asdict(self)
         text = json.dumps(data | {"seal": seal(data)}, indent=1)
         return f"{text}\n".encode()
@@ -142,7 +142,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read manifest.json.
 
     Raises:
-        StoreError: if the folder is no store, is of another format, or the file was changed.
+        StoreError: if the folder is not a store, has another format, or the file was changed.
     """
     path = folder / MANIFEST
     try:
@@ -164,17 +164,17 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def damaged(path: Path, reason: str) -> StoreError:
-    """Return the error for a file of a store."""
+    """Return the error for a damaged file of a store."""
     return StoreError(f"{path} {reason}: the store is damaged; delete its folder and pack it again")
 
 
 def seal(data: Mapping[str, Any]) -> str:
-    """Return a hash of JSON data."""
+    """Return a hash of JSON data, 32 hexadecimal digits."""
     return short_hash(json.dumps(data, sort_keys=True), size=16)
 
 
 def short_hash(text: str, size: int = 4) -> str:
-    """Return `2 * size` hexadecimal digits for a text."""
+    """Return a hash of a text, `2 * size` hexadecimal digits."""
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size).hexdigest()
 
 
@@ -200,27 +200,27 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return npy_header(array.shape, array.dtype) + array.tobytes()
 
 
-# --- lines of items.jsonl, which are lines of a pack's journal before ---------------------
+# --- lines of items.jsonl, which are the lines of the journal while packing ---------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that is known of an item besides its pixels."""
+    """Everything about an item except its pixels."""
 
     index: int
     id: str = ""
     path: str | None = None
     counts: Mapping[str, int | None] | None = None
-    """By `Counting`."""
+    """The number of objects by each `Counting`; None where the data does not say."""
     attributes: Mapping[str, Any] | None = None
     problems: Sequence[DataProblem] = ()
-    """Why the item could not be read; its rows are zeros then."""
+    """Why the item could not be read; its rows are then zeros."""
 
     def to_bytes(self) -> bytes:
         """Return compact JSON.
 
         Raises:
-            TypeError, ValueError: if the attributes are no JSON data.
+            TypeError, ValueError: if the attributes are not JSON data.
         """
         counts = self.counts or {}
         data = {
@@ -236,7 +236,7 @@ class Facts:
 
 
 def item_digest(rows: Iterable[bytes], facts: bytes) -> str:
-    """Return an item's checksum: over its rows of the arrays, then its facts."""
+    """Return an item's checksum, over its rows of the arrays and then its facts."""
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(row)
@@ -250,10 +250,10 @@ def write_line(facts: bytes, digest: str) -> bytes:
 
 
 def split_line(line: bytes) -> tuple[bytes, str]:
-    """Return the facts of a line, as bytes, and the checksum; the reverse of `write_line`.
+    """Return the facts of a line, as bytes, and the checksum; the inverse of `write_line`.
 
     Raises:
-        ValueError: for a line that is torn.
+        ValueError: for an incomplete line.
     """
     match = _DIGEST.fullmatch(line.removesuffix(b"\n"))
     if match is None or not line.endswith(b"\n"):
@@ -262,8 +262,8 @@ def split_line(line: bytes) -> tuple[bytes, str]:
 
 
 @dataclass
-class Table:
-    """The small arrays of a store, gathered line by line."""
+class FactTable:
+    """The arrays of ids, counts and offsets of a store, gathered line by line."""
 
     ids: list[bytes]
     counts: list[list[int]]
@@ -272,13 +272,14 @@ class Table:
     total: hashlib.blake2b
 
     @classmethod
-    def empty(cls, layout: Layout) -> "Table":
-        """Return the table of no items yet."""
+    def empty(cls, layout: Layout) -> "FactTable":
+        """Return a table without items."""
+        # The class's name is part of the text: renaming it would change the checksum of every store.
         total = hashlib.blake2b(repr(layout).encode(), digest_size=16)
         return cls([], [], [0], {}, total)
 
     def add(self, line: bytes) -> None:
-        """Take in the next line of items.jsonl."""
+        """Add the next line of items.jsonl."""
         facts, digest = split_line(line)
         data = json.loads(facts)
         if data["index"] != len(self.ids):
@@ -291,7 +292,7 @@ class Table:
         self.total.update(bytes.fromhex(digest))
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of each file that the table makes."""
+        """Return the content of each array's file, by file name."""
         return {
             IDS: npy_bytes(np.array(self.ids, dtype=f"S{max(1, *map(len, self.ids))}")),
             COUNTS: npy_bytes(np.array(self.counts, dtype="<i4")),

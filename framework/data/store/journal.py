@@ -1,11 +1,11 @@
-"""The folder of a store that is not finished: its lock, its journal, what can be kept of it.
+"""The folder of an unfinished store: its lock, its journal, and recovery of what was packed.
 
-STORES/NAME.partial/lock           held while somebody packs
-STORES/NAME.partial/journal.jsonl  what is packed and for what, then a line for each packed item
-STORES/NAME.partial/store/         the arrays; renamed to STORES/NAME when all is there
+STORES/NAME.partial/lock           held by the process that packs
+STORES/NAME.partial/journal.jsonl  a heading that says what is packed, then one line per packed item
+STORES/NAME.partial/store/         the arrays; renamed to STORES/NAME when everything is there
 
-A line is written after the rows it tells of are on the disk, and holds their checksum.
-Whatever was torn or garbled by a kill, or by a disk, is found by it and done again.
+A line is written after its item's rows are on the disk, and holds their checksum. Whatever a kill or the disk
+left incomplete or garbled is thereby found, and packed again.
 """
 
 import json
@@ -24,17 +24,18 @@ from numpy.typing import NDArray
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.data.source import Source
-from slotlab.framework.data.store.format import FORMAT, ITEMS, MANIFEST, Layout, Manifest, Table
+from slotlab.framework.data.store.format import FORMAT, ITEMS, MANIFEST, FactTable, Layout, Manifest
 from slotlab.framework.data.store.rows import Rows, json_index
 from slotlab.framework.system.atomic import sync_folder, write_atomically
 from slotlab.framework.system.locks import exclusive_file
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Receives a message for the user, a sentence."""
 
 
 @contextmanager
 def locked(partial: Path) -> Iterator[None]:
-    """Hold the lock of an unfinished store, whose folder is made if need be.
+    """Hold the lock of an unfinished store, whose folder is created if necessary.
 
     Raises:
         SlotlabError: if another process holds it.
@@ -60,10 +61,10 @@ class Partial:
     fingerprint: str
     layout: Layout
     where: NDArray[np.int64]
-    """Where the line of each item starts in the journal; -1 for what is missing."""
+    """The position in the journal of each item's line, int64 of shape (N,); -1 for missing items."""
     journal: BinaryIO
     bad: dict[int, list[DataProblem]] = field(default_factory=dict)
-    """What cannot be read, by position."""
+    """The problems of items that cannot be read, by position."""
 
     @property
     def store(self) -> Path:
@@ -71,7 +72,7 @@ class Partial:
         return self.path / "store"
 
     def missing(self, chunk: int) -> list[list[int]]:
-        """Return the positions still to do, `chunk` of them together."""
+        """Return the positions of the missing items, in groups of `chunk`."""
         missing = np.flatnonzero(self.where < 0).tolist()
         return [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
 
@@ -92,12 +93,12 @@ class Partial:
             self.bad[data["index"]] = [DataProblem(*found) for found in data["problems"]]
 
     def problems(self) -> list[DataProblem]:
-        """Return what is wrong with the data: what was left out of the list, then by position."""
+        """Return all problems of the data: of items left out while listing, then by position."""
         return [*self.source.problems, *(text for index in sorted(self.bad) for text in self.bad[index])]
 
     def finish(self, path: Path) -> None:
-        """Write what remains, and give the store its name."""
-        table, ids = Table.empty(self.layout), Ids(self.source.name)
+        """Write the remaining files, and rename the store to `path`."""
+        table, ids = FactTable.empty(self.layout), Ids(self.source.name)
         with (self.store / ITEMS).open("wb") as items:
             for start in self.where.tolist():
                 self.journal.seek(start)
@@ -116,7 +117,7 @@ class Partial:
         self.store.rename(path)
         sync_folder(path.parent)
 
-    def _manifest(self, table: Table) -> Manifest:
+    def _manifest(self, table: FactTable) -> Manifest:
         arrays = {name: self.layout.file_bytes(name) for name in self.layout.arrays}
         others = {name: len(content) for name, content in table.files().items()}
         return Manifest(
@@ -139,9 +140,9 @@ class Partial:
 
 @contextmanager
 def opened(
-    path: Path, source: Source, fingerprint: str, layout: Layout, say: Say = lambda text: None
+    path: Path, source: Source, fingerprint: str, layout: Layout, say: Notify = lambda text: None
 ) -> Iterator[Partial]:
-    """Open an unfinished store; what is whole of an earlier attempt at the same is kept.
+    """Open an unfinished store; complete items of an earlier attempt to pack the same data are kept.
 
     The caller holds the lock.
     """
@@ -165,7 +166,7 @@ def opened(
 
 
 def heading(source: Source, fingerprint: str, layout: Layout) -> bytes:
-    """Return the first line of a journal: what is packed."""
+    """Return the first line of a journal, which says what is packed."""
     facts = {
         "format": FORMAT,
         "identity": source.identity,
@@ -176,7 +177,7 @@ def heading(source: Source, fingerprint: str, layout: Layout) -> bytes:
 
 
 def first_line(journal: Path) -> bytes:
-    """Return the first line of a journal; nothing if there is none."""
+    """Return the first line of a journal; an empty text if there is no journal."""
     try:
         with journal.open("rb") as file:
             return file.readline()
@@ -185,16 +186,16 @@ def first_line(journal: Path) -> bytes:
 
 
 def begin(path: Path, head: bytes) -> None:
-    """Remove what there is of an unfinished store, and begin another."""
+    """Remove what exists of an unfinished store, and begin a new one."""
     shutil.rmtree(path / "store", ignore_errors=True)
     (path / "store").mkdir()
     write_atomically(path / "journal.jsonl", head)
 
 
 def recover(partial: Partial) -> None:
-    """Take those lines of the journal that are whole and whose rows are.
+    """Keep the items whose lines in the journal and rows in the arrays are complete.
 
-    Items that could not be read are not taken: what stood in their way may be gone.
+    Items that could not be read are tried again: the cause may be gone.
     """
     journal = partial.journal
     start = len(journal.readline())
@@ -210,4 +211,4 @@ def recover(partial: Partial) -> None:
                 partial.where[json_index(line)] = start
             start += len(line)
     if not line.endswith(b"\n"):
-        journal.write(b"\n")  # ends the torn line: the next one begins anew
+        journal.write(b"\n")  # ends the incomplete line: the next one begins on a new one

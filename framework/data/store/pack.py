@@ -1,10 +1,9 @@
-"""Packing: a source is read and prepared once, by several processes, into a store.
+"""Packing: several processes read and prepare a source once and write it into a store.
 
-A store is written under another name and renamed when it is whole. What was packed before a
-kill, a full disk or Ctrl-C is kept and checked by the next attempt. Stores are named by
-settings and state of the files (`Source.key`, `Source.fingerprint`), and that state is one of
-all files: after any of them was mended everything is packed anew, because nothing tells
-which pictures are still what they were.
+A store is written under another name and renamed when it is complete. What was packed before a kill, a full
+disk or Ctrl-C is kept, and checked by the next attempt. Stores are named by the settings and the state of the
+files (`Source.key`, `Source.fingerprint`). That state covers all files: after any of them is mended all are
+packed anew, because nothing tells which pictures are unchanged.
 """
 
 import errno
@@ -18,28 +17,28 @@ from typing import Literal
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import Layout, StoreError
-from slotlab.framework.data.store.journal import Partial, Say, begin, heading, locked, opened
+from slotlab.framework.data.store.journal import Notify, Partial, begin, heading, locked, opened
 from slotlab.framework.data.store.reader import PARTIAL, Stale, Store, relatives, roots_of, store_path
 from slotlab.framework.data.store.rows import WideLabels, probe
-from slotlab.framework.data.store.workers import Job, pack_chunks
+from slotlab.framework.data.store.workers import PackJob, pack_chunks
 from slotlab.framework.system.cores import cores
 from slotlab.registry import SlotlabError
 
 CHUNK = 64
-"""Items between two syncs of the disk."""
+"""The number of items that are written between two syncs of the disk."""
 _WORTH_STARTING = 8
-"""Chunks that take as long as a worker to start: it has torch to import."""
+"""The number of chunks whose packing takes as long as starting a worker, which imports torch."""
 
 
 class PackStopped(SlotlabError):  # noqa: N818 - the user's wish, not a mistake
-    """The user ended a pack. The command exits with 130, as a shell expects."""
+    """The user interrupted packing. The command exits with 130, as shells expect after Ctrl-C."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True)
 class PackProgress:
-    """How far a pack is."""
+    """The progress of packing, in items."""
 
     done: int
     total: int
@@ -55,30 +54,41 @@ def pack(
     on_error: Literal["fail", "skip"] = "fail",
     chunk: int = CHUNK,
     report: Callable[[PackProgress], None] = lambda progress: None,
-    say: Say = lambda text: None,
+    say: Notify = lambda text: None,
 ) -> Store:
     """Pack a source into its store in the folder `stores`, or return the store that is there.
 
     Args:
         source: what to pack.
         stores: the folder of stores.
-        workers: number of processes; None for as many as cores, where there is work for them; 0 to
-            do it in this process.
-        on_error: `fail` ends with all broken items, after all were tried; `skip` packs the others.
-        chunk: items that a worker packs at a time. Does not change the store.
-        report: is told of progress.
-        say: is told what the user should know, in sentences.
+        workers: the number of processes; None for as many as cores, if there is enough work for them; 0
+            packs in this process.
+        on_error: `fail` tries all items and then raises the problems of the broken ones; `skip` packs the
+            others.
+        chunk: the number of items that a worker packs at a time. It does not change the store.
+        report: receives the progress.
+        say: receives messages for the user, each a sentence.
 
     Raises:
         DataError: with every broken item, if `on_error` is `fail` or none can be read.
-        StoreError: if there is a store that is damaged.
+        StoreError: if there is a store and it is damaged.
         PackStopped: after Ctrl-C.
-        SlotlabError: if the source has no fingerprint, somebody else packs it, the disk is
-            full, or the files change meanwhile.
+        SlotlabError: if the source has no fingerprint, the disk is full, or the files change meanwhile.
     """
     fingerprint = need_fingerprint(source)
     path = store_path(source, stores, fingerprint)
-    partial = path.with_name(path.name + PARTIAL)
+    mention_stale(path, source, say)
+    Packing(source, fingerprint, workers, on_error, chunk, report, say).ensure(path)
+    store = Store.open(path)
+    if (store.manifest.identity, store.manifest.fingerprint) != (source.identity, fingerprint):
+        raise StoreError(f"{path} is a store of other data; delete it and pack again")
+    if on_error == "fail":
+        refuse([*source.problems, *store.bad.values()], len(store) - len(store.bad), len(store))
+    return store
+
+
+def mention_stale(path: Path, source: Source, say: Notify) -> None:
+    """Tell the user of other stores of the same data and settings, which may be deleted."""
     for other in relatives(path):
         roots, size = roots_of(other), in_words(Stale(other).bytes)
         if roots is None:
@@ -87,18 +97,6 @@ def pack(
         elif roots == source.roots:
             text = f"{other} ({size}) is of another state of the files"
             say(f"{text}; delete it if that is not needed any more")
-    packing = Packing(source, fingerprint, workers, on_error, chunk, report, say)
-    if partial.exists() or not path.exists():
-        with explained(stores), locked(partial):
-            if not path.exists():
-                packing.into(partial, path)
-            shutil.rmtree(partial, ignore_errors=True)  # another process may look for its lock just now
-    store = Store.open(path)
-    if (store.manifest.identity, store.manifest.fingerprint) != (source.identity, fingerprint):
-        raise StoreError(f"{path} is a store of other data; delete it and pack again")
-    if on_error == "fail":
-        refuse([*source.problems, *store.bad.values()], len(store) - len(store.bad), len(store))
-    return store
 
 
 def need_fingerprint(source: Source) -> str:
@@ -111,14 +109,14 @@ def need_fingerprint(source: Source) -> str:
     if fingerprint is None:
         text = "its dataset has no fingerprint(), by which a store tells that it is out of date"
         raise SlotlabError(
-            f"{source.name} cannot be packed: {text} (see Dataset in slotlab.framework.contracts)"
+            f"{source.name} cannot be packed: {text} (see slotlab.framework.contracts.dataset_capabilities)"
         )
     return fingerprint
 
 
 @contextmanager
 def explained(stores: Path) -> Iterator[None]:
-    """Say what Ctrl-C and a full disk leave behind."""
+    """Turn Ctrl-C and a full disk into errors that say how to continue."""
     try:
         yield
     except KeyboardInterrupt:
@@ -132,7 +130,7 @@ def explained(stores: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Packing:
-    """How a source is packed: the arguments of `pack`."""
+    """One call of `pack`: its arguments."""
 
     source: Source
     fingerprint: str
@@ -140,10 +138,24 @@ class Packing:
     on_error: Literal["fail", "skip"]
     chunk: int
     report: Callable[[PackProgress], None]
-    say: Say
+    say: Notify
+
+    def ensure(self, path: Path) -> None:
+        """Pack the store at `path` unless it exists, and remove what an earlier attempt left.
+
+        Raises:
+            SlotlabError: if another process is packing it.
+        """
+        partial = path.with_name(path.name + PARTIAL)
+        if path.exists() and not partial.exists():
+            return
+        with explained(path.parent), locked(partial):
+            if not path.exists():
+                self.into(partial, path)
+            shutil.rmtree(partial, ignore_errors=True)  # another process may look for its lock just now
 
     def into(self, folder: Path, path: Path) -> None:
-        """Fill the unfinished store in `folder`, and give it its name."""
+        """Complete the unfinished store in `folder`, and rename it to `path`."""
         source, layout = self.source, probe(self.source)
         while not self.try_with(layout, folder, path):
             text = "a mask has labels above 255, or void, which need more than 8 bits"
@@ -152,7 +164,7 @@ class Packing:
             begin(folder, heading(source, self.fingerprint, layout))
 
     def try_with(self, layout: Layout, folder: Path, path: Path) -> bool:
-        """Do the same; return False if masks need more bits than the layout says."""
+        """Complete the store with this layout; return False if masks need more bits than it has."""
         source = self.source
         with opened(folder, source, self.fingerprint, layout, self.say) as partial:
             try:
@@ -168,7 +180,7 @@ class Packing:
             return True
 
     def fill(self, partial: Partial) -> None:
-        """Pack all that is missing."""
+        """Pack all items that are missing."""
         check_space(partial)
         chunks = partial.missing(self.chunk)
         total = partial.layout.items
@@ -176,7 +188,7 @@ class Packing:
         self.report(PackProgress(done, total, 0))
         worth = min(cores(), len(chunks) // _WORTH_STARTING)
         workers = self.workers if self.workers is not None else worth if worth > 1 else 0
-        job = Job(partial.source, partial.store, partial.layout)
+        job = PackJob(partial.source, partial.store, partial.layout)
         with closing(pack_chunks(job, chunks, workers)) as packed:
             for lines in packed:
                 partial.add(lines)
@@ -185,10 +197,10 @@ class Packing:
 
 
 def check_space(partial: Partial) -> None:
-    """Refuse to begin what cannot end.
+    """Check that the disk has room for what is still to be written.
 
     Raises:
-        SlotlabError: if the disk has not enough room.
+        SlotlabError: if it has not.
     """
     stores = partial.path.parent
     files = [partial.store / name for name in partial.layout.arrays]
@@ -200,12 +212,12 @@ def check_space(partial: Partial) -> None:
 
 
 def needed_bytes(layout: Layout) -> int:
-    """Return about how much a store takes while it is packed: twice two kilobytes of facts an item."""
+    """Return about how many bytes a store takes while it is packed: pixels, and 4 KiB of facts per item."""
     return layout.bytes + 4096 * layout.items
 
 
 def refuse(problems: list[DataProblem], good: int, total: int) -> None:
-    """Raise all problems as one error, unless there are none."""
+    """Raise all problems as one DataError, unless there are none."""
     if problems:
         hint = "pack with --on-error skip to leave them out, or mend the files"
         kept = f"{good} of {total} pictures are packed and kept for the first, the second packs all anew"

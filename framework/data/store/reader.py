@@ -1,4 +1,4 @@
-"""Reading packed stores. `format` says what a store is on disk, and `pack` makes one."""
+"""Read packed stores, from the disk or from a device's memory. `format` documents the files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from slotlab.framework.data.store.format import (
 )
 
 _COPIED_AT_ONCE = 256
-"""Rows on their way to the device."""
+"""The number of rows that are copied to the device at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Stale:
 
     @property
     def bytes(self) -> int:
-        """Bytes on the disk."""
+        """The size on the disk."""
         return sum(file.stat().st_blocks * 512 for file in self.path.rglob("*") if file.is_file())
 
 
 def find_store(source: Source, stores: Path) -> "Store | Stale | None":
-    """Return the store of a source; what is out of date if there is no other; None if there is none.
+    """Return the store of a source, or else a stale one, or None if there is neither.
 
     Raises:
         StoreError: if the store is damaged.
@@ -67,7 +67,7 @@ def find_store(source: Source, stores: Path) -> "Store | Stale | None":
 
 
 PARTIAL = ".partial"
-"""Ends the name of a store that is not finished."""
+"""The ending of the name of an unfinished store."""
 
 
 def store_path(source: Source, stores: Path, fingerprint: str) -> Path:
@@ -76,7 +76,7 @@ def store_path(source: Source, stores: Path, fingerprint: str) -> Path:
 
 
 def relatives(path: Path) -> list[Path]:
-    """Return the other stores, finished or not, of the same data and settings; the newest last."""
+    """Return the other stores, finished or not, of the same data and settings, the newest last."""
     stem = path.name.rpartition("-")[0]
     found = [other for other in path.parent.glob(f"{escape(stem)}-*") if other.is_dir()]
     mine = (path.name, path.name + PARTIAL)
@@ -86,9 +86,9 @@ def relatives(path: Path) -> list[Path]:
 
 
 def roots_of(path: Path) -> Mapping[str, str] | None:
-    """Return the files and folders that a store was packed from; None where it does not tell.
+    """Return the files and folders that a store was packed from, by setting; None if it does not say.
 
-    Stores of one identity may be of several copies of the data: their paths are no part of it.
+    Stores with the same identity may be of several copies of the data, since paths are not part of it.
     """
     try:
         return read_manifest(path).roots
@@ -98,16 +98,16 @@ def roots_of(path: Path) -> Mapping[str, str] | None:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A packed store: a dataset that gives whole batches, from the disk or from a device's memory.
+    """A packed store: a dataset that returns whole batches, from the disk or from a device's memory.
 
-    Opening maps the files and reads none of the pictures. A store can be sent to another
-    process, which opens it again.
+    Opening a store maps the files without reading pictures. A store can be sent to another process, which
+    opens it again.
     """
 
     path: Path
     manifest: Manifest
     device: torch.device | None = None
-    """Where images and masks are held whole; None leaves them on the disk."""
+    """The device whose memory holds all images and masks; None leaves them on the disk."""
     _held: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -115,7 +115,7 @@ class Store:
         """Open the store in folder `path`.
 
         Raises:
-            StoreError: if there is none, it is of another format, or a file is not as it was.
+            StoreError: if there is none, it has another format, or a file was changed.
         """
         manifest = read_manifest(path)
         for name, written in manifest.files.items():
@@ -134,7 +134,7 @@ class Store:
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as a path: the files are mapped again where it arrives."""
+        """Pickle the path alone: the other process maps the files again."""
         return Store.open, (self.path,)
 
     @cached_property
@@ -153,26 +153,26 @@ class Store:
         return np.asarray(np.memmap(self.path / ITEMS, np.uint8, "r"))
 
     def __len__(self) -> int:
-        """Return the number of items, the broken ones included."""
+        """Return the number of items, including the broken ones."""
         return self.manifest.items
 
     @property
     def checksum(self) -> str:
-        """Over all images, masks and facts: equal stores hold equal data."""
+        """A hash of all images, masks and facts: it is equal if stores hold equal data."""
         return self.manifest.checksum
 
     @property
     def bytes(self) -> int:
-        """Bytes of images and masks."""
+        """The size of images and masks in bytes."""
         return self.manifest.layout.bytes
 
     @cached_property
     def bad(self) -> dict[int, DataProblem]:
-        """What is wrong with the items that could not be read when packing, by position."""
+        """The problem of each item that could not be read when packing, by position."""
         return {int(index): DataProblem(*found[0]) for index, found in self.manifest.bad.items()}
 
     def counts(self, definition: Counting) -> NDArray[np.int32]:
-        """Return the number of objects of each item, int32 of shape (N); -1 where it is not known."""
+        """Return the number of objects of each item, int32 of shape (N,); -1 if it is unknown."""
         column: NDArray[np.int32] = self._arrays[COUNTS][:, COUNTINGS.index(definition)]
         return column
 
@@ -193,7 +193,7 @@ class Store:
         return self._gather(MASKS, self._check([index]), torch.device("cpu"))[0]
 
     def __getitem__(self, index: int) -> Sample:
-        """Return item `index`, as its source gave it.
+        """Return item `index`, as its source returned it.
 
         Raises:
             IndexError: past the end.
@@ -227,12 +227,12 @@ class Store:
         )
 
     def resident(self, device: torch.device) -> "Store":
-        """Return the same store with images and masks held whole in the memory of `device`."""
+        """Return the same store with all images and masks in the memory of `device`."""
         held = {}
         for name, (shape, _) in self.manifest.layout.arrays.items():
             array = self._arrays[name]
             held[name] = torch.empty(shape, dtype=_torch_type(array), device=device)
-            for start in range(0, len(array), _COPIED_AT_ONCE):  # the host never holds it all
+            for start in range(0, len(array), _COPIED_AT_ONCE):  # never all of it in the host's memory
                 part = array[start : start + _COPIED_AT_ONCE].copy()
                 held[name][start : start + len(part)] = torch.from_numpy(part)
         return Store(self.path, self.manifest, device, held)
@@ -249,7 +249,7 @@ class Store:
         return rows
 
     def _gather(self, name: str, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-        # Sorting the rows before was measured to be slower, with files in the page cache.
+        # Sorting the rows first was measured to be slower, with the files in the page cache.
         if name in self._held:
             held = self._held[name]
             return held.index_select(0, torch.from_numpy(rows).to(held.device)).to(device)
@@ -257,7 +257,7 @@ class Store:
         pinned = device.type == "cuda"
         shape = (len(rows), *array.shape[1:])
         found = torch.empty(shape, dtype=_torch_type(array), pin_memory=pinned)
-        np.take(array, rows, axis=0, out=found.numpy(), mode="clip")  # other modes make a copy more
+        np.take(array, rows, axis=0, out=found.numpy(), mode="clip")  # other modes make one more copy
         return found.to(device, non_blocking=pinned)
 
     def _facts(self, index: int) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _torch_type(array: NDArray[Any]) -> torch.dtype:
 
 @dataclass(frozen=True, eq=False)
 class LazyAttributes(Mapping[str, Any]):
-    """Attributes of a sample that are read when they are looked at: training never does."""
+    """Attributes of a sample that are read on first access, which training never makes."""
 
     read: "partial[dict[str, Any]]"
 

@@ -1,7 +1,7 @@
-"""Packing some items: read, check, write their rows where they belong, say what was found.
+"""Pack items: read and check them, write their rows at their places, and return their lines.
 
-Rows are written with `pwrite` and not through a memory map, so that a process never holds
-more than one item, however large the store is.
+Rows are written with `pwrite` and not through a memory map, so that a process never holds more than one item
+in memory, however large the store is.
 """
 
 import os
@@ -34,7 +34,7 @@ from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
 
 
-class WideLabels(Exception):  # noqa: N818 - no mistake: the store is begun again with wider masks
+class WideLabels(Exception):  # noqa: N818 - not a mistake: the store is begun again with wider masks
     """A label does not fit into 8 bits, or is void."""
 
 
@@ -59,7 +59,7 @@ class Rows:
         self._files.clear()
 
     def create(self) -> None:
-        """Give the files their size and header; rows that are there stay."""
+        """Give the files their size and header; existing rows stay."""
         for name, file in self._files.items():
             os.ftruncate(file, self.layout.file_bytes(name))
             write_at(file, self.layout.header(name), 0)
@@ -76,12 +76,12 @@ class Rows:
         ]
 
     def sync(self) -> None:
-        """Return when all that was written is on the disk."""
+        """Return after everything that was written is on the disk."""
         for file in self._files.values():
             os.fsync(file)
 
     def hold(self, line: bytes) -> bool:
-        """Return whether the rows are those that an item's line tells of; a torn line tells nothing."""
+        """Return whether the rows match an item's line; False for an incomplete line."""
         try:
             facts, digest = split_line(line)
             index = json_index(facts)
@@ -94,7 +94,7 @@ class Rows:
 
 
 def json_index(facts: bytes) -> int:
-    """Return the position of the item that facts are of.
+    """Return the position of the item that the facts belong to.
 
     Raises:
         ValueError: for a line that was changed.
@@ -104,7 +104,7 @@ def json_index(facts: bytes) -> int:
 
 
 def write_at(file: int, data: bytes, offset: int) -> None:
-    """Write all of `data`; the system may take a part at a time."""
+    """Write all of `data`; one system call may write only a part."""
     rest = memoryview(data)
     while rest:
         written = os.pwrite(file, rest, offset)
@@ -116,7 +116,7 @@ def pack_items(source: Source, rows: Rows, indices: Iterable[int]) -> list[bytes
 
     Raises:
         WideLabels: if a mask needs more than the layout's 8 bits.
-        SlotlabError: if the dataset fails in a way that is not DataError.
+        SlotlabError: if the dataset raises anything but DataError.
         OSError: if the disk is full.
     """
     lines = []
@@ -131,14 +131,14 @@ def pack_items(source: Source, rows: Rows, indices: Iterable[int]) -> list[bytes
 
 @dataclass(frozen=True)
 class Item:
-    """What is written of one item."""
+    """The bytes that are written for one item: its facts, and its row of each array."""
 
     facts: bytes
     rows: dict[str, bytes]
 
 
 def read_item(source: Source, layout: Layout, index: int) -> Item:
-    """Read an item; one that cannot be read has rows of zeros and facts that say why."""
+    """Return an item; a broken one has rows of zeros and facts that say why."""
     try:
         prepared = read(source, index)
         rows = {IMAGES: image_row(prepared.sample, layout)}
@@ -151,21 +151,26 @@ def read_item(source: Source, layout: Layout, index: int) -> Item:
 
 
 def read(source: Source, index: int) -> PreparedSample:
-    """Return `source.item(index)`, with a message for datasets that fail as they should not."""
+    """Return `source.item(index)`.
+
+    Raises:
+        DataError: for a broken item.
+        SlotlabError: if the dataset raises anything else.
+    """
     try:
         return source.item(index)
     except DataError:
         raise
-    except Exception as error:  # a stranger's dataset may fail in any way
+    except Exception as error:  # a third party's dataset may raise anything
         hint = "a dataset raises DataError for files that cannot be read"
         raise SlotlabError(f"{source.name}: item {index} fails: {describe(error)}; {hint}") from error
 
 
 def image_row(sample: Sample, layout: Layout) -> bytes:
-    """Return an image as a row: (H, W, 3).
+    """Return an image as a row, the bytes of uint8 (H, W, 3).
 
     Raises:
-        DataError: if it is not as those before.
+        DataError: if its type or shape is not that of the layout.
     """
     image_CHW = sample.image_CHW
     if image_CHW.dtype != torch.uint8 or image_CHW.shape != (3, *layout.size):
@@ -175,10 +180,10 @@ def image_row(sample: Sample, layout: Layout) -> bytes:
 
 
 def mask_row(sample: Sample, layout: Layout) -> bytes:
-    """Return a mask as a row: (H, W).
+    """Return a mask as a row, the bytes of (H, W) in the layout's type.
 
     Raises:
-        DataError: if it is not as those before.
+        DataError: if it is missing, its shape is not that of the layout, or its labels are not valid.
         WideLabels: if it does not fit into 8 bits, and the layout's masks have no more.
     """
     mask_HW = sample.mask_HW
@@ -204,11 +209,11 @@ def facts_of(prepared: PreparedSample, index: int) -> bytes:
     """Return the facts of an item that could be read.
 
     Raises:
-        DataError: if JSON cannot hold them, or the number of objects is none.
+        DataError: if they are not JSON data, or a number of objects is not a whole number from 0.
     """
     sample = prepared.sample
     for count in prepared.counts.values():
-        whole = isinstance(count, Integral) and not isinstance(count, bool)  # NumPy's are, too
+        whole = isinstance(count, Integral) and not isinstance(count, bool)  # NumPy's integers too
         if count is not None and not (whole and 0 <= count < 2**31):
             raise complaint(sample, f"its number of objects is {count!r}, not a whole number")
     counts = {name: None if count is None else int(count) for name, count in prepared.counts.items()}
@@ -220,14 +225,14 @@ def facts_of(prepared: PreparedSample, index: int) -> bytes:
 
 
 def mask_type(mask_HW: Tensor | None) -> MaskType | None:
-    """Return the type of masks that one of them calls for: 8 bits, or 32 where it has void."""
+    """Return the type of array that a mask needs: 8 bits, or 32 if it has void; None without a mask."""
     if mask_HW is None:
         return None
     return "uint8" if scored(mask_HW) is None else "int32"
 
 
 def probe(source: Source) -> Layout:
-    """Return the layout that the first item calls for which can be read.
+    """Return the layout that the first readable item needs.
 
     Raises:
         DataError: with all problems, if no item can be read.

@@ -1,22 +1,22 @@
-"""Reading a whole packed store again, to see whether it still is what was packed."""
+"""Verify a packed store: compare all of its files with their checksums."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.store.format import ITEMS, MANIFEST, Table
+from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.store.format import ITEMS, MANIFEST, FactTable
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.data.store.rows import Rows, json_index
 
 _CHANGED = "is not what was packed"
 
 
-def verify(store: Store, report: Callable[[int, int], None] = lambda done, total: None) -> list[DataProblem]:
-    """Compare every byte of a store's files with its checksums, and return what differs.
+def verify(store: Store, report: ReportProgress = lambda done, total: None) -> list[DataProblem]:
+    """Compare every byte of a store's files with its checksums, and return a problem for each difference.
 
     Args:
-        store: the store; opening it has checked that files are there and have their sizes.
-        report: is told of items done and all items.
+        store: the store; opening it has checked that all files exist and have their sizes.
+        report: receives the progress, in items.
     """
     found = [
         DataProblem(str(store.path / name), f"its header {_CHANGED}")
@@ -28,7 +28,7 @@ def verify(store: Store, report: Callable[[int, int], None] = lambda done, total
     if (store.path / MANIFEST).read_bytes() != store.manifest.to_bytes():
         found.append(DataProblem(str(store.path / MANIFEST), _CHANGED))
     if damaged:
-        return found  # the rest follows from the items, and would say nothing new
+        return found  # the other files follow from the items
     for name, content in table.files().items():
         if (store.path / name).read_bytes() != content:
             found.append(DataProblem(str(store.path / name), _CHANGED))
@@ -39,15 +39,15 @@ def verify(store: Store, report: Callable[[int, int], None] = lambda done, total
 
 
 def has_header(store: Store, name: str) -> bool:
-    """Return whether an array's file begins as it should."""
+    """Return whether an array's file begins with its header."""
     header = store.manifest.layout.header(name)
     with (store.path / name).open("rb") as file:
         return file.read(len(header)) == header
 
 
-def read_items(store: Store, report: Callable[[int, int], None]) -> tuple[Table, list[DataProblem]]:
-    """Compare the rows and facts of every item with its checksum."""
-    table, found = Table.empty(store.manifest.layout), []
+def read_items(store: Store, report: ReportProgress) -> tuple[FactTable, list[DataProblem]]:
+    """Compare the rows and facts of every item with its checksum; return the table and what differs."""
+    table, found = FactTable.empty(store.manifest.layout), []
     path: Path = store.path / ITEMS
     number = -1
     with path.open("rb") as file, Rows(store.path, store.manifest.layout) as rows:

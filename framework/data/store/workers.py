@@ -1,7 +1,7 @@
-"""Worker processes of a pack: each is given positions and answers with lines.
+"""Worker processes for packing: each receives positions of items and returns their lines.
 
-Processes are spawned, because a fork copies the locks of torch's threads. A worker ends when
-its connection does, so none outlives its parent, however that ended.
+Processes are spawned, because a fork copies the locks of torch's threads. A worker ends when its connection
+closes, so that none outlives its parent, however the parent ended.
 """
 
 import multiprocessing
@@ -29,21 +29,21 @@ Chunk = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every worker must know."""
+class PackJob:
+    """What every worker receives when it starts."""
 
     source: Source
     folder: Path
     layout: Layout
 
 
-def pack_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[list[bytes], None, None]:
-    """Pack chunks, in any order, and yield the lines of each when it is on the disk.
+def pack_chunks(job: PackJob, chunks: Sequence[Chunk], workers: int) -> Generator[list[bytes], None, None]:
+    """Pack chunks, in any order, and yield the lines of each after its rows are on the disk.
 
     Args:
-        job: what to pack, and whereto.
+        job: what to pack, and where.
         chunks: the positions.
-        workers: number of processes; 0 does the work in this one.
+        workers: the number of processes; 0 packs in this one.
 
     Raises:
         WideLabels, SlotlabError, OSError: from `pack_items`.
@@ -69,7 +69,7 @@ def pack_chunks(job: Job, chunks: Sequence[Chunk], workers: int) -> Generator[li
                 yield answer
 
 
-def pickled(job: Job) -> bytes:
+def pickled(job: PackJob) -> bytes:
     """Return a job as bytes.
 
     Raises:
@@ -77,7 +77,7 @@ def pickled(job: Job) -> bytes:
     """
     try:
         return pickle.dumps(job)
-    except Exception as error:  # pickle raises whatever a stranger's class does
+    except Exception as error:  # pickle passes on whatever a third party's class raises
         text = f"the dataset cannot be sent to another process: {describe(error)}"
         raise SlotlabError(f"{job.source.name}: {text}; pack it with --workers 0") from error
 
@@ -90,7 +90,11 @@ class Worker:
     connection: Connection
 
     def send_bytes(self, content: bytes) -> None:
-        """Send; this may wait until the process has started."""
+        """Send bytes; this may wait until the process has started.
+
+        Raises:
+            SlotlabError: if the process has ended.
+        """
         try:
             self.connection.send_bytes(content)
         except OSError:
@@ -104,7 +108,7 @@ class Worker:
         return chunk is not None
 
     def answer(self) -> list[bytes]:
-        """Receive the lines of a chunk, or raise what the worker sends instead of them."""
+        """Return the lines of a chunk, or raise the exception that the worker sends instead."""
         try:
             answer: list[bytes] | Exception = self.connection.recv()
         except (EOFError, OSError):
@@ -145,7 +149,7 @@ def started(number: int) -> Iterator[list[Worker]]:
 
 @contextmanager
 def no_interrupt() -> Iterator[None]:
-    """Ignore Ctrl-C, as processes started meanwhile do for ever: the parent alone answers it."""
+    """Ignore Ctrl-C in the block, and for good in processes that it starts: only the parent handles it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -157,7 +161,7 @@ def no_interrupt() -> Iterator[None]:
 
 
 def work(connection: Connection) -> None:
-    """Receive a job, then pack one chunk after the other until the connection ends."""
+    """Receive a job, then pack one chunk after another until the connection closes."""
     torch.set_num_threads(1)
     try:
         first = connection.recv_bytes()
@@ -171,11 +175,11 @@ def work(connection: Connection) -> None:
             while True:
                 connection.send(answer(job, rows, connection.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone, or wants no more
+        return  # the parent has ended, or needs nothing more
 
 
-def answer(job: Job, rows: Rows, chunk: Chunk) -> list[bytes] | Exception:
-    """Pack a chunk; return its lines, or what went wrong."""
+def answer(job: PackJob, rows: Rows, chunk: Chunk) -> list[bytes] | Exception:
+    """Pack a chunk; return its lines, or the exception that it raised."""
     try:
         return pack_items(job.source, rows, chunk)
     except Exception as error:

@@ -1,7 +1,7 @@
 """Published numbers, each with its protocol and its source: `references.yaml` in this package.
 
-Only numbers that were read in the source that is named are in it. They are shown beside a run's
-own numbers where protocol, data and filter are the same.
+Every number was read in the named source itself. Numbers are shown beside a run's own where protocol,
+data and filter are the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +12,7 @@ from typing import Annotated
 from annotated_types import Len
 from pydantic import NonNegativeFloat, PositiveInt, ValidationError
 
+from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import parse
@@ -19,8 +20,8 @@ from slotlab.registry import ClosedModel, SlotlabError
 
 FILE = "references.yaml"
 DATASETS = {"clevrtex": "clevrtex", "clevrtex_flat": "clevrtex", "multi_object_hdf5": "clevr"}
-"""Which published data each dataset component reads; other data of one's own in the same format is
-told apart by its protocol."""
+"""The published data that each dataset component reads; other data in the same format has another
+protocol."""
 Text = Annotated[str, Len(1)]
 
 
@@ -28,36 +29,36 @@ class Reference(ClosedModel):
     """One published number."""
 
     method: Text
-    """As the source calls it."""
+    """The method's name in the source."""
     data: Text
     """`clevrtex` or `clevr`."""
     train: Text
-    """What it was trained on: a variant, and how many objects at most if that was limited."""
+    """The training data: a variant, and the largest number of objects if it was limited."""
     test: Text
-    """The variant that it was measured on."""
+    """The variant used for testing."""
     max_objects: PositiveInt | None = None
-    """Most objects in the images that it was measured on; null for all."""
+    """The largest number of objects in the test images; null for all images."""
     protocol: Text
     """A protocol by name."""
     metric: Text
     """A metric by name; values are in its unit: 0.624, not 62.4."""
     value: float
-    """The mean over seeds, if there are several."""
+    """The mean over seeds if there are several."""
     std: NonNegativeFloat | None = None
-    """The deviation over seeds; null where it is not given."""
+    """The standard deviation over seeds; null if the source does not give it."""
     seeds: PositiveInt | None = None
-    """How many trainings; null where it is not said."""
+    """The number of trainings; null if the source does not say."""
     source: Text
     """Where the number was read."""
     note: str = ""
-    """What a reader should know to compare."""
+    """What a reader should know before comparing."""
 
 
 def read_references(text: str, origin: str) -> list[Reference]:
-    """Return the references of a YAML list: blocks of `common` keys, each with `rows` that add to them.
+    """Return the references in a YAML list of blocks: shared keys, and `rows` with the other keys.
 
     Raises:
-        SlotlabError: for what is not such a list, naming the entry.
+        SlotlabError: if the text is not such a list, with the entry.
     """
     entries = parse(text, origin=origin, folder=Path()).plain()
     if not isinstance(entries, list):
@@ -84,7 +85,7 @@ def references() -> list[Reference]:
 
 def comparable(data: DataSpec) -> list[Reference]:
     """Return the references of the same protocol as published, the same data and the same filter."""
-    variant = getattr(data.dataset.config, "variant", "full")
+    variant = variant_of(data.dataset.config) or "full"
     limit = None if data.filter is None else data.filter.max_objects
     return [
         one
@@ -95,7 +96,7 @@ def comparable(data: DataSpec) -> list[Reference]:
 
 
 def of_protocol(rows: Iterable[Reference], protocol: str | None) -> Sequence[Reference]:
-    """Return the references of a protocol, all without one.
+    """Return the references of a protocol; all of them for None.
 
     Raises:
         SlotlabError: if there is none.

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.composition.album import ON_SHEET, Tile, writing
+from slotlab.framework.composition.album import ON_SHEET, AlbumPicture, writing
 from slotlab.registry import SlotlabError
 
 Slotlab = Callable[..., tuple[int, str, str]]
@@ -51,7 +51,7 @@ def run(command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -
         torch.jit.save(torch.jit.script(nn.Sequential(*layers)), str(folder / "net.pt"))
     (folder / "spec.yaml").write_text(SPEC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slotlab.framework.metrics.sets.extractors.inception_folder", lambda: folder)
+        patch.setattr("slotlab.framework.metrics.image_sets.extractors.inception_folder", lambda: folder)
         assert command("train", folder / "spec.yaml", "--run", folder / "run") == 0
     return folder / "run"
 
@@ -325,12 +325,12 @@ def test_a_folder_of_something_else_is_left_alone(run: Path, slotlab: Slotlab, t
 def test_an_album_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     image = torch.zeros(3, 4, 4, dtype=torch.uint8)
     with writing(tmp_path / "album") as album:
-        album.add([Tile("old", image)])
+        album.add([AlbumPicture("old", image)])
         album.close({})
 
     def fail() -> None:
         with writing(tmp_path / "album") as album:
-            album.add([Tile("new", image)])
+            album.add([AlbumPicture("new", image)])
             raise SlotlabError("no more")
 
     with pytest.raises(SlotlabError, match="no more"):
@@ -348,7 +348,7 @@ def test_the_sheet_of_many_samples_has_the_first(tmp_path: Path) -> None:
         with writing(tmp_path / str(number), columns=10) as album:
             for start in range(0, number, 26):
                 shown = range(start, min(start + 26, number))
-                album.add([Tile(str(n), torch.full((3, 4, 4), n, dtype=torch.uint8)) for n in shown])
+                album.add([AlbumPicture(str(n), torch.full((3, 4, 4), n, dtype=torch.uint8)) for n in shown])
             album.close({})
     few, many = (pixels(tmp_path / str(number) / "grid.png") for number in (ON_SHEET, ON_SHEET + 30))
     assert np.array_equal(few, many)

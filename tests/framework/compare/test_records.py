@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotlab.framework.compare.run_records import load_all, load_run, load_study
-from slotlab.framework.spec.plain import has_effect, load_dumped
+from slotlab.framework.spec.plain_settings import has_effect, load_dumped
 from slotlab.framework.spec.tree import dump, parse
 from slotlab.registry import SlotlabError
 
@@ -191,7 +191,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         load_study(tmp_path / "empty")
     assert (
         str(error.value)
-        == f"{tmp_path / 'empty'} is no study: it has no plan.json; 'slotlab ablate FILE' makes one"
+        == f"{tmp_path / 'empty'} is not a study: it has no plan.json; 'slotlab ablate FILE' makes one"
     )
 
 

@@ -217,7 +217,7 @@ def test_images_that_are_not_there(small: Specs) -> None:
         ),
         (
             lambda: composer.folder("x"),
-            "the model is of no run folder; say where the pictures go with --out DIR",
+            "the model belongs to no run folder; choose one with --out DIR",
         ),
     ):
         with pytest.raises(SlotlabError) as error:

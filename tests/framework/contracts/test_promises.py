@@ -1,4 +1,4 @@
-"""Components that give something else than they promise are named before a training, or while they are asked."""
+"""Components that do not return what they promise are named before a training, or in an evaluation."""
 
 import copy
 import math
@@ -27,7 +27,8 @@ from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.data.source import Source
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.evaluation.rows import rows_of
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, measure_sets
+from slotlab.framework.metrics.image_sets.compare_sets import measure_sets
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine
@@ -290,7 +291,7 @@ def test_what_optimizers_and_schedules_are(tiny: Specs, builds: Any, text: str) 
 def rehearsed(
     spec: ExperimentSpec, loader: Loader, change: Callable[[Any], None] = lambda model: None
 ) -> list[str]:
-    """Rehearse; return what is warned of."""
+    """Rehearse; return the warnings."""
     warnings: list[str] = []
     model = build_model(spec)
     change(model)
@@ -403,7 +404,7 @@ def test_an_optimizer_that_spoils_the_weights(tiny: Specs, noise_loader: Loaders
 
 
 class Metric:
-    """A metric that gives what it is told to."""
+    """A metric that returns given values."""
 
     higher_is_better, needs = True, frozenset({"images_BCHW"})
 
@@ -451,7 +452,7 @@ METRICS: list[tuple[Metric, str]] = [
 
 @pytest.mark.parametrize(("metric", "text"), METRICS)
 def test_what_a_metric_gives(tiny: Specs, noise_loader: Loaders, metric: Metric, text: str) -> None:
-    """While it is measured, and before a training."""
+    """In an evaluation, and before a training."""
     outcome = Outcome(images_BCHW=torch.zeros(2, 3, 2, 2), true_BHW=None, predicted_BHW=None)
     with pytest.raises(SlotlabError) as caught:
         rows_of(outcome, ["a", "b"], {"mine": metric})
@@ -514,7 +515,7 @@ def test_an_evaluation_names_who_breaks_a_promise(tiny: Specs, noise_loader: Loa
 
 
 class SetMetric:
-    """A set metric that gives what it is told to."""
+    """A set metric that returns given values."""
 
     higher_is_better, extractor = False, "none"
 

@@ -261,11 +261,11 @@ def test_processes_that_saw_one_id_each_are_told_too() -> None:
 
 
 def test_inspection_tells_ids_that_are_there_twice() -> None:
-    from slotlab.framework.data.inspection.statistics import Look
+    from slotlab.framework.data.inspection.statistics import PreparedImage
 
     class Items:
-        def look(self, indices: Any) -> list[Look]:
-            return [Look(Twins()[index], {}, None) for index in indices]
+        def read(self, indices: Any) -> list[PreparedImage]:
+            return [PreparedImage(Twins()[index], {}, None) for index in indices]
 
     found = read_all(Items(), range(4), 0, lambda done, total: None)
     assert [problem.reason for problem in found.twice] == [f"the data: {TWINS}"]

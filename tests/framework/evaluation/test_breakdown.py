@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from slotlab.framework.contracts import Outcome
-from slotlab.framework.evaluation.breakdown import IOU, Row, breakdowns, interval, object_rows
+from slotlab.framework.evaluation.breakdown import IOU, ResultRow, breakdowns, interval, object_rows
 
 MATERIALS = ("rust", "marble")
 
@@ -88,7 +88,7 @@ def test_every_object_is_in_one_group_and_order_changes_nothing() -> None:
     assert breakdowns(images, objects, ["ari", "mbo"]) == found, "to the bit"
 
 
-def pixels(*counts: int) -> list[Row]:
+def pixels(*counts: int) -> list[ResultRow]:
     return [{"id": "a", "index": i, "pixels": count, IOU: 0.5} for i, count in enumerate(counts)]
 
 

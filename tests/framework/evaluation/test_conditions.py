@@ -5,13 +5,11 @@ from typing import Any
 import pytest
 
 from slotlab.framework.contracts import MetricContext, PooledMetric
+from slotlab.framework.evaluation.choices import find_protocol, metric_refs
 from slotlab.framework.evaluation.conditions import (
     Condition,
-    Wanted,
-    chosen_metrics,
+    EvaluationRequest,
     conditions,
-    find_protocol,
-    metric_refs,
     own_condition,
 )
 from slotlab.framework.plugin_loading.discovery import load_registry
@@ -29,7 +27,7 @@ SMALL = "{name: clevrtex-official, image_size: 16}"
 
 
 def laid(*sets: str, **wanted: Any) -> list[Condition]:
-    return conditions(load_spec("spec.yaml", sets=sets), Wanted(**wanted))
+    return conditions(load_spec("spec.yaml", sets=sets), EvaluationRequest(**wanted))
 
 
 def refused(*sets: str, **wanted: Any) -> list[str]:
@@ -85,7 +83,7 @@ def test_definitions_are_no_part_of_a_runs_identity(base: str, change: str) -> N
 
 def test_without_wishes_the_spec_says_it_all(base: str) -> None:
     loaded = load_spec("spec.yaml", sets=["evaluation.split=test", "evaluation.mask_source=attention"])
-    [condition] = conditions(loaded, Wanted())
+    [condition] = conditions(loaded, EvaluationRequest())
     own = own_condition(loaded)
     assert condition.spec.data == own.spec.data == loaded.spec.data
     assert condition.spec.evaluation == own.spec.evaluation == loaded.spec.evaluation
@@ -217,36 +215,6 @@ def test_variants_of_data_that_has_none(base: str) -> None:
 def test_protocols_that_are_none(base: str, text: str, message: str) -> None:
     [line] = refused(protocols=[text])
     assert line.startswith(message)
-
-
-def test_metrics_by_name() -> None:
-    seed = find_protocol("seed", REGISTRY)
-    assert [ref.name for ref in chosen_metrics(seed, None, REGISTRY)] == list(
-        config("seed").evaluation.metrics
-    )
-    assert [ref.name for ref in chosen_metrics(seed, "mbo, ari", REGISTRY)] == ["mbo", "ari"]
-    assert [ref.name for ref in chosen_metrics(None, None, REGISTRY)] == ["ari", "fg_ari", "mse"]
-    with pytest.raises(SlotlabError) as error:
-        chosen_metrics(None, "ari,mbo,ari", REGISTRY)
-    assert str(error.value) == "--metrics ari,mbo,ari: 'ari' is given twice; keep one"
-    with pytest.raises(SlotlabError) as error:
-        chosen_metrics(None, "arri", REGISTRY)
-    assert str(error.value).startswith("--metrics arri: no metric is called 'arri'; did you mean 'ari'?")
-    assert "needs at least" not in str(error.value)
-    with pytest.raises(SlotlabError) as error:
-        chosen_metrics(None, " , ", REGISTRY)
-    assert str(error.value) == "--metrics names no metric; write such as --metrics ari,fg_ari"
-
-
-def test_metrics_with_settings() -> None:
-    first, second = chosen_metrics(None, "[ari, {name: boundary_f, tolerance: 0.5}]", REGISTRY)
-    assert (first.name, second.config.tolerance) == ("ari", 0.5)
-    with pytest.raises(SlotlabError) as error:
-        chosen_metrics(None, "[{name: boundary_f, tolerence: 0.5}]", REGISTRY)
-    assert str(error.value) == (
-        "--metrics [{name: boundary_f, tolerence: 0.5}]: tolerence: unknown key; "
-        "did you mean 'tolerance'? (keys here: name, tolerance)"
-    )
 
 
 def test_a_protocol_of_ones_own_with_an_unknown_metric(base: str) -> None:

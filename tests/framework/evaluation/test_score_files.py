@@ -13,7 +13,8 @@ from PIL import Image
 from slotlab.framework.contracts import DataError, Metric, MetricContext, Outcome
 from slotlab.framework.data.formats.mask_pictures import MaskCode
 from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.evaluation.score_files import Folders, Reader, score
+from slotlab.framework.evaluation.score_files import Reader, score
+from slotlab.framework.evaluation.score_folders import ScoredFolders
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.runs.folder import MODEL
 from slotlab.registry import SlotlabError
@@ -61,7 +62,7 @@ def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
         Image.fromarray(noise).save(tmp_path / folder / "a.png")
     colors = len(np.unique(noise.reshape(-1, 3), axis=0))
     with pytest.raises(DataError) as caught:
-        score(Reader(Folders(true=tmp_path / "true", pred=tmp_path / "pred")), metrics("ari"))
+        score(Reader(ScoredFolders(true=tmp_path / "true", pred=tmp_path / "pred")), metrics("ari"))
     assert [str(problem) for problem in caught.value.problems] == [
         f"{tmp_path / folder}/a.png: it has {colors:,} labels or colors: a picture, not a mask"
         for folder in ("pred", "true")
@@ -69,14 +70,14 @@ def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def masks(tmp_path: Path) -> Folders:
+def masks(tmp_path: Path) -> ScoredFolders:
     for i in range(4):
         save(tmp_path / "true" / f"m{i}.png", mask(i))
         save(tmp_path / "pred" / f"m{i}.png", mask(100 + i))
-    return Folders(true=tmp_path / "true", pred=tmp_path / "pred")
+    return ScoredFolders(true=tmp_path / "true", pred=tmp_path / "pred")
 
 
-def test_values_by_scikit_learn(masks: Folders) -> None:
+def test_values_by_scikit_learn(masks: ScoredFolders) -> None:
     from sklearn.metrics import adjusted_rand_score
 
     evaluation, sizes = score(Reader(masks), metrics("ari", "fg_ari"))
@@ -91,17 +92,17 @@ def test_values_by_scikit_learn(masks: Folders) -> None:
 
 
 @pytest.mark.parametrize("kind", ["palette", "rgb", "gray16"])
-def test_every_kind_of_mask_tells_the_same(masks: Folders, tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_mask_tells_the_same(masks: ScoredFolders, tmp_path: Path, kind: str) -> None:
     names = ("ari", "fg_ari", "miou_official", "mbo", "dice_official")
     expected, _ = score(Reader(masks), metrics(*names))
     for i in range(4):
         save(tmp_path / "true2" / f"m{i}.png", mask(i), kind)
         save(tmp_path / "pred2" / f"m{i}.png", mask(100 + i), kind)
-    found, _ = score(Reader(Folders(true=tmp_path / "true2", pred=tmp_path / "pred2")), metrics(*names))
+    found, _ = score(Reader(ScoredFolders(true=tmp_path / "true2", pred=tmp_path / "pred2")), metrics(*names))
     assert found.rows == expected.rows
 
 
-def test_names_of_segments_do_not_matter_nor_do_great_ones(masks: Folders, tmp_path: Path) -> None:
+def test_names_of_segments_do_not_matter_nor_do_great_ones(masks: ScoredFolders, tmp_path: Path) -> None:
     expected, _ = score(Reader(masks), metrics("ari", "mbo"))
     for i in range(4):
         values = mask(100 + i).astype(np.uint16) * 10_000 + 3
@@ -111,7 +112,7 @@ def test_names_of_segments_do_not_matter_nor_do_great_ones(masks: Folders, tmp_p
         assert (row["ari"], row["mbo"]) == pytest.approx((other["ari"], other["mbo"]), abs=1e-12)
 
 
-def test_images_of_several_sizes_and_folders_in_folders(masks: Folders, tmp_path: Path) -> None:
+def test_images_of_several_sizes_and_folders_in_folders(masks: ScoredFolders, tmp_path: Path) -> None:
     for name, size in (("a/x", (6, 6)), ("a/y", (10, 14)), ("b/x", (6, 6))):
         save(tmp_path / "true" / f"{name}.png", mask(7, size=size))
         save(tmp_path / "pred" / f"{name}.png", mask(8, size=size))
@@ -123,13 +124,15 @@ def test_images_of_several_sizes_and_folders_in_folders(masks: Folders, tmp_path
     assert values[0] == values[2]
 
 
-def test_reconstructions(masks: Folders, tmp_path: Path) -> None:
+def test_reconstructions(masks: ScoredFolders, tmp_path: Path) -> None:
     pictures, random_numbers = {}, np.random.default_rng(5)
     for i in range(4):
         for kind in ("images", "recon"):
             pictures[kind, i] = random_numbers.integers(0, 256, (10, 14, 3))
             save_picture(tmp_path / kind / f"m{i}.png", pictures[kind, i])
-    folders = Folders(true=masks.true, pred=masks.pred, images=tmp_path / "images", recon=tmp_path / "recon")
+    folders = ScoredFolders(
+        true=masks.true, pred=masks.pred, images=tmp_path / "images", recon=tmp_path / "recon"
+    )
     rows = score(Reader(folders), metrics("mse_official"))[0].rows[MODEL]
     for i, row in enumerate(rows):
         expected = (((pictures["images", i] - pictures["recon", i]) / 255) ** 2).sum()
@@ -141,7 +144,7 @@ def save_picture(path: Path, values: Any) -> None:
     Image.fromarray(values.astype(np.uint8)).save(path)
 
 
-def test_what_masks_alone_do_not_tell_is_left_out(masks: Folders) -> None:
+def test_what_masks_alone_do_not_tell_is_left_out(masks: ScoredFolders) -> None:
     evaluation, _ = score(Reader(masks), metrics("ari", "mse_unit", "mask_entropy"))
     assert evaluation.left_out == {
         "mse_unit": "no reconstructions are given; add --images and --recon",
@@ -150,7 +153,7 @@ def test_what_masks_alone_do_not_tell_is_left_out(masks: Folders) -> None:
     assert list(evaluation.rows[MODEL][0]) == ["id", "objects", "ari"]
 
 
-def test_true_masks_are_prepared_as_the_protocol_says(masks: Folders, tmp_path: Path) -> None:
+def test_true_masks_are_prepared_as_the_protocol_says(masks: ScoredFolders, tmp_path: Path) -> None:
     """Crop, then nearest neighbor, in plain NumPy."""
     for i in range(4):
         large = mask(i, size=(24, 32))
@@ -160,12 +163,14 @@ def test_true_masks_are_prepared_as_the_protocol_says(masks: Folders, tmp_path: 
         save(tmp_path / "pred" / f"m{i}.png", mask(50 + i, size=(8, 8)))
     preparation = Preparation(size=(8, 8), crop=16)
     found, sizes = score(Reader(masks, preparation), metrics("ari", "mbo"))
-    expected, _ = score(Reader(Folders(true=tmp_path / "small", pred=masks.pred)), metrics("ari", "mbo"))
+    expected, _ = score(
+        Reader(ScoredFolders(true=tmp_path / "small", pred=masks.pred)), metrics("ari", "mbo")
+    )
     assert sizes == {"8x8": 4}
     assert found.rows == expected.rows
 
 
-def test_progress_is_reported(masks: Folders) -> None:
+def test_progress_is_reported(masks: ScoredFolders) -> None:
     calls: list[tuple[int, int]] = []
     score(Reader(masks), metrics("ari"), report=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -180,7 +185,7 @@ def refused(reader: Reader) -> list[str]:
     return error.value.lines()
 
 
-def test_everything_wrong_is_said_at_once(masks: Folders, tmp_path: Path) -> None:
+def test_everything_wrong_is_said_at_once(masks: ScoredFolders, tmp_path: Path) -> None:
     true, pred = masks.true, masks.pred
     (pred / "m0.png").unlink()
     (pred / "m1.png").write_bytes(b"no picture")
@@ -201,14 +206,14 @@ def test_everything_wrong_is_said_at_once(masks: Folders, tmp_path: Path) -> Non
     ]
 
 
-def test_two_files_of_one_name(masks: Folders) -> None:
+def test_two_files_of_one_name(masks: ScoredFolders) -> None:
     Image.fromarray(mask(1)).save(masks.pred / "m0.bmp")
     [line] = refused(Reader(masks))
     text = f"it has the name of {masks.pred}/m0.bmp but for the ending; which is meant?"
     assert line == f"{masks.pred}/m0.png: {text}"
 
 
-def test_labels_beyond_the_slots(masks: Folders) -> None:
+def test_labels_beyond_the_slots(masks: ScoredFolders) -> None:
     lines = refused(Reader(masks, slots=4))
     assert lines[0] == f"{masks.pred}/m0.png: it has the label 4, 4 slots have 0 to 3"
     assert len(lines) == 4
@@ -230,33 +235,33 @@ def test_labels_beyond_the_slots(masks: Folders) -> None:
     ],
 )
 def test_folders_that_cannot_be_scored(
-    masks: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, str], text: str
+    masks: ScoredFolders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict[str, str], text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     save(Path("other/m0_pred.png"), mask(1))
     folders = {"true": "true", "pred": "pred"} | change
-    assert refused(Reader(Folders(**{key: Path(value) for key, value in folders.items()}))) == [text]
+    assert refused(Reader(ScoredFolders(**{key: Path(value) for key, value in folders.items()}))) == [text]
 
 
-def test_pictures_too_small_for_the_protocol(masks: Folders) -> None:
+def test_pictures_too_small_for_the_protocol(masks: ScoredFolders) -> None:
     lines = refused(Reader(masks, Preparation(size=(8, 8), crop=12)))
     assert lines[0] == f"{masks.true}/m0.png: it has 14x10 pixels, too few for a crop of 12"
 
 
-def test_other_sizes_after_preparation(masks: Folders) -> None:
+def test_other_sizes_after_preparation(masks: ScoredFolders) -> None:
     lines = refused(Reader(masks, Preparation(size=(8, 8), crop=8)))
     assert lines[0] == f"{masks.pred}/m0.png: it has 14x10 pixels, its true mask 8x8 once it is prepared"
 
 
-def test_a_broken_file_is_a_data_error(masks: Folders) -> None:
+def test_a_broken_file_is_a_data_error(masks: ScoredFolders) -> None:
     (masks.pred / "m1.png").write_bytes(b"")
     with pytest.raises(DataError) as error:
         score(Reader(masks), metrics("ari"))
     assert [problem.path for problem in error.value.problems] == [str(masks.pred / "m1.png")]
 
 
-def test_the_order_of_files_is_no_matter(masks: Folders, tmp_path: Path) -> None:
+def test_the_order_of_files_is_no_matter(masks: ScoredFolders, tmp_path: Path) -> None:
     expected, _ = score(Reader(masks), metrics("ari", "mbo_per_object"))
     names = [f"z{i}" for i in range(4)]
     random.Random(3).shuffle(names)
@@ -264,7 +269,7 @@ def test_the_order_of_files_is_no_matter(masks: Folders, tmp_path: Path) -> None
         save(tmp_path / "t" / f"{name}.png", mask(i))
         save(tmp_path / "p" / f"{name}.png", mask(100 + i))
     found, _ = score(
-        Reader(Folders(true=tmp_path / "t", pred=tmp_path / "p")), metrics("ari", "mbo_per_object")
+        Reader(ScoredFolders(true=tmp_path / "t", pred=tmp_path / "p")), metrics("ari", "mbo_per_object")
     )
     both = metrics("ari", "mbo_per_object")
     assert found.summary(both) == expected.summary(both)
@@ -273,25 +278,25 @@ def test_the_order_of_files_is_no_matter(masks: Folders, tmp_path: Path) -> None
 # --- void, background, arrays and EXIF ----------------------------------------------------
 
 
-def value(masks: Folders, name: str = "ari", **settings: Any) -> list[float]:
+def value(masks: ScoredFolders, name: str = "ari", **settings: Any) -> list[float]:
     found, _ = score(Reader(masks, **settings), metrics(name))
     return [row[name] for row in found.rows[MODEL]]
 
 
-def test_void_is_as_if_it_were_cut_away(masks: Folders, tmp_path: Path) -> None:
+def test_void_is_as_if_it_were_cut_away(masks: ScoredFolders, tmp_path: Path) -> None:
     for i in range(4):
         true, pred = mask(i), mask(100 + i)
         true[:, :3] = 255
         save(tmp_path / "cut/true" / f"m{i}.png", true[:, 3:])
         save(tmp_path / "cut/pred" / f"m{i}.png", pred[:, 3:])
         save(tmp_path / "true" / f"m{i}.png", true)
-    cut = Folders(true=tmp_path / "cut/true", pred=tmp_path / "cut/pred")
+    cut = ScoredFolders(true=tmp_path / "cut/true", pred=tmp_path / "cut/pred")
     for name in ("ari", "fg_ari", "mbo", "miou_official"):
         assert value(masks, name, code=MaskCode(void=255)) == pytest.approx(value(cut, name), abs=1e-12)
         assert value(masks, name) != pytest.approx(value(cut, name), abs=1e-6)
 
 
-def test_the_background_may_be_another_label(masks: Folders, tmp_path: Path) -> None:
+def test_the_background_may_be_another_label(masks: ScoredFolders, tmp_path: Path) -> None:
     wanted = value(masks, "fg_ari")
     for i in range(4):
         save(tmp_path / "true" / f"m{i}.png", (mask(i) + 250).astype(np.uint8))
@@ -299,20 +304,20 @@ def test_the_background_may_be_another_label(masks: Folders, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "uint32"])
-def test_arrays_score_as_pictures_do(masks: Folders, tmp_path: Path, dtype: str) -> None:
+def test_arrays_score_as_pictures_do(masks: ScoredFolders, tmp_path: Path, dtype: str) -> None:
     for i in range(4):
         for folder, seed in (("true", i), ("pred", 100 + i)):
             path = tmp_path / "arrays" / folder / f"m{i}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             values = mask(seed).astype(dtype)
             np.save(path, values if i % 2 else values[..., None])
-    arrays = Folders(true=tmp_path / "arrays/true", pred=tmp_path / "arrays/pred")
+    arrays = ScoredFolders(true=tmp_path / "arrays/true", pred=tmp_path / "arrays/pred")
     assert value(arrays) == value(masks)
-    mixed = Folders(true=tmp_path / "arrays/true", pred=masks.pred)
+    mixed = ScoredFolders(true=tmp_path / "arrays/true", pred=masks.pred)
     assert value(mixed) == value(masks)
 
 
-def test_arrays_may_hold_void_as_minus_one(masks: Folders, tmp_path: Path) -> None:
+def test_arrays_may_hold_void_as_minus_one(masks: ScoredFolders, tmp_path: Path) -> None:
     np.save(tmp_path / "true/m0.npy", np.full((10, 14), -1))
     (tmp_path / "true/m0.png").unlink()
     [line] = refused(Reader(masks))
@@ -333,25 +338,25 @@ def test_arrays_may_hold_void_as_minus_one(masks: Folders, tmp_path: Path) -> No
         (np.array([{}]), "cannot be read as a NumPy array: "),
     ],
 )
-def test_arrays_that_are_no_masks(masks: Folders, tmp_path: Path, array: Any, text: str) -> None:
+def test_arrays_that_are_no_masks(masks: ScoredFolders, tmp_path: Path, array: Any, text: str) -> None:
     np.save(tmp_path / "pred/m0.npy", array, allow_pickle=True)
     (tmp_path / "pred/m0.png").unlink()
     [line] = refused(Reader(masks))
     assert line.startswith(f"{tmp_path}/pred/m0.npy: {text}")
 
 
-def test_a_folder_of_something_else_says_what_it_holds(masks: Folders, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_says_what_it_holds(masks: ScoredFolders, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     for name in ("a.npz", "b.npz", "c.txt"):
         (tmp_path / "other" / name).touch()
-    [line] = refused(Reader(Folders(true=masks.true, pred=tmp_path / "other")))
+    [line] = refused(Reader(ScoredFolders(true=masks.true, pred=tmp_path / "other")))
     assert (
         line
         == f"--pred {tmp_path}/other: there are no masks (PNG, or .npy) in it; it holds 2 x .npz, 1 x .txt"
     )
 
 
-def test_orientations_that_differ_are_refused_or_chosen(masks: Folders, tmp_path: Path) -> None:
+def test_orientations_that_differ_are_refused_or_chosen(masks: ScoredFolders, tmp_path: Path) -> None:
     wanted = value(masks)
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -366,7 +371,7 @@ def test_orientations_that_differ_are_refused_or_chosen(masks: Folders, tmp_path
 
 def test_what_an_evaluation_wrote_is_scored_alike(tmp_path: Path) -> None:
     """Masks that were saved with void come back by --void 255, to the last bit."""
-    from slotlab.framework.jobs.evaluate import gray_labels
+    from slotlab.framework.jobs.saved_masks import gray_labels
 
     rng = np.random.default_rng(0)
     true, pred = rng.integers(-1, 4, (2, 9, 9)), rng.integers(0, 4, (2, 9, 9))
@@ -378,7 +383,7 @@ def test_what_an_evaluation_wrote_is_scored_alike(tmp_path: Path) -> None:
         true_BHW=torch.from_numpy(true),
         predicted_BHW=torch.from_numpy(pred),
     )
-    folders = Folders(true=tmp_path / "true", pred=tmp_path / "pred")
+    folders = ScoredFolders(true=tmp_path / "true", pred=tmp_path / "pred")
     for name in ("ari", "mbo", "boundary_f"):
         found = value(folders, name, code=MaskCode(void=255))
         assert found == metrics(name)[name](outcome).tolist()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.data.inspection.findings import Part, inspect_target
+from slotlab.framework.data.inspection.findings import InspectedSplit, inspect_target
 from slotlab.framework.data.inspection.target import find_target
 from slotlab.framework.figures.contact_sheet import COLUMNS, draw_sheet, paint, spread
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def parts(what: Path, side: int = 64) -> list[Part]:
+def parts(what: Path, side: int = 64) -> list[InspectedSplit]:
     target = find_target(str(what), sets=[f"data.protocol.image_size={side}"])
     return list(inspect_target(target, None, workers=0, report=lambda done, total: None).parts)
 
@@ -61,7 +61,7 @@ def test_a_sheet_shows_pictures_over_masks(folder: Path, tmp_path: Path) -> None
         pixels = np.asarray(sheet)
     assert pixels.shape[1] == COLUMNS * (128 + 6)
     for column, position in enumerate(spread(range(9), COLUMNS)):
-        [look] = found[0].items.look([position])
+        [look] = found[0].items.read([position])
         assert look.sample.mask_HW is not None
         picture = look.sample.image_CHW.permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1)
         mask = paint(look.sample.mask_HW.numpy()).repeat(2, 0).repeat(2, 1)

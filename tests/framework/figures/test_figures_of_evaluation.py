@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from slotlab.framework.evaluation.conditions import Wanted, conditions
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
 from slotlab.framework.figures.image_view import ImageView
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles
+from slotlab.framework.figures.slot_colors import BACKGROUND, rgb, slot_colors
 from slotlab.framework.figures.slots import draw_slots
-from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
-from slotlab.framework.jobs.evaluate import run_evaluation, run_evaluations
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.registry import SlotlabError
@@ -97,7 +97,8 @@ def test_pngs_hold_the_same_pixels(rows: int, columns: int, channels: tuple[int,
 def trained(folder: Path, *sets: str) -> tuple[RunFolder, dict[str, Any]]:
     loaded = prepare("slotlab:demo", sets=[*SMALL, *sets]).loaded
     run = run_training(loaded, folder, device=CPU, report=lambda progress: None)
-    return run, run_evaluation(run, loaded, device=CPU)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
+    return run, summary
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_composed_pictures_are_drawn_once_for_both_sources_of_masks(
     monkeypatch.setattr(evaluation, "draw_mixed", lambda composer, views, stem, title: calls.append(stem))
     monkeypatch.setattr(evaluation, "draw_composition", lambda composer, stem, title: calls.append(stem))
     loaded = prepare(run.spec).loaded
-    found = run_evaluations(run, loaded, conditions(loaded, Wanted(masks="both")), device=CPU)
+    found = run_evaluations(run, loaded, conditions(loaded, EvaluationRequest(masks="both")), device=CPU)
     assert [one["mask_source"] for one in found] == ["decoder", "attention"]
     assert calls == [run.figures / f"{kind}-{BASE}" for kind in COMPOSED]
     assert {f"{kind}-{BASE}-attention" for kind in OF_MASKS} <= drawn(run)
@@ -200,7 +201,8 @@ def test_evaluating_again_leaves_the_same_files(evaluated: Any) -> None:
     (folder / "999999-image.png").write_bytes(b"of an earlier evaluation")
     before = {path: path.read_bytes() for path in folder.iterdir() if not path.name.startswith("999999")}
     before |= {path: path.read_bytes() for path in run.figures.iterdir()}
-    run_evaluation(run, prepare(run.spec).loaded, device=CPU)
+    loaded = prepare(run.spec).loaded
+    run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
     again = {path: path.read_bytes() for path in (*folder.iterdir(), *run.figures.iterdir())}
     curves = {path for path in before if path.name.startswith(("loss", "learning_rate"))}
     assert set(again) - curves == set(before) - curves

@@ -13,9 +13,9 @@ from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.cost.tally import planned_images
 from slotlab.framework.jobs import estimate as estimating
 from slotlab.framework.jobs.estimate import (
-    Bench,
-    Measured,
+    StepCost,
     Trial,
+    TrialTraining,
     count_images,
     estimate,
     largest,
@@ -86,15 +86,15 @@ def test_a_batch_that_does_not_fit(tiny: Specs, monkeypatch: pytest.MonkeyPatch,
         if len(batch.images_BCHW) > room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    whole = Bench.of(open_engine(spec))
+    whole = TrialTraining.of(open_engine(spec))
     device = SmallGpu(spec)
 
-    class Limited(Bench):
+    class Limited(TrialTraining):
         @classmethod
-        def of(cls, engine: Any) -> Bench:
-            return Bench(whole.engine, whole.trainee, step)
+        def of(cls, engine: Any) -> TrialTraining:
+            return TrialTraining(whole.engine, whole.trainee, step)
 
-    monkeypatch.setattr(estimating, "Bench", Limited)
+    monkeypatch.setattr(estimating, "TrialTraining", Limited)
     whole.trainee.optimizer, whole.trainee.schedule = begun(whole.engine)
     found = measure(device)  # type: ignore[arg-type]
     assert found.largest_batch == room
@@ -115,11 +115,11 @@ def test_memory_that_will_not_do_is_said() -> None:
     hint = "lower training.batch_size, or set training.accumulate or training.speed.recompute"
     trial = Trial(5, 1.0, 100)
     scaled = "measured at a batch of 5 and scaled to 16; larger batches are often faster"
-    assert warnings(Measured(trial, 3.2, 100, 10, 5), 16) == [
+    assert warnings(StepCost(trial, 3.2, 100, 10, 5), 16) == [
         f"a batch of 16 does not fit into memory (5 at most); {hint}",
         scaled,
     ]
-    assert warnings(Measured(None, None, None, 10, 0), 16) == [
+    assert warnings(StepCost(None, None, None, 10, 0), 16) == [
         f"a batch of 16 does not fit into memory (not even one image); {hint}"
     ]
 
@@ -127,11 +127,11 @@ def test_memory_that_will_not_do_is_said() -> None:
 def test_memory_of_a_processor_is_reckoned_not_tried(tiny: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def run(bench: Bench, batch_size: int, *, steps: int = 3) -> Trial:
+    def run(bench: TrialTraining, batch_size: int, *, steps: int = 3) -> Trial:
         sizes.append(batch_size)
         return Trial(batch_size, 0.0, 1000 + 100 * batch_size)
 
-    monkeypatch.setattr(Bench, "run", run)
+    monkeypatch.setattr(TrialTraining, "run", run)
     monkeypatch.setattr(estimating, "peak_memory", lambda device: 1000)
     monkeypatch.setattr(estimating, "free_memory", lambda device: 600)
     found = measure(open_engine(tiny(training={"batch_size": 16})))

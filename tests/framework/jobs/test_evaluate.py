@@ -14,10 +14,11 @@ import torch
 from slotlab.framework.contracts import Metric, MetricContext, Outcome
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.breakdown import breakdowns
-from slotlab.framework.evaluation.conditions import Wanted, conditions, own_condition
+from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
 from slotlab.framework.evaluation.evaluate import evaluate, evaluate_masks
 from slotlab.framework.evaluation.rows import Evaluation, Ledger
-from slotlab.framework.evaluation.score_files import Folders, Reader, score
+from slotlab.framework.evaluation.score_files import Reader, score
+from slotlab.framework.evaluation.score_folders import ScoredFolders
 from slotlab.framework.evaluation.trained_run import check_aggregation
 from slotlab.framework.jobs import evaluate as evaluations
 from slotlab.framework.jobs.evaluate import run_evaluations
@@ -93,7 +94,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 
 def evaluated(trained: Trained, **wanted: Any) -> list[dict[str, Any]]:
     run, loaded = trained
-    found = conditions(loaded, Wanted(**wanted))
+    found = conditions(loaded, EvaluationRequest(**wanted))
     return run_evaluations(run, loaded, found, device=CPU, figures=False, masks=True)
 
 
@@ -114,7 +115,7 @@ def test_numbers_are_kept_whatever_becomes_of_the_drawing(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, loaded = trained
-    wanted = conditions(loaded, Wanted())
+    wanted = conditions(loaded, EvaluationRequest())
 
     def stopped(*words: Any, **options: Any) -> dict[str, str]:
         raise KeyboardInterrupt
@@ -202,7 +203,7 @@ def test_weights_that_do_not_fit_another_size(trained: Trained) -> None:
     run, _ = trained
     other = prepare(run.path.parent / "spec.yaml", sets=["model.slot_dim=9"]).loaded
     with pytest.raises(SlotlabError) as error:
-        run_evaluations(run, other, conditions(other, Wanted(protocols=[LARGER])), device=CPU)
+        run_evaluations(run, other, conditions(other, EvaluationRequest(protocols=[LARGER])), device=CPU)
     text = f"the weights in {run.checkpoints.folder} do not fit {run.spec} for images of 24 pixels, trained on 16: "
     assert str(error.value).startswith(text)
 
@@ -356,7 +357,7 @@ def test_scoring_the_masks_that_were_written_gives_the_same_numbers(trained: Tra
         folder = run.evaluation(f"scenes-outd-test-clevrtex-official-{summary['mask_source']}") / "masks"
         names = [name for name, facts in summary["metrics"].items() if not name.startswith("mse")]
         metrics = all_metrics(*names)
-        reader = Reader(Folders(true=folder / "true", pred=folder / "predicted"), slots=5)
+        reader = Reader(ScoredFolders(true=folder / "true", pred=folder / "predicted"), slots=5)
         evaluation, sizes = score(reader, metrics)
         assert sizes == {"16x16": 6}
         assert evaluation.summary(metrics)[MODEL] == {name: summary["methods"][MODEL][name] for name in names}

@@ -10,10 +10,11 @@ import torch
 
 import slotlab.framework.model.anneal as anneal_module
 from slotlab.framework.composition import Composer
+from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.loader import Loader, evaluation_loader
-from slotlab.framework.data.placement import Placement
+from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.evaluation.evaluate import evaluate
-from slotlab.framework.jobs.evaluate import run_evaluation
+from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.anneal import anneal, check_anneal, load_state, value_at
 from slotlab.framework.model.build import build_metrics, build_model
@@ -133,7 +134,7 @@ def test_validation_checkpoint_and_evaluation_give_the_same_number(trained: Trai
     facts = run.checkpoints.best_facts()
     assert facts is not None
     assert facts["value"] == measured[facts["step"]] == min(measured.values())
-    summary = run_evaluation(run, loaded, device=CPU)
+    [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=CPU)
     assert summary["methods"][MODEL]["mse"]["mean"] == lines[STEPS]["mse"]
 
 
@@ -158,8 +159,7 @@ def test_a_best_value_is_the_mean_that_an_evaluation_reports(tiny: Specs, noise_
         evaluation={"metrics": ["mbo_per_object"]}, training={"checkpoint": {"best": "mbo_per_object"}}
     )
     model, loader, metrics = build_model(spec), noise_loader(size=5), build_metrics(spec)
-    engine = Engine.open(spec, CPU, warn=print)
-    value = Validation.of(spec, loader).measure(engine, model)["mbo_per_object"]
+    value = Validation.of(spec, loader).measure(spec, model)["mbo_per_object"]
     found = evaluate(spec, model, loader, metrics).summary(metrics)[MODEL]["mbo_per_object"]
     assert value == found["mean"]
 
@@ -198,9 +198,9 @@ def test_each_step_and_each_validation_has_the_values_of_its_step(
     watched: list[Any] = []
 
     class Watching(Validation):
-        def measure(self, engine: Engine, measured: Any) -> dict[str, float | None]:
+        def measure(self, spec: Any, measured: Any, **options: Any) -> dict[str, float | None]:
             watched.append((measured is model, *values(measured), float(measured.initializer.bare)))
-            return super().measure(engine, measured)
+            return super().measure(spec, measured, **options)
 
     run = RunFolder.create(tmp_path / "run", spec)
     engine = Engine.open(spec, CPU, warn=print)

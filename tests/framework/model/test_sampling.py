@@ -17,7 +17,6 @@ from slotlab.framework.evaluation.rows import WORDS
 from slotlab.framework.figures.image_view import view_images
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
-from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.slot_model import TEACHING
 from slotlab.framework.randomness.noise import join, row, with_noise
 from slotlab.framework.randomness.seeds import painting, streams
@@ -188,8 +187,8 @@ def test_losses_do_not_depend_on_the_batch_size(
     tiny: Specs, noise_loader: Loaders, decoder: type[Painter], noisy: bool
 ) -> None:
     spec = tiny()
-    engine, model = Engine.open(spec, CPU, warn=print), made(spec, decoder, noisy=noisy)
-    losses = [validation_loss(engine, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
+    model = made(spec, decoder, noisy=noisy)
+    losses = [validation_loss(spec, model, noise_loader(batch_size=size, size=17)) for size in SIZES]
     assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-5)
 
 
@@ -275,7 +274,7 @@ def test_a_library_does_not_depend_on_the_batch_size(tiny: Specs) -> None:
 def test_the_best_checkpoint_is_chosen_by_sampled_pictures(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation=METRICS, training={"checkpoint": {"best": "mse"}})
     model, loader = made(spec, Autoregressive), noise_loader(size=4)
-    values = Validation.of(spec, loader).measure(Engine.open(spec, CPU, warn=print), model)
+    values = Validation.of(spec, loader).measure(spec, model)
     found = evaluate(spec, model, loader, build_metrics(spec)).summary(build_metrics(spec))
     assert values["mse"] == found[MODEL]["mse"]["mean"]
 

@@ -118,7 +118,7 @@ def test_a_file_of_another_format(checkpoints: Checkpoints, content: object) -> 
     one = put(checkpoints, content)
     with pytest.raises(SlotlabError) as error:
         one.read()
-    assert str(error.value) == f"{one.path} is no checkpoint of slotlab's format 2"
+    assert str(error.value) == f"{one.path} is not a checkpoint of slotlab's format 2"
 
 
 @pytest.mark.parametrize("before", [0, 3])

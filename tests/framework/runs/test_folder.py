@@ -58,7 +58,7 @@ def test_other_folders_and_files_are_refused(tmp_path: Path, tiny: Specs, overwr
     (folder / "chapter.tex").write_text("x")
     file.write_text("x")
     for path in (folder, file):
-        text = f"{path} exists and is no run folder; choose another with --run DIR"
+        text = f"{path} exists and is not a run folder; choose another with --run DIR"
         assert refusal(path, tiny(), overwrite=overwrite) == text
     assert (folder / "chapter.tex").read_text() == "x"
 
@@ -99,7 +99,7 @@ def test_opening_what_is_no_run(tmp_path: Path, run: RunFolder, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SlotlabError) as error:
         RunFolder.open(tmp_path)
-    assert str(error.value) == f"{tmp_path} is no run folder: it has no spec.yaml"
+    assert str(error.value) == f"{tmp_path} is not a run folder: it has no spec.yaml"
     (tmp_path / "runs").mkdir()
     run.path.rename(tmp_path / "runs" / "tiny")
     with pytest.raises(SlotlabError) as error:

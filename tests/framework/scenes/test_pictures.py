@@ -10,9 +10,9 @@ from slotlab.framework.scenes import pictures as draw
 from slotlab.framework.scenes.camera import CENTERS, QUARTERS
 from slotlab.framework.scenes.colors import CLEAR, choose_clear, difference, encoding, hsv_to_rgb
 from slotlab.framework.scenes.counter_random import Chance, picture_keys
-from slotlab.framework.scenes.families import FAMILIES, Family
-from slotlab.framework.scenes.layout import Layout
+from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.light import ground_shadow
+from slotlab.framework.scenes.material_families import FAMILIES, Family
 from slotlab.framework.scenes.materials import draw_materials
 from slotlab.framework.scenes.noise import noise_on
 from slotlab.framework.scenes.paint import paint_ground, paint_objects
@@ -33,7 +33,7 @@ def pictures(
     return draw_pictures(recipe, size, seed=3, split=1, indices=range(count), device=device)
 
 
-def all_pairs(layout: Layout, pixels: int) -> Pairs:
+def all_pairs(layout: SceneLayout, pixels: int) -> Pairs:
     """Every object with every pixel of its picture."""
     present = layout.present_BK[..., None].expand(-1, -1, pixels)
     return Pairs(*present.nonzero().unbind(1))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slotlab.framework.spec.identity import canonical, definition, located_refs, refs, run_id
+from slotlab.framework.spec.identity import canonical, definition, file_settings, located_refs, refs, run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import shipped_specs
 from slotlab.framework.spec.tree import dump
@@ -184,6 +184,9 @@ def test_every_kind_of_setting_has_an_identity(base: str, write: Write) -> None:
     assert found[("encoder", "parts", "a")] == "mse"
     assert found[("encoder", "inner", "position")] == "none"
     assert list(refs(spec.model)) == [ref for _, ref in located_refs(spec.model)]
+    named = load_spec("spec.yaml", sets=["model.encoder.weights=x", "model.encoder.roots=[a]"]).spec
+    assert {"plugins.0", "model.encoder.weights", "model.encoder.roots.0"} <= file_settings(named)
+    assert not file_settings(named) & {"name", "model.encoder.name", "training.phases.0.lr"}
 
 
 def test_canonical_settings_are_those_that_differ(base: str) -> None:

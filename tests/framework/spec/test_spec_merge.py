@@ -1,4 +1,4 @@
-"""`extends` and `--set`: laws of merging, and what is said where it cannot be done."""
+"""`extends` and `--set`: laws of merging, and the errors where it cannot be done."""
 
 from collections.abc import Callable
 from pathlib import Path

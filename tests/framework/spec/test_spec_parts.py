@@ -1,4 +1,4 @@
-"""Parts that do not fit together, and settings that are rarely meant."""
+"""Parts that do not fit together, and settings that are rarely intended."""
 
 from collections.abc import Callable
 from pathlib import Path

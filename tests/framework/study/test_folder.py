@@ -1,4 +1,4 @@
-"""A study's folder: plans come back as they were written, and what is no study is refused."""
+"""A study's folder: plans come back as they were written, and what is not a study is refused."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
-from slotlab.framework.study.folder import Plan, StudyFolder
+from slotlab.framework.study.folder import StudyFolder, StudyPlan
 from slotlab.framework.study.load import load_ablation
 from slotlab.framework.study.plan import Run, plan_runs, write_study
 from slotlab.registry import SlotlabError
@@ -20,7 +20,7 @@ Planned = Callable[..., tuple[StudyFolder, list[Run]]]
 def test_a_plan_comes_back_as_it_was_written(planned: Planned) -> None:
     study, runs = planned("compare.failed_below=0.1")
     plan = study.read_plan()
-    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert StudyPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     assert [axis.values for axis in plan.axes] == [("7", "8"), ("gaussian", "learnable")]
     assert plan.arms[3].settings == {"model.slots": 8, "model.initializer": "learnable"}
     assert plan.compare.baseline == plan.arms[0].name == "slots=7, init=gaussian"
@@ -56,13 +56,13 @@ def test_what_is_no_study_is_refused(planned: Planned, tmp_path: Path) -> None:
     study, runs = planned()
     with pytest.raises(SlotlabError) as caught:
         StudyFolder.open(Path())
-    text = ". is no study: it has no plan.json (studies here: studies/small_study)"
+    text = ". is not a study: it has no plan.json (studies here: studies/small_study)"
     assert str(caught.value) == f"{text}; 'slotlab ablate FILE' makes one"
     (tmp_path / "other" / "file").mkdir(parents=True)
     with pytest.raises(SlotlabError) as caught:
         write_study(load_ablation("ablation.yaml"), runs, StudyFolder(Path("other")))
     assert str(caught.value) == (
-        "other exists and is no study; give the ablation another name, or --studies DIR"
+        "other exists and is not a study; give the ablation another name, or --studies DIR"
     )
     study.plan.write_text(json.dumps({"format": 2}))
     with pytest.raises(SlotlabError) as caught:
@@ -74,7 +74,7 @@ def test_what_is_no_study_is_refused(planned: Planned, tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (b"", ": not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-        (b"\xff\xff", ": not valid JSON: byte 0 is no UTF-8"),
+        (b"\xff\xff", ": not valid JSON: byte 0 is not UTF-8"),
         (b"{}", " is damaged (name: this key is required); plan it again"),
         (b"[]", ": expected a JSON object {...}, and it holds none"),
         (b'{"format": [1]}', " is of format [1], and this slotlab reads format 1"),

@@ -14,7 +14,7 @@ import pytest
 
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study.folder import StudyFolder
-from slotlab.framework.study.index import NAME, Condition, Index
+from slotlab.framework.study.index import NAME, Index, RunFilter
 from slotlab.framework.study.plan import Run
 from slotlab.framework.system.json_files import write_json
 from slotlab.registry import SlotlabError
@@ -38,7 +38,7 @@ def trained(planned: Planned, pretend: Any) -> list[Run]:
 def ask(*conditions: str) -> list[str]:
     index = Index(Path("runs"))
     index.refresh()
-    return sorted(record["run"] for record in index.find([Condition.read(text) for text in conditions]))
+    return sorted(record["run"] for record in index.find([RunFilter.read(text) for text in conditions]))
 
 
 def test_questions_are_answered_as_the_folders_would(trained: list[Run]) -> None:
@@ -233,7 +233,7 @@ def test_no_folder(tmp_path: Path) -> None:
         Index(Path("nowhere")).refresh()
     assert str(caught.value) == "there is no folder of runs nowhere"
     assert Index(tmp_path).refresh() == 0
-    assert Index(tmp_path).find([Condition.read("state=done")]) == []
+    assert Index(tmp_path).find([RunFilter.read("state=done")]) == []
 
 
 @pytest.mark.parametrize(
@@ -259,11 +259,11 @@ def test_no_folder(tmp_path: Path) -> None:
             "name: x\ntraining: {batch_size: 0, phases: []}",
             "training.batch_size: must be at least 1, got 0",
         ),
-        ("cost.json", '{"seconds": NaN}', "not valid JSON: NaN is no number of JSON"),
+        ("cost.json", '{"seconds": NaN}', "not valid JSON: NaN is not a JSON number"),
         (
             "cost.json",
             '{"seconds": 1e999}',
-            "not valid JSON: the number 1e999 is beyond all that is measured",
+            "not valid JSON: the number 1e999 is larger than anything that is measured",
         ),
         ("cost.json", "", "not valid JSON: Expecting value: line 1 column 1 (char 0)"),
         (

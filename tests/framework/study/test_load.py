@@ -1,4 +1,4 @@
-"""Ablation files: what they expand to, and that every mistake is told, with its line."""
+"""Ablation files: what they expand to, and that every mistake is reported with its line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -145,13 +145,13 @@ def test_parts_that_do_not_fit_are_told_with_the_arm(ablation: str) -> None:
         (["exclude=[{slots: [7, 6]}]"], "exclude.0.slots: the axis 'slots' has no value '6' (labels: 7, 8)"),
         (["exclude=[{slots: [7, 8]}]"], "exclude: every combination is excluded; nothing is left to run"),
         (["compare.baseline={slots: 7}"], "compare.baseline: give a label for each axis; lacking: init"),
-        (["compare.metrics=[ari, miou]"], "compare.metrics.1: 'miou' is none of evaluation.metrics (measured: ari, fg_ari, mse)"),
-        (["compare={metrics: [ari], primary: mse}"], "compare.primary: 'mse' is none of the metrics that are compared (ari)"),
+        (["compare.metrics=[ari, miou]"], "compare.metrics.1: 'miou' is not in evaluation.metrics (measured: ari, fg_ari, mse)"),
+        (["compare={metrics: [ari], primary: mse}"], "compare.primary: 'mse' is not one of the compared metrics (ari)"),
         (["sampling=random"], "sampling: 'sampling: random' and 'count' go together; give 'count'"),
         (["count=3"], "count: 'sampling: random' and 'count' go together; write 'sampling: random'"),
         (["sampling=list"], "sampling: 'sampling: list' and 'arms' go together; give 'arms'"),
-        (["compare.metrics=[arii]"], "compare.metrics.0: 'arii' is none of evaluation.metrics; did you mean 'ari'? (measured: ari, fg_ari, mse)"),
-        (["compare.primary=fgari"], "compare.primary: 'fgari' is none of the metrics that are compared; did you mean 'fg_ari'? (ari, fg_ari, mse)"),
+        (["compare.metrics=[arii]"], "compare.metrics.0: 'arii' is not in evaluation.metrics; did you mean 'ari'? (measured: ari, fg_ari, mse)"),
+        (["compare.primary=fgari"], "compare.primary: 'fgari' is not one of the compared metrics; did you mean 'fg_ari'? (ari, fg_ari, mse)"),
         (["seeds=[1, 2, 1]"], "seeds: seed 1 is given twice; keep one"),
         (["axes.1={name: slots, path: model.initializer, values: [gaussian]}"], "axes: two axes have the name 'slots'; keep one"),
         (["axes.1.path=model.slots"], "axes: two axes have the path 'model.slots'; keep one"),
@@ -170,7 +170,7 @@ def test_mistakes_of_the_ablation_itself(ablation: str, sets: list[str], text: s
 def test_what_cannot_be_an_axis(ablation: str, write: Write) -> None:
     write("ablation.yaml", ablation.replace("model.slots, values: [7, 8]", "evaluation.slots, values: [7]"))
     assert refusal() == (
-        "ablation.yaml:6: axes: 'evaluation.slots' cannot be varied: all arms are measured alike; "
+        "ablation.yaml:6: axes: 'evaluation.slots' cannot be varied: all arms are evaluated alike; "
         "set it under 'settings'"
     )
 

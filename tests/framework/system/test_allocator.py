@@ -1,4 +1,4 @@
-"""Memory is kept during a training on a CPU, and the system's ways are put back after it."""
+"""Memory is kept during a training on a CPU, and the system's behavior is restored after it."""
 
 import ctypes
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 class Libc:
-    """Notes what it is told."""
+    """Records the calls that it receives."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []

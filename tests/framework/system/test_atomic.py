@@ -1,4 +1,4 @@
-"""Locks that can be looked at without being taken, and temporary files that nobody has to keep."""
+"""Locks can be checked without being taken, and temporary files of killed processes are cleared."""
 
 import os
 import signal

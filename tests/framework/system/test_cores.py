@@ -1,4 +1,4 @@
-"""How many cores there are by binding and by quota, and what OpenMP is told before it is loaded."""
+"""How many cores there are by binding and by quota, and how OpenMP is set before it is loaded."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class System:
-    """The files in which Linux tells of control groups."""
+    """The files in which Linux describes control groups."""
 
     def __init__(self, root: Path):
         self.root = root

@@ -222,11 +222,9 @@ def test_bfloat16_keeps_float32_weights(tiny: Specs, noise_loader: Loaders, run:
 def test_validation_does_not_depend_on_the_batch_size(tiny: Specs, noise_loader: Loaders) -> None:
     spec = tiny(evaluation={"max_images": 4})
     model = build_model(spec)
-    losses = [
-        validation_loss(open_engine(spec), model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)
-    ]
+    losses = [validation_loss(spec, model, noise_loader(batch_size=size)) for size in (1, 2, 3, 5)]
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
-    more = validation_loss(open_engine(tiny()), model, noise_loader())
+    more = validation_loss(tiny(), model, noise_loader())
     assert more != pytest.approx(losses[0], rel=1e-5)
 
 

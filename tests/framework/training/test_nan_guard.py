@@ -194,11 +194,11 @@ def test_a_step_is_passed_through_again_with_the_annealed_values_of_that_step(
     model.initializer = Warming()
     spec = tiny(training={"anneal": {"initializer.level": {"start": 0.0, "end": 8.0, "steps": 8}}})
     cpu, saved = torch.device("cpu"), {"model": model.state_dict()}
-    engine, trainee = Engine.open(spec, cpu, warn=print), Trainee.of(spec, model, cpu)
+    trainee = Trainee.of(spec, model, cpu)
     seen: list[float] = []
     monkeypatch.setattr(
         guard, "replay", lambda spec, model, batch, noise: seen.append(model.initializer.level)
     )
     for number in (1, 5):  # the first is done before any, the fifth after four
-        guard.find_origin(engine, trainee, next(noise_loader().epoch()), number, saved)
+        guard.find_origin(trainee, next(noise_loader().epoch()), number, saved)
     assert seen == [0.0, 0.0, 4.0, 4.0], "with the last good weights, and with those of today"

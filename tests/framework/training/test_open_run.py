@@ -10,7 +10,7 @@ import torch
 
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.system.interruptions import TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingStopped
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.resume import ChangedSettingsError
 from slotlab.registry import SlotlabError
@@ -157,7 +157,7 @@ def test_a_file_or_a_folder_of_others_is_left_alone(train: Callable[..., list[st
     Path("run/mine").write_text("x")
     with pytest.raises(SlotlabError) as error:
         train()
-    assert str(error.value) == "run exists and is no run folder; choose another with --run DIR"
+    assert str(error.value) == "run exists and is not a run folder; choose another with --run DIR"
     assert [path.name for path in Path("run").iterdir()] == ["mine"]
     Path("run/mine").unlink()
     Path("run").rmdir()

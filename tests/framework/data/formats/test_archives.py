@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slotlab.framework.data.formats.archives import Opened, Progress, open_archive
+from slotlab.framework.data.formats.archives import ArchiveProgress, Opened, open_archive
 from slotlab.registry import SlotlabError
 
 FILES = {
@@ -316,7 +316,7 @@ def test_stores_are_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
 
 
 def test_progress_is_told_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(every_s=0)
+    progress = ArchiveProgress(every_s=0)
     progress(Path("a.tar.gz"), 1_175_000_000, 4_700_000_000)
     assert capsys.readouterr() == ("", "reading a.tar.gz: 25% of 4.7 GB\n")
     progress.every_s = 60

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from slotlab.framework.contracts import DataError
-from slotlab.framework.data.formats.mask_pictures import label_colors, labels
+from slotlab.framework.data.formats.mask_pictures import color_codes, labels, number_colors
 from slotlab.framework.data.formats.pictures import (
     Blob,
     decode,
@@ -189,6 +189,6 @@ def test_colors_are_numbered_as_unique_rows(count: int, black: int, seed: int) -
     mask = colors[rng.integers(0, count, (12, 40))]
     rows, expected = np.unique(mask.reshape(-1, 3), axis=0, return_inverse=True)
     shift = 0 if (rows[0] == 0).all() else 1
-    found = label_colors(mask)
+    found = number_colors(color_codes(mask), 0, None)
     np.testing.assert_array_equal(found, expected.reshape(12, 40) + shift)
     assert ((found == 0) == (mask == 0).all(-1)).all()

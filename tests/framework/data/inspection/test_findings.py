@@ -16,7 +16,7 @@ from PIL import Image
 
 from slotlab.framework.contracts import DataProblem, Sample
 from slotlab.framework.data.inspection.findings import Inspection, inspect_store, inspect_target
-from slotlab.framework.data.inspection.statistics import Look, measure, read_all
+from slotlab.framework.data.inspection.statistics import PreparedImage, measure, read_all
 from slotlab.framework.data.inspection.target import find_target
 from slotlab.framework.data.selection import select
 from slotlab.framework.scenes.clevrtex_writer import write_scene
@@ -192,11 +192,11 @@ def test_all_broken(copy: Path) -> None:
 class Careless:
     """A dataset whose own code fails."""
 
-    def look(self, indices: Sequence[int]) -> list[Look]:
+    def read(self, indices: Sequence[int]) -> list[PreparedImage]:
         if 1 in indices:
             raise IndexError("shape")
         image = np.zeros((3, 2, 2), np.uint8)
-        return [look(image, None)] * len(indices)
+        return [prepared(image, None)] * len(indices)
 
 
 def test_a_datasets_own_failure_is_a_problem_too() -> None:
@@ -211,7 +211,7 @@ def test_generated_pictures_are_inspected_as_they_are_trained_on(base: str) -> N
     found = inspect("spec.yaml", sets=sets)
     chosen = select(target.data, "train")
     for position in (0, 19):
-        [shown] = found.parts[0].items.look([position])
+        [shown] = found.parts[0].items.read([position])
         sample = chosen[position]
         assert sample.mask_HW is not None
         assert shown.sample.mask_HW is not None
@@ -223,21 +223,21 @@ def test_generated_pictures_are_inspected_as_they_are_trained_on(base: str) -> N
     assert (part["images"], part["sizes"], part["fingerprint"]) == (20, {"16x16": 20}, "generated")
 
 
-def look(image: np.ndarray, mask: np.ndarray | None) -> Look:
+def prepared(image: np.ndarray, mask: np.ndarray | None) -> PreparedImage:
     truth = None if mask is None else torch.from_numpy(mask)
-    return Look(Sample(id="a", image_CHW=torch.from_numpy(image), mask_HW=truth), {}, None)
+    return PreparedImage(Sample(id="a", image_CHW=torch.from_numpy(image), mask_HW=truth), {}, None)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3 * 4 * 5 - 1), st.integers(0, 4 * 5 - 1))
 def test_a_digest_tells_pixels_and_labels_apart_and_not_their_type(seed: int, pixel: int, label: int) -> None:
     rng = np.random.default_rng(seed)
     image, mask = rng.integers(0, 256, (3, 4, 5), dtype=np.uint8), rng.integers(0, 9, (4, 5))
-    digest = measure(look(image, mask)).digest
-    assert measure(look(image.copy("F"), mask.astype(np.uint8))).digest == digest
+    digest = measure(prepared(image, mask)).digest
+    assert measure(prepared(image.copy("F"), mask.astype(np.uint8))).digest == digest
     other, relabeled = image.copy(), mask.copy()
     other.flat[pixel] += 1
     relabeled.flat[label] += 1
-    digests = {measure(look(*pair)).digest for pair in ((other, mask), (image, relabeled), (image, None))}
+    digests = {measure(prepared(*pair)).digest for pair in ((other, mask), (image, relabeled), (image, None))}
     assert len(digests | {digest}) == 4
 
 
@@ -292,7 +292,7 @@ def test_the_sample_has_no_problems() -> None:
 
 def test_preparation_is_the_protocols(tree: Path) -> None:
     found = inspect(tree, "test", protocol="whole")
-    [shown] = found.parts[0].items.look([0])
+    [shown] = found.parts[0].items.read([0])
     with Image.open(scene(tree, 0)) as picture:
         small = picture.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(shown.sample.image_CHW.permute(1, 2, 0).numpy(), np.asarray(small))

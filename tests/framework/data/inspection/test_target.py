@@ -1,18 +1,19 @@
-"""What SPEC and ROOT stand for: the guess by names, splits, protocols, and mistakes in full."""
+"""What SPEC and ROOT stand for: the dataset that recognizes a path, splits, protocols, and mistakes in full."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from slotlab.framework.data.inspection.target import Target, find_target
+from slotlab.framework.data.inspection.target import DataTarget, find_target
 from slotlab.registry import SlotlabError
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
 RIGHT = (
     "give a spec (FILE.yaml or slotlab:NAME), the folder that holds clevrtex_<variant> or its archives, "
-    "a folder of pictures, .hdf5 files, or COCO's folder with annotations/panoptic_*.json"
+    "a folder with images and color masks in train and val, COCO's folder with annotations/panoptic_*.json, "
+    "a folder of pictures, or .hdf5 files"
 )
 
 
@@ -32,7 +33,7 @@ def complaint(what: Path | str, **options: object) -> str:
     return str(caught.value)
 
 
-def dataset(target: Target) -> dict[str, object]:
+def dataset(target: DataTarget) -> dict[str, object]:
     found = target.data.dataset.dump(exclude_defaults=True)
     return {key: str(value) if isinstance(value, Path) else value for key, value in found.items()}
 
@@ -89,8 +90,8 @@ def test_several_variants_call_for_a_choice(tmp_path: Path) -> None:
     for variant in ("outd", "full"):
         touch(tmp_path / f"clevrtex_{variant}" / "0")
     assert complaint(tmp_path) == (
-        f"{tmp_path} holds 2 variants of CLEVRTex (full, outd); give the folder or archive of one of them, "
-        "or --set data.dataset.variant=full"
+        f"{tmp_path} holds data of 'clevrtex' for 2 values of variant (full, outd); "
+        "give the folder or file of one of them, or --set data.dataset.variant=full"
     )
     chosen = find_target(str(tmp_path), sets=["data.dataset.variant=outd"])
     assert dataset(chosen)["variant"] == "outd"
@@ -160,7 +161,7 @@ def test_relative_and_home_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert dataset(find_target(text))["images"] == str(tmp_path / "mine")
 
 
-def test_settings_over_a_guess(tmp_path: Path) -> None:
+def test_settings_over_what_a_dataset_recognized(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     target = find_target(
         str(tmp_path), sets=["data.protocol.image_size=32", "data.dataset.recursive=true", "data.seed=5"]
@@ -169,7 +170,7 @@ def test_settings_over_a_guess(tmp_path: Path) -> None:
     assert dataset(target)["recursive"] is True
 
 
-def test_wrong_settings_over_a_guess(tmp_path: Path) -> None:
+def test_wrong_settings_over_what_a_dataset_recognized(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     sets = ["data.dataset.recursive=7", "training.batch_size=3", "data.filter={max_objects: 6}"]
     assert complaint(tmp_path, sets=sets).splitlines() == [
@@ -197,3 +198,87 @@ def test_neither_spec_nor_data(tmp_path: Path) -> None:
     assert complaint(tmp_path / "no.yaml") == (
         f"there is no spec file {tmp_path}/no.yaml (specs that come with slotlab: slotlab:NAME)"
     )
+
+
+# A third party's dataset that recognizes files which end in .npz, and claims that its Config is asked for.
+ARCHIVES = """
+from pathlib import Path
+from typing import ClassVar
+
+from slotlab.framework.contracts import Recognized
+from slotlab.registry import Component, ComponentConfig, hookimpl
+
+SLOTLAB_API = 1
+
+
+class Config(ComponentConfig):
+    file: str
+    part: int = 0
+    splits: ClassVar[tuple[str, ...]] = ("ours", "theirs")
+    recognized_data: ClassVar[str] = "an .npz file of ours"
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognized | None:
+        if path.suffix != ".npz" and not (path / "ours.npz").exists():
+            return None
+        {result}
+
+
+@hookimpl
+def slotlab_datasets():
+    yield Component(name="{name}", config=Config, build=lambda config, context: None, summary="ours")
+"""
+CLAIM = "return Recognized(settings=dict(file=path.name), protocol='seed')"
+
+
+def archives(folder: Path, name: str = "ours", result: str = CLAIM) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(ARCHIVES.format(name=name, result=result))
+    return path
+
+
+def test_a_dataset_of_a_plugin_file_recognizes_its_data(tmp_path: Path) -> None:
+    plugin, data = archives(tmp_path), tmp_path / "a.npz"
+    touch(data)
+    target = find_target(str(data), plugins=[plugin])
+    assert dataset(target) == {"name": "ours", "file": "a.npz"}
+    assert (target.splits, target.data.protocol.name) == (("ours", "theirs"), "seed")
+    assert complaint(data) == f"{data} is no data of a known kind: a file that ends in '.npz'; {RIGHT}"
+    assert "an .npz file of ours" in complaint(tmp_path / "gone", plugins=[plugin])
+
+
+def test_a_specific_claim_is_preferred_to_a_general_one(tmp_path: Path) -> None:
+    picture(tmp_path / "data" / "a.png")
+    touch(tmp_path / "data" / "ours.npz")
+    plugin = archives(tmp_path)
+    assert find_target(str(tmp_path / "data")).data.dataset.name == "image_folder"
+    assert find_target(str(tmp_path / "data"), plugins=[plugin]).data.dataset.name == "ours"
+    sets = ["data.dataset.name=image_folder"]
+    chosen = find_target(str(tmp_path / "data"), plugins=[plugin], sets=sets)
+    assert chosen.data.dataset.name == "image_folder"
+
+
+def test_several_specific_claims_call_for_a_choice(tmp_path: Path) -> None:
+    touch(tmp_path / "data" / "ours.npz")
+    plugins = [archives(tmp_path), archives(tmp_path, "theirs")]
+    assert complaint(tmp_path / "data", plugins=plugins) == (
+        f"{tmp_path}/data is recognized by 2 datasets ('ours', 'theirs'); "
+        "choose one, such as --set data.dataset.name=ours"
+    )
+    chosen = find_target(str(tmp_path / "data"), plugins=plugins, sets=["data.dataset.name=theirs"])
+    assert chosen.data.dataset.name == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            "return dict(file='x')",
+            "'recognize' of dataset 'ours' returned a dict; it must return Recognized or",
+        ),
+        ("return path.nothing", "'recognize' of dataset 'ours' failed: AttributeError: "),
+    ],
+)
+def test_mistakes_of_a_dataset_that_recognizes_name_it(tmp_path: Path, result: str, text: str) -> None:
+    touch(tmp_path / "a.npz")
+    assert complaint(tmp_path / "a.npz", plugins=[archives(tmp_path, result=result)]).startswith(text)

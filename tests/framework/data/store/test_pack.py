@@ -24,7 +24,7 @@ from slotlab.framework.data.store.journal import locked
 from slotlab.framework.data.store.pack import PackProgress, PackStopped, pack
 from slotlab.framework.data.store.reader import PARTIAL, Store, store_path
 from slotlab.framework.data.store.rows import Rows
-from slotlab.framework.data.store.workers import Job, pack_chunks
+from slotlab.framework.data.store.workers import PackJob, pack_chunks
 from slotlab.framework.system import locks
 from slotlab.registry import SlotlabError
 
@@ -221,7 +221,7 @@ def test_without_a_fingerprint(stores: Path) -> None:
     assert refusal(source, stores) == [
         (
             "noise cannot be packed: its dataset has no fingerprint(), by which a store tells that it is out of "
-            "date (see Dataset in slotlab.framework.contracts)"
+            "date (see slotlab.framework.contracts.dataset_capabilities)"
         )
     ]
 
@@ -586,7 +586,7 @@ def test_chunks_are_given_as_they_are_done(tiny: Make, tmp_path: Path) -> None:
     layout = Layout(20, (6, 5), "uint8")
     with Rows(tmp_path, layout, writable=True) as rows:
         rows.create()
-    lines = list(pack_chunks(Job(tiny(), tmp_path, layout), [[3, 4], [0]], 0))
+    lines = list(pack_chunks(PackJob(tiny(), tmp_path, layout), [[3, 4], [0]], 0))
     assert [len(chunk) for chunk in lines] == [2, 1]
     assert (tmp_path / MASKS).stat().st_size == layout.file_bytes(MASKS)
     with pytest.raises(StoreError, match=r"is no packed store: it has no manifest\.json"):

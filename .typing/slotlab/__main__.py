@@ -1,0 +1,1 @@
+../../slotlab/__main__.py

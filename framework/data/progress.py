@@ -1,0 +1,6 @@
+"""The shape of callbacks that receive the progress of long work on data."""
+
+from collections.abc import Callable
+
+ReportProgress = Callable[[int, int], None]
+"""Receives how many items are done, and how many there are in all."""

@@ -1,0 +1,70 @@
+"""The names of the files in a run's folder, which no other module knows.
+
+RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
+RUN/plugins/             copies of the single-file plugins it used (`framework.plugin_loading.plugin_copies`)
+RUN/provenance.json      versions, commit, hardware, command, sources of components
+RUN/status.json          beginning, running, done, failed or stopped, and why
+RUN/metrics.jsonl        one line per log entry and per validation
+RUN/cost.json            operations, speed, memory, time and energy of the training
+RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) have received, if the spec has any
+RUN/tensorboard/, mlruns/, wandb/  their own files
+RUN/failure.json         the step, component and images at which a loss became NaN or infinite
+RUN/checkpoints/         everything needed to resume the training (see `framework.runs.checkpoints`)
+RUN/compositions/        pictures composed of slots, one folder per NAME: PNG, composition.json
+RUN/cache/               what can be recomputed: features of real images
+RUN/evaluation/          one folder per DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
+RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The paths of one run's files."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The resolved spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The log, JSON lines."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def trackers(self) -> Path:
+        """What trackers have received, JSON."""
+        return self.path / "trackers.json"
+
+    @property
+    def failure(self) -> Path:
+        """Where a loss became NaN or infinite, JSON."""
+        return self.path / "failure.json"
+
+    @property
+    def cost(self) -> Path:
+        """What the training took, JSON."""
+        return self.path / "cost.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def set_features(self) -> Path:
+        """The folder of features of real images, kept between measurements."""
+        return self.path / "cache" / "set_features"
+
+    def composition(self, name: str) -> Path:
+        """The folder of one set of composed pictures, such as `sample-val-seed0`."""
+        return self.path / "compositions" / name
+
+    def evaluation(self, name: str) -> Path:
+        """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
+        return self.path / "evaluation" / name

@@ -1,0 +1,68 @@
+"""A resolved spec as plain data: read fast and flattened to settings, without schema or plugins."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slotlab.framework.spec.tree import MOST_CHARACTERS, parse
+from slotlab.framework.system.json_files import read_file
+from slotlab.registry import SlotlabError
+
+WITHOUT_EFFECT = {
+    "name",
+    "plugins",
+    "evaluation",
+    "data.protocol.evaluation",
+    "data.workers",
+    "data.store",
+    "data.stores",
+    "data.resident",
+    "training.checkpoint",
+    "training.speed",
+    "training.explosion",
+    "training.log_every",
+    "training.trackers",
+    "training.validate_every",
+}
+"""Settings that do not change the trained weights."""
+
+ADDED = {"data.seed": 0}
+"""Settings that specs of earlier versions do not have, and their value where they are missing."""
+
+_UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
+
+PATH = "(a path)"
+"""In place of every path: it matters whether a file is given, not where it lies."""
+
+
+def has_effect(path: str) -> bool:
+    """Return whether the setting at a dotted path can change the trained weights."""
+    return path not in WITHOUT_EFFECT and not path.startswith(_UNDER)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted path, value) of plain data; a list of numbers or words is one value."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        items = enumerate(value)
+    else:
+        yield path, value
+    for key, item in items:
+        yield from leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def load_dumped(path: Path) -> Any:
+    """Read what `spec.tree.dump` wrote as plain data, faster than `parse` does and without lines.
+
+    Raises:
+        SlotlabError: if the file does not exist, is not YAML, or exceeds the bounds of a spec.
+    """
+    content = read_file(path, 4 * MOST_CHARACTERS)
+    if content is None:
+        raise SlotlabError(f"{path}: there is no such file")
+    try:
+        return parse(content.decode(), origin=str(path), folder=path.parent, fast=True).plain()
+    except UnicodeDecodeError as error:
+        raise SlotlabError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None

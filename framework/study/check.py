@@ -1,0 +1,77 @@
+"""Mistakes of an ablation beyond its types: axes that cannot vary, and what does not fit the arms."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+
+from slotlab.framework.spec.errors import PathProblem, Problem
+from slotlab.framework.spec.tree import Tree
+from slotlab.framework.study.ablation import AblationSpec
+from slotlab.framework.study.arms import LoadedArm, blocks, metrics_of, values_of
+from slotlab.framework.study.labels import arm_name, label
+from slotlab.framework.study.launching import LauncherContext
+from slotlab.registry import ComponentError
+from slotlab.registry.component import suggest
+
+_UNVARIED = {
+    "name": "the study names its arms itself",
+    "format": "the format is one",
+    "seed": "give seeds under 'seeds'",
+    "plugins": "plugins are loaded for all arms; name them under 'settings'",
+    "evaluation": "all arms are evaluated alike; set it under 'settings'",
+}
+
+
+def check_axes(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
+    """Yield a problem for each path that no axis can vary."""
+    seen = set()
+    for number, axis in enumerate(spec.axes):
+        for value in values_of(tree, number):
+            for path, one in blocks(axis, value):
+                reason = _UNVARIED.get(path.partition(".")[0])
+                if reason is not None and path not in seen:
+                    seen.add(path)
+                    yield Problem(one.mark, ("axes",), f"'{path}' cannot be varied: {reason}")
+
+
+def check_sampling(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
+    """Yield a problem for a key that `sampling` lacks, or that belongs to another sampling."""
+    for way, key, given in (
+        ("list", "arms", bool(spec.arms)),
+        ("random", "count", spec.count is not None),
+    ):
+        if given != (spec.sampling == way):
+            path, what = (key, f"write 'sampling: {way}'") if given else ("sampling", f"give '{key}'")
+            text = f"'sampling: {way}' and '{key}' go together; {what}"
+            yield Problem(tree.locate((path,)), (path,), text)
+
+
+def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathProblem]:
+    """Yield what is wrong with the study as a whole: equal arms, the comparison, the launcher."""
+    first: dict[str, LoadedArm] = {}
+    for arm in arms:
+        other = first.setdefault(arm.run_id(spec.seeds[0]), arm)
+        if other is not arm:
+            text = f"the arms '{other.name}' and '{arm.name}' are the same training; leave one of them out"
+            yield PathProblem(("axes",), text)
+    wanted = {axis: label(one) for axis, one in spec.compare.baseline.items()}
+    if wanted and not any(arm.labels == wanted for arm in arms):
+        known = "; ".join(arm.name for arm in arms)
+        text = f"the baseline '{arm_name(wanted)}' is not one of the arms: {known}"
+        yield PathProblem(("compare", "baseline"), text)
+    measured = metrics_of(arms[0].loaded.spec)
+    for index, name in enumerate(spec.compare.metrics):
+        if name not in measured:
+            hint = suggest(name, measured)
+            text = f"'{name}' is not in evaluation.metrics{hint} (measured: {', '.join(measured)})"
+            yield PathProblem(("compare", "metrics", index), text)
+    compared = spec.compare.metrics or measured
+    primary = spec.compare.primary
+    if primary is not None and primary not in compared:
+        hint = suggest(primary, compared)
+        text = f"'{primary}' is not one of the compared metrics{hint} ({', '.join(compared)})"
+        yield PathProblem(("compare", "primary"), text)
+    try:
+        spec.launcher.build(LauncherContext(folder=FilePath(), name=spec.name))
+    except ComponentError as error:
+        where = ("launcher",) if error.field is None else ("launcher", error.field)
+        yield PathProblem(where, f"{spec.launcher.name}: {error}")
