@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import slotlab
-from slotlab.framework.compare.drawing import Drawn
+from slotlab.framework.compare.draw_all import Drawn
 from slotlab.results import Run
 
 SHORT: dict[str, Any] = {
@@ -26,7 +26,7 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slotlab.framework.jobs.evaluate.draw_evaluation", lambda *given, **options: {})
         patch.setattr("slotlab.framework.jobs.train.draw_curves", lambda run: None)
-        patch.setattr("slotlab.framework.compare.drawing.draw", lambda *given: Drawn((), ""))
+        patch.setattr("slotlab.framework.compare.draw_all.draw", lambda *given: Drawn((), ""))
         yield
 
 
