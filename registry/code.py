@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from slotlab.registry.beside import Beside, PythonFile, is_inside, module_of
 from slotlab.registry.errors import PluginError
+from slotlab.registry.local_imports import Beside, PythonFile, is_inside, module_of
 
 DATA = "SLOTLAB_FILES"
 """Name of a list at a plugin's top level: the files beside it that it opens, which are copied with it."""

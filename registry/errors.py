@@ -22,6 +22,13 @@ class PluginError(SlotlabError):
         self.reason = reason
 
 
+PUBLIC = (
+    "plugins import from slotlab, slotlab.contracts, slotlab.metrics, slotlab.images and "
+    "slotlab.composition, and nothing else of slotlab is sure to stay"
+)
+"""Where a plugin should look that imports something of slotlab that has moved."""
+
+
 class ComponentError(SlotlabError, ValueError):
     """A component refuses its settings or its context.
 
@@ -45,5 +52,7 @@ def describe(error: BaseException, path: Path | None = None) -> str:
         trace = trace.tb_next
     if isinstance(error, SyntaxError) and path is not None and error.filename == str(path):
         text, line = error.msg, error.lineno
+    if isinstance(error, ImportError) and str(error.name).startswith("slotlab."):
+        text += f"; {PUBLIC}"
     where = f" (line {line})" if line else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

@@ -6,10 +6,10 @@ from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from slotlab.registry.beside import elsewhere
 from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.from_files import FINDER
+from slotlab.registry.local_imports import elsewhere
 
 
 def file_source(path: Path) -> str:

@@ -17,9 +17,9 @@ from importlib.util import decode_source, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from slotlab.registry.beside import Localized
 from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.errors import PluginError
+from slotlab.registry.local_imports import Localized
 
 __path__: list[str] = []  # a package, whose modules are found by the finder below alone
 

@@ -20,12 +20,12 @@ from slotlab.framework.model.engine import Engine
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.study.conduct import Conductor
 from slotlab.framework.study.folder import StudyFolder, sharing
-from slotlab.framework.study.glance import Glance, glance
 from slotlab.framework.study.launching import LauncherContext
 from slotlab.framework.study.load import Ablation, load_ablation
 from slotlab.framework.study.plan import make_plan, plan_runs, write_study
+from slotlab.framework.study.run_status import Glance, glance
+from slotlab.framework.study.run_study import Conductor
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:

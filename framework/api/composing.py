@@ -16,9 +16,9 @@ from slotlab.framework.composition.album import AlbumPicture, refuse_foreign, wr
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.composition.evaluate import ReportStage, measure_sampling, prepare_sampling
 from slotlab.framework.composition.modes import MODES, RowPainter, SlotChoice, rows_of
-from slotlab.framework.evaluation.places import Places
+from slotlab.framework.evaluation.result_folders import Places
 from slotlab.framework.jobs.train import choose_device
-from slotlab.framework.metrics.sets.compare_sets import Lacking, usable
+from slotlab.framework.metrics.image_sets.compare_sets import Lacking, usable
 from slotlab.framework.model.build import build_set_metrics
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.folder import RunFolder

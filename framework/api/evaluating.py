@@ -18,7 +18,7 @@ from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.folder import IMAGES, MODEL, RunFolder
 from slotlab.framework.runs.measurement import LAST
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.study.glance import lies
+from slotlab.framework.study.run_status import lies
 from slotlab.framework.system import processes
 from slotlab.registry import SlotlabError
 

@@ -8,7 +8,7 @@ from typing import Any
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.data.inspection.findings import Inspection, inspect_store, inspect_target
 from slotlab.framework.data.inspection.target import DataTarget, find_target
-from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.progress import ReportItems
 from slotlab.framework.data.store.format import MANIFEST
 from slotlab.framework.figures.contact_sheet import draw_sheet
 from slotlab.framework.plugin_loading.trust import Ask, refuse
@@ -73,7 +73,7 @@ def _inspect(
     find: Callable[[], DataTarget],
     split: str | None,
     workers: int,
-    report: ReportProgress,
+    report: ReportItems,
 ) -> Inspection:
     if (Path(what) / MANIFEST).is_file():
         if given:

@@ -15,7 +15,7 @@ from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import duration, maybe
 from slotlab.framework.study.folder import StudyFolder, StudyPlan
-from slotlab.framework.study.glance import WantedEvaluation, glance
+from slotlab.framework.study.run_status import WantedEvaluation, glance
 
 STYLES = {"done": "green", "running": "cyan", "waiting": "dim"}
 STYLES |= dict.fromkeys(("failed", "interrupted", "damaged"), "red")

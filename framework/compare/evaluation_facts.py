@@ -6,7 +6,7 @@ from typing import Any
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold
-from slotlab.framework.spec.plain import ADDED
+from slotlab.framework.spec.plain_settings import ADDED
 
 KEYS = {
     "dataset": "--dataset",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.runs.folder import IMAGES, MODEL, SUMMARY, SUMMARY_FORMAT
+from slotlab.framework.runs.json_shapes import Summary, checked
 from slotlab.framework.runs.measurement import LAST, checkpoint_name
-from slotlab.framework.runs.stored import Summary, checked
 from slotlab.framework.system.json_files import read_file, read_json
 from slotlab.registry import SlotlabError
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_evaluation
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.spec.plain import ADDED, PATH, has_effect, leaves
+from slotlab.framework.spec.plain_settings import ADDED, PATH, has_effect, leaves
 from slotlab.framework.study.folder import PlannedRun, StudyFolder, StudyPlan
-from slotlab.framework.study.glance import lies
+from slotlab.framework.study.run_status import lies
 from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry import SlotlabError
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special, stats
 
-from slotlab.framework.arithmetic.means import t_bounds
+from slotlab.framework.arithmetic.t_interval import t_bounds
 from slotlab.framework.compare.results import Difference, Interval, Statistics
 
 ALPHA = 0.05

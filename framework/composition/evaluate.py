@@ -11,7 +11,8 @@ from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.library import build_library
 from slotlab.framework.contracts import SetMetric
 from slotlab.framework.data.loader import to_uint8
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, counted, measure_sets, usable
+from slotlab.framework.metrics.image_sets.compare_sets import counted, measure_sets, usable
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.framework.model.build import build_set_metrics
 from slotlab.framework.spec.identity import canonical, definition
 from slotlab.framework.spec.schema import HALVES, CompositionSpec

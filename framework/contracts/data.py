@@ -101,7 +101,7 @@ class Dataset(Protocol):
     """A sized, indexable collection of samples. Item i is always the same.
 
     No two samples have the same id. A dataset may offer more, such as a fingerprint of its files, or masks
-    that can be read alone: see `framework.contracts.capabilities`.
+    that can be read alone: see `framework.contracts.dataset_capabilities`.
     """
 
     def __len__(self) -> int:

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
 from slotlab.framework.data.augmentation import Augment
-from slotlab.framework.data.capabilities import is_endless, samples_at_a_time
-from slotlab.framework.data.placement import Placement
+from slotlab.framework.data.device_placement import Placement
+from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.sample_checks import (
     BrokenPromise,
     check_raw_batch,

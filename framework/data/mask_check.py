@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from slotlab.framework.arithmetic.void import VOID
 from slotlab.framework.contracts import DataError, Dataset
-from slotlab.framework.data.capabilities import mask_names_of, mask_of
 from slotlab.framework.data.formats.mask_pictures import NONE
+from slotlab.framework.data.read_capabilities import mask_names_of, mask_of
 from slotlab.framework.data.source import Source
 
 LOOKED_AT = 12

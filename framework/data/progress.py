@@ -2,5 +2,5 @@
 
 from collections.abc import Callable
 
-ReportProgress = Callable[[int, int], None]
+ReportItems = Callable[[int, int], None]
 """Receives how many items are done, and how many there are in all."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import RawBatch, Sample
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.registry import SlotlabError
 
 

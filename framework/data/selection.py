@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
-from slotlab.framework.data.capabilities import cautions_of, is_endless, samples_at_a_time
 from slotlab.framework.data.mask_check import mask_cautions
+from slotlab.framework.data.read_capabilities import cautions_of, is_endless, samples_at_a_time
 from slotlab.framework.data.source import Source, open_source
 from slotlab.framework.data.split_positions import SHOWN, left_out, positions_of
 from slotlab.framework.data.store.reader import Stale, Store, find_store

@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from slotlab.framework.contracts import Counting, DataProblem, Dataset, DatasetContext, Sample
-from slotlab.framework.contracts.capabilities import HasMask
+from slotlab.framework.contracts.dataset_capabilities import HasMask
 from slotlab.framework.contracts.dataset_settings import is_rendered, splits_of
-from slotlab.framework.data.capabilities import (
+from slotlab.framework.data.preparation import Preparation, PreparedSample, count_labels
+from slotlab.framework.data.read_capabilities import (
     attributes_of,
     depends_of,
     fingerprint_of,
@@ -28,7 +29,6 @@ from slotlab.framework.data.capabilities import (
     places_of,
     problems_of,
 )
-from slotlab.framework.data.preparation import Preparation, PreparedSample, count_labels
 from slotlab.framework.data.sample_checks import check_sample, naming
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.runs.measurement import GENERATED, UNTOLD

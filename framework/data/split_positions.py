@@ -10,7 +10,7 @@ from functools import cache, partial
 
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.contracts.dataset_settings import is_unsplit
-from slotlab.framework.data.capabilities import listed_of
+from slotlab.framework.data.read_capabilities import listed_of
 from slotlab.framework.data.source import Source, own_splits
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.spec.data import DataSpec, FilterSpec

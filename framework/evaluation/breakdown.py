@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slotlab.framework.arithmetic.matching import matched_iou
-from slotlab.framework.arithmetic.means import defined, t_bounds, weighted_mean
 from slotlab.framework.arithmetic.overlap import true_sizes
+from slotlab.framework.arithmetic.t_interval import defined, t_bounds, weighted_mean
 from slotlab.framework.contracts import Outcome
 
 ResultRow = dict[str, Any]

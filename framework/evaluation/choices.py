@@ -45,7 +45,7 @@ def find_protocol(text: str, registry: Registry) -> Ref:
     except ValidationError as error:
         raise SlotlabError(f"--protocol {shorten(text)}: {explained(error)}") from None
     if not isinstance(ref.config, ProtocolConfig):
-        text = f"the settings of '{ref.name}' are no ProtocolConfig (slotlab.framework.spec.protocol)"
+        text = f"'{ref.name}' is not made by slotlab.images.protocol, which every protocol is"
         raise SlotlabError(text)
     return ref
 

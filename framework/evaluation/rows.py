@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from slotlab.framework.arithmetic.contingency import contingency
-from slotlab.framework.arithmetic.means import defined, weighted_mean
 from slotlab.framework.arithmetic.overlap import objects_there
+from slotlab.framework.arithmetic.t_interval import defined, weighted_mean
 from slotlab.framework.contracts import Metric, Outcome, missing
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import measure
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.evaluation.breakdown import ResultRow, object_rows

@@ -17,7 +17,7 @@ from slotlab.framework.contracts import VOID
 from slotlab.framework.data.inspection.findings import InspectedSplit
 from slotlab.framework.data.inspection.statistics import PreparedImage
 from slotlab.framework.data.store.format import COUNTINGS
-from slotlab.framework.figures.style import BACKGROUND, VOID_COLOR, rgb, slot_colors
+from slotlab.framework.figures.slot_colors import BACKGROUND, VOID_COLOR, rgb, slot_colors
 from slotlab.framework.system.atomic import write_output
 from slotlab.framework.system.terminal import visible
 

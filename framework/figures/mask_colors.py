@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.contracts import VOID
-from slotlab.framework.figures.style import BACKGROUND, UNUSED, VOID_COLOR, rgb, slot_colors
+from slotlab.framework.figures.slot_colors import BACKGROUND, UNUSED, VOID_COLOR, rgb, slot_colors
 
 
 def paint_slots(slots_HW: NDArray[np.integer], kept: frozenset[int] | None = None) -> NDArray[np.uint8]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.figures.image_view import ImageView, by_mask
-from slotlab.framework.figures.style import fold, frame, new_grid, save, show, slot_color, styled
+from slotlab.framework.figures.slot_colors import slot_color
+from slotlab.framework.figures.style import fold, frame, new_grid, save, show, styled
 from slotlab.registry import SlotlabError
 
 ROWS = ("mask", "part", "part · mask")

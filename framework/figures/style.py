@@ -1,11 +1,4 @@
-"""The style of all figures and pages: colors, fonts, sizes, and how figures are written.
-
-Slot k has color k in every figure, sample and page. The first seven are those of Okabe and Ito
-("Color Universal Design", 2008), made for color-blind readers, without their black, which is
-the background's. The others were chosen one after another among the RGB colors in steps of
-17, each as far as possible from all before it. The distance is that of OKLab, the least over
-normal vision, protanopia, deuteranopia and tritanopia.
-"""
+"""The style of figures: fonts, sizes, and how figures are written. `slot_colors` has the colors of slots."""
 
 import io
 from collections.abc import Iterator
@@ -13,24 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.system.atomic import write_output
 from slotlab.framework.system.terminal import visible
-
-SLOT_COLORS = (
-    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
-    *("#552200", "#99FFFF", "#0000AA", "#884444", "#9966FF", "#AACCAA", "#7700EE", "#553366"),
-    *("#DDFFBB", "#BB2288", "#66DDEE", "#BBAA77", "#EEBB66", "#0044BB", "#772233", "#BB0000"),
-)
-"""One color per slot; from slot 23 on they repeat."""
-BACKGROUND = "#000000"
-"""The background of true masks; no slot has this color."""
-VOID_COLOR = "#FFFFFF"
-"""Pixels of true masks that are not scored; no slot has this color."""
-UNUSED = "#C4C4C4"
-"""Pixels of slots that are not shown; no slot has this color."""
 
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
 INK, FAINT = "#222222", "#8A8A8A"
@@ -61,21 +40,6 @@ _RC: dict[Any, Any] = {
     "image.interpolation": "nearest",
     "pdf.fonttype": 42,  # fonts as text, which can be searched and edited
 }
-
-
-def rgb(code: str) -> tuple[int, int, int]:
-    """Return the color `#RRGGBB` as three numbers from 0 to 255."""
-    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
-
-
-def slot_color(slot: int) -> str:
-    """Return the color of a slot, `#RRGGBB`."""
-    return SLOT_COLORS[slot % len(SLOT_COLORS)]
-
-
-def slot_colors(count: int) -> NDArray[np.uint8]:
-    """Return the colors of slots 0 to `count` - 1, RGB, of shape (count, 3)."""
-    return np.array([rgb(slot_color(slot)) for slot in range(count)], dtype=np.uint8).reshape(count, 3)
 
 
 @contextmanager

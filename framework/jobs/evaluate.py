@@ -22,7 +22,7 @@ from slotlab.framework.composition.evaluate import (
 from slotlab.framework.contracts import MaskSource
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.evaluation.evaluate import evaluate_masks
-from slotlab.framework.evaluation.places import Place, Places
+from slotlab.framework.evaluation.result_folders import Place, Places
 from slotlab.framework.evaluation.rows import Evaluation, as_csv
 from slotlab.framework.evaluation.trained_run import Ready, Subject
 from slotlab.framework.figures.evaluation import Evaluated, draw_evaluation

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.contracts import VOID, MaskSource, Outcome
-from slotlab.framework.evaluation.places import Place
+from slotlab.framework.evaluation.result_folders import Place
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.system.atomic import write_atomically

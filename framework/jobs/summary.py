@@ -10,8 +10,8 @@ from slotlab.framework.composition.evaluate import CompositionResult
 from slotlab.framework.contracts import MaskSource, Metric, PooledMetric
 from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.breakdown import breakdowns
-from slotlab.framework.evaluation.places import binding
 from slotlab.framework.evaluation.published import comparable
+from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
 from slotlab.framework.evaluation.trained_run import Ready, Subject
 from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT

@@ -11,7 +11,7 @@ import torch
 from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
-from slotlab.framework.jobs.ending import noting_errors
+from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
@@ -24,11 +24,11 @@ from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import PathProblem, Problem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_spec
-from slotlab.framework.spec.named import programs
+from slotlab.framework.spec.named_plugins import programs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.allocator import keeping_memory
-from slotlab.framework.system.interruptions import listening
 from slotlab.framework.system.locks import exclusive
+from slotlab.framework.system.stop_signals import listening
 from slotlab.framework.training.loop import ReportProgress, train
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.rehearsal import rehearse

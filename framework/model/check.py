@@ -16,7 +16,7 @@ from slotlab.framework.model.anneal import check_anneal
 from slotlab.framework.model.build import Builder
 from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.model.walk import Walk
+from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import Path, PathProblem, shorten
 from slotlab.framework.spec.schema import HALVES, ExperimentSpec
 from slotlab.framework.system.file_names import fault

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from slotlab.framework.data.placement import Placement
+from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.model.slot_model import LossStep, SlotModel
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError

@@ -18,7 +18,7 @@ from slotlab.framework.contracts import (
     Sampler,
     Slots,
 )
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.randomness.noise import RandomSource, with_noise
 from slotlab.registry import ComponentError, SlotlabError

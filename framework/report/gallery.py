@@ -17,7 +17,7 @@ from slotlab.framework.compare.results import Arm, Comparison, MeasuredRun
 from slotlab.framework.report.number_format import number, plural
 from slotlab.framework.report.page import ArmTile, EmbeddedPicture, Extreme, Frame, Gallery
 from slotlab.framework.runs.folder import SAMPLES
-from slotlab.framework.runs.stored import SampleEntry, read_list
+from slotlab.framework.runs.json_shapes import SampleEntry, read_list
 from slotlab.framework.system.json_files import read_file
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe

@@ -21,7 +21,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from slotlab.framework.runs.stored import Best, read_stored
+from slotlab.framework.runs.json_shapes import Best, read_stored
 from slotlab.framework.system.atomic import sync_folder, write_atomically
 from slotlab.framework.system.json_files import write_json
 from slotlab.registry import SlotlabError

@@ -8,10 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slotlab.framework.plugin_loading.copies import copies, entries, read_codes
-from slotlab.framework.runs.clearing import BEGINNING, STATUS, clear_run, run_leavings
-from slotlab.framework.runs.paths import RunPaths
-from slotlab.framework.runs.stored import (
+from slotlab.framework.plugin_loading.plugin_copies import copies, entries, read_codes
+from slotlab.framework.runs.clear_run import BEGINNING, STATUS, clear_run, run_leavings
+from slotlab.framework.runs.json_shapes import (
     Cost,
     LogLine,
     Means,
@@ -21,7 +20,8 @@ from slotlab.framework.runs.stored import (
     checked,
     read_stored,
 )
-from slotlab.framework.spec.plain import leaves, load_dumped
+from slotlab.framework.runs.paths import RunPaths
+from slotlab.framework.spec.plain_settings import leaves, load_dumped
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.system.atomic import clear_leavings, is_barely_begun, write_atomically
 from slotlab.framework.system.json_files import fault, parse_json, read_file, write_json

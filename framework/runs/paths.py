@@ -1,7 +1,7 @@
 """The names of the files in a run's folder, which no other module knows.
 
 RUN/spec.yaml            the resolved spec: all settings, a valid spec by itself
-RUN/plugins/             copies of the single-file plugins it used (see `framework.plugin_loading.copies`)
+RUN/plugins/             copies of the single-file plugins it used (`framework.plugin_loading.plugin_copies`)
 RUN/provenance.json      versions, commit, hardware, command, sources of components
 RUN/status.json          beginning, running, done, failed or stopped, and why
 RUN/metrics.jsonl        one line per log entry and per validation

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from slotlab.framework.plugin_loading import copies as plugin_copies
+from slotlab.framework.plugin_loading import plugin_copies
 from slotlab.framework.plugin_loading.discovery import slotlab_version
 from slotlab.framework.spec.identity import refs, run_id
 from slotlab.framework.spec.load import LoadedSpec

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from slotlab.framework.data.formats.clevrtex_scene import FILE, METADATA
-from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.progress import ReportItems
 from slotlab.framework.plugin_loading.discovery import slotlab_version
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
 from slotlab.framework.scenes.clevrtex_writer import write_scene
@@ -77,7 +77,7 @@ class Rendering:
 
 
 def render_tree(
-    rendering: Rendering, device: torch.device, *, workers: int, report: ReportProgress
+    rendering: Rendering, device: torch.device, *, workers: int, report: ReportItems
 ) -> dict[str, Any]:
     """Write the scenes that do not exist yet; return their number, as JSON data.
 

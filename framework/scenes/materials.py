@@ -10,8 +10,8 @@ from torch import Tensor
 
 from slotlab.framework.scenes.colors import choose_clear, hsv_to_rgb, linear
 from slotlab.framework.scenes.counter_random import Chance
-from slotlab.framework.scenes.families import FAMILIES, STYLES, Family, Stop
 from slotlab.framework.scenes.layout import SceneLayout
+from slotlab.framework.scenes.material_families import FAMILIES, STYLES, Family, Stop
 from slotlab.framework.scenes.recipe import Recipe
 from slotlab.framework.scenes.vectors import cosine, sine
 

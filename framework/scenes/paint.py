@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.families import FAMILIES
+from slotlab.framework.scenes.material_families import FAMILIES
 from slotlab.framework.scenes.materials import VALUES, Materials
 from slotlab.framework.scenes.noise import noise_on
-from slotlab.framework.scenes.patterns import PATTERNS, Pattern, Spot
+from slotlab.framework.scenes.textures import PATTERNS, Pattern, Spot
 from slotlab.framework.scenes.vectors import by_kind, cross, dot, normalize
 
 _FINE = 6.1

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.counter_random import Chance, chain, picture_keys
-from slotlab.framework.scenes.families import FAMILIES
 from slotlab.framework.scenes.layout import SceneLayout, draw_layout
 from slotlab.framework.scenes.light import Lights, draw_lights
+from slotlab.framework.scenes.material_families import FAMILIES
 from slotlab.framework.scenes.materials import Materials, draw_materials
 from slotlab.framework.scenes.recipe import Recipe
 from slotlab.framework.scenes.render import render, see_centers

@@ -7,7 +7,7 @@ Segmentation", section 3: sizes, counts and what the variants change.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.solids import Shape
 
 GroundColors = Literal["any", "gray"]

@@ -84,7 +84,7 @@ class DataSpec(ClosedModel):
     @model_validator(mode="after")
     def _protocol_is_one(self) -> "DataSpec":
         if not isinstance(self.protocol.config, ProtocolConfig):
-            text = f"the settings of '{self.protocol.name}' are not a ProtocolConfig (slotlab.ProtocolConfig)"
+            text = f"'{self.protocol.name}' is not made by slotlab.images.protocol, which every protocol is"
             raise custom_error("protocol_config", text)
         return self
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from slotlab.framework.spec.errors import Path, dotted
-from slotlab.framework.spec.plain import PATH, WITHOUT_EFFECT
+from slotlab.framework.spec.plain_settings import PATH, WITHOUT_EFFECT
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Ref
 

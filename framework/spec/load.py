@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from slotlab.framework.plugin_loading.copies import run_of
 from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.plugin_loading.plugin_copies import run_of
 from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
 from slotlab.framework.spec.messages import say
-from slotlab.framework.spec.named import Admission, Loading, admit_programs
+from slotlab.framework.spec.named_plugins import Admission, Loading, admit_programs
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.registry import Registry, SlotlabError

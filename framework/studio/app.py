@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slotlab.framework.figures.png import to_png
-from slotlab.framework.figures.style import slot_color
+from slotlab.framework.figures.slot_colors import slot_color
 from slotlab.framework.studio.request_limit import BoundedBodies
 from slotlab.framework.studio.requests import CompositionRequest, NonNegative
 from slotlab.framework.studio.studio import Studio

@@ -16,7 +16,7 @@ from slotlab.framework.composition import Clusters, Composed, Composer, build_li
 from slotlab.framework.composition.edits import chosen, each, together
 from slotlab.framework.contracts import Slots
 from slotlab.framework.data.loader import to_uint8
-from slotlab.framework.figures.style import rgb, slot_color
+from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.studio.requests import Pick
 from slotlab.registry import SlotlabError
 

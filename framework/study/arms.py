@@ -11,7 +11,7 @@ from slotlab.framework.spec.errors import Problem, SpecError
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import LoadedSpec, load_tree
 from slotlab.framework.spec.merge import assign
-from slotlab.framework.spec.named import Admission
+from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec, AxisSpec

@@ -24,8 +24,8 @@ from typing import Any, TypeVar, get_args
 
 from slotlab.framework.spec.errors import shorten
 from slotlab.framework.spec.scalars import scalar
-from slotlab.framework.study.glance import State
 from slotlab.framework.study.record import facts, read_record, run_folders, signature
+from slotlab.framework.study.run_status import State
 from slotlab.framework.system.cache import user_cache
 from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest

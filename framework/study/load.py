@@ -11,7 +11,7 @@ from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.load import validation_problems
 from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
-from slotlab.framework.spec.named import Admission
+from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec
 from slotlab.framework.study.arms import ArmLoader, LoadedArm, lay, warnings

@@ -17,8 +17,8 @@ from slotlab.framework.study.folder import (
     StudyFolder,
     StudyPlan,
 )
-from slotlab.framework.study.glance import WantedEvaluation
 from slotlab.framework.study.load import Ablation
+from slotlab.framework.study.run_status import WantedEvaluation
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.privacy import nameless
 from slotlab.registry import SlotlabError

@@ -8,8 +8,8 @@ from typing import Any
 
 from slotlab.framework.runs.folder import MODEL, SUMMARY, RunFolder
 from slotlab.framework.runs.measurement import is_own
-from slotlab.framework.spec.plain import leaves
-from slotlab.framework.study.glance import Glance, glance
+from slotlab.framework.spec.plain_settings import leaves
+from slotlab.framework.study.run_status import Glance, glance
 from slotlab.registry import SlotlabError
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from slotlab.framework.system.interruptions import heeded
+from slotlab.framework.system.stop_signals import heeded
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 

@@ -10,14 +10,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
-from slotlab.framework.system.interruptions import StopRequest
+from slotlab.framework.system.stop_signals import StopRequest
 from slotlab.framework.training.nan_guard import Guard
 from slotlab.framework.training.plan import Plan, Progress
 from slotlab.framework.training.saving import Keeper

@@ -11,17 +11,17 @@ from dataclasses import replace
 import torch
 
 from slotlab.framework.contracts import Batch, OptimizerContext
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import check_distance, check_features
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import model_outcome
 from slotlab.framework.evaluation.rows import rows_of
-from slotlab.framework.metrics.sets.compare_sets import usable
+from slotlab.framework.metrics.image_sets.compare_sets import usable
 from slotlab.framework.model.build import build_metrics, build_set_metrics
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.model.walk import Walk
+from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.nan_guard import first_bad, parts

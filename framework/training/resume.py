@@ -12,9 +12,9 @@ from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.runs.provenance import components
 from slotlab.framework.spec.identity import file_settings
 from slotlab.framework.spec.load import LoadedSpec
-from slotlab.framework.spec.plain import has_effect, leaves
+from slotlab.framework.spec.plain_settings import has_effect, leaves
 from slotlab.framework.spec.tree import parse
-from slotlab.framework.training.rates import have_changed
+from slotlab.framework.training.learning_rates import have_changed
 from slotlab.registry import SlotlabError
 
 _SHOWN = 12

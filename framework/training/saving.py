@@ -9,8 +9,8 @@ from slotlab.framework.runs.checkpoints import Checkpoints, Value
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.spec.training import CheckpointSpec
-from slotlab.framework.system.interruptions import StopRequest
-from slotlab.framework.training.rates import rates
+from slotlab.framework.system.stop_signals import StopRequest
+from slotlab.framework.training.learning_rates import rates
 from slotlab.framework.training.state import Trainee
 
 

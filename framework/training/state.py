@@ -18,7 +18,7 @@ from slotlab.framework.model.anneal import anneal, load_state
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.randomness.seeds import mix
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.training.rates import take_over
+from slotlab.framework.training.learning_rates import take_over
 
 _NOISE = 0x510
 """Separates the slots' noise from other streams of the same seed."""

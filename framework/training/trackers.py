@@ -17,7 +17,7 @@ from typing import Any, Self
 from slotlab.framework.contracts import Tracker, TrackerContext
 from slotlab.framework.model.build import Builder
 from slotlab.framework.runs.folder import MODEL, RunFolder
-from slotlab.framework.runs.stored import Told, read_stored
+from slotlab.framework.runs.json_shapes import Told, read_stored
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.schema import ExperimentSpec

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import DatasetContext, RawBatch, Sample
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
-from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.recipe import MIN_VISIBLE, GroundColors, Variant
 from slotlab.framework.scenes.solids import Shape
 from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl

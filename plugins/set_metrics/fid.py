@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import INCEPTION, CleanInception
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import INCEPTION, CleanInception
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import Program, SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 

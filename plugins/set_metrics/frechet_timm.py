@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import features_by, file_hash, prepared, refuse
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import features_by, file_hash, prepared, refuse
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
 from slotlab.registry.component import suggest

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pydantic import PositiveFloat, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import ScriptExtractor
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric
+from slotlab.framework.metrics.image_sets.extractors import ScriptExtractor
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric
 from slotlab.framework.spec.paths import ProgramPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 

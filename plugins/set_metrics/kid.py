@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import NonNegativeInt, PositiveInt
 
 from slotlab.framework.contracts import SetMetricContext
-from slotlab.framework.metrics.sets.extractors import INCEPTION, CleanInception
-from slotlab.framework.metrics.sets.feature_metrics import KernelMetric
+from slotlab.framework.metrics.image_sets.extractors import INCEPTION, CleanInception
+from slotlab.framework.metrics.image_sets.feature_metrics import KernelMetric
 from slotlab.framework.spec.paths import Program, SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 

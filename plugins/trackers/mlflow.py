@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import TrackerContext
-from slotlab.framework.spec.plain import leaves
+from slotlab.framework.spec.plain_settings import leaves
 from slotlab.registry import Component, ComponentConfig, hookimpl
 from slotlab.registry.optional import require
 

@@ -20,7 +20,7 @@ from slotlab.framework.jobs import train as job
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.merge import apply_set
 from slotlab.framework.spec.tree import Tree, parse
-from slotlab.framework.system.interruptions import TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingStopped
 from slotlab.framework.training import loop
 from slotlab.results import Run
 

@@ -23,12 +23,12 @@ from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.report.runs_and_provenance import FACTS
 from slotlab.framework.spec.load import load_tree
 from slotlab.framework.spec.merge import apply_set, read_tree
-from slotlab.framework.spec.named import Admission
+from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.study.folder import StudyFolder
-from slotlab.framework.study.glance import glance
 from slotlab.framework.study.index import printable
 from slotlab.framework.study.load import load_ablation
 from slotlab.framework.study.record import facts, read_record
+from slotlab.framework.study.run_status import glance
 from slotlab.framework.system.terminal import visible
 from slotlab.registry import SlotlabError
 

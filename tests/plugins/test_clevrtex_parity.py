@@ -42,7 +42,7 @@ def official(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def preparation() -> Preparation:
     [component] = slotlab_protocols()
-    return component.config().preparation
+    return Preparation.of(component.config())
 
 
 @needs_sample

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import SetMetric, SetMetricContext
-from slotlab.framework.metrics.sets.distances import frechet_distance, kernel_distances
+from slotlab.framework.metrics.image_sets.distances import frechet_distance, kernel_distances
 from slotlab.framework.model.build import build_set_metrics
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.plugin_loading.discovery import load_registry

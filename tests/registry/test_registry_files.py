@@ -98,6 +98,15 @@ def test_files_that_fail_at_import(write: Write, text: str, reason: str) -> None
     assert refusal(path) == f"plugin file {path}: cannot be imported: {reason}"
 
 
+@pytest.mark.parametrize(
+    "line", ["from slotlab.framework.metric import mask_metric", "from slotlab.metrics import no_such"]
+)
+def test_what_slotlab_has_no_more_is_said_with_the_public_modules(write: Write, line: str) -> None:
+    text = refusal(write("old.py", line + HEAD))
+    assert "plugins import from slotlab, slotlab.contracts, slotlab.metrics" in text
+    assert "(line 1)" in text
+
+
 def test_a_mistake_in_another_file_is_not_blamed_on_this_line(write: Write) -> None:
     write("helper_of_plugin.py", "x = (\n")
     path = write("plugin_with_helper.py", "import json\nimport helper_of_plugin\n")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.plugin_loading.copies import copies, recorded
+from slotlab.framework.plugin_loading.plugin_copies import copies, recorded
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import read_code
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from slotlab.framework.contracts import EncoderContext, SetMetricContext
-from slotlab.framework.metrics.sets import extractors
-from slotlab.framework.metrics.sets.extractors import CleanInception
+from slotlab.framework.metrics.image_sets import extractors
+from slotlab.framework.metrics.image_sets.extractors import CleanInception
 from slotlab.framework.runs.checkpoints import Checkpoint, checksum
 from slotlab.registry import ComponentError, Ref, Registry, SlotlabError
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.capabilities import cautions_of
 from slotlab.framework.data.inspection.statistics import (
     FileItems,
     Items,
@@ -18,7 +17,8 @@ from slotlab.framework.data.inspection.statistics import (
 from slotlab.framework.data.inspection.target import DataTarget
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.preparation import Preparation
-from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.progress import ReportItems
+from slotlab.framework.data.read_capabilities import cautions_of
 from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.data.split_positions import left_out, part_of, split_and_filter
 from slotlab.framework.data.store.reader import Store
@@ -47,9 +47,7 @@ class Inspection:
     parts: Sequence[InspectedSplit]
 
 
-def inspect_target(
-    target: DataTarget, split: str | None, *, workers: int, report: ReportProgress
-) -> Inspection:
+def inspect_target(target: DataTarget, split: str | None, *, workers: int, report: ReportItems) -> Inspection:
     """Read the splits of a spec or a folder, or one of them.
 
     Args:
@@ -88,7 +86,7 @@ def inspect_target(
     return _conclude(facts, parts, problems, cautions)
 
 
-def inspect_store(path: Path, *, workers: int, report: ReportProgress) -> Inspection:
+def inspect_store(path: Path, *, workers: int, report: ReportItems) -> Inspection:
     """Read a packed store.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import Recognized, RecognizesData
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.paths import expand
 from slotlab.registry import Registry, SlotlabError

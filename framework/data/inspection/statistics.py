@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import BatchedDataset, Counting, DataError, DataProblem, RawBatch, Sample
 from slotlab.framework.data.preparation import count_labels
-from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.progress import ReportItems
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import COUNTINGS
@@ -147,7 +147,7 @@ def measure(image: PreparedImage) -> ImageStatistics:
     )
 
 
-def read_all(items: Items, positions: Sequence[int], workers: int, report: ReportProgress) -> "Readings":
+def read_all(items: Items, positions: Sequence[int], workers: int, report: ReportItems) -> "Readings":
     """Read the images at `positions`, in that order, and return their statistics and problems.
 
     Args:

@@ -109,7 +109,7 @@ def need_fingerprint(source: Source) -> str:
     if fingerprint is None:
         text = "its dataset has no fingerprint(), by which a store tells that it is out of date"
         raise SlotlabError(
-            f"{source.name} cannot be packed: {text} (see slotlab.framework.contracts.capabilities)"
+            f"{source.name} cannot be packed: {text} (see slotlab.framework.contracts.dataset_capabilities)"
         )
     return fingerprint
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from slotlab.framework.contracts import DataProblem
-from slotlab.framework.data.progress import ReportProgress
+from slotlab.framework.data.progress import ReportItems
 from slotlab.framework.data.store.format import ITEMS, MANIFEST, FactTable
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.data.store.rows import Rows, json_index
@@ -11,7 +11,7 @@ from slotlab.framework.data.store.rows import Rows, json_index
 _CHANGED = "is not what was packed"
 
 
-def verify(store: Store, report: ReportProgress = lambda done, total: None) -> list[DataProblem]:
+def verify(store: Store, report: ReportItems = lambda done, total: None) -> list[DataProblem]:
     """Compare every byte of a store's files with its checksums, and return a problem for each difference.
 
     Args:
@@ -45,7 +45,7 @@ def has_header(store: Store, name: str) -> bool:
         return file.read(len(header)) == header
 
 
-def read_items(store: Store, report: ReportProgress) -> tuple[FactTable, list[DataProblem]]:
+def read_items(store: Store, report: ReportItems) -> tuple[FactTable, list[DataProblem]]:
     """Compare the rows and facts of every item with its checksum; return the table and what differs."""
     table, found = FactTable.empty(store.manifest.layout), []
     path: Path = store.path / ITEMS

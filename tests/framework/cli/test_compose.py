@@ -51,7 +51,7 @@ def run(command: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -
         torch.jit.save(torch.jit.script(nn.Sequential(*layers)), str(folder / "net.pt"))
     (folder / "spec.yaml").write_text(SPEC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slotlab.framework.metrics.sets.extractors.inception_folder", lambda: folder)
+        patch.setattr("slotlab.framework.metrics.image_sets.extractors.inception_folder", lambda: folder)
         assert command("train", folder / "spec.yaml", "--run", folder / "run") == 0
     return folder / "run"
 

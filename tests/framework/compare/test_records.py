@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotlab.framework.compare.run_records import load_all, load_run, load_study
-from slotlab.framework.spec.plain import has_effect, load_dumped
+from slotlab.framework.spec.plain_settings import has_effect, load_dumped
 from slotlab.framework.spec.tree import dump, parse
 from slotlab.registry import SlotlabError
 

@@ -16,7 +16,7 @@ from slotlab.framework.composition.evaluate import (
     prepare_sampling,
     real_images,
 )
-from slotlab.framework.metrics.sets.compare_sets import Cache
+from slotlab.framework.metrics.image_sets.feature_cache import Cache
 from slotlab.framework.model.build import build_model
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import CompositionSpec, ExperimentSpec

@@ -27,7 +27,8 @@ from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.data.source import Source
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.evaluation.rows import rows_of
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, measure_sets
+from slotlab.framework.metrics.image_sets.compare_sets import measure_sets
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, Dataset, Sample, capabilities
-from slotlab.framework.data.capabilities import (
+from slotlab.framework.contracts import DataProblem, Dataset, Sample
+from slotlab.framework.contracts import dataset_capabilities as capabilities
+from slotlab.framework.data.read_capabilities import (
     attributes_of,
     cautions_of,
     depends_of,

@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
 from slotlab.framework.contracts import Batch, Dataset, RawBatch, Sample
+from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.loader import Loader, collate, evaluation_loader, normalize, to_uint8
-from slotlab.framework.data.placement import Placement
 from slotlab.framework.data.selection import select
 from slotlab.framework.randomness.seeds import permutation, streams
 from slotlab.framework.spec.errors import PathProblem

@@ -16,19 +16,16 @@ from slotlab.framework.figures.mask_colors import paint_slots, paint_truth, pair
 from slotlab.framework.figures.mixes import Mix, draw_mixes, halves
 from slotlab.framework.figures.panels import Panel, draw_panels, pictures
 from slotlab.framework.figures.picture_grid import draw_grid
-from slotlab.framework.figures.slots import draw_slots
-from slotlab.framework.figures.style import (
+from slotlab.framework.figures.slot_colors import (
     BACKGROUND,
     SLOT_COLORS,
     UNUSED,
-    new_grid,
-    plain,
     rgb,
-    save,
     slot_color,
     slot_colors,
-    styled,
 )
+from slotlab.framework.figures.slots import draw_slots
+from slotlab.framework.figures.style import new_grid, plain, save, styled
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.registry import SlotlabError
 

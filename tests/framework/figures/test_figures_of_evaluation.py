@@ -19,8 +19,8 @@ from slotlab.framework.figures.image_view import ImageView
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles
+from slotlab.framework.figures.slot_colors import BACKGROUND, rgb, slot_colors
 from slotlab.framework.figures.slots import draw_slots
-from slotlab.framework.figures.style import BACKGROUND, rgb, slot_colors
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder

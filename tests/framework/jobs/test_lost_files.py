@@ -13,9 +13,9 @@ from slotlab.framework.cost import tally as cost
 from slotlab.framework.jobs import train as experiment
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.checkpoints import Checkpoints, Value, checksum
-from slotlab.framework.runs.clearing import WRITTEN
+from slotlab.framework.runs.clear_run import WRITTEN
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.system.interruptions import TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingStopped
 from slotlab.framework.training.plan import Progress
 from slotlab.registry import SlotlabError
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import SetMetric
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, halves, measure_sets
-from slotlab.framework.metrics.sets.distances import Floats, frechet_distance, kernel_distances
-from slotlab.framework.metrics.sets.extractors import CleanInception, ScriptExtractor, inception_folder
-from slotlab.framework.metrics.sets.feature_metrics import FrechetMetric, KernelMetric
+from slotlab.framework.metrics.image_sets.compare_sets import halves, measure_sets
+from slotlab.framework.metrics.image_sets.distances import Floats, frechet_distance, kernel_distances
+from slotlab.framework.metrics.image_sets.extractors import CleanInception, ScriptExtractor, inception_folder
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
+from slotlab.framework.metrics.image_sets.feature_metrics import FrechetMetric, KernelMetric
 from slotlab.registry import SlotlabError
 
 CPU = torch.device("cpu")
@@ -387,7 +388,7 @@ def test_without_weights_the_place_for_them_is_named(tmp_path: Path, monkeypatch
     with pytest.raises(SlotlabError) as error:
         extractor(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     assert str(error.value) == expected
-    monkeypatch.setattr("slotlab.framework.metrics.sets.extractors.inception_folder", lambda: tmp_path)
+    monkeypatch.setattr("slotlab.framework.metrics.image_sets.extractors.inception_folder", lambda: tmp_path)
     hint = ", or say where it is with the metric's setting 'weights'"
     assert CleanInception(None, CPU).lacking() == expected + hint
 

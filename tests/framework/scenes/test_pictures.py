@@ -10,9 +10,9 @@ from slotlab.framework.scenes import pictures as draw
 from slotlab.framework.scenes.camera import CENTERS, QUARTERS
 from slotlab.framework.scenes.colors import CLEAR, choose_clear, difference, encoding, hsv_to_rgb
 from slotlab.framework.scenes.counter_random import Chance, picture_keys
-from slotlab.framework.scenes.families import FAMILIES, Family
 from slotlab.framework.scenes.layout import SceneLayout
 from slotlab.framework.scenes.light import ground_shadow
+from slotlab.framework.scenes.material_families import FAMILIES, Family
 from slotlab.framework.scenes.materials import draw_materials
 from slotlab.framework.scenes.noise import noise_on
 from slotlab.framework.scenes.paint import paint_ground, paint_objects

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.figures.style import rgb, slot_color
+from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.studio import serve
 from slotlab.framework.studio.app import create_app
 from slotlab.framework.studio.studio import KEPT_IN_MEMORY, Studio

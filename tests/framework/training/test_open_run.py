@@ -10,7 +10,7 @@ import torch
 
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.system.interruptions import TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingStopped
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.resume import ChangedSettingsError
 from slotlab.registry import SlotlabError

@@ -17,10 +17,10 @@ from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.system.interruptions import StopRequest, TrainingPreempted, TrainingStopped
+from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped
+from slotlab.framework.training.learning_rates import have_changed, rates
 from slotlab.framework.training.loop import train
 from slotlab.framework.training.plan import Progress
-from slotlab.framework.training.rates import have_changed, rates
 from slotlab.framework.training.state import random_state, set_random_state
 from slotlab.framework.training.validation import Validation
 

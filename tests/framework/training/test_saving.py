@@ -16,7 +16,7 @@ from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.checkpoints import Checkpoints
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.system.interruptions import StopRequest, TrainingPreempted
+from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted
 from slotlab.framework.training.loop import train
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.saving import Keeper

@@ -235,7 +235,7 @@ def test_a_digest_tells_pixels_and_labels_apart_and_not_their_type(seed: int, pi
     digest = measure(prepared(image, mask)).digest
     assert measure(prepared(image.copy("F"), mask.astype(np.uint8))).digest == digest
     other, relabeled = image.copy(), mask.copy()
-    other.flat[pixel] += 1
+    other.flat[pixel] ^= 1
     relabeled.flat[label] += 1
     digests = {measure(prepared(*pair)).digest for pair in ((other, mask), (image, relabeled), (image, None))}
     assert len(digests | {digest}) == 4

@@ -221,7 +221,7 @@ def test_without_a_fingerprint(stores: Path) -> None:
     assert refusal(source, stores) == [
         (
             "noise cannot be packed: its dataset has no fingerprint(), by which a store tells that it is out of "
-            "date (see slotlab.framework.contracts.capabilities)"
+            "date (see slotlab.framework.contracts.dataset_capabilities)"
         )
     ]
 

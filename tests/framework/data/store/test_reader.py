@@ -19,8 +19,8 @@ from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, 
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import (
     MANIFEST,
+    FactTable,
     StoreError,
-    Table,
     item_digest,
     read_manifest,
     split_line,
@@ -360,7 +360,7 @@ def test_a_line_is_taken_apart_as_it_was_put_together(text: bytes, rows: list[by
 def test_lines_in_another_order_are_refused(store: Store) -> None:
     lines = (store.path / "items.jsonl").read_bytes().splitlines(keepends=True)
     with pytest.raises(ValueError, match=r"^line 0 is of item 1$"):
-        Table.empty(read_manifest(store.path).layout).add(lines[1])
+        FactTable.empty(read_manifest(store.path).layout).add(lines[1])
 
 
 def test_the_arrays_are_numpys(store: Store) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import Outcome, SetResult
-from slotlab.framework.contracts.calling import called
+from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.evaluation.rows import rows_of
-from slotlab.framework.metrics.sets.compare_sets import Cache, RealImages, measure_sets, usable
+from slotlab.framework.metrics.image_sets.compare_sets import measure_sets, usable
+from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.registry import SlotlabError
 
 Slotlab = Callable[..., tuple[int, str, str]]

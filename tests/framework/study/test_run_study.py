@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.study import conduct as module
-from slotlab.framework.study.conduct import Conductor
+from slotlab.framework.study import run_study as module
 from slotlab.framework.study.folder import StudyFolder, sharing
-from slotlab.framework.study.glance import WantedEvaluation, glance
 from slotlab.framework.study.launching import RETRY, Job
 from slotlab.framework.study.plan import Run
-from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped
+from slotlab.framework.study.run_status import WantedEvaluation, glance
+from slotlab.framework.study.run_study import Conductor
 from slotlab.framework.system.json_files import write_json
 from slotlab.framework.system.locks import exclusive
+from slotlab.framework.system.stop_signals import TrainingPreempted, TrainingStopped
 from slotlab.registry import SlotlabError
 
 Planned = Callable[..., tuple[StudyFolder, list[Run]]]

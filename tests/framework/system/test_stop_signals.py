@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from slotlab.framework.system.interruptions import listening
+from slotlab.framework.system.stop_signals import listening
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from slotlab.framework.cost.tally import Tally
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.system.interruptions import TrainingPreempted, TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingPreempted, TrainingStopped
 
 
 @contextmanager

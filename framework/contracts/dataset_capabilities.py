@@ -1,7 +1,7 @@
 """Optional capabilities of datasets, beyond what `Dataset` requires: each is a Protocol of one member.
 
 A dataset has a capability if it has the member; it need not derive from the Protocol. The framework reads all
-of them in `slotlab.framework.data.capabilities`, which also says what holds for a dataset without one.
+of them in `slotlab.framework.data.read_capabilities`, which also says what holds for a dataset without one.
 """
 
 from collections.abc import Mapping, Sequence

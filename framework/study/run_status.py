@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from slotlab.framework.runs.folder import MODEL, SUMMARY, UNFINISHED, RunFolder
+from slotlab.framework.runs.json_shapes import Means, read_stored
 from slotlab.framework.runs.measurement import BEST, LAST
-from slotlab.framework.runs.stored import Means, read_stored
 from slotlab.framework.spec.phase_length import PhaseLength
 from slotlab.registry import SlotlabError
 

@@ -1,6 +1,6 @@
 """The optional capabilities of datasets are read here, each with its default for datasets without it.
 
-The Protocols, and what they mean, are in `slotlab.framework.contracts.capabilities`.
+The Protocols, and what they mean, are in `slotlab.framework.contracts.dataset_capabilities`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import DataProblem, Dataset
-from slotlab.framework.contracts.capabilities import (
+from slotlab.framework.contracts.dataset_capabilities import (
     HasAtATime,
     HasAttributes,
     HasCautions,

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.study.folder import StudyFolder
-from slotlab.framework.study.glance import Glance, glance
 from slotlab.framework.study.launching import RETRY, Job, Launcher, Task
 from slotlab.framework.study.plan import Run
-from slotlab.framework.system.interruptions import StopRequest, TrainingPreempted, TrainingStopped, listening
+from slotlab.framework.study.run_status import Glance, glance
 from slotlab.framework.system.locks import exclusive, is_held
+from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped, listening
 from slotlab.registry import SlotlabError
 
 PATIENCE = 60.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from slotlab.framework.contracts import SetResult
-from slotlab.framework.metrics.sets.distances import Floats, frechet_distance, kernel_distances
-from slotlab.framework.metrics.sets.extractors import Extractor
+from slotlab.framework.metrics.image_sets.distances import Floats, frechet_distance, kernel_distances
+from slotlab.framework.metrics.image_sets.extractors import Extractor
 from slotlab.registry import SlotlabError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slotlab.framework.scenes.families import Family
+from slotlab.framework.scenes.material_families import Family
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import get_args
 
-from slotlab.framework.plugin_loading.copies import check_copy, recorded, run_of
+from slotlab.framework.plugin_loading.plugin_copies import check_copy, recorded, run_of
 from slotlab.framework.plugin_loading.trust import Ask, Code, admit, refusal, refuse
 from slotlab.framework.spec.errors import Path, Problem, SpecError
 from slotlab.framework.spec.identity import located_refs
