@@ -109,6 +109,7 @@ def change(run: Path, **facts: object) -> None:
     [
         ({"data": {"fingerprint": "generated-00000000"}}, ["data"], "it was measured on other images (data)"),
         ({"filter": "0 to 6 objects by metadata"}, ["filter"], "it was measured on other images (filter)"),
+        ({"data": {"skipped": ["x.png: is broken"]}}, ["images"], "it was measured on other images (images)"),
         (
             {"data": {"fingerprint": "generated"}},
             ["data"],
