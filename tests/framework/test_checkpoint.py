@@ -80,6 +80,16 @@ def test_the_best_is_never_looked_for_in_another_folder(checkpoints: Checkpoints
     assert checkpoints.is_better(Value("ari", 0.1), higher=True)
 
 
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_of_several_checkpoints_of_one_step_the_last_written_counts(
+    checkpoints: Checkpoints, last: int
+) -> None:
+    made = [checkpoints.save({**state(4), "facts": branch}, keep=3) for branch in range(3)]
+    for one in made:
+        os.utime(one.path, (1e9, 1e9 + (one == made[last])))
+    assert checkpoints.of_step(4) == made[last]
+
+
 def test_a_best_that_is_gone_is_known_to_no_later_one(checkpoints: Checkpoints) -> None:
     best = checkpoints.save(state(1), keep=1, best=Value("ari", 0.5))
     assert checkpoints.save(state(2), keep=1).read()["best"]["file"] == best.path.name

@@ -204,6 +204,23 @@ def test_a_step_is_passed_through_again_with_the_annealed_values_of_that_step(
     assert seen == [0.0, 0.0, 4.0, 4.0], "with the last good weights, and with those of today"
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_step_is_passed_through_again_with_the_noise_of_that_step(
+    tiny: Specs, noise_loader: Loaders, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+) -> None:
+    monkeypatch.setattr(Engine, "processes", processes)
+    spec, cpu = tiny(), torch.device("cpu")
+    engine, trainee = Engine.open(spec, cpu, warn=print), Trainee.of(spec, build_model(spec), cpu)
+    batch = next(noise_loader().epoch())
+    again = [noise.initial_seed() for _, noise in guard.shares(engine, trainee, batch, number)]
+    trainee.step, drawn = number - 1, []
+    for rank in range(processes):
+        trainee.seed_noise(rank)
+        drawn.append(trainee.noise.initial_seed())
+    assert again == drawn
+
+
 def test_the_logged_loss_is_the_mean_over_images_and_not_over_steps(
     tiny: Specs, noise_loader: Loaders, tmp_path: Path
 ) -> None:

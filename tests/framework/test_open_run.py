@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from slotlab.framework.atomic import write_json
 from slotlab.framework.experiment import prepare, run_training
 from slotlab.framework.interruptions import TrainingStopped
 from slotlab.framework.resume import ChangedSettingsError
@@ -55,6 +56,17 @@ def test_the_same_command_goes_on(train: Callable[..., list[str]]) -> None:
     assert [again["step"] for again in facts["restarts"]] == [3]
     assert RunFolder(Path("run")).read_status() == {"state": "done", "reason": ""}
     assert train() == ["run is trained already; give --overwrite to train it anew"]
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_tells_of_no_failure_any_more(
+    train: Callable[..., list[str]],
+) -> None:
+    run = RunFolder(Path("run"))
+    with pytest.raises(TrainingStopped):
+        train(stop_at=5)
+    write_json(run.failure, {"reason": "the loss is nan at step 5"})
+    assert train() == ["run goes on from step 3"]
+    assert not run.failure.exists()
 
 
 def test_without_a_checkpoint_it_starts_anew(train: Callable[..., list[str]]) -> None:
