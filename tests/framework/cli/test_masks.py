@@ -134,5 +134,5 @@ def test_the_help_of_score_names_all_that_it_reads(slotlab: Any) -> None:
     code, out, _ = slotlab("score", "--help")
     text = " ".join(out.split())
     assert code == 0
-    assert "PNGs or .npy arrays of labels, or color PNGs" in text
+    assert "PNGs or .npy arrays of labels, or PNGs with a color per object" in text
     assert all(option in text for option in ("--void", "--background", "--exif"))

@@ -262,8 +262,8 @@ def test_the_line_for_people() -> None:
         "fraction_of_peak": 0.336,
         "energy_kwh": 0.4512,
     }
-    line = "1.23e+03 images/s, 1 h 23 min, 12.3 GiB of memory (tensors on the GPU), 108 GFLOP an image, "
-    assert cost_line(known) == f"{line}133 TFLOP/s, 34% of a matrix product's, 0.451 kWh"
+    line = "1.23e+03 images/s, 1 h 23 min, 12.3 GiB of memory (tensors on the GPU), 108 GFLOP per image, "
+    assert cost_line(known) == f"{line}133 TFLOP/s, 34% of the speed of a matrix product, 0.451 kWh"
     unknown = dict.fromkeys(known) | {"seconds": 4.0, "memory": 512.0, "memory_of": "the process"}
     assert cost_line(unknown) == "4.0 s, 512 B of memory (the process)"
 
