@@ -50,21 +50,30 @@ def write_study(
     settings = list(itertools.islice(itertools.product(*(values for _, values in AXES.values())), arms))
     seed_effects = generator.standard_normal((seeds, len(METRICS)))
     objects = np.random.default_rng(1).integers(3, 7, images)
-    shares = {"failed": failed, "running": unfinished, "done": 1 - failed - unfinished}
     planned = []
     for number, chosen in enumerate(settings):
         arm_effects = generator.standard_normal(len(METRICS))
         runs = []
         for seed in range(seeds):
             run_id = f"{number:06x}{seed:06x}"
-            state = str(generator.choice(list(shares), p=list(shares.values())))
+            state = draw_state(generator, failed, unfinished)
             results = draw_results(generator, objects, arm_effects, seed_effects[seed])
             files = RunFiles(folder / "runs" / run_id, run_id, spec_of(chosen), seed, results)
             files.write(state, log_lines if state == "done" else log_lines // 2)
             runs.append({"seed": seed, "run_id": run_id, "run": f"../../runs/{run_id}"})
         planned.append(planned_arm(chosen, runs))
-    study = folder / "studies" / "synthetic"
-    write_json(study / "plan.json", plan_of(planned))
+    return write_plan(folder / "studies" / "synthetic", planned)
+
+
+def draw_state(generator: np.random.Generator, failed: float, unfinished: float) -> str:
+    """Draw the state of a run, given the fractions of failed and of unfinished runs."""
+    shares = {"failed": failed, "running": unfinished, "done": 1 - failed - unfinished}
+    return str(generator.choice(list(shares), p=list(shares.values())))
+
+
+def write_plan(study: Path, arms: list[dict]) -> Path:
+    """Write the files of a study's folder, and return it."""
+    write_json(study / "plan.json", plan_of(arms))
     (study / "study.yaml").write_text("name: synthetic\nbase: synthetic.yaml\n")
     return study
 

@@ -1,4 +1,4 @@
-"""The three folders are the packages slotlab.*, whole, and under no other name."""
+"""The folders are the packages slotlab and slotlab.*, whole, and under no other name."""
 
 import importlib
 import pkgutil
@@ -26,6 +26,20 @@ def test_every_source_file_is_installed_and_imports(layer):
     assert found == expected
     for name in found:
         importlib.import_module(name)
+
+
+def test_the_front_door_is_installed_whole():
+    installed = Path(importlib.import_module("slotlab").__file__).parent
+    assert {path.name for path in installed.glob("*.py")} == {
+        path.name for path in (ROOT / "slotlab").glob("*.py")
+    }
+    assert (installed / "py.typed").is_file()
+
+
+def test_slotlab_is_run_as_a_module(tmp_path):
+    command = [sys.executable, "-m", "slotlab", "--version"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout == f"slotlab {metadata.version('slotlab')}\n"
 
 
 @pytest.mark.parametrize("layer", LAYERS)

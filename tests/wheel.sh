@@ -5,7 +5,7 @@
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 parts=(tests/test_packaging.py tests/test_experiments.py tests/plugins/test_laws.py
-  tests/registry tests/framework/{spec,cli,report,studio})
+  tests/api tests/registry tests/framework/{spec,cli,report,studio})
 if [ $# -gt 0 ]; then parts=("$@"); fi
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

@@ -47,7 +47,7 @@ def _facts(splits: dict[str, dict[str, Any]]) -> Table:
             for i, c in enumerate(_CHANNELS)
         },
         **{
-            f"standard deviation, {c}": [_channel(part["deviation"], i) for part in splits.values()]
+            f"std, {c}": [_channel(part["deviation"], i) for part in splits.values()]
             for i, c in enumerate(_CHANNELS)
         },
         "checksum": [part["checksum"] for part in splits.values()],

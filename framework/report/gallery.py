@@ -129,7 +129,7 @@ def gallery(comparison: Comparison) -> Gallery:
     first = sorted(found, key=lambda samples: samples.name != comparison.baseline)[:MOST_ARMS]
     shown = sorted(first, key=lambda samples: samples.arm)
     if len(found) > len(shown):
-        problems.append(f"Of {plural(len(found), 'arm')} with pictures, {len(shown)} are shown.")
+        problems.append(f"Pictures are shown for {len(shown)} of {plural(len(found), 'arm')} with samples.")
     metric, embedder = comparison.primary.name, PictureEmbedder()
     held = shared_frames(shown, embedder, metric)
     extremes = [item for samples in shown if (item := extremes_of(samples, embedder, metric))]

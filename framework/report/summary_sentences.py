@@ -166,7 +166,7 @@ def cautions(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(f"{text}; section Runs has the reasons.", caution=True)
     not_bound = sum(len(arm.not_bound) for arm in comparison.arms)
     if not_bound:
-        text = f"{plural(not_bound, 'run')} did not bind ({limit(comparison)}); the means include them."
+        text = f"{plural(not_bound, 'run')} did not bind ({limit(comparison)}); such runs are in the means."
         yield Finding(text, caution=True)
     if comparison.left_out:
         runs = plural(len(comparison.left_out), "run")

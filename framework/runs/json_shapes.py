@@ -174,7 +174,7 @@ class Means(Stored):
 class Best(Stored):
     """checkpoints/best.json."""
 
-    file: Annotated[str, Field(pattern=r"^[^/]+$")]
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     metric: str
     value: Real
     step: Count

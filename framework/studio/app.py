@@ -152,7 +152,7 @@ def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
         SlotlabError: if the slot does not exist.
     """
     if slot >= len(pictures):
-        raise SlotlabError(f"there is no slot {slot}; the slots are 0 to {len(pictures) - 1}")
+        raise SlotlabError(f"there is no slot {slot}: the slots are 0 to {len(pictures) - 1}")
     picture: NDArray[np.uint8] = pictures[slot]
     return picture
 

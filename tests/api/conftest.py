@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import slotlab
-from slotlab.framework.compare.drawing import Drawn
+from slotlab.framework.compare.draw_all import Drawn
 from slotlab.results import Run
 
 SHORT: dict[str, Any] = {
@@ -20,17 +20,17 @@ SHORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def undrawn() -> Iterator[None]:
     """Draw no figures, which takes longer than all else in a small training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slotlab.framework.jobs.evaluate.draw_evaluation", lambda *given, **options: {})
         patch.setattr("slotlab.framework.jobs.train.draw_curves", lambda run: None)
-        patch.setattr("slotlab.framework.compare.drawing.draw", lambda *given: Drawn((), ""))
+        patch.setattr("slotlab.framework.compare.draw_all.draw", lambda *given: Drawn((), ""))
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `demo` and `demo-1`, to be read only."""
     folder = tmp_path_factory.mktemp("trained") / "runs"

@@ -601,6 +601,25 @@ def test_cosine_is_torchs_own(t_max: int | None, eta_min: float) -> None:
     assert rates("cosine", 14, 10, t_max=t_max, eta_min=eta_min) == drive(optimizer, torchs, 14)
 
 
+@pytest.mark.parametrize(("t_max", "warmup"), [(None, 4), (None, 9), (5, 3), (12, 1)])
+def test_cosine_begins_where_its_warm_up_ends_and_is_through_with_the_phase(
+    t_max: int | None, warmup: int
+) -> None:
+    found = rates("cosine", 11, 10, t_max=t_max, warmup=warmup, eta_min=0.1)
+    rise = [0.4 * (step + 1) / (warmup + 1) for step in range(warmup)]
+    assert found == pytest.approx(
+        rise + rates("cosine", 11 - warmup, 10, t_max=t_max or 10 - warmup, eta_min=0.1)
+    )
+    assert t_max or found[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 4, 30])
+def test_half_life_is_the_papers_formula(warmup: int) -> None:
+    """`lr * min(step / warmup, 1) * 0.5 ** (step / half_life)`: it decays during the warm-up, too."""
+    expected = [0.4 * (min(step / warmup, 1) if warmup else 1) * 0.5 ** (step / 5) for step in range(12)]
+    assert rates("half_life", 12, 10, half_life=5, warmup=warmup) == pytest.approx(expected)
+
+
 def test_constant_rises_in_equal_steps_and_stays() -> None:
     assert rates("constant", 5, 5) == [0.4] * 5
     assert rates("constant", 6, 6, warmup=3) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])

@@ -78,7 +78,7 @@ def choose(image: Tagged, mask: Tagged, setting: Exif | None, *, usual: Exif, na
     """
     chosen = setting or usual
     fits, other_fits = (image.size(how) == mask.size(how) for how in (chosen, OTHER[chosen]))
-    if image.orientation == mask.orientation and (fits or not other_fits):
+    if image.orientation == mask.orientation:  # turned or not, they fit or they do not
         return chosen
     if fits and (setting is not None or not other_fits):
         return chosen

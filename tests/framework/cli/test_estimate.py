@@ -14,7 +14,7 @@ def test_estimate_in_words_and_as_json(slotlab: Run, base: str) -> None:
     labels = [line.split()[0] for line in out.splitlines()[1:-1]]
     assert labels == ["training", "speed", "time", "memory", "checkpoint", "operations"]
     assert "training    2 steps of 2, 4 images" in out
-    assert out.splitlines()[-1] == "without reading data, validation and checkpoints"
+    assert out.splitlines()[-1] == "not included: reading data, validation and writing checkpoints"
     code, out, _ = slotlab("estimate", "spec.yaml", *few, "--json", "-")
     found = json.loads(out)
     assert (code, found["training_images"], found["images"]) == (0, 6, 4)
@@ -40,7 +40,7 @@ def test_train_tells_the_cost(slotlab: Run, base: str) -> None:
     code, out, _ = slotlab("train", "spec.yaml", "--run", "run", "--json", "result.json", *few)
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.startswith("cost: ")]
-    assert "FLOP an image" in line
+    assert "FLOP per image" in line
     written = json.loads(Path("run/cost.json").read_text())
     assert json.loads(Path("result.json").read_text())["cost"] == written
     assert written["images"] == 4

@@ -111,7 +111,7 @@ def test_published_numbers_beside_a_part_of_the_data_come_with_the_caution(slotl
     code, out, _ = slotlab("evaluate", "run", "--no-figures", "--set", "evaluation.max_images=2")
     assert code == 0
     assert "caution: measured on the first 2 of 3 images (evaluation.max_images)" in out
-    assert "mind the caution above" in out
+    assert "see the caution above" in out
     text = "clevrtex_full: 40 scenes are here, 50,000 were published; results are not those of the whole"
     whole = Selection.__init__
 

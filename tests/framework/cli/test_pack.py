@@ -57,7 +57,7 @@ def test_a_folder_is_packed_and_verified(tree: Path, capsys: pytest.CaptureFixtu
         "image_folder all: 6 images of 128x128 pixels, with masks, 393 KB",
         f"protocol whole; checksum {store.checksum}",
         f"store: {store.path}",
-        f"{store.path}: 6 images are what was packed, checksum {store.checksum}",
+        f"{store.path}: intact, 6 images, checksum {store.checksum}",
     ]
 
 

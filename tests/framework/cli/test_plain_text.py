@@ -14,7 +14,8 @@ from rich.table import Table
 from slotlab.framework.api import evaluating as jobs
 from slotlab.framework.api.console import styled, warn
 from slotlab.framework.api.failures import Failures
-from slotlab.framework.cli import evaluate, print_evaluation, watch
+from slotlab.framework.cli import evaluate as command
+from slotlab.framework.cli import print_evaluation, watch
 from slotlab.framework.cli.output import console, print_whole
 from slotlab.framework.compare.table_markup import escape_latex, escape_markdown
 from slotlab.framework.system.file_names import LONGEST, fault, file_name
@@ -37,7 +38,7 @@ ODD = (
     "%s",
 )
 """What Rich would read as markup or emoji."""
-PACKAGE = Path(evaluate.__file__).parents[2]
+PACKAGE = Path(command.__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", [*ODD, "x[/y]", "[/]", "[/x]"])
@@ -197,7 +198,7 @@ def test_a_run_that_cannot_be_evaluated_is_told_and_the_others_are_measured(
         (tmp_path / name / "spec.yaml").touch()
     monkeypatch.setattr(jobs, "check_run", check)
     monkeypatch.setattr(jobs, "evaluate_folder", evaluate)
-    monkeypatch.setattr(evaluate, "print_evaluations", lambda found, groups: None)
+    monkeypatch.setattr(command, "print_evaluations", lambda found, groups: None)
     code, _, err = slotlab("evaluate", "one", "bad", "worse", "two")
     assert (code, measured) == (1, ["one", "two"])
     assert err == (

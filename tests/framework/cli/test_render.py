@@ -151,12 +151,12 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     print_rendering({"folder": "data/clevrtex_camo", "written": 3, "there_before": 2, "size": [64, 48]})
     print_rendering({"folder": "data/clevrtex_camo", "written": 3, "there_before": 0, "size": [320, 240]})
     assert capsys.readouterr().out.splitlines() == [
-        "3 scenes written, 2 were there before",
+        "3 scenes written, 2 existed before",
         "folder: data/clevrtex_camo",
-        "look at them: slotlab data inspect data/clevrtex_camo --set 'data.dataset.picture_size=[64, 48]'",
+        "inspect them: slotlab data inspect data/clevrtex_camo --set 'data.dataset.picture_size=[64, 48]'",
         "3 scenes written",
         "folder: data/clevrtex_camo",
-        "look at them: slotlab data inspect data/clevrtex_camo",
+        "inspect them: slotlab data inspect data/clevrtex_camo",
     ]
 
 

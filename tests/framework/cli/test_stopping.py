@@ -21,7 +21,7 @@ def stop(*args: Any, **options: Any) -> None:
 
 NOTHING = "nothing was written"
 SCORE = ("score", "--true", "t", "--pred", "p", "--csv", "rows.csv")
-KEPT = "evaluations that were measured to their end are written"
+KEPT = "completed evaluations are written"
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ KEPT = "evaluations that were measured to their end are written"
             composing,
             "compose_run",
             ("compose", "run"),
-            "no pictures were written, and those of earlier are as they were",
+            "no pictures were written, and earlier ones are unchanged",
         ),
         (
             evaluating,
             "evaluate_runs",
             ("evaluate", "run"),
-            f"{KEPT}, though the last one's figures may be missing; the others are as before",
+            f"{KEPT}, except perhaps the figures of the last one; the others are as before",
         ),
         (
             evaluating,
             "evaluate_runs",
             ("evaluate", "run", "--no-figures", "--save-masks"),
-            f"{KEPT}; the others are as before; some masks of the one that was not are written",
+            f"{KEPT}; the others are as before; some masks of the interrupted one are written",
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_comparison_that_is_being_written(
     out = tmp_path / "out"
     monkeypatch.setattr(comparing, "write_comparison", stop)
     code, _, err = slotlab("compare", study, "--out", out)
-    text = f"what lies in {out} is whole, and some of the files and figures may be missing"
+    text = f"the files in {out} are complete, but some files and figures may be missing"
     assert (code, err) == (130, f"error: stopped; {text}\n")
 
 

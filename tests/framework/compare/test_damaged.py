@@ -36,6 +36,7 @@ def made(synthetic: ModuleType, tmp_path: Path) -> tuple[Path, Path]:
         (SUMMARY, lambda text: text.replace('"images": 6', '"images": "6"'), "images: expected a whole number, got '6'"),
         (SUMMARY, lambda text: text.replace('"group"', '"grup"', 1), "a row of a breakdown has a 'group'"),
         (SUMMARY, lambda text: text.replace('"mean": ', '"mean": 1e308, "was": ', 1), "the number 1e308 is larger than anything that is measured"),
+        (SUMMARY, lambda text: text.replace('"mean": ', '"mean": -1e308, "was": ', 1), "the number -1e308 is larger than anything that is measured"),
     ],
 )  # fmt: skip
 def test_a_damaged_run_is_left_out_with_the_reason(

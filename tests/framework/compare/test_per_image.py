@@ -114,6 +114,11 @@ def change(run: Path, **facts: object) -> None:
         ),
         ({"filter": "0 to 6 objects by metadata"}, ["filter"], "it was evaluated on other images (filter)"),
         (
+            {"data": {"skipped": ["x.png: is broken"]}},
+            ["images"],
+            "it was evaluated on other images (images)",
+        ),
+        (
             {"data": {"fingerprint": "generated"}},
             ["data"],
             "it was evaluated on other images (data)",

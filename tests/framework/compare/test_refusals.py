@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slotlab.framework.compare.comparison import ComparisonRequest, compare
-from slotlab.framework.compare.evaluation_facts import telling_settings
+from slotlab.framework.compare.evaluation_facts import fits, telling_settings
 from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.run_records import RunRecord
 
@@ -268,6 +268,26 @@ UNLIKE: dict[str, tuple[dict[str, Any], str, str]] = {
     "slots": ({"slots": 11, "changes": {"evaluation.slots": 11}}, "11 slots", "11"),
     "range": ({"value_range": "unit"}, "range unit", "unit"),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words", "others"),
+    [
+        ("slots", "12 slots", ("12", "12 slots"), ("1", "12 slot", "2")),
+        ("images", "100 images (2 broken ones left out)", ("100", "100 images"), ("10", "100 im")),
+        (
+            "data",
+            "fingerprint 3fa0, data.seed 4",
+            ("3fa0", "3fa0, data.seed 4", "fingerprint 3fa0, data.seed 4"),
+            ("3fa", "fingerprint"),
+        ),
+    ],
+)
+def test_a_fact_is_asked_for_by_its_whole_words(
+    name: str, value: str, words: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    assert all(fits({name: value}, name, one) for one in words)
+    assert not any(fits({name: value}, name, one) for one in others)
 
 
 @pytest.mark.parametrize("fact", UNLIKE)

@@ -353,6 +353,16 @@ def test_values_that_break_a_promise(
     assert found.startswith(text), found
 
 
+def test_a_target_may_draw_from_torchs_own_stream_since_it_is_made_in_training_alone(
+    tiny: Specs, noise_loader: Loaders
+) -> None:
+    class Noisy(Objective):
+        def target(self, images_BCHW: Tensor, features_BCHW: Tensor) -> Any:
+            return random(images_BCHW)
+
+    assert rehearsed(tiny(), noise_loader(), lambda model: setattr(model, "objective", Noisy(""))) == []
+
+
 def test_a_loss_that_is_no_number_from_the_start(tiny: Specs, noise_loader: Loaders) -> None:
     class Infinite(Objective):
         def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Any:

@@ -90,6 +90,21 @@ def test_batches_hold_the_samples_in_order(noise_loader: Loaders, memory_format:
     assert [batch.ids for batch in loader.epoch()] == [("n0", "n1"), ("n2", "n3"), ("n4",)]
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 5])
+def test_whatever_the_number_of_processes_each_image_of_a_batch_counts_once(
+    noise_loader: Loaders, batch_size: int, processes: int
+) -> None:
+    loaders = [replace(noise_loader(batch_size), rank=rank, processes=processes) for rank in range(processes)]
+    whole = list(noise_loader(batch_size).epoch())
+    for batch, *parts in zip(whole, *(loader.epoch() for loader in loaders), strict=True):
+        counts = dict.fromkeys(batch.ids, 0.0)
+        for part in parts:
+            for name in part.ids:
+                counts[name] += part.share / len(part.ids)
+        assert counts == pytest.approx(dict.fromkeys(batch.ids, 1 / len(batch.ids)))
+
+
 def test_workers_change_nothing(noise_loader: Loaders) -> None:
     order = [4, 2, 0, 1, 3]
     alone, helped = noise_loader().epoch(order), noise_loader(workers=2).epoch(order)

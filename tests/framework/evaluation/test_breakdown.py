@@ -101,6 +101,8 @@ def pixels(*counts: int) -> list[ResultRow]:
         ),
         ((4, 4, 4, 9), {"4 to 4 pixels": 3, "5 to 9 pixels": 1}),
         ((3,), {"3 to 3 pixels": 1}),
+        ((1, 2), {"1 to 1 pixels": 1, "2 to 2 pixels": 1}),
+        ((1, 2, 3, 4, 5), {"1 to 2 pixels": 2, "3 to 3 pixels": 1, "4 to 4 pixels": 1, "5 to 5 pixels": 1}),
     ],
 )
 def test_occlusion_by_visible_pixels(counts: tuple[int, ...], groups: dict[str, int]) -> None:

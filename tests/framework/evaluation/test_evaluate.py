@@ -133,6 +133,17 @@ def test_masks_are_brought_to_the_image(tiny: Specs, noise_loader: Loaders) -> N
     assert masks_at(without, "decoder", (8, 8)) is None
 
 
+def test_masks_keep_their_share_of_the_image_when_it_is_a_multiple_of_their_grid(
+    tiny: Specs, noise_loader: Loaders
+) -> None:
+    model = build_model(tiny(model={"encoder": {"name": "cnn", "channels": [4], "strides": [2]}}))
+    output = model(next(noise_loader().epoch()).images_BCHW)
+    for size in ((8, 8), (16, 12)):
+        masks = masks_at(output, "attention", size)
+        assert masks is not None
+        torch.testing.assert_close(masks.mean(dim=(2, 3)), output.attention_BKHW.mean(dim=(2, 3)))
+
+
 def test_a_metric_given_twice(tiny: Specs) -> None:
     with pytest.raises(SlotlabError) as error:
         build_metrics(tiny(evaluation={"metrics": ["ari", "mse", "ari"]}))
@@ -156,6 +167,13 @@ def test_summary_by_hand() -> None:
     assert summarize([4.0]) == one
     none = dict.fromkeys(("mean", "std", "median", "min", "max"))
     assert summarize([math.nan] * 2) == {**none, "count": 0, "undefined": 2}
+
+
+@pytest.mark.parametrize("value", [0.0, 9.0, math.nan])
+def test_what_weighs_nothing_is_undefined_whatever_its_value(value: float) -> None:
+    without = summarize([1.0, 3.0], [1.0, 3.0])
+    assert without["undefined"] == 0
+    assert summarize([1.0, value, 3.0], [1.0, 0.0, 3.0]) == {**without, "undefined": 1}
 
 
 def test_the_mean_of_a_pooled_metric_is_over_objects() -> None:

@@ -253,7 +253,7 @@ def test_slots_have_frames_of_their_colors(tmp_path: Path) -> None:
 def test_slots_without_masks_are_not_drawn(tmp_path: Path) -> None:
     with pytest.raises(SlotlabError) as caught:
         draw_slots([bare()], tmp_path / "slots", title="tiny")
-    assert str(caught.value) == "the decoder gives no masks"
+    assert str(caught.value) == "the decoder has no masks"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -221,7 +221,7 @@ def test_what_the_model_has_no_pictures_for_is_left_out(
     monkeypatch.setattr(evaluation, "draw_composition", fail)
     run, summary = trained(tmp_path / "run", "evaluation.max_images=1", "evaluation.metrics=[ari]")
     assert summary["figures_left_out"] == {
-        "mixes": "there are no two images with a value to mix",
+        "mixes": "there are fewer than two images with a value to mix",
         "composition": "the model paints no images",
     }
     assert (run.figures / f"slots-{NAME}.png").is_file()
@@ -231,12 +231,12 @@ def test_what_the_model_has_no_pictures_for_is_left_out(
 @pytest.mark.parametrize(
     ("lacking", "reason"),
     [
-        ({"masks_KHW": None}, "the decoder gives no masks"),
-        ({"masks_KHW": None, "parts_KHWC": None, "reconstruction_HWC": None}, "the decoder gives no masks"),
-        ({"parts_KHWC": None}, "the decoder gives no pictures of single slots"),
+        ({"masks_KHW": None}, "the decoder has no masks"),
+        ({"masks_KHW": None, "parts_KHWC": None, "reconstruction_HWC": None}, "the decoder has no masks"),
+        ({"parts_KHWC": None}, "the decoder has no pictures of single slots"),
         (
             {"parts_KHWC": None, "reconstruction_HWC": None},
-            "the objective predicts no images, so that slots have no pictures",
+            "the objective does not predict images, so slots have no pictures",
         ),
         (None, "no metric has a value for any image"),
     ],

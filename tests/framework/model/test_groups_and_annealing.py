@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from slotlab.framework.contracts import OptimizerContext
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.anneal import anneal, check_anneal, value_at
 from slotlab.framework.model.build import build_model
@@ -39,6 +40,17 @@ def test_every_weight_is_in_one_group(tiny: Specs) -> None:
     assert len(counted) == len(set(counted))
     trained = {id(p) for p in model.parameters()} - {id(p) for p in model.initializer.parameters()}
     assert set(counted) == trained
+
+
+@pytest.mark.parametrize(("of_group", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
+def test_a_group_decays_by_its_own_setting_which_may_be_none_at_all(
+    tiny: Specs, of_group: float | None, expected: float
+) -> None:
+    group = {"weights": ["encoder"], "weight_decay": of_group}
+    spec = tiny(training={"groups": [group], "optimizer": {"name": "adamw", "weight_decay": 0.1}})
+    groups = parameter_groups(spec, build_model(spec), 0.1)
+    optimizer = spec.training.optimizer.build(OptimizerContext(params=groups, lr=0.1))
+    assert [entry["weight_decay"] for entry in optimizer.param_groups] == [0.1, expected]
 
 
 def test_frozen_parts_do_not_move(tiny: Specs, noise_loader: Loaders, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_all_together_take_no_more_than_they_may(made, monkeypatch):
     shown = [picture for frame in found.frames for tile in frame.tiles for picture in tile.pictures]
     shown += [picture for frame in found.frames for picture in frame.truth]
     assert 0 < sum(len(picture.uri) for picture in shown) <= 20_000
-    assert "left out: all together may take" in found.left_out
+    assert "left out: the pictures may take" in found.left_out
 
 
 def album(self, left):
@@ -141,7 +141,7 @@ def test_arms_beyond_the_most_that_are_shown_are_counted(made, monkeypatch):
     found = gallery(made)
     baseline = [arm.name for arm in made.arms].index(made.baseline)
     assert {tile.arm for frame in found.frames for tile in frame.tiles} == {baseline}
-    assert found.left_out == "Pictures are shown of 1 of 2 arms that have some."
+    assert found.left_out == "Pictures are shown for 1 of 2 arms with samples."
 
 
 def change_summary(evaluation, **facts):
@@ -157,7 +157,7 @@ def test_pictures_of_other_data_never_stand_beside_the_same_image(study):
         change_summary(evaluation, data={**data, "fingerprint": "generated-00000000"})
     found = gallery(compare_paths([folder], across=["data"]))
     assert not found.same
-    assert "The arms were measured on different images." in found.left_out
+    assert "The arms were evaluated on different images." in found.left_out
     assert {tuple(tile.arm for tile in frame.tiles) for frame in found.frames} == {(0, 1), (2,)}
     assert len(found.frames) == 16
     for frame in found.frames:
@@ -192,4 +192,4 @@ def test_the_page_says_the_same_images_only_where_they_are(study):
         change_summary(evaluation, filter="0 to 6 objects by metadata")
     page = render(build_page(compare_paths([folder], across=["filter"])))
     assert "The same images for every arm" not in page
-    assert "Each image beside the arms that were measured on it" in page
+    assert "Each image with the arms that were evaluated on it" in page

@@ -44,8 +44,8 @@ def seeds(*values):
 
 
 NOT_TESTED = (
-    "No difference to base can be tested: that takes at least two seeds that both arms have. "
-    "What is seen here may be the luck of the seed."
+    "No difference to base can be tested, since that needs at least two seeds that both arms have. "
+    "The differences here may be due to the seeds alone."
 )
 BASE = seeds(0.50, 0.52, 0.51, 0.49, 0.53)
 
@@ -59,16 +59,16 @@ def test_a_clear_difference_is_named_with_its_evidence():
             "corrected p < 0.001)."
         ),
         (
-            "With 5 seeds and the spread that was seen, the smallest difference in ari that four of five such "
+            "With 5 seeds and the observed spread, the smallest difference in ari that four of five such "
             "studies would find is 0.014, before correction."
         ),
     ]
 
 
-def test_what_cannot_be_told_apart_is_not_called_equal():
+def test_what_does_not_differ_significantly_is_not_called_equal():
     found = texts({"base": BASE, "wide": seeds(0.50, 0.55, 0.47, 0.52, 0.51)})
     assert found[1] == (
-        "wide and base cannot be told apart (+0.000 ari, uncorrected 95 % interval [-0.038, +0.038], "
+        "wide and base do not differ significantly (+0.000 ari, uncorrected 95 % interval [-0.038, +0.038], "
         "5 pairs of seeds, corrected p = 1.000), which does not show them equal."
     )
 
@@ -86,14 +86,14 @@ def test_better_follows_the_metric(higher, word, extreme):
     assert found[1].startswith(f"wide is {word} than base (")
 
 
-def test_several_arms_that_cannot_be_told_apart_share_a_sentence():
+def test_several_arms_that_do_not_differ_significantly_share_a_sentence():
     arms = {
         name: seeds(0.50 + shift, 0.55, 0.47, 0.52, 0.51)
         for name, shift in (("a", 0), ("b", 0.01), ("c", 0.02))
     }
     found = texts({"base": BASE, **arms})
     assert found[1] == (
-        "3 arms (a, b, c) cannot be told apart from base (corrected p from 1.000), which does not show them equal. "
+        "3 arms (a, b, c) do not differ significantly from base (corrected p from 1.000), which does not show them equal. "
         "Their intervals lie within [-0.038, +0.044] ari."
     )
 
@@ -102,7 +102,10 @@ def test_many_clear_arms_are_counted():
     better = {f"up{i}": {s: v + 0.1 + i * 0.01 + s * 1e-3 for s, v in BASE.items()} for i in range(5)}
     worse = {f"down{i}": {s: v - 0.1 - s * 1e-3 for s, v in BASE.items()} for i in range(2)}
     found = texts({"base": BASE, **better, **worse})
-    assert found[1] == "5 arms better and 2 worse than base in ari (corrected p < 0.05). The two clearest:"
+    assert (
+        found[1]
+        == "Compared with base, 5 arms are better and 2 worse in ari (corrected p < 0.05). The two clearest:"
+    )
     assert sum(" than base (" in text for text in found) == 2
 
 
@@ -123,9 +126,9 @@ def test_runs_that_failed_did_not_bind_or_do_not_count_are_listed():
     made = comparison({"base": BASE}, failed_below=0.3, left_out=(LeftOut(Path("x"), "running"),))
     arm = replace(made.arms[0], members=("a", "b", "c"), failed=("d",), not_bound=("a",))
     assert [finding.text for finding in findings(replace(made, arms=(arm,)))] == [
-        "1 of 4 runs failed and are in no mean; Runs has the reasons.",
-        "1 run did not bind (ari is below 0.300); the means hold them all the same.",
-        "1 run could not be counted; Runs has the reasons.",
+        "1 of 4 runs failed and are not in the means; section Runs has the reasons.",
+        "1 run did not bind (ari is below 0.300); such runs are in the means.",
+        "1 run could not be counted; section Runs has the reasons.",
     ]
 
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from slotlab.framework.runs.checkpoints import Checkpoint, Checkpoints, Value
+from slotlab.framework.runs.json_shapes import Best, read_stored
+from slotlab.framework.system.json_files import write_json
 from slotlab.registry import SlotlabError
 
 
@@ -61,6 +63,31 @@ def test_better_by_the_metrics_own_direction(
     assert checkpoints.is_better(Value("ari", value), higher=higher) is better
     assert checkpoints.is_better(Value("loss", value), higher=higher), "another metric starts anew"
     assert not checkpoints.is_better(Value("loss", float("nan")), higher=higher)
+
+
+@pytest.mark.parametrize("folder", ["../", "elsewhere/"])
+def test_the_best_is_never_looked_for_in_another_folder(checkpoints: Checkpoints, folder: str) -> None:
+    best = checkpoints.save(state(1), keep=1, best=Value("ari", 0.5))
+    name = f"{folder}{best.path.name}"
+    (checkpoints.folder / name).parent.mkdir(exist_ok=True)
+    (checkpoints.folder / name).write_bytes(best.path.read_bytes())
+    write_json(checkpoints.best_file, {"file": name, "metric": "ari", "value": 0.5, "step": 1})
+    with pytest.raises(SlotlabError) as error:
+        read_stored(Best, checkpoints.best_file)
+    words = "may hold only letters, digits, '.', '_' and '-', starting with a letter or digit"
+    assert str(error.value) == f"{checkpoints.best_file}: file: '{name}' {words}"
+    assert checkpoints.best() is None
+    assert checkpoints.is_better(Value("ari", 0.1), higher=True)
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_of_several_checkpoints_of_one_step_the_last_written_counts(
+    checkpoints: Checkpoints, last: int
+) -> None:
+    made = [checkpoints.save({**state(4), "facts": branch}, keep=3) for branch in range(3)]
+    for one in made:
+        os.utime(one.path, (1e9, 1e9 + (one == made[last])))
+    assert checkpoints.of_step(4) == made[last]
 
 
 def test_a_best_that_is_gone_is_known_to_no_later_one(checkpoints: Checkpoints) -> None:

@@ -120,6 +120,20 @@ def test_a_chain_of_parents(write: Write) -> None:
     assert found.locate(("c",)) == Mark(str(path), 2)
 
 
+def test_a_folder_that_paths_start_from_is_that_of_the_parents_too(write: Write) -> None:
+    write("base/top.yaml", "a: x\n")
+    write("base/one.yaml", "extends: top.yaml\nb: x\n")
+    path = write("spec.yaml", "extends: base/one.yaml\nc: x\n")
+    own, given = read_tree(path), read_tree(path, folder=Path("given"))
+    folders = {key: [tree.value[key].value.folder for tree in (own, given)] for key in "abc"}
+    base = path.parent / "base"
+    assert folders == {
+        "a": [base, Path("given")],
+        "b": [base, Path("given")],
+        "c": [path.parent, Path("given")],
+    }
+
+
 @pytest.mark.parametrize("name", shipped_specs())
 def test_shipped_specs_can_be_parents(write: Write, name: str) -> None:
     shipped = read_tree(find_spec(f"slotlab:{name}", Path())).plain()

@@ -306,12 +306,12 @@ def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
     Path("empty").mkdir()
     where = "each is a folder with a spec.yaml, directly in it"
     assert slotlab("runs", "empty")[2] == (
-        f"warning: there is no run in empty: {where}; trainings put theirs into runs unless told otherwise\n"
+        f"warning: there is no run in empty: {where}; trainings write theirs into the folder runs by default\n"
     )
     assert slotlab("runs", ".")[2] == f"warning: there is no run in .: {where}; there are some in runs\n"
     study = "studies/small_study"
     message = f"{study} is a study, and its runs lie elsewhere; 'slotlab runs runs' lists them"
-    how = f"'slotlab watch {study}' shows how they are"
+    how = f"'slotlab watch {study}' shows their status"
     assert slotlab("runs", study) == (1, "", f"error: {message}, {how}\n")
     run = Path("runs") / trained[0].run_id
     message = f"{run} is a run itself; 'slotlab runs runs' lists it with the others"

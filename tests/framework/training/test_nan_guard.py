@@ -18,7 +18,7 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training import nan_guard as guard
 from slotlab.framework.training.loop import train
-from slotlab.framework.training.state import Trainee
+from slotlab.framework.training.state import Step, Trainee
 from slotlab.registry import SlotlabError
 
 Specs = Callable[..., ExperimentSpec]
@@ -202,3 +202,35 @@ def test_a_step_is_passed_through_again_with_the_annealed_values_of_that_step(
     for number in (1, 5):  # the first is done before any, the fifth after four
         guard.find_origin(trainee, next(noise_loader().epoch()), number, saved)
     assert seen == [0.0, 0.0, 4.0, 4.0], "with the last good weights, and with those of today"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_step_is_passed_through_again_with_the_noise_of_that_step(
+    tiny: Specs, noise_loader: Loaders, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+) -> None:
+    monkeypatch.setattr(Engine, "processes", processes)
+    spec, cpu = tiny(), torch.device("cpu")
+    engine, trainee = Engine.open(spec, cpu, warn=print), Trainee.of(spec, build_model(spec), cpu)
+    batch = next(noise_loader().epoch())
+    again = [noise.initial_seed() for _, noise in guard.shares(engine, trainee, batch, number)]
+    trainee.step, drawn = number - 1, []
+    for rank in range(processes):
+        trainee.seed_noise(rank)
+        drawn.append(trainee.noise.initial_seed())
+    assert again == drawn
+
+
+def test_the_logged_loss_is_the_mean_over_images_and_not_over_steps(
+    tiny: Specs, noise_loader: Loaders, tmp_path: Path
+) -> None:
+    spec = tiny()
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    trainee = Trainee.of(spec, build_model(spec), torch.device("cpu"))
+    trainee.pending = [
+        Step(1, 0, [4, 2, 0], torch.tensor(1.0)),
+        Step(2, 0, [3], torch.tensor(9.0)),  # the last batch of an epoch
+    ]
+    watch = guard.Guard(engine, RunFolder.create(tmp_path / "run", spec), noise_loader())
+    mean, _ = watch.judge(trainee)
+    assert (mean, trainee.lowest_loss, trainee.pending) == (3.0, 3.0, [])

@@ -10,6 +10,7 @@ import torch
 
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.system.json_files import write_json
 from slotlab.framework.system.stop_signals import TrainingStopped
 from slotlab.framework.training.plan import Progress
 from slotlab.framework.training.resume import ChangedSettingsError
@@ -55,6 +56,17 @@ def test_the_same_command_goes_on(train: Callable[..., list[str]]) -> None:
     assert [again["step"] for again in facts["restarts"]] == [3]
     assert RunFolder(Path("run")).read_status() == {"state": "done", "reason": ""}
     assert train() == ["run is trained already; give --overwrite to train it anew"]
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_tells_of_no_failure_any_more(
+    train: Callable[..., list[str]],
+) -> None:
+    run = RunFolder(Path("run"))
+    with pytest.raises(TrainingStopped):
+        train(stop_at=5)
+    write_json(run.failure, {"reason": "the loss is nan at step 5"})
+    assert train() == ["run goes on from step 3"]
+    assert not run.failure.exists()
 
 
 def test_without_a_checkpoint_it_starts_anew(train: Callable[..., list[str]]) -> None:

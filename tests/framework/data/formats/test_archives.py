@@ -203,6 +203,9 @@ def test_hostile_members_are_neither_followed_nor_written(tmp_path: Path, name: 
         info = tarfile.TarInfo("pipe.keep")
         info.type = tarfile.FIFOTYPE
         tar.addfile(info)
+        info = tarfile.TarInfo("holes.keep")  # a sparse file: 4 bytes in the archive stand for 5000
+        info.size, info.pax_headers = 4, {"GNU.sparse.map": "0,4", "GNU.sparse.size": "5000"}
+        tar.addfile(info, io.BytesIO(b"data"))
     before = {path for path in tmp_path.rglob("*") if "stores" not in path.parts}
     opened = open_archive(archive, wanted, stores=tmp_path / "stores")
     assert read(opened, archive) == {"good.keep": b"data"}
@@ -215,6 +218,7 @@ def test_hostile_members_are_neither_followed_nor_written(tmp_path: Path, name: 
         f"{archive}: its member 'soft.keep' {links}",
         f"{archive}: its member 'hard.keep' {links}",
         f"{archive}: its member 'pipe.keep' {links}",
+        f"{archive}: its member 'holes.keep' {links}",
     ]
     assert {path for path in tmp_path.rglob("*") if "stores" not in path.parts} == before
     assert open_archive(archive, wanted, stores=tmp_path / "stores") == opened

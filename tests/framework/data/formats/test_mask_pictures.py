@@ -120,6 +120,15 @@ def test_a_color_that_a_palette_holds_twice_means_the_labels_that_are_there() ->
     assert found.tolist() == [[7, 0, 2]], "the label of that color and 0 have changed places"
 
 
+@pytest.mark.parametrize("white", [1, "#ffffff"])
+def test_white_is_the_label_1_of_a_picture_of_one_bit(tmp_path: Path, white: int | str) -> None:
+    bits = write(tmp_path / "a.png", Image.fromarray(np.array([[False, True, True]])))
+    assert bits.mode == "1"
+    assert labels(bits, "a").tolist() == [[0, 1, 1]]
+    assert labels(bits, "a", MaskCode(void=white)).tolist() == [[0, VOID, VOID]]
+    assert labels(bits, "a", MaskCode(background=white)).tolist() == [[1, 0, 0]]
+
+
 def test_names_are_those_in_the_file(tmp_path: Path) -> None:
     for image, code in ways(tmp_path / "masks").values():
         found = labels(image, "x", code)

@@ -1,6 +1,7 @@
 """Laws of the store: batches are its items, wherever they are held; nothing damaged goes unseen."""
 
 import json
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -201,6 +202,14 @@ def test_only_the_store_of_this_state_is_found(tmp_path: Path) -> None:
     assert find_store(replace(second, identity={"dataset": "other"}), tmp_path) is None
     assert find_store(replace(second, split="train"), tmp_path) is None
     assert find_store(Source("tiny", "all", [], None, {}), tmp_path) is None
+
+
+@pytest.mark.parametrize("newest", ["first", "second", "third"])
+def test_of_several_stale_stores_the_newest_is_told(tmp_path: Path, newest: str) -> None:
+    paths = {state: packed(tmp_path, state=state).path for state in ("first", "second", "third")}
+    for state, path in paths.items():
+        os.utime(path, (1e9, 1e9 + (state == newest)))
+    assert find_store(make_source(state="now"), tmp_path) == Stale(paths[newest])
 
 
 def test_a_name_alone_is_not_believed(tmp_path: Path) -> None:
