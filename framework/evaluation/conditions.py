@@ -23,7 +23,7 @@ from slotlab.framework.spec.protocol import ProtocolConfig
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Ref, SlotlabError
 
-Masks = Literal["decoder", "attention", "both"]
+MaskChoice = Literal["decoder", "attention", "both"]
 BOTH: tuple[MaskSource, ...] = ("decoder", "attention")
 NO_MASKS = ("evaluation", "mask_source")
 """The path at which `check_parts` reports that a decoder has no masks."""
@@ -43,7 +43,7 @@ class EvaluationRequest:
     """Variants of the data; empty for the protocol's, else the one trained on."""
     split: str | None = None
     """None for the protocol's, else the spec's."""
-    masks: Masks | None = None
+    masks: MaskChoice | None = None
     """None for the protocol's, else the spec's."""
 
 
@@ -154,7 +154,7 @@ def _condition(
     scoring = ref.config.evaluation if ref is not None and isinstance(ref.config, ProtocolConfig) else None
     data, evaluation = spec.data, spec.evaluation
     changes: dict[str, Any] = {"split": wanted.split or (scoring and scoring.split) or evaluation.split}
-    masks: Masks = wanted.masks or (scoring and scoring.masks) or evaluation.mask_source
+    masks: MaskChoice = wanted.masks or (scoring and scoring.masks) or evaluation.mask_source
     if ref is not None:
         data = data.model_copy(update={"protocol": ref, "value_range": data.range_name})
         changes["metrics"] = metric_refs(ref, loaded.registry) or evaluation.metrics

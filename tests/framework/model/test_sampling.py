@@ -247,7 +247,7 @@ def test_figures_composer_and_studio_show_what_is_measured(tiny: Specs, decoder:
     view = view_images(spec, model, loader, [1, 3])[3]
     assert view.reconstruction_HWC is not None
     assert (view.reconstruction_HWC == picture_HWC).all()
-    slots = composer.view_images("val", [1, 3]).slots
+    slots = composer.look("val", [1, 3]).slots
     composed = composer.decode(at(slots, [1]), positions=[3])
     assert torch.equal(composed.images_BCHW[0], picture_CHW)
     studio = Studio(composer)
