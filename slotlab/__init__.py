@@ -24,6 +24,7 @@ it is too late for that, and what the environment says wins.
 """
 
 from importlib import import_module
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from slotlab.framework.spec.paths import ProgramPath, SpecPath
     from slotlab.framework.system.cores import set_threads
     from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
+
+# The front door of a source tree in the current folder comes before an installed slotlab, which has the rest.
+__path__ = extend_path(__path__, __name__)
 
 __all__ = [
     "Component",
