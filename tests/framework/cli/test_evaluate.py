@@ -90,7 +90,7 @@ def test_several_runs_at_once(slotlab):
 
 def test_a_published_number_of_the_same_protocol_is_shown(slotlab, monkeypatch):
     from slotlab.framework.evaluation.published import references
-    from slotlab.framework.jobs import evaluate as measured
+    from slotlab.framework.jobs import summary as measured
 
     rows = [one for one in references() if one.protocol == "seed"]
     monkeypatch.setattr(measured, "comparable", lambda data: rows)
@@ -104,7 +104,7 @@ def test_a_published_number_of_the_same_protocol_is_shown(slotlab, monkeypatch):
 def test_published_numbers_beside_a_part_of_the_data_come_with_the_caution(slotlab, monkeypatch):
     from slotlab.framework.data.selection import Selection
     from slotlab.framework.evaluation.published import references
-    from slotlab.framework.jobs import evaluate as measured
+    from slotlab.framework.jobs import summary as measured
 
     rows = [one for one in references() if one.protocol == "seed"]
     monkeypatch.setattr(measured, "comparable", lambda data: rows)
