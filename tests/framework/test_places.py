@@ -13,6 +13,7 @@ import torch
 from slotlab.framework.conditions import Wanted, conditions
 from slotlab.framework.evaluations import run_evaluation, run_evaluations
 from slotlab.framework.experiment import prepare, run_training
+from slotlab.framework.places import Place, Places
 from slotlab.framework.run import RunFolder
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import SlotlabError
@@ -337,3 +338,20 @@ def test_what_is_no_checkpoint_is_said_in_one_line(base: str, value: str) -> Non
     assert line.startswith(
         f"--set evaluation.checkpoint={value}: evaluation.checkpoint: expected best, last or the step"
     )
+
+
+@pytest.mark.parametrize(
+    ("weights", "written", "left"),
+    [("other", False, False), ("other", True, True), ("the same", False, True), ("the same", True, True)],
+)
+def test_masks_of_other_weights_go_unless_they_were_just_written(
+    run: RunFolder, weights: str, written: bool, left: bool
+) -> None:
+    old = measure(run)
+    mask = run.evaluation(OWN) / "masks" / "a.png"
+    mask.parent.mkdir()
+    mask.touch()
+    new = old if weights == "the same" else {**old, "step": old["step"] - 1}
+    places = Places.of(run, load_spec(run.spec))
+    places.clear(Place("scenes-val-whole"), "decoder", new, masks=written)
+    assert mask.exists() is left
