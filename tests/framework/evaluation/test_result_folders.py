@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
+from slotlab.framework.evaluation.result_folders import Place, Places
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.runs.folder import RunFolder
@@ -337,3 +338,20 @@ def test_what_is_no_checkpoint_is_said_in_one_line(base: str, value: str) -> Non
     assert line.startswith(
         f"--set evaluation.checkpoint={value}: evaluation.checkpoint: expected best, last or the step"
     )
+
+
+@pytest.mark.parametrize(
+    ("weights", "written", "left"),
+    [("other", False, False), ("other", True, True), ("the same", False, True), ("the same", True, True)],
+)
+def test_masks_of_other_weights_go_unless_they_were_just_written(
+    run: RunFolder, weights: str, written: bool, left: bool
+) -> None:
+    old = measure(run)
+    mask = run.evaluation(OWN) / "masks" / "a.png"
+    mask.parent.mkdir()
+    mask.touch()
+    new = old if weights == "the same" else {**old, "step": old["step"] - 1}
+    places = Places.of(run, load_spec(run.spec))
+    places.clear(Place("scenes-val-whole"), "decoder", new, masks=written)
+    assert mask.exists() is left

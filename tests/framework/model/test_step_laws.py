@@ -171,6 +171,29 @@ def test_parts_of_unlike_sizes_count_by_their_images(tiny: Specs) -> None:
             torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
+def test_the_mean_of_the_processes_gradients_is_that_of_the_whole_batch(
+    tiny: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `ddp` averages them: 5 images, of which one process has 3 and another 2."""
+
+    def gradients(images_BCHW: Tensor, processes: int) -> dict[str, Tensor]:
+        monkeypatch.setattr(Engine, "processes", processes)
+        engine = open_engine(spec)
+        model = engine.place(build_model(spec))
+        trainee, step = Trainee.of(spec, model, CPU), engine.wrap(model)
+        trainee.optimizer, trainee.schedule = begin_phase(engine, model, None, Plan(1, (9,)), 0)
+        size = len(images_BCHW)
+        batch = Batch(images_BCHW=images_BCHW, masks_BHW=None, ids=("a",) * size, share=size / 5)
+        train_step(engine, trainee, step, engine.wrap_optimizer(trainee.optimizer), batch)
+        return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    spec = tiny(model={"initializer": "learnable"})
+    whole, shares = gradients(images(5), 1), [gradients(images(5)[rank::2], 2) for rank in range(2)]
+    for name, gradient in whole.items():
+        mean = (shares[0][name] + shares[1][name]) / 2
+        torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-7, msg=name)
+
+
 # --- float16 -------------------------------------------------------------------------------
 
 

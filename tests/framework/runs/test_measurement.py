@@ -32,6 +32,13 @@ def test_the_declared_evaluation_is_the_runs_own() -> None:
 
 
 @pytest.mark.parametrize(
+    "untold", ["dataset", "variant", "value_range", "checkpoint", "changes", "replaced_plugins"]
+)
+def test_what_a_summary_of_an_earlier_version_does_not_tell_is_not_held_against_it(untold: str) -> None:
+    assert is_own({name: value for name, value in OWN.items() if name != untold}, SPEC)
+
+
+@pytest.mark.parametrize(
     "other",
     [
         {"dataset": "clevrtex"},
