@@ -25,7 +25,7 @@ from slotlab.registry import SlotlabError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Result = dict[str, Any]
+EvaluationSummary = dict[str, Any]
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +33,7 @@ class Evaluations:
     """What was measured of a run: one evaluation for each protocol, variant and source of masks."""
 
     run: RunFolder
-    summaries: tuple[Result, ...]
+    summaries: tuple[EvaluationSummary, ...]
     """As `summary.json` holds them (docs/evaluation.md), with `figures`, the paths of what was drawn."""
 
     def rows(self, method: str = MODEL) -> "DataFrame":
@@ -90,7 +90,7 @@ def evaluate_runs(
     device: str,
     figures: bool,
     masks: bool,
-) -> Result:
+) -> EvaluationSummary:
     """Evaluate existing runs, `--set` over their specs; all are checked before any is measured.
 
     Plugins that are given take the place of the runs' own with the same names. A run that cannot be
@@ -106,7 +106,7 @@ def evaluate_runs(
     for path in dict.fromkeys(paths):
         with failed.collecting(path):
             checked.append(check_run(path, wanted, sets=sets, plugins=plugins, trust=trust))
-    summaries: list[Result] = []
+    summaries: list[EvaluationSummary] = []
     for run, loaded, found in checked:
         with failed.collecting(run.path):
             summaries += evaluate_folder(run, loaded, found, device, figures=figures, masks=masks, noted=True)
@@ -182,7 +182,7 @@ def evaluate_folder(
     figures: bool = True,
     masks: bool = False,
     noted: bool = False,
-) -> list[Result]:
+) -> list[EvaluationSummary]:
     """Evaluate with a progress bar, on stderr so that stdout is free for JSON.
 
     `noted` says what is odd about the data, which a training has said before it is evaluated.
@@ -217,7 +217,7 @@ def evaluate_folder(
     ]
 
 
-def figures_of(run: RunFolder, summary: Result) -> list[str]:
+def figures_of(run: RunFolder, summary: EvaluationSummary) -> list[str]:
     """Return the figures that were drawn of an evaluation: none of another's."""
     name: str = summary["evaluation"]
     base, _, ending = name.rpartition(f"-{summary['mask_source']}")

@@ -15,12 +15,12 @@ from slotlab.registry import SlotlabError
 
 CHANNELS = (1, 3, 4)
 """Gray, RGB, RGBA."""
-Pictures = Any
+GivenImages = Any
 """One picture, a batch of one size, or a list of pictures: a NumPy array (H, W), (H, W, C) or (B, H, W, C), a
 tensor (H, W), (C, H, W) or (B, C, H, W), a PIL image, or the path of a file. C is 1, 3 or 4."""
 
 
-def as_pictures(given: Pictures) -> list[Tensor]:
+def as_pictures(given: GivenImages) -> list[Tensor]:
     """Return each picture as uint8 (3, H, W) on the CPU.
 
     Values are uint8, or floats from 0 to 1, which are rounded to 8 bits. Gray becomes RGB, alpha is dropped,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,13 +19,14 @@ from slotlab.framework.api.evaluating import (
     wanted_of,
 )
 from slotlab.framework.api.frames import as_frame
-from slotlab.framework.api.pictures import Pictures
+from slotlab.framework.api.pictures import GivenImages
 from slotlab.framework.api.segmenting import Images, Segmentation, images_of, segment
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, prepared_spec
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource
+from slotlab.framework.evaluation.conditions import MaskChoice
 from slotlab.framework.evaluation.trained_run import Subject
 from slotlab.framework.jobs.train import Prepared, choose_device
 from slotlab.framework.model.slot_model import SlotModel
@@ -33,8 +34,6 @@ from slotlab.framework.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Masks = Literal["decoder", "attention", "both"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -117,7 +116,7 @@ class Run:
 
     def segment(
         self,
-        images: Pictures | Images,
+        images: GivenImages | Images,
         *,
         positions: Iterable[int] | None = None,
         prepared: bool = False,
@@ -159,7 +158,7 @@ class Run:
         *,
         variant: str | Sequence[str] = (),
         split: str | None = None,
-        masks: Masks | None = None,
+        masks: MaskChoice | None = None,
         figures: bool = True,
         save_masks: bool = False,
     ) -> Evaluations:

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from slotlab.framework.api.pictures import Pictures, as_pictures
+from slotlab.framework.api.pictures import GivenImages, as_pictures
 from slotlab.framework.contracts import DataProblem
 from slotlab.framework.evaluation.score_reading import MASK_OPTIONS, File, as_mask
 from slotlab.registry import SlotlabError
 
-Masks = Any
+GivenMasks = Any
 """Labels in memory: an array or tensor of whole numbers (H, W) or (B, H, W), or a list of (H, W)."""
 
 
@@ -35,7 +35,7 @@ def in_memory(given: Mapping[str, Any]) -> "Arrays":
     return Arrays(every)
 
 
-def as_masks(given: Masks) -> list[Any]:
+def as_masks(given: GivenMasks) -> list[Any]:
     """Return the labels of each image as an array."""
     if isinstance(given, list | tuple):
         return [np.asarray(one.cpu() if isinstance(one, Tensor) else one) for one in given]
@@ -43,7 +43,7 @@ def as_masks(given: Masks) -> list[Any]:
     return [array] if array.ndim == 2 else list(array)
 
 
-def _as_files(given: Pictures) -> list[Any]:
+def _as_files(given: GivenImages) -> list[Any]:
     return [Image.fromarray(one.permute(1, 2, 0).numpy()) for one in as_pictures(given)]
 
 

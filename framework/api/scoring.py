@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from slotlab.framework.api.frames import as_frame
-from slotlab.framework.api.pictures import Pictures
-from slotlab.framework.api.score_arrays import Arrays, Masks, in_memory
+from slotlab.framework.api.pictures import GivenImages
+from slotlab.framework.api.score_arrays import Arrays, GivenMasks, in_memory
 from slotlab.framework.api.settings import as_written
 from slotlab.framework.contracts import Metric, MetricContext
 from slotlab.framework.data.formats.mask_pictures import MaskCode, read_setting, same
@@ -30,7 +30,7 @@ from slotlab.registry import ComponentError, Ref, SlotlabError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Result = dict[str, Any]
+ScoreSummary = dict[str, Any]
 OF_IMAGES = ("--images", "--recon")
 
 
@@ -38,7 +38,7 @@ OF_IMAGES = ("--images", "--recon")
 class Scores:
     """What masks were scored as."""
 
-    result: Result
+    result: ScoreSummary
     """As `slotlab score --json` writes it: definitions of metrics, statistics, breakdowns."""
     measured: Evaluation
 
@@ -66,13 +66,13 @@ class Scores:
 
 
 def score(
-    true: str | Path | Masks,
-    predicted: str | Path | Masks,
+    true: str | Path | GivenMasks,
+    predicted: str | Path | GivenMasks,
     *,
     metrics: Sequence[str | Mapping[str, Any]] | None = None,
     protocol: str | None = None,
-    images: str | Path | Pictures | None = None,
-    reconstructions: str | Path | Pictures | None = None,
+    images: str | Path | GivenImages | None = None,
+    reconstructions: str | Path | GivenImages | None = None,
     prepare: bool = False,
     slots: int | None = None,
     background: int | str = 0,
@@ -163,7 +163,7 @@ def score_masks(
     void: str,
     exif: str | None,
     plugins: Sequence[Path],
-) -> tuple[Result, Evaluation]:
+) -> tuple[ScoreSummary, Evaluation]:
     """Return the result, and the rows of the images."""
     registry = load_registry(plugins)
     ref = None if protocol is None else find_protocol(protocol, registry)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slotlab.framework.api.pictures import Pictures, as_pictures
+from slotlab.framework.api.pictures import GivenImages, as_pictures
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource, Sample
 from slotlab.framework.data.loader import Loader, to_uint8
@@ -127,7 +127,7 @@ def segment(
     spec: ExperimentSpec,
     model: SlotModel,
     engine: Engine,
-    given: Pictures | Images,
+    given: GivenImages | Images,
     *,
     positions: Iterable[int] | None = None,
     prepared: bool = False,

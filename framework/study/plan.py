@@ -25,7 +25,7 @@ from slotlab.registry import SlotlabError
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One run of a study, with all that is needed to start it."""
 
     arm: LoadedArm
@@ -41,13 +41,13 @@ class Run:
         return f"{self.arm.name}, seed {self.seed}"
 
 
-def plan_runs(ablation: Ablation, pool: Path) -> list[Run]:
+def plan_runs(ablation: Ablation, pool: Path) -> list[StudyRun]:
     """Return every run, seed by seed, so that an interrupted study has complete pairs."""
     found = []
     for seed in ablation.spec.seeds:
         for arm in ablation.arms:
             spec, run_id = arm.spec(seed), arm.run_id(seed)
-            found.append(Run(arm, seed, run_id, (pool / run_id).absolute(), spec, wanted_of(spec)))
+            found.append(StudyRun(arm, seed, run_id, (pool / run_id).absolute(), spec, wanted_of(spec)))
     return found
 
 
@@ -66,7 +66,7 @@ def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
     )
 
 
-def make_plan(ablation: Ablation, runs: list[Run], study: StudyFolder) -> StudyPlan:
+def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> StudyPlan:
     """Return the plan of a study whose runs lie in a pool."""
     spec, settings = ablation.spec, ablation.spec.compare
     here = Path(os.path.normpath(study.path.absolute()))
@@ -102,7 +102,7 @@ def wanted(arm: LoadedArm) -> dict[str, Any]:
     }
 
 
-def write_study(ablation: Ablation, runs: list[Run], study: StudyFolder) -> None:
+def write_study(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> None:
     """Write or extend a study's folder.
 
     Raises:

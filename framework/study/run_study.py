@@ -17,7 +17,7 @@ from pathlib import Path
 from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.launching import RETRY, Job, Launcher, Task
-from slotlab.framework.study.plan import Run
+from slotlab.framework.study.plan import StudyRun
 from slotlab.framework.study.run_status import Glance, glance
 from slotlab.framework.system.locks import exclusive, is_held
 from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped, listening
@@ -31,7 +31,7 @@ PATIENCE = 60.0
 class Ticket:
     """A run on its way to its end."""
 
-    run: Run
+    run: StudyRun
     task: Task | None = None
     claim: ExitStack = field(default_factory=ExitStack)
     failures: int = 0
@@ -59,7 +59,7 @@ class Conductor:
     failures: dict[str, str] = field(default_factory=dict)
     """Reasons of runs that failed for good, by run id."""
 
-    def conduct(self, runs: Sequence[Run]) -> None:
+    def conduct(self, runs: Sequence[StudyRun]) -> None:
         """Bring runs to their end; those that fail for good are recorded, and the rest go on.
 
         Raises:
@@ -130,7 +130,7 @@ class Conductor:
         ticket.look_at = time.monotonic() + 5 * self.every
         return False
 
-    def job(self, run: Run) -> Job:
+    def job(self, run: StudyRun) -> Job:
         """Return the command that trains a run, resumes it, or evaluates it if it is trained."""
         spec = self.study.spec(run.run_id).absolute()
         words = ("train", str(spec), "--run", str(run.folder), "--device", self.device)
@@ -185,7 +185,7 @@ class Conductor:
             time.sleep(self.every)
 
 
-def record_failure(run: Run, now: Glance, reason: str) -> None:
+def record_failure(run: StudyRun, now: Glance, reason: str) -> None:
     """Note in a run's folder that it failed, which a killed process could not do itself."""
     folder = RunFolder(run.folder)
     if now.state == "waiting" and not folder.spec.is_file():

@@ -10,7 +10,7 @@ import pytest
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.load import Ablation, load_ablation
-from slotlab.framework.study.plan import Run, plan_runs, write_study
+from slotlab.framework.study.plan import StudyRun, plan_runs, write_study
 from slotlab.framework.system.json_files import write_json
 
 ABLATION = """
@@ -47,10 +47,10 @@ def ablation(base: str, write: Callable[[str, str], Path]) -> str:
 
 
 @pytest.fixture
-def planned(ablation: str) -> Callable[..., tuple[StudyFolder, list[Run]]]:
+def planned(ablation: str) -> Callable[..., tuple[StudyFolder, list[StudyRun]]]:
     """Return a function that plans the ablation with some assignments."""
 
-    def plan(*sets: str) -> tuple[StudyFolder, list[Run]]:
+    def plan(*sets: str) -> tuple[StudyFolder, list[StudyRun]]:
         loaded: Ablation = load_ablation("ablation.yaml", sets=sets)
         study = StudyFolder(Path("studies") / loaded.spec.name)
         runs = plan_runs(loaded, Path("runs"))
@@ -63,7 +63,7 @@ def planned(ablation: str) -> Callable[..., tuple[StudyFolder, list[Run]]]:
 class Pretend:
     """Writes what trainings leave, without training."""
 
-    def training(self, run: Run, *, steps: int = 2, state: str = "done", reason: str = "") -> RunFolder:
+    def training(self, run: StudyRun, *, steps: int = 2, state: str = "done", reason: str = "") -> RunFolder:
         """Write a run's folder as a training of some steps leaves it."""
         folder = RunFolder.create(run.folder, run.spec, overwrite=True)
         folder.write_provenance({"run_id": run.run_id, "data": {"train": {"images": 4}}})
@@ -71,7 +71,7 @@ class Pretend:
         folder.write_status(state, reason)
         return folder
 
-    def evaluation(self, run: Run, *, value: float = 0.25, step: int = 2, **changes: Any) -> None:
+    def evaluation(self, run: StudyRun, *, value: float = 0.25, step: int = 2, **changes: Any) -> None:
         """Write the summary of the evaluation that a run needs."""
         wanted = run.wanted
         metrics: Sequence[str] = changes.pop("metrics", wanted.metrics)
@@ -89,7 +89,7 @@ class Pretend:
         }
         write_json(RunFolder(run.folder).evaluation("scenes-val-whole-decoder") / "summary.json", summary)
 
-    def train(self, run: Run) -> int:
+    def train(self, run: StudyRun) -> int:
         """Do what a run's command does, and return its exit code."""
         self.training(run)
         self.evaluation(run)

@@ -11,10 +11,10 @@ from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.study.folder import StudyFolder, StudyPlan
 from slotlab.framework.study.load import load_ablation
-from slotlab.framework.study.plan import Run, plan_runs, write_study
+from slotlab.framework.study.plan import StudyRun, plan_runs, write_study
 from slotlab.registry import SlotlabError
 
-Planned = Callable[..., tuple[StudyFolder, list[Run]]]
+Planned = Callable[..., tuple[StudyFolder, list[StudyRun]]]
 
 
 def test_a_plan_comes_back_as_it_was_written(planned: Planned) -> None:

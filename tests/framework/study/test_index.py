@@ -15,17 +15,17 @@ import pytest
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.index import NAME, Index, RunFilter
-from slotlab.framework.study.plan import Run
+from slotlab.framework.study.plan import StudyRun
 from slotlab.framework.system.json_files import write_json
 from slotlab.registry import SlotlabError
 
 STATES = "states: waiting, running, interrupted, stopped, failed, trained, done, damaged"
 Slotlab = Callable[..., tuple[int, str, str]]
-Planned = Callable[..., tuple[StudyFolder, list[Run]]]
+Planned = Callable[..., tuple[StudyFolder, list[StudyRun]]]
 
 
 @pytest.fixture
-def trained(planned: Planned, pretend: Any) -> list[Run]:
+def trained(planned: Planned, pretend: Any) -> list[StudyRun]:
     """Eight runs, the first failed, the others evaluated with rising values."""
     _, runs = planned()
     for number, run in enumerate(runs):
@@ -41,7 +41,7 @@ def ask(*conditions: str) -> list[str]:
     return sorted(record["run"] for record in index.find([RunFilter.read(text) for text in conditions]))
 
 
-def test_questions_are_answered_as_the_folders_would(trained: list[Run]) -> None:
+def test_questions_are_answered_as_the_folders_would(trained: list[StudyRun]) -> None:
     ids = [run.run_id for run in trained]
     assert ask() == sorted(ids)
     assert ask("state=failed") == ids[:1]
@@ -55,7 +55,9 @@ def test_questions_are_answered_as_the_folders_would(trained: list[Run]) -> None
     assert ask("evaluation.max_images=null") == sorted(ids)
 
 
-def test_a_metrics_bare_name_is_that_of_the_evaluation_which_the_run_declares(trained: list[Run]) -> None:
+def test_a_metrics_bare_name_is_that_of_the_evaluation_which_the_run_declares(
+    trained: list[StudyRun],
+) -> None:
     """Others lie beside it: later in name and in time, with a changed setting, another checkpoint or split."""
     run = RunFolder(trained[1].folder)
     own = run.evaluation("scenes-val-whole-decoder")
@@ -75,7 +77,7 @@ def test_a_metrics_bare_name_is_that_of_the_evaluation_which_the_run_declares(tr
     assert ask("mbo=0.5") == [trained[1].run_id]
 
 
-def test_only_what_changed_is_read_again(trained: list[Run], pretend: Any) -> None:
+def test_only_what_changed_is_read_again(trained: list[StudyRun], pretend: Any) -> None:
     index = Index(Path("runs"))
     assert [index.refresh() for _ in range(2)] == [8, 0]
     RunFolder(trained[0].folder).write_status("stopped", "by Ctrl-C")
@@ -88,7 +90,7 @@ def test_only_what_changed_is_read_again(trained: list[Run], pretend: Any) -> No
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"x" * 5000)])
-def test_it_is_made_anew_from_the_folders(trained: list[Run], damage: Callable[[Path], Any]) -> None:
+def test_it_is_made_anew_from_the_folders(trained: list[StudyRun], damage: Callable[[Path], Any]) -> None:
     index = Index(Path("runs"))
     index.refresh()
     before = index.find()
@@ -97,7 +99,7 @@ def test_it_is_made_anew_from_the_folders(trained: list[Run], damage: Callable[[
     assert index.find() == before
 
 
-def test_many_writers_at_once(trained: list[Run]) -> None:
+def test_many_writers_at_once(trained: list[StudyRun]) -> None:
     code = (
         "from pathlib import Path; from slotlab.framework.study.index import Index\n"
         "for _ in range(5): Index(Path('runs')).refresh(); assert len(Index(Path('runs')).find()) == 8"
@@ -125,13 +127,13 @@ def test_many_writers_at_once(trained: list[Run]) -> None:
         ("stat=done", "no run has 'stat'; did you mean 'state'?"),
     ],
 )
-def test_questions_that_are_none(trained: list[Run], text: str, message: str) -> None:
+def test_questions_that_are_none(trained: list[StudyRun], text: str, message: str) -> None:
     with pytest.raises(SlotlabError) as caught:
         ask(text)
     assert str(caught.value) == message
 
 
-def test_a_column_that_no_run_has(trained: list[Run]) -> None:
+def test_a_column_that_no_run_has(trained: list[StudyRun]) -> None:
     index = Index(Path("runs"))
     index.refresh()
     assert len(index.find((), ["model.slots", "ari"])) == 8
@@ -141,7 +143,7 @@ def test_a_column_that_no_run_has(trained: list[Run]) -> None:
 
 
 def test_runs_of_others_are_listed_too(
-    trained: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: list[StudyRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = ask("ari>0.2")
     Index(Path("runs")).path.unlink()
@@ -193,7 +195,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_no_index_keeps_an_answer_from_being_given(trained: list[Run], damage: str) -> None:
+def test_no_index_keeps_an_answer_from_being_given(trained: list[StudyRun], damage: str) -> None:
     expected = ask("ari>0.2")
     DAMAGES[damage](Path("runs") / NAME)
     assert ask("ari>0.2") == expected
@@ -201,7 +203,7 @@ def test_no_index_keeps_an_answer_from_being_given(trained: list[Run], damage: s
 
 
 def test_an_index_that_another_process_holds_is_left_alone(
-    trained: list[Run], monkeypatch: pytest.MonkeyPatch
+    trained: list[StudyRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = ask("ari>0.2")
     monkeypatch.setattr("slotlab.framework.study.index.PATIENCE", 0.01)
@@ -212,7 +214,7 @@ def test_an_index_that_another_process_holds_is_left_alone(
 
 
 def test_an_index_that_cannot_be_written_is_left_alone(
-    trained: list[Run], pretend: Any, monkeypatch: pytest.MonkeyPatch
+    trained: list[StudyRun], pretend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Index(Path("runs"))
     index.refresh()
@@ -274,7 +276,7 @@ def test_no_folder(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_run_is_listed_with_the_reason(
-    trained: list[Run], slotlab: Slotlab, file: str, content: str, reason: str
+    trained: list[StudyRun], slotlab: Slotlab, file: str, content: str, reason: str
 ) -> None:
     bad = trained[3].folder
     (bad / file).write_text(content)
@@ -290,7 +292,7 @@ def test_a_damaged_run_is_listed_with_the_reason(
 FILES = ("spec.yaml", "status.json", "metrics.jsonl", "provenance.json", "cost.json")
 
 
-def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run]) -> None:
+def test_no_content_of_a_file_hides_the_other_runs(trained: list[StudyRun]) -> None:
     for file in (trained[0].folder / name for name in FILES):
         before = file.read_bytes() if file.is_file() else b"{}"
         for content in (b"a: [\n", b"\xff\xfe\n", b"7\n", b"[[]]\n"):
@@ -302,7 +304,7 @@ def test_no_content_of_a_file_hides_the_other_runs(trained: list[Run]) -> None:
     assert ask("state=damaged") == [trained[0].run_id]
 
 
-def test_where_runs_would_lie(trained: list[Run], slotlab: Slotlab) -> None:
+def test_where_runs_would_lie(trained: list[StudyRun], slotlab: Slotlab) -> None:
     Path("empty").mkdir()
     where = "each is a folder with a spec.yaml, directly in it"
     assert slotlab("runs", "empty")[2] == (

@@ -12,7 +12,7 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study import run_study as module
 from slotlab.framework.study.folder import StudyFolder, sharing
 from slotlab.framework.study.launching import RETRY, Job
-from slotlab.framework.study.plan import Run
+from slotlab.framework.study.plan import StudyRun
 from slotlab.framework.study.run_status import WantedEvaluation, glance
 from slotlab.framework.study.run_study import Conductor
 from slotlab.framework.system.json_files import write_json
@@ -20,8 +20,8 @@ from slotlab.framework.system.locks import exclusive
 from slotlab.framework.system.stop_signals import TrainingPreempted, TrainingStopped
 from slotlab.registry import SlotlabError
 
-Planned = Callable[..., tuple[StudyFolder, list[Run]]]
-Act = Callable[[Run], int | None]
+Planned = Callable[..., tuple[StudyFolder, list[StudyRun]]]
+Act = Callable[[StudyRun], int | None]
 Conduct = Callable[..., "Result"]
 
 
@@ -41,7 +41,7 @@ class Pretended:
 class PretendLauncher:
     """Does what a run's command would do when it is handed over."""
 
-    runs: dict[str, Run]
+    runs: dict[str, StudyRun]
     act: Act
     at_once: int | None = 2
     started: list[str] = field(default_factory=list)
@@ -66,13 +66,13 @@ class Result:
 
 @pytest.fixture
 def conduct(pretend: Any) -> Callable[..., Result]:
-    def run_all(study: StudyFolder, runs: list[Run], act: Act | None = None, **options: Any) -> Result:
+    def run_all(study: StudyFolder, runs: list[StudyRun], act: Act | None = None, **options: Any) -> Result:
         return conduct_with(study, runs, act or pretend.train, **options)
 
     return run_all
 
 
-def conduct_with(study: StudyFolder, runs: list[Run], act: Act, **options: Any) -> Result:
+def conduct_with(study: StudyFolder, runs: list[StudyRun], act: Act, **options: Any) -> Result:
     launcher = PretendLauncher({run.run_id: run for run in runs}, act)
     said: list[str] = []
     conductor = Conductor(study, launcher, options.pop("retries", 1), said.append, every=0.0, **options)
@@ -84,7 +84,7 @@ def conduct_with(study: StudyFolder, runs: list[Run], act: Act, **options: Any) 
     return Result(launcher, said, conductor.failures)
 
 
-def states(runs: list[Run]) -> list[str]:
+def states(runs: list[StudyRun]) -> list[str]:
     return [glance(run.folder, run.wanted).state for run in runs]
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_fails_is_tried_again_and_then_recorded_and_the_rest_go_on(
     study, runs = planned()
     bad = runs[1]
 
-    def act(run: Run) -> int:
+    def act(run: StudyRun) -> int:
         if run is not bad:
             return pretend.train(run)
         with study.log(run.run_id).open("a") as log:
@@ -134,7 +134,7 @@ def test_a_run_that_fails_is_tried_again_and_then_recorded_and_the_rest_go_on(
 def test_a_killed_run_is_recorded_with_its_signal(planned: Planned, pretend: Any, conduct: Conduct) -> None:
     study, runs = planned("seeds=[0]", "axes.0.values=[7]")
 
-    def act(run: Run) -> int:
+    def act(run: StudyRun) -> int:
         pretend.training(run, state="running")
         return -9
 
@@ -150,7 +150,7 @@ def test_a_preempted_run_goes_on_as_long_as_it_makes_progress(
     study, runs = planned("seeds=[0]", "axes.0.values=[7]")
     step = 0
 
-    def act(run: Run) -> int:
+    def act(run: StudyRun) -> int:
         nonlocal step
         step += 1
         if step == 6:
@@ -161,7 +161,7 @@ def test_a_preempted_run_goes_on_as_long_as_it_makes_progress(
     assert conduct(study, runs[:1], act, retries=0).failures == {}
     assert step == 6
 
-    def stuck(run: Run) -> int:
+    def stuck(run: StudyRun) -> int:
         pretend.training(run, steps=1, state="stopped", reason="by SIGTERM")
         return RETRY
 
@@ -235,7 +235,7 @@ def test_asked_to_end_it_asks_its_runs_and_says_how_to_go_on(
     study, runs = planned()
     monkeypatch.setattr(module, "PATIENCE", 5.0)
 
-    def act(run: Run) -> int | None:
+    def act(run: StudyRun) -> int | None:
         if run is runs[1]:
             signal.raise_signal(number)
         return None  # goes on until it is stopped
