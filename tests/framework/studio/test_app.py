@@ -157,8 +157,8 @@ BAD = [
     ("/api/images/12", None, "split 'val' has no image 12: they are 0 to 11"),
     ("/api/images/12/image.png", None, "split 'val' has no image 12: they are 0 to 11"),
     ("/api/images/-1", None, "position: Input should be greater than or equal to 0"),
-    ("/api/images/1/slots/4/mask.png", None, "there is no slot 4; the slots are 0 to 3"),
-    ("/api/images/1/slots/4/cutout.png", None, "there is no slot 4; the slots are 0 to 3"),
+    ("/api/images/1/slots/4/mask.png", None, "there is no slot 4: the slots are 0 to 3"),
+    ("/api/images/1/slots/4/cutout.png", None, "there is no slot 4: the slots are 0 to 3"),
     ("/api/samples/-1/0.png", None, "seed: Input should be greater than or equal to 0"),
     (
         "/api/samples/x/0.png",

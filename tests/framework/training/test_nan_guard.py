@@ -207,13 +207,12 @@ def test_a_step_is_passed_through_again_with_the_annealed_values_of_that_step(
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("number", [1, 5])
 def test_a_step_is_passed_through_again_with_the_noise_of_that_step(
-    tiny: Specs, noise_loader: Loaders, monkeypatch: pytest.MonkeyPatch, number: int, processes: int
+    tiny: Specs, noise_loader: Loaders, number: int, processes: int
 ) -> None:
-    monkeypatch.setattr(Engine, "processes", processes)
-    spec, cpu = tiny(), torch.device("cpu")
-    engine, trainee = Engine.open(spec, cpu, warn=print), Trainee.of(spec, build_model(spec), cpu)
+    spec = tiny()
+    trainee = Trainee.of(spec, build_model(spec), torch.device("cpu"))
     batch = next(noise_loader().epoch())
-    again = [noise.initial_seed() for _, noise in guard.shares(engine, trainee, batch, number)]
+    again = [noise.initial_seed() for _, noise in guard.shares(trainee, batch, number, processes)]
     trainee.step, drawn = number - 1, []
     for rank in range(processes):
         trainee.seed_noise(rank)
