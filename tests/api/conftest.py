@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,28 @@ SHORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
-def undrawn() -> Iterator[None]:
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Draw no figures, which takes longer than all else in a small training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slotlab.framework.jobs.evaluate.draw_evaluation", lambda *given, **options: {})
-        patch.setattr("slotlab.framework.jobs.train.draw_curves", lambda run: None)
-        patch.setattr("slotlab.framework.compare.draw_all.draw", lambda *given: Drawn((), ""))
-        yield
+    patch.setattr("slotlab.framework.jobs.evaluate.draw_evaluation", lambda *given, **options: {})
+    patch.setattr("slotlab.framework.jobs.train.draw_curves", lambda run: None)
+    patch.setattr("slotlab.framework.compare.draw_all.draw", lambda *given: Drawn((), ""))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures in the tests of this folder, and in no others: so the patch lasts for one test."""
+    draw_nothing(monkeypatch)
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `demo` and `demo-1`, to be read only."""
     folder = tmp_path_factory.mktemp("trained") / "runs"
-    for seed, name in enumerate(("demo", "demo-1")):
-        run = slotlab.train("slotlab:demo", {**SHORT, "seed": seed}, run=folder / name, device="cpu")
-        assert run.state == "done"
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        for seed, name in enumerate(("demo", "demo-1")):
+            run = slotlab.train("slotlab:demo", {**SHORT, "seed": seed}, run=folder / name, device="cpu")
+            assert run.state == "done"
     return folder
 
 
