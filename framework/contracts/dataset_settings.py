@@ -55,6 +55,15 @@ class HasObjectLimit(Protocol):
         """The most objects in a picture, without the background; None if that is not known."""
 
 
+@runtime_checkable
+class HasPublishedData(Protocol):
+    """Settings of a dataset that reads data for which numbers have been published."""
+
+    @property
+    def published_data(self) -> str | None:
+        """The name of that data in published references, such as `clevrtex`; None if there is none."""
+
+
 def variant_of(settings: ComponentConfig) -> str | None:
     """Return the variant of a dataset; None for one that has no variants."""
     return settings.variant if isinstance(settings, HasVariant) else None
@@ -80,3 +89,8 @@ def is_rendered(settings: ComponentConfig) -> bool:
 def object_limit_of(settings: ComponentConfig) -> int | None:
     """Return the most objects that a picture of a dataset has; None if that is not known."""
     return settings.object_limit if isinstance(settings, HasObjectLimit) else None
+
+
+def published_data_of(settings: ComponentConfig) -> str | None:
+    """Return the name under which numbers for a dataset's data have been published; None if there is none."""
+    return settings.published_data if isinstance(settings, HasPublishedData) else None

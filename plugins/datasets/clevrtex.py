@@ -35,6 +35,7 @@ class CLEVRTexConfig(ComponentConfig):
     picture_size: tuple[PositiveInt, PositiveInt] = (320, 240)
     """Columns and rows of every picture: the same in all published data, but not in rendered data."""
 
+    published_data: ClassVar[str] = "clevrtex"
     recognized_data: ClassVar[str] = "the folder that holds clevrtex_<variant> or its archives"
 
     @classmethod

@@ -46,6 +46,7 @@ class CLEVRTexFlatConfig(ComponentConfig):
     """The folder of their masks."""
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
+    published_data: ClassVar[str] = "clevrtex"
     recognized_data: ClassVar[str] = "a folder with images and color masks in train and val"
 
     @classmethod

@@ -56,6 +56,7 @@ class MultiObjectHDF5Config(ComponentConfig):
     void: int | None = None
     """The value of pixels that are not scored, in masks that hold indices; null for none."""
 
+    published_data: ClassVar[str] = "clevr"
     recognized_data: ClassVar[str] = ".hdf5 files"
 
     @classmethod

@@ -12,16 +12,13 @@ from typing import Annotated
 from annotated_types import Len
 from pydantic import NonNegativeFloat, PositiveInt, ValidationError
 
-from slotlab.framework.contracts.dataset_settings import variant_of
+from slotlab.framework.contracts.dataset_settings import published_data_of, variant_of
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import ClosedModel, SlotlabError
 
 FILE = "references.yaml"
-DATASETS = {"clevrtex": "clevrtex", "clevrtex_flat": "clevrtex", "multi_object_hdf5": "clevr"}
-"""The published data that each dataset component reads; other data in the same format has another
-protocol."""
 Text = Annotated[str, Len(1)]
 
 
@@ -31,7 +28,7 @@ class Reference(ClosedModel):
     method: Text
     """The method's name in the source."""
     data: Text
-    """`clevrtex` or `clevr`."""
+    """The data, such as `clevrtex`, as a dataset's settings name it (`HasPublishedData`)."""
     train: Text
     """The training data: a variant, and the largest number of objects if it was limited."""
     test: Text
@@ -91,7 +88,7 @@ def comparable(data: DataSpec) -> list[Reference]:
         one
         for one in references()
         if (one.protocol, one.test, one.max_objects) == (data.protocol_name, variant, limit)
-        and DATASETS.get(data.dataset.name) == one.data
+        and published_data_of(data.dataset.config) == one.data
     ]
 
 

@@ -23,8 +23,8 @@ def test_every_reference_names_a_protocol_and_a_metric_that_are_here() -> None:
     assert len(found) > 100
     assert {one.protocol for one in found} <= set(REGISTRY.names("protocol"))
     assert {one.metric for one in found} <= set(REGISTRY.names("metric")) | SET_METRICS
-    assert {one.data for one in found} <= set(published.DATASETS.values())
-    assert set(published.DATASETS) <= set(REGISTRY.names("dataset"))
+    configs = [REGISTRY.find("dataset", name).component.config for name in REGISTRY.names("dataset")]
+    assert {one.data for one in found} <= {getattr(config, "published_data", None) for config in configs}
     assert len(set(found)) == len(found), "each once"
 
 
