@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command, or say in one line that it does not run on this system."""
     missing = [name for name in NEEDED if not is_there(name)]
     if missing:
-        text = f"slotlab runs on Linux and macOS; this Python lacks the modules {' and '.join(missing)}"
+        text = f"slotlab runs on Linux and macOS; this Python lacks {' and '.join(missing)}"
         sys.exit(f"error: {text} (on Windows, use slotlab inside WSL)")
     from slotlab.framework.cli.main import main as run
 

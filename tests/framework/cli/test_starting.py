@@ -18,8 +18,8 @@ def start(missing: list[str], *words: str) -> "subprocess.CompletedProcess[str]"
 @pytest.mark.parametrize(
     ("missing", "what"),
     [
-        (["fcntl", "resource", "termios", "pwd", "grp"], "no fcntl and no resource"),
-        (["resource"], "no resource"),
+        (["fcntl", "resource", "termios", "pwd", "grp"], "fcntl and resource"),
+        (["resource"], "resource"),
     ],
     ids=["windows", "one"],
 )
@@ -27,7 +27,7 @@ def test_a_system_without_posix_is_told_of_in_one_line(missing: list[str], what:
     for words in ((), ("--help",), ("train", "slotlab:demo")):
         found = start(missing, *words)
         assert (found.returncode, found.stdout) == (1, "")
-        text = f"error: slotlab runs on Linux and macOS; this Python has {what} (on Windows, use slotlab inside WSL)\n"
+        text = f"error: slotlab runs on Linux and macOS; this Python lacks {what} (on Windows, use slotlab inside WSL)\n"
         assert found.stderr == text
 
 
