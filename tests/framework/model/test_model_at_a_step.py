@@ -264,6 +264,8 @@ def test_weights_are_loaded_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "load_state_dict":
                 found.add((path.name, ast.unparse(node.value)))
-    others = {owner for name, owner in found if name in ("state.py", "rates.py")}
-    assert {pair for pair in found if pair[0] not in ("state.py", "rates.py")} == {("anneal.py", "model")}
+    others = {owner for name, owner in found if name in ("state.py", "learning_rates.py")}
+    assert {pair for pair in found if pair[0] not in ("state.py", "learning_rates.py")} == {
+        ("anneal.py", "model")
+    }
     assert others <= {"optimizer", "self.optimizer", "self.schedule", "self.scaler"}
