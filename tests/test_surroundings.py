@@ -72,7 +72,7 @@ def test_all_this_holds_wherever_the_suite_is_started(tmp_path: Path) -> None:
     """Among files, without a home, behind `&` in a script, with standard input closed."""
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     words = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "-p", "no:cacheprovider"]
-    files = [str(Path(__file__)), str(ROOT / "tests" / "framework" / "cli" / "test_composing.py")]
+    files = [str(Path(__file__)), str(ROOT / "tests" / "framework" / "cli" / "test_compose.py")]
     command = [
         sys.executable,
         "-m",

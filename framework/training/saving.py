@@ -29,6 +29,9 @@ class Keeper:
     saved_at: float = field(default_factory=time.monotonic)
     epochs: int = 0
     """Epochs since the last checkpoint."""
+    agreed_signal: int | None = None
+    """The signal that all processes knew of when they last agreed. A later one waits for the next time: a
+    process that obeyed it now would leave the others waiting for it."""
     checkpoints: Checkpoints = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,7 +42,7 @@ class Keeper:
         agreed = self._agreed(self._is_time() or self.stop.signal is not None, trainee)
         if agreed or self._is_step(trainee):
             self._save(trainee)
-        if agreed:
+        if self.agreed_signal is not None:
             self.stop.obey(self.run.path)
 
     def after_epoch(self, trainee: Trainee, value: float | None) -> None:
@@ -55,7 +58,7 @@ class Keeper:
         if not self._agreed(wanted or self._is_step(trainee), trainee, always=True):
             return
         self._save(trainee, best)
-        if not last:
+        if not last and self.agreed_signal is not None:
             self.stop.obey(self.run.path)
 
     @property
@@ -83,13 +86,16 @@ class Keeper:
     def _agreed(self, wanted: bool, trainee: Trainee, *, always: bool = False) -> bool:
         # Each process has its own clock and signals. They agree only at log lines and at the end of
         # epochs, since an exchange at each step would delay the devices.
+        self.agreed_signal = None
         if self.engine.processes == 1:
-            return wanted
+            self.agreed_signal = self.stop.signal
+            return wanted or self.agreed_signal is not None
         if not always and trainee.step % self.engine.spec.training.log_every:
             return False
-        signals = self.engine.gather([self.stop.signal or 0])
-        self.stop.signal = max(signals) or None
-        return any(self.engine.gather([wanted or self.stop.signal is not None]))
+        self.agreed_signal = max(self.engine.gather([self.stop.signal or 0])) or None
+        if self.agreed_signal is not None:
+            self.stop.signal = self.agreed_signal
+        return any(self.engine.gather([wanted or self.agreed_signal is not None]))
 
     def _save(self, trainee: Trainee, best: Value | None = None) -> None:
         self.check(trainee)

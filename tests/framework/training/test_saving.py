@@ -67,6 +67,31 @@ def test_processes_save_at_steps_without_asking_each_other(tiny: Specs, tmp_path
     assert asked == ["wait"] * 3
 
 
+def test_a_signal_that_came_too_late_for_the_others_to_know_waits(tiny: Specs, tmp_path: Path) -> None:
+    """While a checkpoint is saved at the end of an epoch; ending alone would leave the others waiting."""
+    spec = tiny(training={"log_every": 1, "checkpoint": {"every_epochs": 1}})
+    stop = StopRequest()
+
+    def wait() -> None:
+        stop.signal = signal.SIGTERM
+
+    engine: Any = SimpleNamespace(
+        spec=spec,
+        processes=2,
+        is_first=False,
+        wait=wait,
+        gather=lambda own: own * 2,
+        from_first=lambda best: best,
+    )
+    keeper = Keeper(engine, RunFolder(tmp_path), stop, 100)
+    trainee = Trainee(spec, build_model(spec), torch.Generator(), step=3)
+    keeper.after_epoch(trainee, None)
+    assert stop.signal == signal.SIGTERM, "it is kept"
+    trainee.step = 4
+    with pytest.raises(TrainingPreempted):
+        keeper.after_step(trainee)
+
+
 def spoil(model: torch.nn.Module, value: float = math.nan) -> None:
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] = value
