@@ -74,18 +74,25 @@ Case = Callable[[random.Random], None]
 def attempts(kind: str, count: int, case: Case) -> None:
     """Run cases; each may be refused in words, and must end soon."""
     for number in range(count):
-        began, told = time.process_time(), "in order"
-        try:
-            case(random.Random(f"{kind} {number}"))
-        except SlotlabError as error:
-            told = visible("\n".join(error.lines()))
-        except OSError as error:  # the command says what the system says
-            told = str(error)
-        except Exception as error:
-            raise AssertionError(f"{kind} {number}: {type(error).__name__}: {error}") from error
-        assert 0 < len(told.encode()) < 200_000, (kind, number)
-        seconds = time.process_time() - began
+        seconds = attempt(kind, number, case)
+        if seconds >= LIMIT:  # a case that is slow is slow again; a collection of garbage is not
+            seconds = attempt(kind, number, case)
         assert seconds < LIMIT, f"{kind} {number} took {seconds:.1f} s"
+
+
+def attempt(kind: str, number: int, case: Case) -> float:
+    """Run a case, and return the seconds of the processor that it took."""
+    began, told = time.process_time(), "in order"
+    try:
+        case(random.Random(f"{kind} {number}"))
+    except SlotlabError as error:
+        told = visible("\n".join(error.lines()))
+    except OSError as error:  # the command says what the system says
+        told = str(error)
+    except Exception as error:
+        raise AssertionError(f"{kind} {number}: {type(error).__name__}: {error}") from error
+    assert 0 < len(told.encode()) < 200_000, (kind, number)
+    return time.process_time() - began
 
 
 @pytest.fixture
