@@ -41,12 +41,18 @@ from slotlab.framework.contracts.evaluation import (
     missing,
 )
 from slotlab.framework.contracts.model import (
+    KEEP,
     Annealable,
+    Auxiliary,
+    AuxiliaryConfig,
+    AuxiliaryContext,
     Decoded,
     DecoderContext,
     EncoderContext,
     Grouped,
     GroupingContext,
+    GroupingTrace,
+    Guided,
     HasOwnWeights,
     InitializerContext,
     Losses,
@@ -61,8 +67,12 @@ from slotlab.framework.contracts.model import (
 from slotlab.framework.contracts.training import OptimizerContext, ScheduleContext, Tracker, TrackerContext
 
 __all__ = [
+    "KEEP",
     "VOID",
     "Annealable",
+    "Auxiliary",
+    "AuxiliaryConfig",
+    "AuxiliaryContext",
     "Batch",
     "BatchedDataset",
     "Counting",
@@ -76,6 +86,8 @@ __all__ = [
     "EncoderContext",
     "Grouped",
     "GroupingContext",
+    "GroupingTrace",
+    "Guided",
     "HasObjectLimit",
     "HasOwnWeights",
     "HasRendered",

@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from torch import Generator, Tensor
+from pydantic import NonNegativeFloat
+from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts.data import Size
+from slotlab.registry import ComponentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class GroupingContext:
     slot_dim: int
     token_dim: int
     grid: Size
+    traced: bool = False
+    """Whether `Grouped.trace` is asked for, by an auxiliary loss."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,24 @@ class ObjectiveContext:
     image_channels: int = 3
     value_range: tuple[float, float] = (-1.0, 1.0)
     """Least and largest value of the images, as for encoders; `to_image` returns images in it."""
+    encoder: nn.Module | None = None
+    """The model's encoder, to be copied as a frozen target network, never to be held itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderContext:
-    """For decoders: the slots' width and what is to be predicted."""
+    """For decoders: the slots' number and width, and what is to be predicted."""
 
     slot_dim: int
     target: TargetShape
+    num_slots: int | None = None
+    """The number of slots in training; an evaluation may ask for another."""
+    grid: Size | None = None
+    """Rows and columns of the tokens that the slots were grouped from."""
+
+
+KEEP = "keep"
+"""The name in `Slots.extras` of the weight that says whether a slot is kept."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +92,32 @@ class Slots:
     """Slots, and whatever else belongs to each slot.
 
     Every tensor in `extras` (a pose, a keep-or-drop weight) has leading axes (B, K), so
-    that slots can be chosen, mixed and reordered without knowing what the extras mean.
+    that slots can be chosen, mixed and reordered without knowing what the extras mean. One has a meaning
+    everywhere: `keep` (see `keep_BK`).
     """
 
     vectors_BKD: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def keep_BK(self) -> Tensor | None:
+        """Floats in [0, 1]: 0 for a dropped slot, which decoders give no mask; None if all are kept."""
+        return self.extras.get(KEEP)
+
     def select(self, index_K: Tensor) -> "Slots":
         """Return the slots at `index_K` (int64), the same for every image."""
         chosen = {name: extra.index_select(1, index_K) for name, extra in self.extras.items()}
         return Slots(self.vectors_BKD.index_select(1, index_K), chosen)
+
+
+@dataclass(frozen=True)
+class GroupingTrace:
+    """What a grouping computed on its way, for auxiliary losses. T iterations, the last one included."""
+
+    logits_BKN: Tensor
+    """The last iteration's attention before the softmax over slots."""
+    attention_TBKN: Tensor
+    """The attention of every iteration."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,8 @@ class Grouped:
     slots: Slots
     attention_BKN: Tensor
     """The attention of the last iteration, in [0, 1]; sums to one over K at each token."""
+    trace: GroupingTrace | None = None
+    """Made only if `GroupingContext.traced` asks for it."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +163,20 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
+class Guided(Protocol):
+    """A decoder that may use the grouping besides the slots, such as the attention for a choice of slots.
+
+    Where `guided` is true, its `forward` and its `sample` are also given `grouped=` (a `Grouped`, or None for
+    slots that were mixed or drawn and belong to no image: a decoder that cannot do without refuses them with
+    a `ComponentError` that says so).
+    """
+
+    @property
+    def guided(self) -> bool:
+        """Whether it does, with its present settings."""
+
+
+@runtime_checkable
 class Annealable(Protocol):
     """A part of a model some of whose attributes may change during training (`training.anneal`)."""
 
@@ -152,8 +198,10 @@ class HasOwnWeights(Protocol):
 class ModelOutput:
     """Everything that one forward pass in training computed; the decoder received the target."""
 
+    images_BCHW: Tensor
     features_BCHW: Tensor
     tokens_BND: Tensor
+    initial: Slots
     grouped: Grouped
     decoded: Decoded
     target_BCHW: Tensor
@@ -187,3 +235,35 @@ class Objective(Protocol):
 
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return the prediction as images in the spec's value range, or None if it is not an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuxiliaryContext:
+    """For auxiliary losses: the images, the slots and the tokens."""
+
+    image_size: Size
+    num_slots: int
+    slot_dim: int
+    token_dim: int
+    grid: Size
+    value_range: tuple[float, float] = (-1.0, 1.0)
+
+
+class AuxiliaryConfig(ComponentConfig):
+    """Base of the settings of auxiliary losses."""
+
+    weight: NonNegativeFloat = 1.0
+    """Factor on the loss; may change during training (`training.anneal`, `auxiliary.NAME.weight`)."""
+
+
+class Auxiliary(Protocol):
+    """A loss beside the objective's, from all that a forward pass in training computed.
+
+    Its Config is a subclass of `AuxiliaryConfig`, whose `weight` the framework applies.
+    """
+
+    traced: bool
+    """Whether it reads `output.grouped.trace`."""
+
+    def __call__(self, output: ModelOutput) -> Losses:
+        """Return the loss, not yet weighted, and its terms for the log."""

@@ -179,6 +179,8 @@ class SlotModel(nn.Module):
         with self.promising("decoder"):
             expect_type(decoded, Decoded)
         return ModelOutput(
+            images_BCHW=images_BCHW,
+            initial=encoded.initial,
             features_BCHW=encoded.features_BCHW,
             tokens_BND=encoded.tokens_BND,
             grouped=encoded.grouped,
