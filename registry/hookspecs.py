@@ -5,6 +5,7 @@ is called during training. Axes: B images, C channels, H rows, W columns, N toke
 K slots, D slot width.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +18,30 @@ PROJECT = "slotlab"
 API_VERSION = 1
 """Raised when a hook or contract changes so that an existing plugin must be edited."""
 
+KIND = re.compile(r"[a-z][a-z_]*")
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of component: `initializer` in messages, `initializers` for its hook and folder."""
+    """A kind of component: `initializer` in messages, `initializers` for its hook and folder.
+
+    A plugin may bring a kind of its own (`slotlab_kinds`): `Kind("predictor", "predictors")` makes
+    `slotlab_predictors` a hook, and `Annotated[Ref, RefTo("predictor")]` a setting.
+    """
 
     name: str
     plural: str
+
+    def complaints(self) -> list[str]:
+        """Return the rules for kinds that it breaks, in words; empty if it keeps them all."""
+        words = (self.name, self.plural)
+        if not all(isinstance(word, str) and KIND.fullmatch(word) for word in words):
+            return [f"name and plural must be lower-case letters and '_', not {words!r}"]
+        return (
+            [] if self.name != self.plural else [f"name and plural must differ, and both are {self.name!r}"]
+        )
 
     @property
     def hook(self) -> str:
@@ -39,12 +54,14 @@ KINDS: dict[str, Kind] = {
     for name, plural in (
         ("dataset", "datasets"),
         ("protocol", "protocols"),
+        ("model", "models"),
         ("encoder", "encoders"),
         ("position", "positions"),
         ("initializer", "initializers"),
         ("grouping", "groupings"),
         ("decoder", "decoders"),
         ("objective", "objectives"),
+        ("auxiliary", "auxiliaries"),
         ("metric", "metrics"),
         ("set_metric", "set_metrics"),
         ("optimizer", "optimizers"),
@@ -74,6 +91,29 @@ def slotlab_protocols() -> Iterable[Component[Any]]:
 
     `config` is a subclass of `slotlab.framework.spec.protocol.ProtocolConfig`, whose settings are
     the whole protocol; `slotlab.framework.spec.protocol.protocol` makes such a component.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_kinds() -> Iterable[Kind]:
+    """Yield kinds of components that slotlab does not have, such as a predictor.
+
+    The plugin that yields a kind says what its components receive and give; other plugins of the same
+    spec may provide components of it, if they are named after it.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_models() -> Iterable[Component[Any]]:
+    """Yield models: what is trained.
+
+    `build(config, ModelContext)` returns a `slotlab.contracts.Model`, an `nn.Module` that computes the
+    losses of a batch. The settings hold its parts as components of their own
+    (`Annotated[Ref, RefTo("encoder")]`), which `context.parts` builds, so that every mistake is shown at its
+    line. What else the model can do follows from the methods that it has: see `FindsSlots`, `Reconstructs`
+    and `PaintsSlots` in `slotlab.contracts`.
     """
     raise NotImplementedError
 
@@ -117,7 +157,8 @@ def slotlab_groupings() -> Iterable[Component[Any]]:
 
     `build(config, GroupingContext)` returns an `nn.Module` with `forward(tokens_BND, slots,
     *, generator=None)` -> `Grouped`: the slots after the last iteration, and the attention
-    of that iteration, which sums to one over slots. All randomness comes from `generator`.
+    of that iteration, which sums to one over slots; and `trace`, if `GroupingContext.traced` asks for it.
+    All randomness comes from `generator`.
     """
     raise NotImplementedError
 
@@ -131,8 +172,9 @@ def slotlab_decoders() -> Iterable[Component[Any]]:
     and, where the decoder has them, masks that sum to one over slots. `target_BCHW` is for
     decoders that are taught with the answer (autoregressive, diffusion); it is given in training
     alone. Such a decoder also has `sample(slots, *, generator=None)` -> `Decoded`, which makes
-    every picture and mask that is evaluated or shown (`contracts.Sampler`). All randomness comes
-    from `generator`.
+    every picture and mask that is evaluated or shown (`contracts.Sampler`). One that uses the grouping
+    besides the slots is `contracts.Guided`. Slots that were dropped (`Slots.keep_BK`) have no mask. All
+    randomness comes from `generator`.
     """
     raise NotImplementedError
 
@@ -144,6 +186,16 @@ def slotlab_objectives() -> Iterable[Component[Any]]:
     `build(config, ObjectiveContext)` returns an `Objective`: it says what is to be
     predicted (`target_shape`, `target`), what a prediction looks like as an image
     (`to_image`), and computes the `Losses`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_auxiliaries() -> Iterable[Component[Any]]:
+    """Yield auxiliary losses: terms beside the objective's loss, listed under `auxiliary` in a spec.
+
+    `config` is a subclass of `slotlab.contracts.AuxiliaryConfig`, whose `weight` the model applies.
+    `build(config, AuxiliaryContext)` returns an `Auxiliary`: called with a `ModelOutput`, it gives `Losses`.
     """
     raise NotImplementedError
 

@@ -1,11 +1,12 @@
 """The registry: it loads plugins, keeps every component with its source, and explains conflicts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -14,9 +15,11 @@ from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.component import LONGEST_WORD, Component, suggest
 from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.files import import_code
-from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT
+from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT, Kind
 
 GROUP = f"{PROJECT}.plugins"
+KINDS_HOOK = f"{PROJECT}_kinds"
+ItemT = TypeVar("ItemT", Component[Any], Kind)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Registry:
         self._pm = pluggy.PluginManager(PROJECT)
         self._pm.add_hookspecs(hookspecs)
         self._found: dict[tuple[str, str], Registered] = {}
+        self._kinds: dict[str, Kind] = dict(KINDS)
         self.broken: list[Broken] = []
         self.files: list[PluginCode] = []
         """The single-file plugins that were loaded, each content once."""
@@ -82,11 +86,14 @@ class Registry:
         """
         if self._pm.is_registered(module):
             return
+        kinds = dict(self._kinds)
         try:
+            self._declare(module, source)
             self._register(module, source)
             new = [Registered(kind, item, source, path) for kind, item in self._collect(module, source, path)]
             self._check_names(new, replacing=replacing)
         except BaseException:
+            self._kinds = kinds
             if self._pm.is_registered(module):
                 self._pm.unregister(module)
             raise
@@ -101,18 +108,25 @@ class Registry:
 
         A package that fails is set aside in `broken`, unless `strict`.
         """
+        loaded: list[tuple[ModuleType, str]] = []
         for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-            try:
-                self._add_foreign(entry.load(), source)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a broken package must not end the command
-                reason = error.reason if isinstance(error, PluginError) else describe(error)
-                if strict:
-                    raise PluginError(reason, source=source) from error
-                self.broken.append(Broken(source, reason))
+            with self._setting_aside(source, strict=strict):
+                loaded.append((entry.load(), source))
+        # Those that bring kinds of their own first: others may provide components of these kinds.
+        for module, source in sorted(loaded, key=lambda item: not hasattr(item[0], KINDS_HOOK)):
+            with self._setting_aside(source, strict=strict):
+                self._add_foreign(module, source)
+
+    @contextmanager
+    def _setting_aside(self, source: str, *, strict: bool) -> Iterator[None]:
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # a broken package must not end the command
+            reason = error.reason if isinstance(error, PluginError) else describe(error)
+            if strict:
+                raise PluginError(reason, source=source) from error
+            self.broken.append(Broken(source, reason))
 
     def add_file(self, path: Path) -> None:
         """Load a single-file plugin that the user named.
@@ -142,9 +156,14 @@ class Registry:
     ) -> None:
         check_api(module, source)
         self.add(module, source=source, path=path, replacing=replacing)
-        if not any(item.source == source for item in self._found.values()):
+        if not hasattr(module, KINDS_HOOK) and not any(i.source == source for i in self._found.values()):
             hint = f"write a function called {KINDS['encoder'].hook}, or another hook, under '@hookimpl'"
             raise PluginError(f"provides no components; {hint}", source=source)
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """Every kind of component by name: slotlab's own, and those that plugins bring."""
+        return self._kinds
 
     def find(self, kind: str, name: str) -> Registered | None:
         """Return a component by kind and name; None if there is none."""
@@ -156,7 +175,7 @@ class Registry:
 
     def all(self, kind: str | None = None) -> list[Registered]:
         """Return every component, or those of one kind, sorted by kind and name."""
-        order = list(KINDS)
+        order = list(self._kinds)
         chosen = (item for item in self._found.values() if kind in (None, item.kind))
         return sorted(chosen, key=lambda item: (order.index(item.kind), item.component.name))
 
@@ -171,8 +190,25 @@ class Registry:
             text += f"; plugin not loaded: {item.source} ({item.reason})"
         return text
 
+    def _declare(self, module: ModuleType, source: str) -> None:
+        """Add the kinds that a plugin brings, whose hooks may then be used."""
+        declare = getattr(module, KINDS_HOOK, None)
+        if declare is None or self._pm.parse_hookimpl_opts(module, KINDS_HOOK) is None:
+            return  # `_register` complains of a missing decorator
+        for kind in _call(declare, KINDS_HOOK, source, None, Kind):
+            known = self._kinds.get(kind.name)
+            plurals = {other.plural for other in self._kinds.values()} | {"kinds"}
+            if known is not None or kind.plural in plurals:
+                text = f"the kind '{kind.name}' ('{kind.plural}') is there already"
+                raise PluginError(f"{text}; give yours another name", source=source)
+            self._kinds[kind.name] = kind
+            if not hasattr(self._pm.hook, kind.hook):  # it stays when a plugin that failed is loaded again
+                self._pm.add_hookspecs(
+                    type("Kinds", (), {kind.hook: staticmethod(hookspecs.hookspec(_of_plugin))})
+                )
+
     def _register(self, module: ModuleType, source: str) -> None:
-        known = [kind.hook for kind in KINDS.values()]
+        known = [KINDS_HOOK, *(kind.hook for kind in self._kinds.values())]
         for name in dir(module):
             options = self._pm.parse_hookimpl_opts(module, name)
             hook = name if options is None else options.get("specname") or name
@@ -190,10 +226,10 @@ class Registry:
     def _collect(
         self, module: ModuleType, source: str, path: Path | None
     ) -> Iterator[tuple[str, Component[Any]]]:
-        for kind in KINDS.values():
+        for kind in self._kinds.values():
             for impl in getattr(self._pm.hook, kind.hook).get_hookimpls():
                 if impl.plugin is module:
-                    for component in _call(impl.function, kind.hook, source, path):
+                    for component in _call(impl.function, kind.hook, source, path, Component):
                         yield kind.name, component
 
     def _check_names(self, new: list[Registered], *, replacing: bool) -> None:
@@ -208,25 +244,31 @@ class Registry:
             taken[key] = item
 
 
-def _call(function: Any, hook: str, source: str, path: Path | None) -> list[Component[Any]]:
+def _of_plugin() -> Iterable[Component[Any]]:
+    """Yield components of a kind that a plugin brought."""
+    raise NotImplementedError
+
+
+def _call(function: Any, hook: str, source: str, path: Path | None, wanted: type[ItemT]) -> list[ItemT]:
     """Run a hook function, which is the plugin's own code, and check what it yields."""
+    what = "kinds" if wanted is Kind else "components"
     try:
         result = function()
-        if isinstance(result, Component) or not isinstance(result, Iterable):
-            raise PluginError(f"{hook} must yield components; write 'yield', not 'return'", source=source)
-        components = list(result)
+        if isinstance(result, wanted) or not isinstance(result, Iterable):
+            raise PluginError(f"{hook} must yield {what}; write 'yield', not 'return'", source=source)
+        items = list(result)
     except PluginError:
         raise
     except Exception as error:
         raise PluginError(f"{hook} fails: {describe(error, path)}", source=source) from error
-    for component in components:
-        if not isinstance(component, Component):
-            raise PluginError(f"{hook} yielded {component!r}, which is not a Component", source=source)
-        complaints = component.complaints()
+    for item in items:
+        if not isinstance(item, wanted):
+            raise PluginError(f"{hook} yielded {item!r}, which is not a {wanted.__name__}", source=source)
+        complaints = item.complaints()
         if complaints:
-            text = f"component '{component.name}': {'; '.join(complaints)}"
+            text = f"{wanted.__name__.lower()} '{item.name}': {'; '.join(complaints)}"
             raise PluginError(text, source=source)
-    return components
+    return items
 
 
 def check_api(module: ModuleType, source: str) -> None:

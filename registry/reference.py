@@ -24,6 +24,8 @@ class Ref:
 
     registered: Registered
     config: ComponentConfig
+    implied: bool = False
+    """Whether it is the component that its block stands for without a `name`."""
 
     @property
     def name(self) -> str:
@@ -45,8 +47,9 @@ class Ref:
             raise ComponentError(f"cannot be built: {describe(error, self.registered.path)}") from error
 
     def dump(self, **options: Any) -> dict[str, Any]:
-        """The block as it stands in a spec: `{"name": ..., **settings}`."""
-        return {"name": self.name, **self.config.model_dump(mode="json", **options)}
+        """The block as it stands in a spec: `{"name": ..., **settings}`; an implied name is left out."""
+        name = {} if self.implied else {"name": self.name}
+        return {**name, **self.config.model_dump(mode="json", **options)}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class RefTo:
     """Annotates a `Ref` with its kind: `Annotated[Ref, RefTo("encoder")]`."""
 
     kind: str
+    implied: str | None = None
+    """The component that a block without a `name` stands for; None if a name must be given."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate a name, a block or a finished Ref."""
@@ -75,6 +80,8 @@ class RefTo:
             raise TypeError("a Ref needs a registry: validate with context={'registry': load_registry()}")
         registry: Registry = info.context["registry"]
         block = {"name": value} if isinstance(value, str) else value
+        if self.implied is not None and isinstance(block, Mapping):
+            block = {"name": self.implied, **block}
         if not isinstance(block, Mapping) or not isinstance(block.get("name"), str):
             article = "an" if self.kind[0] in "aeiou" else "a"
             names = ", ".join(registry.names(self.kind)) or "none"
@@ -87,7 +94,7 @@ class RefTo:
             raise custom_error("unknown_component", registry.explain_unknown(self.kind, block["name"]))
         settings = {key: item for key, item in block.items() if key != "name"}
         config = registered.component.config.model_validate(settings, context=info.context)
-        return Ref(registered, config)
+        return Ref(registered, config, implied=block["name"] == self.implied)
 
 
 def _serialize(ref: Ref, info: core_schema.SerializationInfo) -> dict[str, Any]:

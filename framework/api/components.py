@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
-from slotlab.registry import KINDS, Ref, Registry, SlotlabError
+from slotlab.registry import Ref, Registry, SlotlabError
 from slotlab.registry.component import suggest
 
 
@@ -72,17 +72,18 @@ def info_of(found: Mapping[str, Any]) -> ComponentInfo:
     return ComponentInfo(**{**found, "settings": settings})
 
 
-def check_kind(kind: str) -> str:
+def check_kind(registry: Registry, kind: str) -> str:
     """Return a kind's name for its singular or plural."""
-    for known in KINDS.values():
+    kinds = registry.kinds
+    for known in kinds.values():
         if kind in (known.name, known.plural):
             return known.name
-    raise SlotlabError(f"no kind is called '{kind}'{suggest(kind, KINDS)} (kinds: {', '.join(KINDS)})")
+    raise SlotlabError(f"no kind is called '{kind}'{suggest(kind, kinds)} (kinds: {', '.join(kinds)})")
 
 
 def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
     """List components, shipped specs and plugins that could not be loaded."""
-    wanted = None if kind is None else check_kind(kind)
+    wanted = None if kind is None else check_kind(registry, kind)
     components = [
         {
             "kind": item.kind,
@@ -103,7 +104,7 @@ def listing(registry: Registry, kind: str | None) -> dict[str, Any]:
 
 def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     """Describe one component and its settings."""
-    kind = check_kind(kind)
+    kind = check_kind(registry, kind)
     found = registry.find(kind, name)
     if found is None:
         raise SlotlabError(registry.explain_unknown(kind, name))

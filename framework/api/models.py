@@ -5,8 +5,8 @@ from pathlib import Path
 
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
+from slotlab.framework.contracts import Model
 from slotlab.framework.model.build import build_model as build
-from slotlab.framework.model.slot_model import SlotModel
 
 
 def build_model(
@@ -15,7 +15,7 @@ def build_model(
     *,
     plugins: Sequence[str | Path] = (),
     trust: bool = False,
-) -> SlotModel:
+) -> Model:
     """Build the model of a spec on the CPU, with the random weights that a training of it starts from.
 
     It is an ordinary `torch.nn.Module`; no data is touched, and torch's global generators stay as they were.

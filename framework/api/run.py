@@ -25,11 +25,10 @@ from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, prepared_spec
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts import MaskSource, Model
 from slotlab.framework.evaluation.conditions import MaskChoice
 from slotlab.framework.evaluation.trained_run import Subject
 from slotlab.framework.jobs.train import Prepared, choose_device
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -77,13 +76,13 @@ class Run:
         return self.subject.weights.step
 
     @property
-    def model(self) -> SlotModel:
+    def model(self) -> Model:
         """The model with its weights on the run's device, in evaluation mode: a plain `torch.nn.Module`.
 
         Raises:
             SlotlabError: if the run has no weights, or they do not fit its spec.
         """
-        model: SlotModel = self.subject.model(self.prepared.loaded.spec).eval()
+        model: Model = self.subject.model(self.prepared.loaded.spec).eval()
         return model
 
     def log(self) -> "DataFrame":

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from slotlab.framework.api.pictures import GivenImages, as_pictures
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.contracts import MaskSource, Sample
+from slotlab.framework.contracts import MaskSource, Model, Sample
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.framework.figures.mask_colors import paint_slots
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel, masks_at
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -65,7 +65,7 @@ class Segmentation:
 
     images_BCHW: Tensor
     """uint8: the images as the model saw them."""
-    slots_BKD: Tensor
+    slots_BKD: Tensor | None
     """float32 slot vectors."""
     masks_BKHW: Tensor
     """float32, from the source that the spec names unless another was asked for; they sum to one over K."""
@@ -125,7 +125,7 @@ class _Given:
 
 def segment(
     spec: ExperimentSpec,
-    model: SlotModel,
+    model: Model,
     engine: Engine,
     given: GivenImages | Images,
     *,
@@ -161,15 +161,18 @@ def segment(
         made = reconstruct(spec, model, batch.images_BCHW, [places[i] for i in group])
         masks_BKHW = masks_at(made, source, (spec.data.image_size, spec.data.image_size))
         if masks_BKHW is None:
-            name = spec.model.decoder.name
-            raise SlotlabError(f"the decoder '{name}' gives no masks; write masks='attention'")
+            if source == "attention":
+                raise SlotlabError(f"the model '{spec.model.name}' has no attention; write masks='decoder'")
+            who = model.names.get("decoder", f"model '{spec.model.name}'")
+            raise SlotlabError(f"the {who} gives no masks; write masks='attention'")
         pictures = None if made.images_BCHW is None else to_uint8(made.images_BCHW, spec.data.bounds).cpu()
-        parts.append((made.encoded.grouped.slots.vectors_BKD.float().cpu(), masks_BKHW.cpu(), pictures))
+        slots_BKD = None if made.found is None else made.found.slots.vectors_BKD.float().cpu()
+        parts.append((slots_BKD, masks_BKHW.cpu(), pictures))
     slots, all_masks, recons = zip(*parts, strict=True)
     joined_BKHW = torch.cat(all_masks)
     return Segmentation(
         images_BCHW=torch.stack([sample.image_CHW for sample in samples]),
-        slots_BKD=torch.cat(slots),
+        slots_BKD=None if slots[0] is None else torch.cat(slots),
         masks_BKHW=joined_BKHW,
         labels_BHW=joined_BKHW.argmax(dim=1),
         reconstruction_BCHW=None if recons[0] is None else torch.cat(recons),

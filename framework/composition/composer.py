@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Decoded, Slots
+from slotlab.framework.contracts import Batch, Decoded, Model, PaintsSlots, Slots
+from slotlab.framework.contracts.component_calls import place_of
 from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
 from slotlab.framework.data.source import known_splits
 from slotlab.framework.evaluation.evaluate import find_slots
 from slotlab.framework.evaluation.trained_run import Subject
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel, resized_masks
+from slotlab.framework.model.masks import kept_attention, resized_masks
 from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.randomness.seeds import painting
 from slotlab.framework.runs.folder import RunFolder
@@ -70,7 +71,7 @@ class Composer:
 
     loaded: LoadedSpec
     engine: Engine
-    model: SlotModel
+    model: Model
     step: int
     """The step of the weights."""
     run: RunFolder | None = None
@@ -97,7 +98,7 @@ class Composer:
     def of(
         cls,
         loaded: LoadedSpec,
-        model: SlotModel,
+        model: Model,
         *,
         device: torch.device,
         step: int = 0,
@@ -166,9 +167,14 @@ class Composer:
             images_BCHW: float, in the spec's value range.
             positions: of the images in the split, which seed the noise of their initial slots.
         """
-        encoded = find_slots(self.spec, self.model, images_BCHW, positions)
+        found = find_slots(self.spec, self.model, images_BCHW, positions)
         size = (images_BCHW.shape[2], images_BCHW.shape[3])
-        return encoded.grouped.slots, resized_masks(encoded.attention_BKHW, size)
+        attention_BKHW = kept_attention(found)
+        if attention_BKHW is None:
+            raise SlotlabError(
+                f"the model '{self.spec.model.name}' does not tell where in an image a slot is"
+            )
+        return found.slots, resized_masks(attention_BKHW, size)
 
     @torch.no_grad()
     def decode(
@@ -190,10 +196,8 @@ class Composer:
         decoded = self._paint(slots, self.spec.seed if seed is None else seed, places)
         images_BCHW = self.picture(decoded.prediction_BCHW)
         if images_BCHW is None:
-            name = self.spec.objective.name
-            raise SlotlabError(
-                f"the objective '{name}' predicts no images: slots cannot be shown as pictures"
-            )
+            who = self.part("objective")
+            raise SlotlabError(f"the {who} predicts no images: slots cannot be shown as pictures")
         size = (images_BCHW.shape[2], images_BCHW.shape[3])
         masks_BKHW, parts_BKCHW = decoded.masks_BKHW, decoded.parts_BKCHW
         if parts_BKCHW is not None:
@@ -205,18 +209,32 @@ class Composer:
 
     def picture(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return a prediction as uint8 images, or None if it is not an image."""
-        images_BCHW = self.model.objective.to_image(prediction_BCHW)
+        images_BCHW = self.painter.to_image(prediction_BCHW)
         return None if images_BCHW is None else to_uint8(images_BCHW, self.spec.data.bounds)
 
     def _paint(self, slots: Slots, seed: int, positions: Sequence[int]) -> Decoded:
         try:
-            return self.model.paint(slots, generator=painting(seed, positions, slots.vectors_BKD.device))
+            return self.painter.paint(slots, generator=painting(seed, positions, slots.vectors_BKD.device))
         except SlotlabError:
             raise
         except Exception as error:
-            number, ref = slots.vectors_BKD.shape[1], self.spec.model.decoder
-            text = describe(error, ref.registered.path)
-            raise SlotlabError(f"the decoder '{ref.name}' cannot paint {number} slots: {text}") from error
+            number, text = slots.vectors_BKD.shape[1], f"{describe(error)} ({place_of(error)})"
+            raise SlotlabError(f"the {self.part('decoder')} cannot paint {number} slots: {text}") from error
+
+    @property
+    def painter(self) -> PaintsSlots:
+        """The model, as one that makes pictures of slots.
+
+        Raises:
+            SlotlabError: if it is none.
+        """
+        if not isinstance(self.model, PaintsSlots):
+            raise SlotlabError(f"the model '{self.spec.model.name}' makes no pictures of slots")
+        return self.model
+
+    def part(self, name: str) -> str:
+        """Return how messages name a part of the model, or the model if it has no such part."""
+        return self.model.names.get(name, f"model '{self.spec.model.name}'")
 
 
 def missing_parts(composer: Composer, composed: Composed) -> str | None:
@@ -225,5 +243,4 @@ def missing_parts(composer: Composer, composed: Composed) -> str | None:
     names = [name for name, tensor in lacking.items() if tensor is None]
     if not names:
         return None
-    decoder = composer.spec.model.decoder.name
-    return f"the decoder '{decoder}' gives no {' and no '.join(names)}: what it lacks is left out"
+    return f"the {composer.part('decoder')} gives no {' and no '.join(names)}: what it lacks is left out"

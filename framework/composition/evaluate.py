@@ -68,9 +68,10 @@ def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: Report
         images=wanted.library_images,
         report=lambda done, total: report("find slots", done, total),
     )
-    clusters = Clusters.fit(
-        library, count=wanted.clusters or spec.evaluation.slots or spec.model.slots, seed=seed
-    )
+    count = wanted.clusters or spec.evaluated_slots
+    if count is None:
+        raise SlotlabError(f"the model '{spec.model.name}' has no number of slots; set 'clusters'")
+    clusters = Clusters.fit(library, count=count, seed=seed)
     return Sampling(composer, clusters, wanted.count or count_real(composer), seed)
 
 

@@ -1,7 +1,7 @@
 """What datasets receive when they are built, and what they return. B images, H rows, W columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -183,3 +183,19 @@ class Batch:
     """What the data knows of each image's objects (see `Sample`)."""
     share: float = 1.0
     """The fraction that this process has of the batch of all processes together, in (0, 1]."""
+
+    def at(self, rows: slice) -> "Batch":
+        """Return some of the samples, as views."""
+        masks_BHW = None if self.masks_BHW is None else self.masks_BHW[rows]
+        return replace(
+            self,
+            images_BCHW=self.images_BCHW[rows],
+            masks_BHW=masks_BHW,
+            ids=self.ids[rows],
+            attributes=self.attributes[rows],
+        )
+
+    def chunk(self, parts: int) -> list["Batch"]:
+        """Return the samples in at most so many parts, as torch's `chunk` shares them out."""
+        most = -(-len(self.images_BCHW) // parts)
+        return [self.at(slice(first, first + most)) for first in range(0, len(self.images_BCHW), most)]

@@ -1,6 +1,6 @@
 """What the parts of a model receive when they are built, and what they pass to one another."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -83,6 +83,8 @@ class DecoderContext:
     """Rows and columns of the tokens that the slots were grouped from."""
 
 
+RandomSource = Generator | Sequence[Generator] | None
+"""Where random draws come from: one stream for the batch, one per image, or torch's own (None)."""
 KEEP = "keep"
 """The name in `Slots.extras` of the weight that says whether a slot is kept."""
 
@@ -116,7 +118,7 @@ class GroupingTrace:
 
     logits_BKN: Tensor
     """The last iteration's attention before the softmax over slots."""
-    attention_TBKN: Tensor
+    attention_BTKN: Tensor
     """The attention of every iteration."""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from slotlab.framework.contracts import Batch
 from slotlab.framework.model.build import Builder
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -86,13 +87,17 @@ def count_flops(spec: ExperimentSpec) -> Flops:
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
-        images_BCHW = torch.zeros(_IMAGES, 3, size, size)
+        images = Batch(
+            images_BCHW=torch.zeros(_IMAGES, 3, size, size),
+            masks_BHW=torch.zeros(_IMAGES, size, size, dtype=torch.int64),
+            ids=tuple(map(str, range(_IMAGES))),
+            attributes=({},) * _IMAGES,
+        )
         with FlopCounterMode(display=False) as counter:
             ledger = _Ledger(counter)
             for name, part in parts(model):
                 ledger.follow(part, name)
-            output = model(images_BCHW)
-            loss = model.objective.loss(output.decoded, output.target_BCHW).total
+            loss = model.losses(images).total
             ledger.enter(REST)
             forward = dict(ledger.charged)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -247,7 +247,7 @@ def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | N
             spec.data,
             split or spec.evaluation.split,
             device=placement.device,
-            slots=spec.evaluation.slots or spec.model.slots,
+            slots=spec.evaluated_slots,
         ),
         spec.evaluation.batch_size,
         placement.device,

@@ -1,7 +1,7 @@
 """Evaluate a model and baselines on a dataset: one row per image (`rows.py`).
 
 Each image has its own random streams, so that the batch size changes nothing. Metrics see what the model
-makes without receiving the target (`SlotModel.reconstruct`).
+makes of images alone (`Reconstructs`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,20 +10,34 @@ from typing import Any
 
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, MaskSource, Metric, Outcome
+from slotlab.framework.contracts import (
+    Batch,
+    FindsSlots,
+    Found,
+    MaskSource,
+    Metric,
+    Model,
+    Outcome,
+    Reconstruction,
+    Reconstructs,
+)
 from slotlab.framework.contracts.promises import check_sums, expect_picture
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
-from slotlab.framework.model.slot_model import Encoded, Reconstruction, SlotModel, masks_at
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.randomness.seeds import painting, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
+
+NOTHING = "the model '{}' neither segments nor reconstructs images: there is nothing to evaluate"
+"""For a model that is trained and gives no more than losses."""
 
 
 def evaluate(
     spec: ExperimentSpec,
-    model: SlotModel,
+    model: Model,
     loader: Loader,
     metrics: Mapping[str, Metric],
     *,
@@ -49,7 +63,7 @@ def evaluate(
 
 def evaluate_masks(
     spec: ExperimentSpec,
-    model: SlotModel,
+    model: Model,
     loader: Loader,
     metrics: Mapping[str, Metric],
     sources: Sequence[MaskSource],
@@ -89,9 +103,7 @@ def evaluate_masks(
     return {source: replace(one, rows={**one.rows, **beside}) for source, one in found.items()}
 
 
-def model_outcome(
-    spec: ExperimentSpec, model: SlotModel, batch: Batch, *, positions: Iterable[int]
-) -> Outcome:
+def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
     made = reconstruct(spec, model, batch.images_BCHW, positions)
@@ -99,7 +111,7 @@ def model_outcome(
 
 
 def reconstructions(
-    spec: ExperimentSpec, model: SlotModel, loader: Loader, report: Callable[[int, int], None]
+    spec: ExperimentSpec, model: Model, loader: Loader, report: Callable[[int, int], None]
 ) -> Iterator[tuple[Sequence[int], Batch, Reconstruction]]:
     """Yield this process's share of the images, batch by batch, with their positions in the split."""
     total, done = loader.count(spec.evaluation.max_images), 0
@@ -109,25 +121,32 @@ def reconstructions(
         report(done, total)
 
 
-def find_slots(
-    spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
-) -> Encoded:
-    """Find the slots that `reconstruct` finds, without decoding them."""
+def find_slots(spec: ExperimentSpec, model: Model, images_BCHW: Tensor, positions: Iterable[int]) -> Found:
+    """Find the slots that `reconstruct` finds, without decoding them.
+
+    Raises:
+        SlotlabError: for a model without slots, and if a component raises.
+    """
+    if not isinstance(model, FindsSlots):
+        raise SlotlabError(f"the model '{spec.model.name}' has no slots")
     model.eval()
     noise = streams(spec.seed, list(positions), images_BCHW.device)
-    return model.encode(images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
+    return model.find_slots(images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
 
 
 def reconstruct(
-    spec: ExperimentSpec, model: SlotModel, images_BCHW: Tensor, positions: Iterable[int]
+    spec: ExperimentSpec, model: Model, images_BCHW: Tensor, positions: Iterable[int]
 ) -> Reconstruction:
     """Run the model in evaluation mode on images (B, 3, H, W) of a split.
 
     Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position.
 
     Raises:
-        SlotlabError: if a component raises or breaks its promise, with its name.
+        SlotlabError: if a component raises or breaks its promise, with its name; for a model that neither
+            segments nor reconstructs images.
     """
+    if not isinstance(model, Reconstructs):
+        raise SlotlabError(NOTHING.format(spec.model.name))
     model.eval()
     places, device = list(positions), images_BCHW.device
     made = model.reconstruct(
@@ -136,24 +155,25 @@ def reconstruct(
         generator=streams(spec.seed, places, device),
         painting=painting(spec.seed, places, device),
     )
-    check_reconstruction(spec, model, made)
+    check_reconstruction(spec, model, made, len(images_BCHW))
     return made
 
 
-def check_reconstruction(spec: ExperimentSpec, model: SlotModel, made: Reconstruction) -> None:
+def check_reconstruction(spec: ExperimentSpec, model: Model, made: Reconstruction, images: int) -> None:
     """Refuse masks or attention that do not sum to one, and pictures of a wrong shape or range.
 
     Raises:
         SlotlabError: with the name of the component.
     """
-    with model.promising("grouping"):
-        check_sums(made.attention_BKHW, "attention")
+    if made.attention_BKHW is not None:
+        with model.promising("grouping"):
+            check_sums(made.attention_BKHW, "attention")
     if made.decoded is not None and made.decoded.masks_BKHW is not None:
         with model.promising("decoder"):
             check_sums(made.decoded.masks_BKHW, "masks")
     with model.promising("objective"):
         size = (spec.data.image_size, spec.data.image_size)
-        expect_picture(made.images_BCHW, len(made.attention_BKHW), size)
+        expect_picture(made.images_BCHW, images, size)
 
 
 def words_for(made: Reconstruction) -> Mapping[str, str]:
@@ -182,7 +202,8 @@ def outcomes_of(
 
 def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
     """Segment the batch by a baseline, with as many segments as the model has slots."""
-    segments = spec.evaluation.slots or spec.model.slots
+    segments = spec.evaluated_slots
+    assert segments is not None  # `check_capabilities`
     predicted_BHW = BASELINES[name](batch.images_BCHW, segments)
     return Outcome(
         images_BCHW=batch.images_BCHW,

@@ -167,7 +167,7 @@ def _decisive(spec: ExperimentSpec, other: ExperimentSpec, there: int | None) ->
         "data.seed": data.seed,
         "data.filter": canonical(data.filter),
         "data.value_range": data.range_name,
-        "evaluation.slots": spec.evaluation.slots or spec.model.slots,
+        "evaluation.slots": spec.evaluated_slots,
         "evaluation.max_images": binding(spec.evaluation.max_images, there),
     }
     for path, ref, others in (

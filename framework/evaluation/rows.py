@@ -17,9 +17,9 @@ from slotlab.framework.arithmetic.t_interval import defined, weighted_mean
 from slotlab.framework.contracts import Metric, Outcome, missing
 from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import measure
+from slotlab.framework.contracts.trained_model import NO_IMAGE
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
-from slotlab.framework.model.slot_model import NO_IMAGE
 from slotlab.framework.runs.folder import MODEL
 
 WORDS = {

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from slotlab.framework.contracts import Metric, PooledMetric
+from slotlab.framework.contracts import Metric, Model, PooledMetric
 from slotlab.framework.data.loader import Loader, evaluation_loader
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_checkpoint
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder, Weights
 from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
@@ -27,7 +26,7 @@ class Ready:
 
     condition: Condition
     engine: Engine
-    model: SlotModel
+    model: Model
     loader: Loader
     metrics: Mapping[str, Metric]
 
@@ -46,7 +45,7 @@ class Subject:
     """The run's own spec."""
     engine: Engine
     weights: Weights
-    models: dict[int, SlotModel] = field(default_factory=dict)
+    models: dict[int, Model] = field(default_factory=dict)
     """By image size, since a model is built for one size."""
 
     @classmethod
@@ -63,7 +62,7 @@ class Subject:
         engine = Engine.open(loaded.spec, device, warn=lambda text: None)
         return cls(run, loaded, engine, run.load_weights(loaded.spec.evaluation.checkpoint))
 
-    def model(self, spec: ExperimentSpec) -> SlotModel:
+    def model(self, spec: ExperimentSpec) -> Model:
         """Return the run's model with its weights, built for the image size of a spec.
 
         It is on the engine's device; the same object is returned for every spec of that size.

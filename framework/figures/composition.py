@@ -29,7 +29,7 @@ def draw_mixed(composer: Composer, views: Sequence[ImageView], stem: Path, *, ti
 
 def _mixed(composer: Composer, a: ImageView, b: ImageView) -> Mix:
     if a.masks_KHW is None:
-        raise SlotlabError(f"the decoder '{composer.spec.model.decoder.name}' has no masks")
+        raise SlotlabError(f"the {composer.part('decoder')} has no masks")
     kept_a, kept_b = halves(a, b)
     slots = composer.look(composer.spec.evaluation.split, [a.position, b.position]).slots
     mixed = mix(at(slots, [0]), kept_a, at(slots, [1]), kept_b)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.contracts import Metric
+from slotlab.framework.contracts import Metric, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.figures.composition import draw_composition, draw_mixed
 from slotlab.framework.figures.image_view import ImageView, view_images
@@ -16,7 +16,6 @@ from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles, write_samples
 from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.registry import SlotlabError
 
@@ -40,7 +39,7 @@ class Evaluated:
     """The same for figures of composed pictures, without the mask source; None draws no such figures."""
     loaded: LoadedSpec
     engine: Engine
-    model: SlotModel
+    model: Model
     step: int
     """The training step of the weights."""
     loader: Loader

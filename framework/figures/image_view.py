@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slotlab.framework.contracts import Decoded
+from slotlab.framework.contracts import Decoded, Model, PaintsSlots
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import reconstruct
-from slotlab.framework.model.slot_model import SlotModel, masks_at
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 
 Bounds = tuple[float, float]
@@ -36,7 +36,7 @@ class ImageView:
 
 
 def view_images(
-    spec: ExperimentSpec, model: SlotModel, loader: Loader, positions: Iterable[int]
+    spec: ExperimentSpec, model: Model, loader: Loader, positions: Iterable[int]
 ) -> Mapping[int, ImageView]:
     """Run the model on images of a split, with the same random numbers as in evaluation.
 
@@ -67,12 +67,12 @@ def view_images(
     return views
 
 
-def parts_as_images(model: SlotModel, decoded: Decoded | None, size: tuple[int, int]) -> Tensor | None:
+def parts_as_images(model: Model, decoded: Decoded | None, size: tuple[int, int]) -> Tensor | None:
     """Return the slots' parts as images (B, K, C, *size), or None if the model has none of this size."""
     parts_BKCHW = None if decoded is None else decoded.parts_BKCHW
-    if parts_BKCHW is None:
+    if parts_BKCHW is None or not isinstance(model, PaintsSlots):
         return None
-    images_NCHW = model.objective.to_image(parts_BKCHW.flatten(0, 1))
+    images_NCHW = model.to_image(parts_BKCHW.flatten(0, 1))
     if images_NCHW is None or tuple(images_NCHW.shape[2:]) != size:
         return None
     return images_NCHW.view(*parts_BKCHW.shape[:2], *images_NCHW.shape[1:])

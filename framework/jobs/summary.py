@@ -36,7 +36,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         "image_size": spec.data.image_size,
         "value_range": spec.data.range_name,
         "mask_source": source,
-        "slots": evaluation.slots or spec.model.slots,
+        "slots": spec.evaluated_slots,
         "checkpoint": evaluation.checkpoint,
         "step": subject.weights.step,
         "metrics": facts_of(evaluation.metrics),

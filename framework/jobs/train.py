@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from slotlab.framework.contracts import Model
 from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
@@ -15,7 +16,6 @@ from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.plugin_loading.trust import Code, Trusted
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import GENERATED, is_generated
@@ -175,7 +175,7 @@ def refuse_file(folder: Path) -> None:
 
 def train_to_the_end(
     engine: Engine,
-    model: SlotModel,
+    model: Model,
     data: TrainingData,
     start: Start,
     report: ReportProgress,
@@ -230,7 +230,7 @@ def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -
     return [f"{run.path}: {text}; give --overwrite to train it on one data set"]
 
 
-def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> SlotModel:
+def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> Model:
     """Build the model on the engine's device, and check that its components keep their promises.
 
     Raises:

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Annealable
-from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.contracts import Annealable, Model
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.training import AnnealSpec
@@ -34,7 +33,7 @@ def value_at(spec: AnnealSpec, step: int) -> float:
     return spec.start + (spec.end - spec.start) * part
 
 
-def load_state(spec: ExperimentSpec, model: SlotModel, weights: Mapping[str, Tensor], step: int) -> None:
+def load_state(spec: ExperimentSpec, model: Model, weights: Mapping[str, Tensor], step: int) -> None:
     """Load the weights into a model, and set its annealed attributes to their values after `step` steps.
 
     All loading of a run's weights goes through this function.
@@ -48,7 +47,7 @@ def load_state(spec: ExperimentSpec, model: SlotModel, weights: Mapping[str, Ten
 
 
 @torch.no_grad()
-def anneal(spec: ExperimentSpec, model: SlotModel, step: int) -> None:
+def anneal(spec: ExperimentSpec, model: Model, step: int) -> None:
     """Set every annealed attribute to its value after `step` steps.
 
     Raises:
@@ -65,7 +64,7 @@ def anneal(spec: ExperimentSpec, model: SlotModel, step: int) -> None:
             setattr(owner, name, value)
 
 
-def check_anneal(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+def check_anneal(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
     """Refuse paths to attributes that their component does not declare as schedulable."""
     for path, settings in spec.training.anneal.items():
         where = ("training", "anneal", path)
@@ -99,7 +98,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def find(model: SlotModel, path: str) -> tuple[Any, str]:
+def find(model: Model, path: str) -> tuple[Any, str]:
     """Return the component and the name of its attribute that a path leads to.
 
     Raises:

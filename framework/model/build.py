@@ -5,29 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
 from slotlab.framework.contracts import (
-    DecoderContext,
-    EncoderContext,
-    GroupingContext,
-    InitializerContext,
     Metric,
     MetricContext,
-    ObjectiveContext,
-    PositionContext,
+    Model,
+    ModelContext,
     SetMetric,
     SetMetricContext,
 )
 from slotlab.framework.contracts.promises import check_metric
+from slotlab.framework.contracts.trained_model import weight_init_of
 from slotlab.framework.model.anneal import anneal, check_anneal
-from slotlab.framework.model.projection import Projection
-from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.model.parts import SpecParts, part_names
 from slotlab.framework.model.weight_init import WEIGHT_INITS
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
-from slotlab.registry.errors import describe
 
 
 @dataclass
@@ -62,71 +56,22 @@ class Builder:
             return None
         return built
 
-    def model(self) -> SlotModel | None:
-        """Build all parts of the model, in the order in which data passes them; None if one fails."""
-        model, dim = self.spec.model, self.spec.model.projection.dim or self.spec.model.slot_dim
-        encoder, initializer = self._encoder(), self._initializer(dim)
-        if encoder is None:
-            return None
-        grid, channels = encoder.grid, encoder.channels
-        projection = self._projection(grid, channels, dim)
-        context = GroupingContext(slot_dim=model.slot_dim, token_dim=dim, grid=grid)
-        grouping = self.part(model.grouping, context, "model", "grouping")
-        objective = self._objective(grid, channels)
-        decoder: Any = None if objective is None else self._decoder(objective)
-        if self.problems:
-            return None
-        return SlotModel(
-            encoder=encoder,
-            projection=projection,
-            initializer=initializer,
-            grouping=grouping,
-            decoder=decoder,
-            objective=objective,
+    def model(self) -> Model | None:
+        """Build the model with all its parts; None if one fails."""
+        parts = SpecParts(self)
+        context = ModelContext(
+            image_size=(self.spec.data.image_size, self.spec.data.image_size),
+            value_range=self.spec.data.bounds,
+            parts=parts,
             names=part_names(self.spec),
         )
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.spec.data.image_size, self.spec.data.image_size
-
-    def _encoder(self) -> Any:
-        context = EncoderContext(image_size=self._size, value_range=self.spec.data.bounds)
-        return self.part(
-            self.spec.model.encoder, context, "model", "encoder", attributes=("channels", "grid")
+        before = len(self.problems)
+        model: Model | None = self.part(
+            self.spec.model, context, "model", check=lambda built: is_model(built)
         )
-
-    def _initializer(self, token_dim: int) -> Any:
-        model = self.spec.model
-        context = InitializerContext(num_slots=model.slots, slot_dim=model.slot_dim, token_dim=token_dim)
-        return self.part(model.initializer, context, "model", "initializer", attributes=("fixed_num_slots",))
-
-    def _objective(self, grid: tuple[int, int], channels: int) -> Any:
-        context = ObjectiveContext(
-            image_size=self._size, feature_channels=channels, grid=grid, value_range=self.spec.data.bounds
-        )
-        promised = ("target_shape", "target", "loss", "to_image")
-        return self.part(self.spec.objective, context, "objective", attributes=promised)
-
-    def _decoder(self, objective: Any) -> Any:
-        context = DecoderContext(slot_dim=self.spec.model.slot_dim, target=objective.target_shape)
-        return self.part(self.spec.model.decoder, context, "model", "decoder")
-
-    def _projection(self, grid: tuple[int, int], channels: int, dim: int) -> nn.Module:
-        settings = self.spec.model.projection
-        context = PositionContext(grid=grid, dim=channels)
-        position = self.part(settings.position, context, "model", "projection", "position")
-        try:
-            return Projection(
-                position or nn.Identity(),  # for None there is a problem already, and no model
-                channels=channels,
-                hidden_dim=settings.hidden_dim or dim,
-                dim=dim,
-                layer_norm_eps=settings.layer_norm_eps,
-            )
-        except (RuntimeError, TypeError, OverflowError) as error:  # for sizes that no tensor can have
-            self.problems.append(PathProblem(("model", "projection"), f"cannot be built: {describe(error)}"))
-            return nn.Identity()
+        if model is not None:
+            self.problems += parts.unused(self.spec.model.name)
+        return model if len(self.problems) == before else None
 
     def metrics(self) -> dict[str, Metric]:
         """Build the metrics, by name."""
@@ -161,20 +106,14 @@ class Builder:
         return found
 
 
-def part_names(spec: ExperimentSpec) -> dict[str, str]:
-    """Return how messages name the parts of a model, such as `encoder 'cnn'`."""
-    model = spec.model
-    return {
-        "encoder": f"encoder '{model.encoder.name}'",
-        "projection": f"position '{model.projection.position.name}'",
-        "initializer": f"initializer '{model.initializer.name}'",
-        "grouping": f"grouping '{model.grouping.name}'",
-        "decoder": f"decoder '{model.decoder.name}'",
-        "objective": f"objective '{spec.objective.name}'",
-    }
+def is_model(built: object) -> None:
+    """Refuse what is no model."""
+    if built is not None and not isinstance(built, Model):  # None: a part failed, which is told already
+        text = f"what it builds should be a slotlab.contracts.Model, not a {type(built).__name__}"
+        raise ComponentError(text)
 
 
-def build_model(spec: ExperimentSpec) -> SlotModel:
+def build_model(spec: ExperimentSpec) -> Model:
     """Build the model as it is before its first step, with weights drawn from the spec's seed.
 
     torch's global generators are left as they were.
@@ -187,7 +126,7 @@ def build_model(spec: ExperimentSpec) -> SlotModel:
         torch.default_generator.manual_seed(spec.seed)
         model = builder.model()
         if model is not None:
-            WEIGHT_INITS[spec.model.weight_init](model)
+            WEIGHT_INITS[weight_init_of(spec.model.config)](model)
     if model is None:
         raise SlotlabError("\n".join(str(problem) for problem in builder.problems))
     if not any(check_anneal(spec, model)):  # `check_parts` reports invalid paths

@@ -9,13 +9,20 @@ from typing import Any
 
 import torch
 
-from slotlab.framework.contracts import OptimizerContext, ScheduleContext
+from slotlab.framework.contracts import (
+    Batch,
+    FindsSlots,
+    Model,
+    OptimizerContext,
+    PaintsSlots,
+    Reconstructs,
+    ScheduleContext,
+)
 from slotlab.framework.contracts.promises import expect_type
 from slotlab.framework.data.source import known_splits, own_splits
 from slotlab.framework.model.anneal import check_anneal
 from slotlab.framework.model.build import Builder
 from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import Path, PathProblem, shorten
 from slotlab.framework.spec.schema import HALVES, ExperimentSpec
@@ -35,6 +42,8 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
         builder.problems += check_splits(spec)
         if model is not None:
             builder.problems += check_slots(spec, model)
+            builder.problems += check_capabilities(spec, model)
+            builder.problems += check_recompute(spec, model)
             builder.problems += check_groups(spec, model)
             builder.problems += check_anneal(spec, model)
             builder.problems += check_best(spec)
@@ -86,29 +95,65 @@ def check_checkpoint(spec: ExperimentSpec) -> Iterator[PathProblem]:
         yield PathProblem(("evaluation", "checkpoint"), text)
 
 
-def check_slots(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+def check_slots(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
     """Refuse to evaluate learned slots with another number of slots than in the training."""
-    wanted, trained = spec.evaluation.slots, spec.model.slots
-    if wanted not in (None, trained) and model.initializer.fixed_num_slots:
-        name = spec.model.initializer.name
+    wanted, trained = spec.evaluation.slots, spec.slots
+    if wanted in (None, trained) or not isinstance(model, FindsSlots):
+        return
+    if model.fixed_num_slots:
+        who = model.names.get("initializer", f"model '{spec.model.name}'")
         text = (
-            f"the initializer '{name}' is made for {trained} slots and cannot make {wanted}; "
+            f"the {who} is made for {trained} slots and cannot make {wanted}; "
             f"leave 'slots' out, or train with an initializer that takes any number, such as gaussian"
         )
         yield PathProblem(("evaluation", "slots"), text)
 
 
-def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
+def check_capabilities(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
+    """Refuse what an evaluation wants and the model cannot do."""
+    wanted, name = spec.evaluation, spec.model.name
+    if wanted.slots is not None and not isinstance(model, FindsSlots):
+        yield PathProblem(("evaluation", "slots"), f"the model '{name}' has no slots; leave 'slots' out")
+    if wanted.baselines and spec.evaluated_slots is None:
+        text = f"baselines have as many segments as there are slots, and the model '{name}' has no slots"
+        yield PathProblem(("evaluation", "baselines"), f"{text}; leave 'baselines' out")
+    if wanted.composition is not None and not (
+        isinstance(model, FindsSlots) and isinstance(model, PaintsSlots)
+    ):
+        text = f"the model '{name}' makes no pictures of slots: there is nothing to compose"
+        yield PathProblem(("evaluation", "composition"), text)
+    measured = spec.training.checkpoint.best not in (None, "loss")
+    if measured and not isinstance(model, Reconstructs):
+        text = f"the model '{name}' neither segments nor reconstructs images: compare checkpoints by 'loss'"
+        yield PathProblem(("training", "checkpoint", "best"), text)
+
+
+def check_recompute(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
+    """Refuse to recompute what is no part of the model."""
+    known = [name for name, _ in model.named_children()]
+    for index, name in enumerate(spec.training.speed.recompute):
+        if name not in known:
+            text = f"the model has no part '{name}'{suggest(name, known)} (parts: {', '.join(known)})"
+            yield PathProblem(("training", "speed", "recompute", index), text)
+
+
+def check_shapes(spec: ExperimentSpec, model: Model) -> list[PathProblem]:
     """Pass two images through and compare every shape with the contract.
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
     side = spec.data.image_size
-    problem = Walk(spec, model, torch.zeros(2, 3, side, side)).problem()
+    images = Batch(
+        images_BCHW=torch.zeros(2, 3, side, side),
+        masks_BHW=torch.zeros(2, side, side, dtype=torch.int64),
+        ids=("0", "1"),
+        attributes=({}, {}),
+    )
+    problem = Walk(spec, model, images).problem()
     return [] if problem is None else [problem]
 
 
-def check_optimizing(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+def check_optimizing(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
     """Build each phase's optimizer and schedule, and step them once, without gradients."""
     for number, phase in enumerate(spec.training.phases):
         groups = parameter_groups(spec, model, phase.lr)

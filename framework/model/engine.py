@@ -16,8 +16,9 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
+from slotlab.framework.contracts import Model
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.model.slot_model import LossStep, SlotModel
+from slotlab.framework.model.loss_step import LossStep
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -101,17 +102,17 @@ class Engine:
         wanted = self.spec.training.speed.fused
         return wanted == "yes" or (wanted == "auto" and self.device.type == "cuda")
 
-    def place(self, model: SlotModel) -> SlotModel:
+    def place(self, model: Model) -> Model:
         """Move a model to the device, in the memory format."""
-        placed: SlotModel = model.to(self.device).to(memory_format=self.memory_format)
+        placed: Model = model.to(self.device).to(memory_format=self.memory_format)
         return placed
 
-    def wrap(self, model: SlotModel) -> nn.Module:
+    def wrap(self, model: Model) -> nn.Module:
         """Return the loss step of a placed model, set up for precision and processes."""
         if self.spec.training.sync_batchnorm and self.fabric.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         for name in self.spec.training.speed.recompute:
-            part: Any = getattr(model, name)
+            part: Any = model.get_submodule(name)
             part.forward = partial(recomputed, part.forward)
         self._compile(model)
         return self.fabric.setup_module(LossStep(model), move_to_device=False)
@@ -167,14 +168,14 @@ class Engine:
         found: T = self.fabric.broadcast(value) if self.processes > 1 else value
         return found
 
-    def _compile(self, model: SlotModel) -> None:
+    def _compile(self, model: Model) -> None:
         # Part by part and in place: names of weights stay as they are, and generators stay outside, which
         # torch.compile does not support.
         mode = self.spec.training.speed.compile
         if mode == "off":
             return
-        for name in ("encoder", "grouping", "decoder"):
-            part: Any = getattr(model, name)
+        for name in model.compiled:
+            part: Any = model.get_submodule(name)
             part.compile(mode=mode)
             compiled = part._compiled_call_impl
             part._compiled_call_impl = partial(self._try_compiled, part, name, compiled)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.contracts import Model
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.training import GroupSpec
 from slotlab.registry.component import suggest
 
 
-def parameter_groups(spec: ExperimentSpec, model: SlotModel, lr: float) -> list[dict[str, Any]]:
+def parameter_groups(spec: ExperimentSpec, model: Model, lr: float) -> list[dict[str, Any]]:
     """Return the weights to train as torch's optimizers take them: one dict per parameter group.
 
     The weights that no group of the spec names come first, then one dict per group of the spec that has
@@ -44,7 +44,7 @@ def owner(groups: tuple[GroupSpec, ...], name: str) -> int | None:
     return None
 
 
-def check_groups(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
+def check_groups(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
     """Refuse names that match no weight, and groups that freeze the whole model."""
     names = [name for name, _ in model.named_parameters()]
     prefixes = {".".join(name.split(".")[:length]) for name in names for length in range(1, 9)}

@@ -15,6 +15,7 @@ class Projection(nn.Module):
     ):
         super().__init__()
         self.position = position
+        self.dim: int = dim
         self.norm = nn.LayerNorm(channels, eps=layer_norm_eps)
         self.mlp = nn.Sequential(
             nn.Linear(channels, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, dim)

@@ -1,27 +1,33 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from slotlab.framework.contracts import (
+    NO_IMAGE,
+    Batch,
     Decoded,
+    Found,
     Grouped,
-    MaskSource,
+    Guided,
+    Losses,
+    Model,
     ModelOutput,
     Objective,
+    RandomSource,
+    Reconstruction,
     Sampler,
     Slots,
+    Trial,
 )
-from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
-from slotlab.framework.randomness.noise import RandomSource, with_noise
-from slotlab.registry import ComponentError, SlotlabError
+from slotlab.framework.model.slot_trial import SlotTrial
+from slotlab.framework.randomness.noise import with_noise
+from slotlab.registry import SlotlabError
 
 
 @dataclass(frozen=True)
@@ -39,36 +45,20 @@ class Encoded:
         return self.features_BCHW.shape[2], self.features_BCHW.shape[3]
 
     @property
-    def attention_BKHW(self) -> Tensor:
-        """The attention on the feature map's grid."""
+    def found(self) -> Found:
+        """The slots, and the attention on the feature map's grid."""
         attention_BKN = self.grouped.attention_BKN
-        return attention_BKN.reshape(*attention_BKN.shape[:2], *self.grid)
+        return Found(self.grouped.slots, attention_BKN.reshape(*attention_BKN.shape[:2], *self.grid))
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """What a model makes of images when its decoder does not receive the target."""
-
-    encoded: Encoded
-    decoded: Decoded | None
-    """None for a decoder that needs the target and has no `sample`."""
-    images_BCHW: Tensor | None
-    """The prediction as images in the spec's value range; None if it is not an image, or missing."""
-    lacking: str = ""
-    """Why there is no picture, as part of a message."""
-
-    @property
-    def attention_BKHW(self) -> Tensor:
-        """The attention on the feature map's grid."""
-        return self.encoded.attention_BKHW
-
-
-class SlotModel(nn.Module):
-    """The parts of a spec's `model` section and its objective, put together.
+class SlotModel(Model):
+    """Encoder, projection, initializer, grouping, decoder, objective and auxiliary losses, put together.
 
     Every random draw comes from the `generator` argument. With one generator per image the results of an
     image do not depend on its batch (`with_noise`).
     """
+
+    compiled = ("encoder", "grouping", "decoder")
 
     def __init__(
         self,
@@ -79,29 +69,29 @@ class SlotModel(nn.Module):
         grouping: nn.Module,
         decoder: nn.Module,
         objective: Objective,
+        num_slots: int,
+        slot_dim: int,
+        traced: bool = False,
+        auxiliary: Mapping[str, nn.Module] | None = None,
         names: Mapping[str, str] | None = None,
     ):
-        super().__init__()
+        super().__init__(names)
+        self.num_slots, self.slot_dim = num_slots, slot_dim
+        self.traced = traced
+        """Whether an auxiliary loss reads the grouping's trace."""
         self.encoder = encoder
         self.projection = projection
         self.initializer = initializer
         self.grouping = grouping
         self.decoder = decoder
         self.objective = objective
-        self.names = dict(names or {})
-        """How messages name the parts, such as `encoder 'cnn'`."""
+        if auxiliary:
+            self.auxiliary = nn.ModuleDict(dict(auxiliary))
 
-    @contextmanager
-    def promising(self, part: str) -> Iterator[None]:
-        """Name a part in the message if it breaks a promise that the block checks."""
-        try:
-            yield
-        except ComponentError as error:
-            raise SlotlabError(f"{self.names.get(part, part)}: {error}") from None
-
-    def calling(self, part: str) -> AbstractContextManager[None]:
-        """Name a part in the message if it raises."""
-        return called(self.names.get(part, part))
+    @property
+    def fixed_num_slots(self) -> bool:
+        """Whether the initializer makes the trained number of slots alone."""
+        return bool(self.initializer.fixed_num_slots)
 
     def encode(
         self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
@@ -130,16 +120,34 @@ class SlotModel(nn.Module):
             expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
 
+    def find_slots(
+        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
+    ) -> Found:
+        """Find the slots of images, as `encode` does."""
+        return self.encode(images_BCHW, num_slots=num_slots, generator=generator).found
+
     def decode(
-        self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: RandomSource = None
+        self,
+        slots: Slots,
+        *,
+        grouped: Grouped | None = None,
+        target_BCHW: Tensor | None = None,
+        generator: RandomSource = None,
     ) -> Decoded:
         """Decode slots as in training: for the loss."""
 
-        def run(slots: Slots, target_BCHW: Tensor | None, *, generator: Generator | None) -> Decoded:
-            decoded: Decoded = self.decoder(slots, target_BCHW=target_BCHW, generator=generator)
+        def run(
+            slots: Slots, grouped: Grouped | None, target_BCHW: Tensor | None, *, generator: Generator | None
+        ) -> Decoded:
+            guide = self.guide(grouped)
+            decoded: Decoded = self.decoder(slots, target_BCHW=target_BCHW, generator=generator, **guide)
             return decoded
 
-        return with_noise(run, generator, slots, target_BCHW)
+        return with_noise(run, generator, slots, grouped, target_BCHW)
+
+    def guide(self, grouped: Grouped | None) -> dict[str, Any]:
+        """Return the further arguments of the decoder: the grouping, if it uses it."""
+        return {"grouped": grouped} if isinstance(self.decoder, Guided) and self.decoder.guided else {}
 
     def paint(self, slots: Slots, *, generator: RandomSource = None) -> Decoded:
         """Decode slots without a target, also slots that were mixed or drawn and belong to no image.
@@ -149,12 +157,21 @@ class SlotModel(nn.Module):
         Raises:
             SlotlabError: with the name of the decoder, if its output breaks its promise.
         """
-        return self._as_promised(self._painted(slots, generator), slots)
+        return self._as_promised(self._painted(slots, None, generator), slots)
 
-    def _painted(self, slots: Slots, generator: RandomSource) -> Decoded:
-        if isinstance(self.decoder, Sampler):
-            return with_noise(self.decoder.sample, generator, slots)
-        return self.decode(slots, generator=generator)
+    def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
+        """Return a prediction as images in the spec's value range, or None if it is not an image."""
+        return self.objective.to_image(prediction_BCHW)
+
+    def _painted(self, slots: Slots, grouped: Grouped | None, generator: RandomSource) -> Decoded:
+        decoder = self.decoder
+        if not isinstance(decoder, Sampler):
+            return self.decode(slots, grouped=grouped, generator=generator)
+
+        def run(slots: Slots, grouped: Grouped | None, *, generator: Generator | None) -> Decoded:
+            return decoder.sample(slots, generator=generator, **self.guide(grouped))
+
+        return with_noise(run, generator, slots, grouped)
 
     def _as_promised(self, painted: Decoded, slots: Slots) -> Decoded:
         batch, number = slots.vectors_BKD.shape[:2]
@@ -172,22 +189,40 @@ class SlotModel(nn.Module):
             SlotlabError: naming the part, if one raises.
         """
         encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
+        grouped = encoded.grouped
         with self.calling("objective"):
             target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
         with self.calling("decoder"):
-            decoded = self.decode(encoded.grouped.slots, target_BCHW=target_BCHW, generator=generator)
+            decoded = self.decode(
+                grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
+            )
         with self.promising("decoder"):
             expect_type(decoded, Decoded)
         return ModelOutput(
             images_BCHW=images_BCHW,
-            initial=encoded.initial,
             features_BCHW=encoded.features_BCHW,
             tokens_BND=encoded.tokens_BND,
-            grouped=encoded.grouped,
+            initial=encoded.initial,
+            grouped=grouped,
             decoded=decoded,
             target_BCHW=target_BCHW,
             grid=encoded.grid,
         )
+
+    def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
+        """Return the objective's losses; auxiliary ones are added to the total, each with its weight."""
+        output = self(batch.images_BCHW, generator=generator)
+        with self.calling("objective"):
+            losses = self.objective.loss(output.decoded, output.target_BCHW)
+        if not hasattr(self, "auxiliary"):
+            return losses
+        total, terms = losses.total, {"objective": losses.total, **losses.terms}
+        for name, auxiliary in self.auxiliary.items():
+            with self.calling(f"auxiliary.{name}"):
+                found: Losses = auxiliary(output)
+            total = total + found.total
+            terms |= {name: found.total, **{f"{name}/{key}": term for key, term in found.terms.items()}}
+        return Losses(total, terms)
 
     @torch.no_grad()
     def reconstruct(
@@ -200,84 +235,40 @@ class SlotModel(nn.Module):
     ) -> Reconstruction:
         """Find the slots of images and decode them without the target, as evaluation and figures do.
 
-        Args:
-            images_BCHW: float, in the spec's value range.
-            num_slots: another number than the trained one.
-            generator: the noise of slots.
-            painting: the noise of pictures, for a decoder that draws.
+        `generator` is the noise of slots, `painting` that of pictures, for a decoder that draws.
 
         Raises:
             SlotlabError: naming the part, if one raises.
         """
         encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
+        slots = encoded.grouped.slots
         try:
             with self.calling("decoder"):
-                decoded = self._painted(encoded.grouped.slots, painting)
+                decoded = self._painted(slots, encoded.grouped, painting)
         except SlotlabError as error:
             if isinstance(self.decoder, Sampler) or not self._decodes_with_target(images_BCHW, encoded):
                 raise
-            return Reconstruction(encoded, None, None, f"{TEACHING} ({error})")
-        decoded = self._as_promised(decoded, encoded.grouped.slots)
+            return Reconstruction(encoded.found, None, None, f"{TEACHING} ({error})")
+        decoded = self._as_promised(decoded, slots)
         with self.calling("objective"):
             pictures_BCHW = self.objective.to_image(decoded.prediction_BCHW)
         lacking = "" if pictures_BCHW is not None else NO_IMAGE
-        return Reconstruction(encoded, decoded, pictures_BCHW, lacking)
+        return Reconstruction(encoded.found, decoded, pictures_BCHW, lacking)
 
     def _decodes_with_target(self, images_BCHW: Tensor, encoded: Encoded) -> bool:
         """Return whether the decoder works if it receives the target."""
-        stream = Generator(images_BCHW.device).manual_seed(0)
+        stream, grouped = Generator(images_BCHW.device).manual_seed(0), encoded.grouped
         try:
             target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
-            self.decode(encoded.grouped.slots, target_BCHW=target_BCHW, generator=stream)
+            self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=stream)
         except Exception:  # the mistake is elsewhere; the first error says more
             return False
         return True
 
+    def rehearse(self, trial: Trial) -> None:
+        """Pass two images through part by part, and compare each part with its promises."""
+        SlotTrial(trial, self).through()
 
-NO_IMAGE = "the prediction is no image"
+
 TEACHING = "the decoder needs the target, which an evaluation does not give it, and has no method 'sample'"
-"""Why there is no picture of a reconstruction."""
-
-
-class LossStep(nn.Module):
-    """Images to losses: the module that is wrapped for devices, precision and several processes."""
-
-    def __init__(self, model: SlotModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images_BCHW: Tensor, *, generator: RandomSource = None) -> dict[str, Tensor]:
-        """Return scalar losses: `total`, and its terms under `loss/NAME`."""
-        output = self.model(images_BCHW, generator=generator)
-        with self.model.calling("objective"):
-            losses = self.model.objective.loss(output.decoded, output.target_BCHW)
-        return {"total": losses.total, **{f"loss/{name}": term for name, term in losses.terms.items()}}
-
-
-class Masked(Protocol):
-    """Something with masks: a `Reconstruction`, or a `ModelOutput`."""
-
-    @property
-    def decoded(self) -> Decoded | None:
-        """The output of the decoder."""
-
-    @property
-    def attention_BKHW(self) -> Tensor:
-        """The attention on the feature map's grid."""
-
-
-def masks_at(output: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
-    """Return the masks of a source, float32 (B, K, *size); None if the decoder gives no masks."""
-    decoders = None if output.decoded is None else output.decoded.masks_BKHW
-    masks_BKHW = decoders if source == "decoder" else output.attention_BKHW
-    if masks_BKHW is None:
-        return None
-    return resized_masks(masks_BKHW, size)
-
-
-def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return masks as float32 (B, K, *size), resized bilinearly, which keeps their sum over K."""
-    masks_BKHW = masks_BKHW.to(torch.float32)
-    if tuple(masks_BKHW.shape[2:]) == size:
-        return masks_BKHW
-    return F.interpolate(masks_BKHW, size=size, mode="bilinear", align_corners=False)
+"""Why there may be no picture of a reconstruction."""

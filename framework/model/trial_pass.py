@@ -1,6 +1,7 @@
-"""Pass two images through a model, part by part, and compare each part with its promises.
+"""Pass two images through a model, and compare it with its promises.
 
-On the meta device only shapes are checked; with real images, values are checked too.
+On the meta device only shapes are checked; with real images, values are checked too. A model that can pass
+them through part by part (`Rehearses`) has each mistake shown at its part.
 """
 
 from dataclasses import dataclass, field
@@ -10,18 +11,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts import Decoded, Grouped, Sampler, Slots
+from slotlab.framework.contracts import Batch, Model, Reconstruction, Reconstructs, Rehearses, Size
 from slotlab.framework.contracts.promises import (
     check_sums,
     expect,
-    expect_decoded,
     expect_finite,
-    expect_grouped,
     expect_losses,
     expect_picture,
-    expect_slots,
+    expect_type,
 )
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.errors import Path, PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
@@ -32,11 +30,11 @@ OWN_STREAM = "draws from torch's own random stream; in an evaluation all randomn
 
 @dataclass
 class Walk:
-    """One pass through a model, which remembers the part it is in."""
+    """One pass through a model, which remembers the part it is in: a `Trial`."""
 
     spec: ExperimentSpec
-    model: SlotModel
-    images_BCHW: Tensor
+    model: Model
+    batch: Batch
     """Two images, on the model's device."""
     path: Path = ("model",)
     """The path in the spec of the part that the pass is in."""
@@ -46,14 +44,22 @@ class Walk:
     def problem(self) -> PathProblem | None:
         """Pass the images through; return the first mistake, at the part that made it."""
         try:
-            self.through()
+            if isinstance(self.model, Rehearses):
+                self.model.rehearse(self)
+            else:
+                self.through()
         except SlotlabError as error:
             return PathProblem(self.path, f"{self.name}{error}")
         except (Exception, SystemExit) as error:  # a third party's component may fail in any way
-            size = self.spec.data.image_size
-            text = f"fails on images of {size}x{size} pixels: {describe(error, self.file)}"
+            rows, columns = self.image_size
+            text = f"fails on images of {columns}x{rows} pixels: {self.explain(error)}"
             return PathProblem(self.path, f"{self.name}{text}")
         return None
+
+    @property
+    def images_BCHW(self) -> Tensor:
+        """The images."""
+        return self.batch.images_BCHW
 
     @property
     def values(self) -> bool:
@@ -61,11 +67,28 @@ class Walk:
         return self.images_BCHW.device.type != "meta"
 
     @property
+    def image_size(self) -> Size:
+        """The model's image size."""
+        return self.images_BCHW.shape[2], self.images_BCHW.shape[3]
+
+    @property
+    def other_num_slots(self) -> int | None:
+        """The number of slots at evaluation, if it is another than the trained one."""
+        number = self.spec.evaluation.slots
+        return None if number == self.spec.slots else number
+
+    @property
+    def scores_decoder(self) -> bool:
+        """Whether the evaluation scores the decoder's masks."""
+        return self.spec.evaluation.mask_source == "decoder"
+
+    @property
     def ref(self) -> Ref | None:
         """The component that the pass is in; None outside of components."""
         value: Any = self.spec
         for part in self.path:
-            value = getattr(value, str(part))
+            value = value.config if isinstance(value, Ref) else value
+            value = value[part] if isinstance(part, int) else getattr(value, str(part))
         return value if isinstance(value, Ref) else None
 
     @property
@@ -73,77 +96,12 @@ class Walk:
         """The component's name, as the beginning of a message."""
         return "" if self.ref is None else f"{self.ref.name}: "
 
-    @property
-    def file(self) -> FilePath | None:
-        """The single-file plugin that the part comes from; None for others."""
-        return None if self.ref is None else self.ref.registered.path
+    def explain(self, error: BaseException) -> str:
+        """Return the text of an error, with the line of the plugin's file if the part comes from one."""
+        file: FilePath | None = None if self.ref is None else self.ref.registered.path
+        return describe(error, file)
 
-    def through(self) -> None:
-        """Pass two images through, as in training and then as in evaluation."""
-        spec, model = self.spec, self.model
-        shape = (2, spec.model.slots, spec.model.slot_dim)
-        features_BCHW = self.encode()
-        tokens_BND = self.project(features_BCHW)
-        grouped = self.group(tokens_BND, self.initial_slots(tokens_BND, None, shape), shape)
-        target_BCHW = self.target(features_BCHW)
-        self.at("model", "decoder", part=model.decoder)
-        decoded = model.decoder(grouped.slots, target_BCHW=target_BCHW, generator=self.stream())
-        self.check_decoded(decoded, shape[1], "forward")
-        painted = self.paint(grouped.slots, decoded)
-        self.check_objective(grouped.slots, decoded, painted, target_BCHW)
-        number = spec.evaluation.slots
-        if number not in (None, spec.model.slots) and not model.initializer.fixed_num_slots:
-            shape = (2, number, spec.model.slot_dim)
-            initial = self.initial_slots(tokens_BND, number, shape)
-            self.paint(self.group(tokens_BND, initial, shape).slots, None)
-
-    def encode(self) -> Tensor:
-        """Check the encoder, and return its features."""
-        self.at("model", "encoder", part=self.model.encoder)
-        encoder: Any = self.model.encoder
-        features_BCHW: Tensor = encoder(self.images_BCHW)
-        what = "features, by the encoder's channels and grid,"
-        expect(features_BCHW, (2, encoder.channels, *encoder.grid), what)
-        self.look(features_BCHW, "features")
-        return features_BCHW
-
-    def project(self, features_BCHW: Tensor) -> Tensor:
-        """Check the projection with its position code, and return the tokens."""
-        position: Any = self.model.projection.position
-        self.at("model", "projection", "position", part=position)
-        tokens_BND: Tensor = self.model.projection(features_BCHW)
-        rows, columns = features_BCHW.shape[2:]
-        token_dim = self.spec.model.projection.dim or self.spec.model.slot_dim
-        expect(tokens_BND, (2, rows * columns, token_dim), "tokens")
-        self.look(tokens_BND, "tokens")
-        return tokens_BND
-
-    def target(self, features_BCHW: Tensor) -> Tensor:
-        """Check the objective's target, and return it."""
-        self.at("objective")
-        target = self.model.objective.target_shape
-        target_BCHW = self.model.objective.target(self.images_BCHW, features_BCHW)
-        what = "the target, by the objective's target_shape,"
-        expect(target_BCHW, (2, target.channels, *target.size), what, floating=False)
-        self.look(target_BCHW, "the target", draws=True)
-        return target_BCHW
-
-    def check_objective(
-        self, slots: Slots, decoded: Decoded, painted: Decoded | None, target_BCHW: Tensor
-    ) -> None:
-        """Check the loss, its gradient, and the picture that the objective makes of the prediction."""
-        objective, side = self.model.objective, self.spec.data.image_size
-        self.at("objective")
-        losses = objective.loss(decoded, target_BCHW)
-        expect_losses(losses)
-        self.look(losses.total, "the loss", draws=True)
-        self.check_gradient(slots, decoded, losses.total)
-        self.at("objective")
-        prediction_BCHW = decoded.prediction_BCHW if painted is None else painted.prediction_BCHW
-        if painted is not None or decoded.target_BCHW is None:
-            expect_picture(objective.to_image(prediction_BCHW), 2, (side, side))
-
-    def at(self, *path: str, part: object = None) -> None:
+    def at(self, *path: str | int, part: object = None) -> None:
         """Enter a part, and check that one with weights is a module."""
         self.path, self.drawn = path, own_streams(self.images_BCHW.device)
         if part is not None and not isinstance(part, nn.Module):
@@ -163,90 +121,34 @@ class Walk:
             raise ComponentError(OWN_STREAM)
         self.drawn = now
 
-    def initial_slots(self, tokens_BND: Tensor, number: int | None, shape: tuple[int, int, int]) -> Slots:
-        """Check the initializer, perhaps with another number of slots, and return the slots."""
-        self.at("model", "initializer", part=self.model.initializer)
-        initial: Slots = self.model.initializer(tokens_BND, number, generator=self.stream())
-        expect_slots(initial, shape)
-        self.look(initial.vectors_BKD, "slots")
-        return initial
-
-    def group(self, tokens_BND: Tensor, initial: Slots, shape: tuple[int, int, int]) -> Grouped:
-        """Check the grouping, and return what it gives."""
-        self.at("model", "grouping", part=self.model.grouping)
-        grouped: Grouped = self.model.grouping(tokens_BND, initial, generator=self.stream())
-        expect_grouped(grouped, shape, tokens_BND.shape[1])
-        self.look(grouped.slots.vectors_BKD, "slots")
-        if self.values:
-            check_sums(grouped.attention_BKN, "attention")
-        if has_weights(self.model.grouping) and not grouped.slots.vectors_BKD.requires_grad:
-            raise ComponentError("slots have no gradient: its weights would never be trained")
-        return grouped
-
-    def check_decoded(self, decoded: object, slots: int, method: str) -> None:
-        """Check what the decoder returns."""
-        side, target = self.spec.data.image_size, self.model.objective.target_shape
-        expect_decoded(decoded, 2, slots, target, image=(side, side), method=method)
-        assert isinstance(decoded, Decoded)
-        of = " of sample" if method == "sample" else ""
-        self.look(decoded.prediction_BCHW, f"the prediction{of}")
-        if self.values and decoded.masks_BKHW is not None:
-            check_sums(decoded.masks_BKHW, f"masks{of}")
-
-    def paint(self, slots: Slots, decoded: Decoded | None) -> Decoded | None:
-        """Check the picture that is shown and measured, and that masks exist if the spec scores them.
-
-        Returns None for a decoder that needs the target, or that needs values where there are only shapes.
-        """
-        self.at("model", "decoder")
-        decoder, made, reason = self.model.decoder, None, ""
-        number = slots.vectors_BKD.shape[1]
-        if isinstance(decoder, Sampler):
-            try:
-                made = decoder.sample(slots, generator=self.stream())
-                self.check_decoded(made, number, "sample")
-            except (NotImplementedError, RuntimeError) as error:
-                if self.values or "meta" not in str(error):
-                    raise
-                made = None  # it needs values: `rehearsal` will check it with some
-        else:
-            try:
-                made = decoder(slots, target_BCHW=None, generator=self.stream())
-            except Exception as error:  # although it worked with the target
-                reason = describe(error, self.file)
-            else:
-                self.check_decoded(made, number, "forward")
-        self.check_masks(decoded if made is None and not reason else made, reason)
-        return made
-
-    def check_masks(self, made: Decoded | None, reason: str) -> None:
-        """Refuse to score the decoder's masks if it gives none without receiving the target."""
-        if self.spec.evaluation.mask_source != "decoder":
-            return
-        name = self.spec.model.decoder.name
-        self.path = ("evaluation", "mask_source")
-        if reason:
-            text = "needs the target, which it does not receive in an evaluation, and has no method 'sample'"
-            hint = f"write 'mask_source: attention' (without the target: {reason})"
-            raise ComponentError(f"the decoder '{name}' {text}; {hint}")
-        if made is not None and made.masks_BKHW is None:
-            raise ComponentError(f"the decoder '{name}' has no masks; write 'mask_source: attention'")
-
-    def check_gradient(self, slots: Slots, decoded: Decoded, total: Tensor) -> None:
-        """Refuse a loss without a gradient, and name the part that lost it."""
-        given = (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW)
-        needed = slots.vectors_BKD.requires_grad or has_weights(self.model.decoder)
-        lost = not any(tensor is not None and tensor.requires_grad for tensor in given)
-        if (lost and needed) or not (total.requires_grad or decoded.prediction_BCHW.requires_grad):
-            self.path = ("model", "decoder")
-            raise ComponentError("the prediction has no gradient: nothing could be learned from it")
-        if not total.requires_grad:
+    def through(self) -> None:
+        """Check the losses and the reconstruction of the model as a whole."""
+        self.at("model")
+        losses = self.model.losses(self.batch, generator=self.stream())
+        expect_losses(losses)
+        self.look(losses.total, "the loss", draws=True)
+        if not losses.total.requires_grad:
             raise ComponentError("the loss has no gradient: nothing could be learned from it")
+        if isinstance(self.model, Reconstructs):
+            number = self.other_num_slots
+            stream = self.stream()
+            made = self.model.reconstruct(
+                self.images_BCHW, num_slots=number, generator=stream, painting=stream
+            )
+            self.check_made(made, number or self.spec.slots)
 
-
-def has_weights(part: nn.Module) -> bool:
-    """Return whether a part has weights to train."""
-    return any(parameter.requires_grad for parameter in part.parameters())
+    def check_made(self, made: object, slots: int | None) -> None:
+        """Check what a model makes of images."""
+        expect_type(made, Reconstruction, "reconstruct")
+        assert isinstance(made, Reconstruction)
+        masks_BKHW = None if made.decoded is None else made.decoded.masks_BKHW
+        for what, found in (("masks", masks_BKHW), ("attention", made.attention_BKHW)):
+            if found is None:
+                continue
+            expect(found, (2, slots or found.shape[1], *found.shape[2:]), what)
+            if self.values:
+                check_sums(found, what)
+        expect_picture(made.images_BCHW, 2, self.image_size)
 
 
 def own_streams(device: torch.device) -> list[Tensor]:

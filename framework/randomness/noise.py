@@ -5,11 +5,11 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+from slotlab.framework.contracts import RandomSource
 
 T = TypeVar("T")
-RandomSource = Generator | Sequence[Generator] | None
-"""Where random draws come from: one stream for the batch, one per image, or torch's own (None)."""
 
 
 def with_noise(call: Callable[..., T], noise: RandomSource, *inputs: Any) -> T:

@@ -33,7 +33,7 @@ def _too_few_slots(spec: ExperimentSpec, *, trained: bool) -> Iterator[PathProbl
         limits.append(spec.data.filter.max_objects)
     known = [limit for limit in limits if limit is not None]
     limit = min(known, default=None)
-    for section, slots in (("model", spec.model.slots), ("evaluation", spec.evaluation.slots)):
+    for section, slots in (("model", spec.slots), ("evaluation", spec.evaluation.slots)):
         if trained and section == "model" and spec.evaluation.slots is not None:
             continue  # the evaluation uses another number of slots
         if limit is not None and slots is not None and slots < limit + 1:

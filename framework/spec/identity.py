@@ -25,6 +25,8 @@ def canonical(value: Any, path: str = "") -> Any:
         return PATH
     if isinstance(value, Ref):
         settings = canonical(value.config, path)
+        if value.implied:
+            return settings
         return {"name": value.name, **settings} if settings else value.name
     if isinstance(value, BaseModel):
         return _settings(value, path)
@@ -100,7 +102,9 @@ def run_id(spec: ExperimentSpec) -> str:
     """Return the identity of a run, twelve hexadecimal digits."""
     training = spec.training.model_copy(update={"trackers": ()})
     trained = spec.model_copy(update={"training": training, "evaluation": None})
-    used = {ref.registered.identity for ref in refs(trained)}
+    # The first version of what a block stands for without a name leaves no trace: specs need not name it.
+    named = (ref for ref in refs(trained) if not (ref.implied and ref.registered.version == "1"))
+    used = {ref.registered.identity for ref in named}
     facts = {"settings": canonical(spec), "components": sorted(used)}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.registry import KINDS, Registry
+from slotlab.registry import Registry
 from slotlab.registry.manager import Registered
 
 
@@ -19,7 +19,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     """Return the schema of specs with every component that the registry knows."""
     schema = ExperimentSpec.model_json_schema(schema_generator=_Generator)
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
-    for kind in KINDS.values():
+    for kind in registry.kinds.values():
         found = registry.all(kind.name)
         blocks = [component_schema(item, definitions) for item in found]
         names: dict[str, Any] = {"type": "string", "enum": [item.component.name for item in found]}
@@ -31,9 +31,9 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "type": "string",
         "description": "One parent: a file relative to this one, or slotlab:NAME.",
     }
-    for section in (schema, *(definitions[name] for name in ("ModelSpec", "DataSpec", "TrainingSpec"))):
+    for section in (schema, *(definitions[name] for name in ("DataSpec", "TrainingSpec"))):
         section.pop("required", None)  # a parent spec may give the keys; but lists do not merge
-    linked: dict[str, Any] = link_components(schema)
+    linked: dict[str, Any] = link_components(schema, registry)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **linked,
@@ -41,16 +41,16 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     }
 
 
-def link_components(schema: Any) -> Any:
+def link_components(schema: Any, registry: Registry) -> Any:
     """Replace each `{"component": kind}` by a reference to the definition of that kind."""
     if isinstance(schema, list):
-        return [link_components(item) for item in schema]
+        return [link_components(item, registry) for item in schema]
     if not isinstance(schema, dict):
         return schema
     component = schema.get("component")
-    kind = KINDS.get(component) if isinstance(component, str) else None
+    kind = registry.kinds.get(component) if isinstance(component, str) else None
     if kind is None:
-        return {key: link_components(item) for key, item in schema.items()}
+        return {key: link_components(item, registry) for key, item in schema.items()}
     rest = {key: item for key, item in schema.items() if key != "component"}
     return {**rest, "$ref": f"#/$defs/{kind.plural}"}
 

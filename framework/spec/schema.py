@@ -6,13 +6,13 @@ from annotated_types import Len, Lt
 from pydantic import (
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     StringConstraints,
     field_validator,
 )
 
-from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts import AuxiliaryConfig, MaskSource
+from slotlab.framework.contracts.trained_model import slots_of
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.framework.spec.training import TrainingSpec
@@ -22,44 +22,11 @@ from slotlab.registry.component import custom_error
 LONGEST_NAME = 200
 """Characters: a folder's name has 255 bytes at most, and a run's ends with its identity."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)]
+OBJECTIVE = "pixel_mse"
+"""The objective of a spec that names none."""
 HALVES = "halves"
 """The value of `composition.floor` that names no split."""
 MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
-
-
-class ProjectionSpec(ClosedModel):
-    """From the encoder's features to tokens: position code, LayerNorm, two linear maps."""
-
-    position: Annotated[Ref, RefTo("position")] = Field(default="linear_grid", validate_default=True)
-    """The position code added to the features."""
-    hidden_dim: PositiveInt | None = None
-    """Width between the two linear maps; None for `dim`."""
-    dim: PositiveInt | None = None
-    """Width of the tokens; None for the slots' width."""
-    layer_norm_eps: PositiveFloat = 1e-5
-    """Epsilon of the LayerNorm; 1e-3 for Keras's default."""
-
-
-class ModelSpec(ClosedModel):
-    """Encoder, projection to tokens, initial slots, grouping, decoder."""
-
-    slots: PositiveInt
-    """Number of slots: at least one more than there are objects, for the background."""
-    slot_dim: PositiveInt = 64
-    """Width of a slot."""
-    encoder: Annotated[Ref, RefTo("encoder")]
-    """From images to a feature map."""
-    projection: ProjectionSpec = Field(default={}, validate_default=True)
-    """From the feature map to tokens."""
-    initializer: Annotated[Ref, RefTo("initializer")]
-    """The slots before the first iteration."""
-    grouping: Annotated[Ref, RefTo("grouping")]
-    """From tokens and initial slots to slots."""
-    decoder: Annotated[Ref, RefTo("decoder")]
-    """From slots to a prediction and masks."""
-    weight_init: Literal["torch", "keras"] = "torch"
-    """How the weights of convolutions, linear maps and GRU cells are drawn: as torch does, or as Keras
-    (Glorot-uniform, orthogonal recurrent weights, zero biases), on which the Slot Attention paper relies."""
 
 
 class CompositionSpec(ClosedModel):
@@ -127,11 +94,34 @@ class ExperimentSpec(ClosedModel):
     """Single-file plugins to load, relative to the spec."""
     data: DataSpec
     """What is read."""
-    model: ModelSpec
-    """What is trained."""
-    objective: Annotated[Ref, RefTo("objective")] = Field(default="pixel_mse", validate_default=True)
+    model: Annotated[Ref, RefTo("model", implied="slot_autoencoder")]
+    """What is trained; without a `name` a `slot_autoencoder`."""
+    objective: Annotated[Ref, RefTo("objective")] = Field(default=OBJECTIVE, validate_default=True)
     """What is predicted, and the loss."""
+    auxiliary: tuple[Annotated[Ref, RefTo("auxiliary")], ...] = ()
+    """Losses beside the objective's, each with a weight."""
     training: TrainingSpec
     """How it is trained."""
     evaluation: EvaluationSpec = Field(default={}, validate_default=True)
     """How it is evaluated."""
+
+    @field_validator("auxiliary")
+    @classmethod
+    def _weighted(cls, value: tuple[Ref, ...]) -> tuple[Ref, ...]:
+        for ref in value:
+            if not isinstance(ref.config, AuxiliaryConfig):
+                text = (
+                    f"the Config of '{ref.name}' must be a slotlab.contracts.AuxiliaryConfig, with its weight"
+                )
+                raise custom_error("auxiliary_config", text)
+        return value
+
+    @property
+    def slots(self) -> int | None:
+        """The number of slots in training; None for a model without slots."""
+        return slots_of(self.model.config)
+
+    @property
+    def evaluated_slots(self) -> int | None:
+        """The number of slots at evaluation; None for a model without slots."""
+        return self.evaluation.slots or self.slots

@@ -53,14 +53,15 @@ class SpeedSpec(ClosedModel):
     keep_memory: bool = True
     """Whether memory that a step frees on a CPU is kept for the next one (where the C library is glibc)."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
-    """Mode of torch.compile for encoder, grouping and decoder; `reduce-overhead` uses CUDA graphs. Where
-    compiling fails the reason is printed, and training goes on without."""
+    """Mode of torch.compile for the model's large parts (encoder, grouping, decoder); `reduce-overhead` uses
+    CUDA graphs. Where compiling fails the reason is printed, and training goes on without."""
     fused: Literal["auto", "yes", "no"] = "auto"
     """Whether the optimizer runs in one kernel; auto is yes on a GPU."""
     matmul: Literal["highest", "high", "medium"] = "high"
     """Precision of float32 matrix products on a GPU: `high` allows TF32 (10 bits of mantissa)."""
-    recompute: tuple[Literal["encoder", "grouping", "decoder"], ...] = ()
-    """Parts whose activations are computed again in the backward pass: less memory, more time."""
+    recompute: tuple[str, ...] = ()
+    """Parts of the model whose activations are computed again in the backward pass, such as `encoder`: less
+    memory, more time."""
 
 
 class GroupSpec(ClosedModel):

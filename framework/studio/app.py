@@ -130,7 +130,7 @@ def add_compositions(app: "FastAPI", studio: Studio) -> None:
 def facts(studio: Studio) -> dict[str, Any]:
     """Return what the page shows about the run."""
     spec = studio.composer.spec
-    slots = spec.evaluation.slots or spec.model.slots
+    slots = spec.evaluated_slots
     return {
         "name": spec.name,
         "step": studio.composer.step,

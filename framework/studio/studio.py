@@ -137,7 +137,7 @@ class Studio:
         with self._lock:
             masks_BKHW = self._decode(picks).masks_BKHW
         if masks_BKHW is None:
-            raise SlotlabError(f"the decoder '{self.composer.spec.model.decoder.name}' has no masks")
+            raise SlotlabError(f"the {self.composer.part('decoder')} has no masks")
         return segments(masks_BKHW[0], [pick.slot for pick in picks])
 
     def _decode(self, picks: Sequence[Pick]) -> Composed:

@@ -4,7 +4,7 @@ from typing import Any
 
 from slotlab.framework.spec.json_schema import component_schema, link_components
 from slotlab.framework.study.ablation import AblationSpec
-from slotlab.registry import KINDS, Registry
+from slotlab.registry import Registry
 
 
 def ablation_schema(registry: Registry) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def ablation_schema(registry: Registry) -> dict[str, Any]:
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     launchers = registry.all("launcher")
     names: dict[str, Any] = {"type": "string", "enum": [item.component.name for item in launchers]}
-    definitions[KINDS["launcher"].plural] = {
+    definitions[registry.kinds["launcher"].plural] = {
         "description": "The launcher: a name, or a block.",
         "anyOf": [names, *(component_schema(item, definitions) for item in launchers)],
     }
@@ -25,7 +25,7 @@ def ablation_schema(registry: Registry) -> dict[str, Any]:
         key: values.pop(key) for key in ("type", "additionalProperties", "minProperties") if key in values
     }
     values["anyOf"] = [kinds, {"type": "array", "minItems": 1}]
-    linked: dict[str, Any] = link_components(schema)
+    linked: dict[str, Any] = link_components(schema, registry)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **linked,

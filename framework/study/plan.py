@@ -57,7 +57,7 @@ def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
         split=spec.evaluation.split,
         protocol=spec.data.protocol_name,
         mask_source=spec.evaluation.mask_source,
-        slots=spec.evaluation.slots or spec.model.slots,
+        slots=spec.evaluated_slots,
         metrics=metrics_of(spec),
         baselines=tuple(spec.evaluation.baselines),
         max_images=spec.evaluation.max_images,

@@ -24,7 +24,7 @@ class WantedEvaluation:
     split: str
     protocol: str
     mask_source: str
-    slots: int
+    slots: int | None
     metrics: tuple[str, ...]
     baselines: tuple[str, ...] = ()
     max_images: int | None = None

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from slotlab.framework.contracts import Batch, OptimizerContext, ScheduleContext
+from slotlab.framework.contracts import Batch, Model, OptimizerContext, ScheduleContext
 from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.loss_step import Sealed
 from slotlab.framework.model.parameter_groups import parameter_groups
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
 from slotlab.framework.system.stop_signals import StopRequest
@@ -48,7 +48,7 @@ class Training:
 
 def train(
     engine: Engine,
-    model: SlotModel,
+    model: Model,
     loader: Loader,
     run: RunFolder,
     *,
@@ -89,7 +89,7 @@ def train(
 
 def assemble(
     engine: Engine,
-    model: SlotModel,
+    model: Model,
     loader: Loader,
     run: RunFolder,
     validation: Validation | None,
@@ -160,7 +160,7 @@ def end_epoch(training: Training) -> None:
 
 
 def begin_phase(
-    engine: Engine, model: SlotModel, before: Optimizer | None, plan: Plan, number: int
+    engine: Engine, model: Model, before: Optimizer | None, plan: Plan, number: int
 ) -> tuple[Optimizer, LRScheduler]:
     """Return the phase's optimizer, new or with the moments of the phase before, and its schedule."""
     training, phase = engine.spec.training, engine.spec.training.phases[number]
@@ -191,11 +191,11 @@ def train_step(
     trainee.seed_noise(engine.rank)
     optimizer.zero_grad(set_to_none=True)
     losses: dict[str, Tensor] = {}
-    parts = batch.images_BCHW.chunk(training.accumulate)
-    for number, images_BCHW in enumerate(parts, start=1):
-        weight = len(images_BCHW) / len(batch.images_BCHW)
+    parts = batch.chunk(training.accumulate)
+    for number, part in enumerate(parts, start=1):
+        weight = len(part.images_BCHW) / len(batch.images_BCHW)
         with engine.no_sync(step_losses, enabled=number < len(parts)):
-            found = step_losses(images_BCHW, generator=trainee.noise)
+            found = step_losses(Sealed(part), generator=trainee.noise)
             # The processes' gradients are averaged: a smaller share of the batch counts less.
             with called("the backward pass"):
                 engine.backward(found["total"] * (weight * batch.share * engine.processes))

@@ -10,12 +10,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts import Batch
+from slotlab.framework.contracts import Batch, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.json_files import write_json
@@ -23,7 +22,6 @@ from slotlab.framework.training.state import Step, Trainee
 from slotlab.framework.training.validation import forward_loss
 from slotlab.registry import SlotlabError
 
-PARTS = ("encoder", "projection", "initializer", "grouping", "decoder", "objective")
 Saved = Mapping[str, Any] | None
 """The state of a checkpoint; None if there is none."""
 ADVICE = (
@@ -189,25 +187,26 @@ def shares(trainee: Trainee, batch: Batch, step: int, processes: int) -> Iterato
     """Yield the parts of a batch that are passed through at once, with their noise, over all processes."""
     for rank in range(processes):
         noise = trainee.noise_of(step - 1, rank)
-        images_BCHW = batch.images_BCHW[rank::processes]
-        for part_BCHW in images_BCHW.chunk(trainee.spec.training.accumulate):
-            yield replace(batch, images_BCHW=part_BCHW), noise
+        for part in batch.at(slice(rank, None, processes)).chunk(trainee.spec.training.accumulate):
+            yield part, noise
 
 
 GRADIENT = "gradient of the "
+LOSS = "objective"
+"""What messages call that which computes targets and losses, if it is no part of the model itself."""
 
 
-def replay(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Generator) -> str | None:
+def replay(spec: ExperimentSpec, model: Model, batch: Batch, noise: Generator) -> str | None:
     """Pass a batch forward and backward; return the part with the first value that is not finite."""
     model.train()
     model.zero_grad(set_to_none=True)
     seen: list[str] = []
-    handles = [watch(part, name, seen) for name, part in parts(model)] + [watch_target(model.decoder, seen)]
+    handles = [handle for name, part in parts(model) for handle in watch(part, name, seen)]
     total = forward_loss(model, batch, noise, precision=spec.training.precision).total
     for handle in handles:
         handle.remove()
     if seen or not total.isfinite():
-        return seen[0] if seen else "objective"
+        return seen[0] if seen else LOSS
     total.backward()  # type: ignore[no-untyped-call]
     for name, part in reversed(list(parts(model))):  # gradients go from the last part to the first
         if first_bad((key, p.grad) for key, p in part.named_parameters() if p.grad is not None):
@@ -215,32 +214,31 @@ def replay(spec: ExperimentSpec, model: SlotModel, batch: Batch, noise: Generato
     return None
 
 
-def parts(model: SlotModel) -> Iterator[tuple[str, nn.Module]]:
+def parts(model: Model) -> Iterator[tuple[str, nn.Module]]:
     """Yield the parts of a model that are modules, in the order in which data passes them."""
-    for name in PARTS:
-        part = getattr(model, name)
-        if isinstance(part, nn.Module):
+    for name, part in model.named_children():
+        if isinstance(part, nn.ModuleDict):
+            yield from ((f"{name}.{key}", item) for key, item in part.items())
+        else:
             yield name, part
 
 
-def watch(part: nn.Module, name: str, seen: list[str]) -> Any:
-    """Add `name` to `seen` when the part returns a value that is not finite."""
+def watch(part: nn.Module, name: str, seen: list[str]) -> Iterator[Any]:
+    """Add `name` to `seen` when the part returns a value that is not finite.
+
+    A target with such a value, which no part has returned, comes from the objective.
+    """
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
         if any(not tensor.isfinite().all() for tensor in tensors_of(output)):
             seen.append(name)
 
-    return part.register_forward_hook(look)
-
-
-def watch_target(decoder: nn.Module, seen: list[str]) -> Any:
-    """Add `objective` to `seen` when the decoder receives a target with a value that is not finite."""
-
-    def look(module: nn.Module, inputs: Any, options: Any) -> None:
+    def look_before(module: nn.Module, inputs: Any, options: Any) -> None:
         if any(not tensor.isfinite().all() for tensor in tensors_of(options.get("target_BCHW"))):
-            seen.append("objective")
+            seen.append(LOSS)
 
-    return decoder.register_forward_pre_hook(look, with_kwargs=True)
+    yield part.register_forward_hook(look)
+    yield part.register_forward_pre_hook(look_before, with_kwargs=True)
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:

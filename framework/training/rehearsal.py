@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from slotlab.framework.contracts import Batch, OptimizerContext
+from slotlab.framework.contracts import Batch, Model, OptimizerContext, Reconstructs
 from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.promises import check_distance, check_features
 from slotlab.framework.data.loader import Loader, to_uint8
@@ -20,7 +20,6 @@ from slotlab.framework.metrics.image_sets.compare_sets import usable
 from slotlab.framework.model.build import build_metrics, build_set_metrics
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.parameter_groups import parameter_groups
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -30,7 +29,7 @@ from slotlab.framework.training.validation import forward_loss
 from slotlab.registry import SlotlabError
 
 
-def rehearse(engine: Engine, model: SlotModel, watched: Loader) -> None:
+def rehearse(engine: Engine, model: Model, watched: Loader) -> None:
     """Compare the outputs of a spec's components on real images with their promises.
 
     Args:
@@ -54,12 +53,13 @@ def rehearse(engine: Engine, model: SlotModel, watched: Loader) -> None:
         rehearse_step(engine, copied.train(), batch)
 
 
-def rehearse_measuring(spec: ExperimentSpec, model: SlotModel, batch: Batch) -> None:
+def rehearse_measuring(spec: ExperimentSpec, model: Model, batch: Batch) -> None:
     """Pass the images through in evaluation mode, and compute every metric."""
-    problem = Walk(spec, model, batch.images_BCHW).problem()
+    problem = Walk(spec, model, batch).problem()
     if problem is not None:
         raise problem
-    rows_of(model_outcome(spec, model, batch, positions=range(2)), batch.ids, build_metrics(spec))
+    if isinstance(model, Reconstructs):
+        rows_of(model_outcome(spec, model, batch, positions=range(2)), batch.ids, build_metrics(spec))
 
 
 def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batch) -> None:
@@ -77,7 +77,7 @@ def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batc
         check_distance(name, result)
 
 
-def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
+def rehearse_step(engine: Engine, model: Model, batch: Batch) -> None:
     """Train a copy for one step, and check the loss, the gradients and the optimizer's result."""
     spec, training = engine.spec, engine.spec.training
     lr = training.phases[0].lr
@@ -85,11 +85,10 @@ def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
     noise = torch.Generator(engine.device).manual_seed(spec.seed)
     total = forward_loss(model, batch, noise, precision=training.precision).total
     if not total.isfinite():
-        text = f"the loss is {float(total.detach())} before the first step"
-        raise PathProblem(("objective",), f"{spec.objective.name}: {text}")
+        raise loss_problem(spec, model, f"the loss is {float(total.detach())} before the first step")
     if not total.requires_grad:
         text = "the loss has no gradient in training: nothing could be learned from it"
-        raise PathProblem(("objective",), f"{spec.objective.name}: {text}")
+        raise loss_problem(spec, model, text)
     with called("the backward pass"):
         total.backward()  # type: ignore[no-untyped-call]
     tell_untrained(model, engine.warn)
@@ -102,7 +101,14 @@ def rehearse_step(engine: Engine, model: SlotModel, batch: Batch) -> None:
         raise PathProblem(("training", "optimizer"), f"{training.optimizer.name}: {text}")
 
 
-def tell_untrained(model: SlotModel, warn: Callable[[str], None]) -> None:
+def loss_problem(spec: ExperimentSpec, model: Model, text: str) -> PathProblem:
+    """Return a mistake in the loss, at the part of the spec that computes it."""
+    if "objective" in model.names and hasattr(model, "objective"):
+        return PathProblem(("objective",), f"{spec.objective.name}: {text}")
+    return PathProblem(("model",), f"{spec.model.name}: {text}")
+
+
+def tell_untrained(model: Model, warn: Callable[[str], None]) -> None:
     """Warn about parts whose trained weights receive no gradient, as behind a `detach`."""
     for name, part in parts(model):
         trained = [parameter for parameter in part.parameters() if parameter.requires_grad]

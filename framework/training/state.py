@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from slotlab.framework.contracts import Model
 from slotlab.framework.model.anneal import anneal, load_state
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.randomness.seeds import mix
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.learning_rates import take_over
@@ -66,7 +66,7 @@ class Trainee:
     """
 
     spec: ExperimentSpec
-    model: SlotModel
+    model: Model
     noise: Generator
     """Draws the slots' noise."""
     average: AveragedModel | None = None
@@ -89,7 +89,7 @@ class Trainee:
     meter: Meter = field(default_factory=Meter)
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, model: SlotModel, device: torch.device) -> "Trainee":
+    def of(cls, spec: ExperimentSpec, model: Model, device: torch.device) -> "Trainee":
         """Return the state before the first step."""
         anneal(spec, model, 0)
         average = None
@@ -99,10 +99,10 @@ class Trainee:
         return cls(spec, model, Generator(device).manual_seed(spec.seed), average)
 
     @property
-    def measured(self) -> SlotModel:
+    def measured(self) -> Model:
         """The model to validate, with averaged weights if there are any."""
         measured: Any = self.model if self.average is None else self.average.module
-        found: SlotModel = measured
+        found: Model = measured
         return found
 
     def advance(self) -> None:

@@ -8,27 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Losses, Metric
+from slotlab.framework.contracts import Batch, Losses, Metric, Model, RandomSource
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.model.build import build_metrics
-from slotlab.framework.model.slot_model import SlotModel
-from slotlab.framework.randomness.noise import RandomSource
 from slotlab.framework.randomness.seeds import streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 
 
-def forward_loss(model: SlotModel, batch: Batch, noise: RandomSource, *, precision: str) -> Losses:
+def forward_loss(model: Model, batch: Batch, noise: RandomSource, *, precision: str) -> Losses:
     """Compute the loss of a batch as in training: the decoder receives the target.
 
     `precision` is `float32`, `bfloat16` or `float16`.
     """
     dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
     with torch.autocast(batch.images_BCHW.device.type, dtype=dtype, enabled=dtype is not None):
-        output = model(batch.images_BCHW, generator=noise)
-        with model.calling("objective"):
-            return model.objective.loss(output.decoded, output.target_BCHW)
+        return model.losses(batch, generator=noise)
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Validation:
         return self.measured is not None and self.measured.higher_is_better
 
     def measure(
-        self, spec: ExperimentSpec, model: SlotModel, *, gather: Callable[[list[Any]], list[Any]] = list
+        self, spec: ExperimentSpec, model: Model, *, gather: Callable[[list[Any]], list[Any]] = list
     ) -> dict[str, float | None]:
         """Return the mean loss and the mean of the metric over all images, by name.
 
@@ -73,7 +69,7 @@ class Validation:
 @torch.no_grad()
 def validation_loss(
     spec: ExperimentSpec,
-    model: SlotModel,
+    model: Model,
     loader: Loader,
     *,
     gather: Callable[[list[Any]], list[Any]] = list,

@@ -72,7 +72,7 @@ def find_target(
     if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins, trust=trust).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
-        slots = spec.evaluation.slots or spec.model.slots
+        slots = spec.evaluated_slots
         return DataTarget(spec.name, spec.data, tuple(splits), slots)
     registry = load_registry(plugins)
     tree = _tree({"data": recognize(what, registry, sets)}, Mark(what))

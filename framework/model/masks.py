@@ -1,0 +1,54 @@
+"""The masks that are scored and shown: the decoder's, or the attention, at any size."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from slotlab.framework.contracts import Decoded, Found, MaskSource
+
+_TINY = 1e-5
+"""Keeps the sum of kept masks from zero."""
+
+
+class Masked(Protocol):
+    """Something with masks: a `Reconstruction`."""
+
+    @property
+    def decoded(self) -> Decoded | None:
+        """The output of the decoder."""
+
+    @property
+    def found(self) -> Found | None:
+        """The slots and the attention."""
+
+
+def masks_at(made: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
+    """Return the masks of a source, float32 (B, K, *size); None if there are none.
+
+    Slots that were dropped (`Slots.keep_BK`) have no attention; the decoder leaves them out by itself.
+    """
+    if source == "decoder":
+        masks_BKHW = None if made.decoded is None else made.decoded.masks_BKHW
+    else:
+        masks_BKHW = kept_attention(made.found)
+    if masks_BKHW is None:
+        return None
+    return resized_masks(masks_BKHW, size)
+
+
+def kept_attention(found: Found | None) -> Tensor | None:
+    """Return the attention (B, K, H, W), shared out among the slots that were kept."""
+    if found is None or found.attention_BKHW is None or found.slots.keep_BK is None:
+        return None if found is None else found.attention_BKHW
+    kept_BKHW = found.attention_BKHW * found.slots.keep_BK[:, :, None, None]
+    return kept_BKHW / (kept_BKHW.sum(dim=1, keepdim=True) + _TINY)
+
+
+def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks as float32 (B, K, *size), resized bilinearly, which keeps their sum over K."""
+    masks_BKHW = masks_BKHW.to(torch.float32)
+    if tuple(masks_BKHW.shape[2:]) == size:
+        return masks_BKHW
+    return F.interpolate(masks_BKHW, size=size, mode="bilinear", align_corners=False)

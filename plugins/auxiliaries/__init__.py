@@ -1,0 +1,1 @@
+"""Auxiliary losses: terms beside the objective's."""

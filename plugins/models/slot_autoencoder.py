@@ -1,0 +1,153 @@
+"""The slot autoencoder: images to features to slots, and slots to what the objective asks for.
+
+The family of Locatello et al. 2020, section 2.2; with other parts also DINOSAUR's (Seitzer et al. 2023),
+which predicts features in place of pixels.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from slotlab.framework.contracts import (
+    AuxiliaryContext,
+    DecoderContext,
+    EncoderContext,
+    GroupingContext,
+    InitializerContext,
+    ModelContext,
+    ObjectiveContext,
+    PositionContext,
+    Size,
+)
+from slotlab.framework.model.projection import Projection
+from slotlab.framework.model.slot_model import SlotModel
+from slotlab.registry import ClosedModel, Component, ComponentConfig, Ref, RefTo, hookimpl
+from slotlab.registry.errors import describe
+
+
+class ProjectionSpec(ClosedModel):
+    """From the encoder's features to tokens: position code, LayerNorm, two linear maps."""
+
+    position: Annotated[Ref, RefTo("position")] = Field(default="linear_grid", validate_default=True)
+    """The position code added to the features."""
+    hidden_dim: PositiveInt | None = None
+    """Width between the two linear maps; None for `dim`."""
+    dim: PositiveInt | None = None
+    """Width of the tokens; None for the slots' width."""
+    layer_norm_eps: PositiveFloat = 1e-5
+    """Epsilon of the LayerNorm; 1e-3 for Keras's default."""
+
+
+class SlotAutoencoderConfig(ComponentConfig):
+    """Encoder, projection to tokens, initial slots, grouping, decoder."""
+
+    slots: PositiveInt
+    """Number of slots: at least one more than there are objects, for the background."""
+    slot_dim: PositiveInt = 64
+    """Width of a slot."""
+    encoder: Annotated[Ref, RefTo("encoder")]
+    """From images to a feature map."""
+    projection: ProjectionSpec = Field(default={}, validate_default=True)
+    """From the feature map to tokens."""
+    initializer: Annotated[Ref, RefTo("initializer")]
+    """The slots before the first iteration."""
+    grouping: Annotated[Ref, RefTo("grouping")]
+    """From tokens and initial slots to slots."""
+    decoder: Annotated[Ref, RefTo("decoder")]
+    """From slots to a prediction and masks."""
+    weight_init: Literal["torch", "keras"] = "torch"
+    """How the weights of convolutions, linear maps and GRU cells are drawn: as torch does, or as Keras
+    (Glorot-uniform, orthogonal recurrent weights, zero biases), on which the Slot Attention paper relies."""
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the tokens."""
+        return self.projection.dim or self.slot_dim
+
+
+def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | None:
+    """Build all parts, in the order in which data passes them; None if one fails."""
+    parts, dim = context.parts, config.token_dim
+    images = EncoderContext(image_size=context.image_size, value_range=context.value_range)
+    encoder = parts.build(config.encoder, images, "encoder", attributes=("channels", "grid"))
+    slots = InitializerContext(num_slots=config.slots, slot_dim=config.slot_dim, token_dim=dim)
+    initializer = parts.build(config.initializer, slots, "initializer", attributes=("fixed_num_slots",))
+    if encoder is None:
+        return None
+    grid, channels = encoder.grid, encoder.channels
+    projection = build_projection(config, context, grid, channels)
+    auxiliary = parts.auxiliaries(
+        AuxiliaryContext(
+            image_size=context.image_size,
+            num_slots=config.slots,
+            slot_dim=config.slot_dim,
+            token_dim=dim,
+            grid=grid,
+            value_range=context.value_range,
+        )
+    )
+    traced = any(loss.traced for loss in auxiliary.values())
+    tokens = GroupingContext(slot_dim=config.slot_dim, token_dim=dim, grid=grid, traced=traced)
+    grouping = parts.build(config.grouping, tokens, "grouping")
+    features = ObjectiveContext(
+        image_size=context.image_size,
+        feature_channels=channels,
+        grid=grid,
+        value_range=context.value_range,
+        encoder=encoder,
+    )
+    objective = parts.objective(features)
+    if objective is None:
+        return None
+    target = DecoderContext(
+        slot_dim=config.slot_dim, target=objective.target_shape, num_slots=config.slots, grid=grid
+    )
+    decoder = parts.build(config.decoder, target, "decoder")
+    if parts.failed:
+        return None
+    return SlotModel(
+        encoder=encoder,
+        projection=projection,
+        initializer=initializer,
+        grouping=grouping,
+        decoder=decoder,
+        objective=objective,
+        num_slots=config.slots,
+        slot_dim=config.slot_dim,
+        traced=traced,
+        auxiliary=auxiliary,
+        names=context.names,
+    )
+
+
+def build_projection(
+    config: SlotAutoencoderConfig, context: ModelContext, grid: Size, channels: int
+) -> nn.Module:
+    """Build the projection; if its position code fails, return what is not used."""
+    settings, dim = config.projection, config.token_dim
+    place = PositionContext(grid=grid, dim=channels)
+    position = context.parts.build(settings.position, place, "projection", "position")
+    try:
+        return Projection(
+            position or nn.Identity(),  # for None there is a mistake already, and no model
+            channels=channels,
+            hidden_dim=settings.hidden_dim or dim,
+            dim=dim,
+            layer_norm_eps=settings.layer_norm_eps,
+        )
+    except (RuntimeError, TypeError, OverflowError) as error:  # for sizes that no tensor can have
+        context.parts.mistake(f"cannot be built: {describe(error)}", "projection")
+        return nn.Identity()
+
+
+@hookimpl
+def slotlab_models() -> Iterable[Component[SlotAutoencoderConfig]]:
+    """Provide `slot_autoencoder`."""
+    yield Component(
+        name="slot_autoencoder",
+        config=SlotAutoencoderConfig,
+        build=build,
+        summary="encoder, slots and decoder, trained to predict what the objective asks for",
+    )
