@@ -71,7 +71,7 @@ class RefTo:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return the kind only: `spec.json_schema` puts the kind's components in its place."""
-        return {"component": self.kind}
+        return {"component": self.kind} | ({} if self.implied is None else {"implied": self.implied})
 
     def _validate(self, value: Any, info: ValidationInfo) -> Ref:
         if isinstance(value, Ref):

@@ -14,7 +14,9 @@ from slotlab.framework.api.run import Run, open_run
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
 from slotlab.framework.evaluation.conditions import own_condition
+from slotlab.framework.evaluation.evaluate import NOTHING
 from slotlab.framework.jobs.train import choose_device, default_folder, prepare, run_training
+from slotlab.framework.model.build import can_reconstruct
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.system.processes import is_first
@@ -141,7 +143,9 @@ def train_loaded(
         result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
         result["cost"] = run.read_cost()
         curves = [str(run.figures / f"{name}.png") for name in ("learning_rate", "loss")]
-        if then_evaluate:
+        if then_evaluate and not can_reconstruct(loaded.spec):
+            warn([NOTHING.format(loaded.spec.model.name)])
+        elif then_evaluate:
             result |= evaluate_folder(run, loaded, [own_condition(loaded)], device)[0]
             trackers.evaluated(result)
         result["figures"] = [*curves, *result.get("figures", ())]

@@ -73,6 +73,8 @@ class Model(nn.Module, ABC):
     `training.speed.recompute` choose from. All randomness comes from the `generator` arguments.
     """
 
+    supervised: bool = False
+    """Whether `losses` reads the batch's true masks, which otherwise need not be loaded."""
     compiled: Sequence[str] = ()
     """The parts that `training.speed.compile` compiles, each by itself, as generators must stay outside."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def train_to_the_end(
             train(
                 engine,
                 model,
-                data.train,
+                replace(data.train, masks=model.supervised),
                 run,
                 validation=Validation.of(spec, data.evaluation),
                 report=follow,

@@ -11,6 +11,7 @@ from slotlab.framework.contracts import (
     MetricContext,
     Model,
     ModelContext,
+    Reconstructs,
     SetMetric,
     SetMetricContext,
 )
@@ -132,6 +133,12 @@ def build_model(spec: ExperimentSpec) -> Model:
     if not any(check_anneal(spec, model)):  # `check_parts` reports invalid paths
         anneal(spec, model, 0)
     return model
+
+
+def can_reconstruct(spec: ExperimentSpec) -> bool:
+    """Return whether the model of a valid spec segments or reconstructs images: it can be evaluated."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return isinstance(Builder(spec).model(), Reconstructs)
 
 
 def build_metrics(spec: ExperimentSpec) -> dict[str, Metric]:

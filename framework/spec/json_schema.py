@@ -22,6 +22,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     for kind in registry.kinds.values():
         found = registry.all(kind.name)
         blocks = [component_schema(item, definitions) for item in found]
+        definitions |= {f"{kind.name}.{i.component.name}": b for i, b in zip(found, blocks, strict=True)}
         names: dict[str, Any] = {"type": "string", "enum": [item.component.name for item in found]}
         definitions[kind.plural] = {
             "description": f"The {kind.name}: a name, or a block.",
@@ -51,8 +52,12 @@ def link_components(schema: Any, registry: Registry) -> Any:
     kind = registry.kinds.get(component) if isinstance(component, str) else None
     if kind is None:
         return {key: link_components(item, registry) for key, item in schema.items()}
-    rest = {key: item for key, item in schema.items() if key != "component"}
-    return {**rest, "$ref": f"#/$defs/{kind.plural}"}
+    rest = {key: item for key, item in schema.items() if key not in ("component", "implied")}
+    any_of_kind = {"$ref": f"#/$defs/{kind.plural}"}
+    if "implied" not in schema:
+        return {**rest, **any_of_kind}
+    implied = {"$ref": f"#/$defs/{kind.name}.{schema['implied']}"}  # so that its mistakes are told one by one
+    return {**rest, "if": {"required": ["name"]}, "then": any_of_kind, "else": implied}
 
 
 def component_schema(item: Registered, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import slotlab
 from slotlab.framework.api.settings import assignments
+from slotlab.framework.contracts import Model
 from slotlab.framework.jobs import train as job
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.spec.merge import apply_set
 from slotlab.framework.spec.tree import Tree, parse
 from slotlab.framework.system.stop_signals import TrainingStopped
@@ -97,7 +97,7 @@ def test_a_model_has_the_weights_that_a_training_starts_from(monkeypatch: pytest
 
     seen: dict[str, torch.Tensor] = {}
 
-    def note(engine: Any, model: SlotModel, *rest: Any, **options: Any) -> None:
+    def note(engine: Any, model: Model, *rest: Any, **options: Any) -> None:
         seen.update({name: value.clone() for name, value in model.state_dict().items()})
         raise BegunError
 

@@ -12,8 +12,8 @@ import torch
 import yaml
 from torch import Generator, Tensor, nn
 
+from slotlab.framework.contracts import Model
 from slotlab.framework.model.build import build_model
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
@@ -171,11 +171,11 @@ def declared(*, side: int, **facts: Any) -> ExperimentSpec:
     return ExperimentSpec.model_validate(data, context={"registry": load_registry()})
 
 
-def built(**facts: Any) -> SlotModel:
+def built(**facts: Any) -> Model:
     return build_model(declared(**facts))
 
 
-def compute(model: SlotModel, images: Tensor) -> dict[str, Tensor]:
+def compute(model: Model, images: Tensor) -> dict[str, Tensor]:
     output = model(images, generator=Generator().manual_seed(3))
     assert output.decoded.masks_BKHW is not None
     return {
@@ -187,7 +187,7 @@ def compute(model: SlotModel, images: Tensor) -> dict[str, Tensor]:
     }
 
 
-def compare(model: SlotModel, *, batch: int, side: int, **facts: Any) -> None:
+def compare(model: Model, *, batch: int, side: int, **facts: Any) -> None:
     reference = Reference(side=side, **facts).double()
     model.double()
     ours, theirs = list(model.parameters()), list(reference.parameters())

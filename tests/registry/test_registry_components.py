@@ -41,7 +41,7 @@ def component(**changes: Any) -> Component[Any]:
     return Component(**{**facts, **changes})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auxiliary"])
 def test_builtins_provide_every_kind(registry: Registry, kind: str) -> None:
     found = registry.all(kind)
     assert found
@@ -56,7 +56,7 @@ def test_all_is_the_kinds_in_order(registry: Registry) -> None:
 
 def test_every_kind_has_a_documented_hook() -> None:
     hooks = {name for name in vars(hookspecs) if name.startswith("slotlab_")}
-    assert hooks == {kind.hook for kind in KINDS.values()}
+    assert hooks == {"slotlab_kinds", *(kind.hook for kind in KINDS.values())}
     assert all(getattr(hookspecs, name).__doc__ for name in hooks)
 
 

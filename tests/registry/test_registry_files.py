@@ -14,7 +14,7 @@ import pytest
 from slotlab.registry import KINDS, PluginError, Registry
 from slotlab.registry.files import file_source
 
-HOOKS = ", ".join(kind.hook for kind in KINDS.values())
+HOOKS = ", ".join(["slotlab_kinds", *(kind.hook for kind in KINDS.values())])
 HEAD = """
 from slotlab.registry import Component, ComponentConfig, hookimpl
 SLOTLAB_API = 1

@@ -211,7 +211,7 @@ def test_the_identity_of_a_lone_plugin_is_that_of_its_file(
     write(tmp_path, sources, traced=lone)
     loaded = load_spec("spec.yaml")
     digest = hashlib.sha256(lone.encode()).hexdigest()
-    assert loaded.spec.model.encoder.registered.identity == f"encoder:traced=1@{digest[:8]}"
+    assert loaded.spec.model.config.encoder.registered.identity == f"encoder:traced=1@{digest[:8]}"
 
 
 # --- other processes -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from slotlab.framework.evaluation.evaluate import baseline_outcome, evaluate
 from slotlab.framework.evaluation.rows import Evaluation, count_objects, ranked, reasons, rows_of, summarize
 from slotlab.framework.metrics.builders import FunctionMetric
 from slotlab.framework.model.build import build_metrics, build_model
-from slotlab.framework.model.slot_model import masks_at
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -120,7 +120,7 @@ def test_other_number_of_slots(tiny: Specs, noise_loader: Loaders) -> None:
 
 def test_masks_are_brought_to_the_image(tiny: Specs, noise_loader: Loaders) -> None:
     model = build_model(tiny(model={"encoder": {"name": "cnn", "channels": [4], "strides": [2]}}))
-    output = model(next(noise_loader().epoch()).images_BCHW)
+    output = model.reconstruct(next(noise_loader().epoch()).images_BCHW)
     assert output.attention_BKHW.shape == (2, 3, 4, 4)
     masks = masks_at(output, "attention", (8, 8))
     assert masks is not None
@@ -137,7 +137,7 @@ def test_masks_keep_their_share_of_the_image_when_it_is_a_multiple_of_their_grid
     tiny: Specs, noise_loader: Loaders
 ) -> None:
     model = build_model(tiny(model={"encoder": {"name": "cnn", "channels": [4], "strides": [2]}}))
-    output = model(next(noise_loader().epoch()).images_BCHW)
+    output = model.reconstruct(next(noise_loader().epoch()).images_BCHW)
     for size in ((8, 8), (16, 12)):
         masks = masks_at(output, "attention", size)
         assert masks is not None

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from slotlab.framework.contracts import Batch
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine, precise
+from slotlab.framework.model.loss_step import Sealed
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.loop import begin_phase
 from slotlab.framework.training.plan import Plan
@@ -28,12 +30,17 @@ def speed(tiny: Specs, **settings: Any) -> ExperimentSpec:
     return tiny(training={"speed": settings, "phases": [{"steps": 3, "lr": 0.01}]})
 
 
+def sealed(images_BCHW: Tensor) -> Sealed:
+    """A batch without truth, as the loss step takes it."""
+    return Sealed(Batch(images_BCHW=images_BCHW, masks_BHW=None, ids=("x",) * len(images_BCHW)))
+
+
 def gradients(spec: ExperimentSpec, warnings: list[str] | None = None) -> dict[str, Tensor]:
     """The loss and its gradient by every weight, after one step's forward and backward pass."""
     engine = open_engine(spec, warnings)
     model = engine.place(build_model(spec))
     images_BCHW = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    total = engine.wrap(model)(images_BCHW, generator=torch.Generator().manual_seed(1))["total"]
+    total = engine.wrap(model)(sealed(images_BCHW), generator=torch.Generator().manual_seed(1))["total"]
     engine.backward(total)
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {"total": total.detach(), **found}
@@ -60,7 +67,7 @@ def test_what_layers_compute_in(tiny: Specs, precision: str, expected: torch.dty
     model = engine.place(build_model(engine.spec))
     seen: list[torch.dtype] = []
     model.encoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    engine.wrap(model)(torch.zeros(2, 3, 8, 8), generator=torch.Generator())
+    engine.wrap(model)(sealed(torch.zeros(2, 3, 8, 8)), generator=torch.Generator())
     assert seen == [expected]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -139,7 +146,7 @@ def test_recomputed_parts_run_twice(tiny: Specs) -> None:
         calls: list[str] = []
         layer: Any = next(module for module in model.encoder.modules() if isinstance(module, torch.nn.Conv2d))
         layer.register_forward_hook(lambda *args: calls.append("encoder"))  # noqa: B023
-        losses = engine.wrap(model)(torch.zeros(2, 3, 8, 8), generator=torch.Generator())
+        losses = engine.wrap(model)(sealed(torch.zeros(2, 3, 8, 8)), generator=torch.Generator())
         engine.backward(losses["total"])
         assert len(calls) == 1 + len(parts)
 
@@ -177,7 +184,7 @@ def test_a_lack_of_memory_is_no_failure_to_compile(tiny: Specs, monkeypatch: pyt
     engine = open_engine(speed(tiny, compile="default"))
     step = engine.wrap(engine.place(build_model(engine.spec)))
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        step(torch.zeros(2, 3, 8, 8), generator=torch.Generator())
+        step(sealed(torch.zeros(2, 3, 8, 8)), generator=torch.Generator())
 
 
 @pytest.mark.slow

@@ -341,7 +341,7 @@ def test_a_sampler_that_fails_is_named_and_not_taken_for_one_that_needs_the_targ
 
 def decoding_by(spec: ExperimentSpec, decoder: type[Painter]) -> ExperimentSpec:
     """Let the spec's decoder build another one."""
-    ref = spec.model.decoder
+    ref = spec.model.config.decoder
     component = replace(ref.registered.component, build=lambda config, context: decoder())
     object.__setattr__(ref, "registered", replace(ref.registered, component=component))
     return spec

@@ -15,6 +15,7 @@ from slotlab.framework.contracts import Batch, Decoded, Grouped, Slots
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.loss_step import Sealed
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.loop import begin_phase, train, train_step
@@ -56,6 +57,11 @@ class Drawing(nn.Module):
         return replace(grouped, slots=Slots(grouped.slots.vectors_BKD * scale_BKD.exp()))
 
 
+def sealed(images_BCHW: Tensor) -> Sealed:
+    """A batch without truth, as the loss step takes it."""
+    return Sealed(Batch(images_BCHW=images_BCHW, masks_BHW=None, ids=("x",) * len(images_BCHW)))
+
+
 def drawing_gradients(spec: ExperimentSpec, *, accumulate: int = 1) -> tuple[dict[str, Tensor], Tensor]:
     """The gradients of a model whose grouping and decoder draw, and the next draw of its stream."""
     engine = open_engine(spec)
@@ -63,7 +69,7 @@ def drawing_gradients(spec: ExperimentSpec, *, accumulate: int = 1) -> tuple[dic
     model.grouping, model.decoder = Drawing(model.grouping), Drawing(model.decoder)
     step, noise = engine.wrap(model), Generator().manual_seed(1)
     for part_BCHW in images(4).chunk(accumulate):
-        engine.backward(step(part_BCHW, generator=noise)["total"])
+        engine.backward(step(sealed(part_BCHW), generator=noise)["total"])
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return found, torch.rand(3, generator=noise)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from slotlab.framework.contracts import Model
 from slotlab.framework.model.build import build_model
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.model.weight_init import draw_as_keras
 from slotlab.framework.spec.load import load_spec
 
-Build = Callable[..., SlotModel]
+Build = Callable[..., Model]
 
 
 @pytest.fixture

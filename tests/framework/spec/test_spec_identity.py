@@ -130,7 +130,7 @@ def test_content_and_version_of_a_file_count_and_its_place_does_not(
 def test_the_version_of_an_installed_component_counts(base: str) -> None:
     loaded = load_spec("spec.yaml")
     before = run_id(loaded.spec)
-    encoder = loaded.spec.model.encoder.registered.component
+    encoder = loaded.spec.model.config.encoder.registered.component
     object.__setattr__(encoder, "version", encoder.version + 1)
     try:
         assert run_id(loaded.spec) != before

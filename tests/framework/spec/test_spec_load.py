@@ -61,7 +61,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
     ]
     assert texts[3:] == [
         "data.protocol.image_size: expected a whole number, got 'large'",
-        "modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, data, model, objective, training, evaluation)",
+        "modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, data, model, objective, auxiliary, training, evaluation)",
         "model.decoder: this key is required",
         "model.slots: must be greater than 0, got 0",
         "model.encoder.channels.1: must be greater than 0, got -1",

@@ -267,7 +267,7 @@ def test_every_component_is_asked_for_warnings(base: str, monkeypatch: pytest.Mo
     spec = load_spec("spec.yaml").spec
     refs: list[Ref] = [
         spec.training.phases[0].schedule,
-        spec.model.projection.position,
+        spec.model.config.projection.position,
         *spec.evaluation.metrics,
     ]
     for ref in refs:

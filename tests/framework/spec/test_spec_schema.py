@@ -115,5 +115,6 @@ def test_plugins_whose_inner_models_are_called_alike(base: str, write: Write) ->
 def test_linking_touches_references_only() -> None:
     schema = {"a": [{"component": "encoder", "title": "x"}], "component": {"type": "integer"}}
     linked = {"a": [{"title": "x", "$ref": "#/$defs/encoders"}], "component": {"type": "integer"}}
-    assert link_components(schema) == linked
-    assert link_components(linked) == linked
+    registry = load_registry()
+    assert link_components(schema, registry) == linked
+    assert link_components(linked, registry) == linked

@@ -47,7 +47,7 @@ def test_questions_are_answered_as_the_folders_would(trained: list[StudyRun]) ->
     assert ask("state=failed") == ids[:1]
     assert ask("state!=failed") == sorted(ids[1:])
     assert ask("seed=1") == sorted(ids[4:])
-    assert ask("model.slots>7") == sorted(run.run_id for run in trained if run.spec.model.slots == 8)
+    assert ask("model.slots>7") == sorted(run.run_id for run in trained if run.spec.slots == 8)
     assert ask("model.initializer.name = gaussian", "seed<1", "state=done") == ids[2:3]
     assert ask("ari>=0.3", "ari<0.55") == sorted(ids[3:6])
     assert ask("scenes-val-whole-decoder/mse<=0.1") == ids[1:2]

@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Decoded, Losses
+from slotlab.framework.contracts import Batch, Decoded, Losses, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.randomness.seeds import permutation
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -39,13 +38,13 @@ def run(tmp_path: Path, tiny: Specs) -> RunFolder:
     return RunFolder.create(tmp_path / "run", tiny())
 
 
-def trained(spec: ExperimentSpec, loader: Loader, run: RunFolder, **options: Any) -> SlotModel:
+def trained(spec: ExperimentSpec, loader: Loader, run: RunFolder, **options: Any) -> Model:
     model = build_model(spec)
     train(open_engine(spec), model, loader, run, **options)
     return model
 
 
-def one_step(spec: ExperimentSpec, model: SlotModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+def one_step(spec: ExperimentSpec, model: Model, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
     engine = open_engine(spec)
     trainee = Trainee.of(spec, model, torch.device("cpu"))
     trainee.optimizer = optimizer
