@@ -1,0 +1,33 @@
+"""The model of a run that is an input of another one: frozen, with its weights."""
+
+import torch
+
+from slotlab.framework.contracts import Model
+from slotlab.framework.model.anneal import load_state
+from slotlab.framework.model.build import build_model
+from slotlab.framework.plugin_loading.trust import Ask, refuse
+from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.runs.run_input import RunInput
+from slotlab.framework.runs.versions import check_versions
+from slotlab.framework.spec.load import load_spec
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import ComponentError, SlotlabError
+
+
+def trained_model(given: RunInput, *, trust: Ask = refuse) -> tuple[ExperimentSpec, Model]:
+    """Return a run's spec and its model, in evaluation mode, without gradients, on torch's default device.
+
+    Raises:
+        ComponentError: at the setting `run`, if the weights cannot be read or do not fit the run's spec.
+    """
+    run = RunFolder.open(given.run)
+    try:
+        spec = load_spec(run.spec, trust=trust, of_run=True).spec
+        check_versions(run, spec)
+        found = given.find().read()
+        with torch.device("cpu"):  # weights cannot be loaded onto the meta device
+            model = build_model(spec)
+            load_state(spec, model, found["ema"] or found["model"], found["step"])
+    except (SlotlabError, RuntimeError) as error:
+        raise ComponentError(f"the run {given.run} cannot be used: {error}", field="run") from None
+    return spec, model.eval().requires_grad_(False).to(torch.get_default_device())

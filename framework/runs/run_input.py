@@ -1,0 +1,56 @@
+"""A trained run as an input of another one: its weights are named by their content, not by their place."""
+
+from typing import Literal
+
+from pydantic import PositiveInt, model_validator
+
+from slotlab.framework.runs.checkpoints import Checkpoint
+from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.spec.paths import SpecPath
+from slotlab.registry import ClosedModel, SlotlabError
+from slotlab.registry.component import custom_error
+
+
+class RunInput(ClosedModel):
+    """The weights of a run, as settings of a component: `teacher: {run: ../runs/teacher}`.
+
+    `digest` is filled in when the spec is read, and is what counts in a run's identity: the same weights
+    elsewhere give the same identity, other weights in the same place another one. A spec that has it, as
+    that of a trained run does, is refused if the weights are others by now.
+    """
+
+    run: SpecPath
+    """The run's folder, relative to the spec."""
+    checkpoint: Literal["last", "best"] | PositiveInt = "last"
+    """Whose weights: the last checkpoint's, the best one's, or those of a step."""
+    digest: str = ""
+    """Hash of the checkpoint's content; found by itself."""
+
+    @model_validator(mode="after")
+    def _identified(self) -> "RunInput":
+        try:
+            found = self.find().checksum
+        except SlotlabError as error:
+            raise custom_error("run_input", str(error)) from None
+        if self.digest not in ("", found):
+            text = f"the weights in {self.run} are others by now: {found}, and were {self.digest}"
+            raise custom_error(
+                "run_input", f"{text}; name the right run and checkpoint, or leave 'digest' out"
+            )
+        object.__setattr__(self, "digest", found)
+        return self
+
+    def find(self) -> Checkpoint:
+        """Return the checkpoint, by the names of files alone.
+
+        Raises:
+            SlotlabError: if there is no such run, or no such checkpoint.
+        """
+        checkpoints = RunFolder.open(self.run).checkpoints
+        if isinstance(self.checkpoint, int):
+            return checkpoints.of_step(self.checkpoint)
+        every = checkpoints.all()
+        found = checkpoints.best() if self.checkpoint == "best" else next(iter(every), None)
+        if found is None:
+            raise SlotlabError(f"{self.run} has no {self.checkpoint} checkpoint; train it first")
+        return found
