@@ -88,8 +88,12 @@ class PatchMLP(nn.Module):
         if grouped is None:
             text = "chooses slots by their attention, and these slots have none: they come from no image"
             raise ComponentError(f"{text}; only a decoder without it can decode them", field="top_k")
-        attention_BKN = grouped.attention_BKN
-        check_positions(attention_BKN.shape[2], prod(self.size))
+        attention_BKN, positions = grouped.attention_BKN, prod(self.size)
+        if attention_BKN.shape[2] != positions:
+            text = (
+                f"chooses by attention at {positions} positions, and it is given at {attention_BKN.shape[2]}"
+            )
+            raise ComponentError(text, field="top_k")
         return attention_BKN.topk(min(count, attention_BKN.shape[1]), dim=1).indices
 
     def _by_chosen_slots(self, slots: Slots, chosen_BkN: Tensor) -> Decoded:
@@ -116,17 +120,10 @@ def check_top_k(config: PatchMLPConfig, context: DecoderContext) -> None:
     if context.num_slots is not None and config.top_k > context.num_slots:
         text = f"cannot choose {config.top_k} of {context.num_slots} slots; take fewer, or null for all"
         raise ComponentError(text, field="top_k")
-    if context.grid is not None:
-        check_positions(prod(context.grid), prod(context.target.size))
-
-
-def check_positions(found: int, wanted: int) -> None:
-    """Refuse attention at other positions than the target's."""
-    if found != wanted:
-        text = (
-            f"chooses by attention at each of the target's {wanted} positions, and there are {found} tokens"
-        )
-        raise ComponentError(f"{text}; the target must be on the tokens' grid", field="top_k")
+    if context.grid not in (None, context.target.size):
+        text = f"chooses by attention on the tokens' grid {context.grid}, and the target's is "
+        hint = "take an objective on the tokens' grid, or null for all"
+        raise ComponentError(f"{text}{context.target.size}; {hint}", field="top_k")
 
 
 @hookimpl
