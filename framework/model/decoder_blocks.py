@@ -1,8 +1,10 @@
-"""Transformer blocks that decode tokens one after the other, with a view of the slots.
+"""Transformer blocks that decode tokens with a view of the slots.
 
-Two kinds. `pre_norm` is torch's `TransformerDecoderLayer` with `norm_first`, as in DINOSAUR (Seitzer et al.
-2023). `slate` is SLATE's (Singh et al. 2022), which SPOT uses too: no biases in attention, a final norm, and
-the first block's residual begins at the normed input.
+Three kinds. In two of them each token sees those before it alone: `pre_norm` is torch's
+`TransformerDecoderLayer` with `norm_first`, as in DINOSAUR (Seitzer et al. 2023); `slate` is SLATE's
+(Singh et al. 2022), which SPOT uses too: no biases in attention, a final norm, and the first block's
+residual begins at the normed input. In `bias_free`, of DIAS (2025), all tokens see one another: torch's
+layer with GELU and without any bias, and the first block's residual as in SLATE's.
 """
 
 import copy
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 from slotlab.framework.model.kept_slots import kept
 
-BlockKind = Literal["pre_norm", "slate"]
+BlockKind = Literal["pre_norm", "slate", "bias_free"]
 MLP_FACTOR = 4
 """Width of a block's hidden layer, as a multiple of the tokens' width."""
 
@@ -55,8 +57,12 @@ class Heads(nn.Module):
         return joined_BTW
 
 
-class CausalAttention(Heads):
-    """Each token attends to itself and to those before it."""
+class TokensAttention(Heads):
+    """Each token attends to itself and to those before it or, if not causal, to all."""
+
+    def __init__(self, width: int, heads: int, *, bias: bool, causal: bool):
+        super().__init__(width, heads, bias=bias)
+        self.causal = causal
 
     def forward(self, x_BTW: Tensor, past: Past | None = None) -> Tensor:
         """Return (B, T, W); with a past, T is 1: the token that follows it."""
@@ -66,7 +72,7 @@ class CausalAttention(Heads):
         if past is not None:
             keys_BATE, values_BATE = past.extend(keys_BATE, values_BATE)
         mixed_BATE = F.scaled_dot_product_attention(
-            query_BATE, keys_BATE, values_BATE, is_causal=past is None
+            query_BATE, keys_BATE, values_BATE, is_causal=self.causal and past is None
         )
         return self.join(mixed_BATE)
 
@@ -87,14 +93,19 @@ class SlotsAttention(Heads):
 class DecoderBlock(nn.Module):
     """Self-attention, attention to slots and an MLP, each after a norm and added to its input."""
 
-    def __init__(self, width: int, heads: int, *, bias: bool, normed_residual: bool = False):
+    def __init__(self, kind: BlockKind, width: int, heads: int):
         super().__init__()
-        self.normed_residual = normed_residual
-        self.norm_tokens, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
-        self.attend_tokens = CausalAttention(width, heads, bias=bias)
-        self.attend_slots = SlotsAttention(width, heads, bias=bias)
+        biased, free, hidden = kind == "pre_norm", kind == "bias_free", MLP_FACTOR * width
+        self.normed_residual = False
+        self.norm_tokens, self.norm_cross, self.norm_mlp = (
+            nn.LayerNorm(width, bias=not free) for _ in range(3)
+        )
+        self.attend_tokens = TokensAttention(width, heads, bias=biased, causal=not free)
+        self.attend_slots = SlotsAttention(width, heads, bias=biased)
         self.mlp = nn.Sequential(
-            nn.Linear(width, MLP_FACTOR * width), nn.ReLU(), nn.Linear(MLP_FACTOR * width, width)
+            nn.Linear(width, hidden, bias=not free),
+            nn.GELU() if free else nn.ReLU(),
+            nn.Linear(hidden, width, bias=not free),
         )
 
     def forward(
@@ -120,20 +131,17 @@ class DecoderBlocks(nn.Module):
 
     def __init__(self, kind: BlockKind, *, width: int, heads: int, layers: int):
         super().__init__()
-        self.norm: nn.Module = nn.Identity()
-        if kind == "pre_norm":
-            first = DecoderBlock(width, heads, bias=True)
+        self.norm = nn.LayerNorm(width) if kind == "slate" else nn.Identity()
+        if kind == "slate":
+            blocks = [DecoderBlock(kind, width, heads) for _ in range(layers)]
+            for block in blocks:
+                draw_as_slate(block, gain=(3 * layers) ** -0.5)
+        else:  # torch's TransformerDecoder copies one layer: all of them start with the same weights
+            first = DecoderBlock(kind, width, heads)
             draw_as_torch(first)
-            # torch's TransformerDecoder copies one layer: all of them start with the same weights.
-            self.blocks = nn.ModuleList([first, *(copy.deepcopy(first) for _ in range(layers - 1))])
-            return
-        self.norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(width, heads, bias=False, normed_residual=index == 0) for index in range(layers)
-        )
-        for block in self.blocks:
-            assert isinstance(block, DecoderBlock)
-            draw_as_slate(block, gain=(3 * layers) ** -0.5)
+            blocks = [first, *(copy.deepcopy(first) for _ in range(layers - 1))]
+        blocks[0].normed_residual = kind != "pre_norm"
+        self.blocks = nn.ModuleList(blocks)
 
     def forward(
         self, x_BTW: Tensor, slots_BKW: Tensor, keep_BK: Tensor | None = None, pasts: list[Past] | None = None
@@ -162,8 +170,9 @@ def draw_as_torch(block: DecoderBlock) -> None:
     for attention in (block.attend_tokens, block.attend_slots):
         for linear in (attention.to_q, attention.to_k, attention.to_v):
             nn.init.xavier_uniform_(linear.weight, gain=2**-0.5)  # torch draws the three as one matrix
-            nn.init.zeros_(linear.bias)
-        nn.init.zeros_(attention.to_out.bias)
+        for linear in (attention.to_q, attention.to_k, attention.to_v, attention.to_out):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
 
 
 def draw_as_slate(block: DecoderBlock, *, gain: float) -> None:

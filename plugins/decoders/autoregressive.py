@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import Decoded, DecoderContext, Slots
-from slotlab.framework.model.decoder_blocks import BlockKind, DecoderBlocks
+from slotlab.framework.model.decoder_blocks import DecoderBlocks
 from slotlab.framework.model.patch_orders import nine_orders
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
@@ -24,7 +24,7 @@ from slotlab.registry import Component, ComponentConfig, ComponentError, hookimp
 class AutoregressiveConfig(ComponentConfig):
     """Settings of the autoregressive decoder."""
 
-    blocks: BlockKind = "pre_norm"
+    blocks: Literal["pre_norm", "slate"] = "pre_norm"
     """DINOSAUR's blocks, which are torch's own with the norm first, or SLATE's, which SPOT uses."""
     layers: Annotated[int, Field(ge=1, le=64)] = 4
     """Number of blocks; 4 in DINOSAUR and SPOT."""

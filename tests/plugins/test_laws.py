@@ -61,6 +61,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
+    ("decoder", "random_order"): {"layers": 2, "heads": 3},
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
 CONTEXTS: dict[str, Any] = {
