@@ -93,17 +93,23 @@ class Autoregressive(nn.Module):
         made = []
         for index_1 in self.chosen(self.evaluate, generator):
             order_N = self.orders_RN.index_select(0, index_1)[0]
-            input_B1C = self.first_RC.index_select(0, index_1).expand(len(slots_BKW), 1, -1)
-            pasts, steps = self.blocks.begin(), []
-            for _ in range(len(order_N)):
-                x_B1W, attention_B1K = self.blocks(
-                    self.read_target(input_B1C), slots_BKW, slots.keep_BK, pasts
-                )
-                input_B1C = self.write(x_B1W)
-                steps.append((input_B1C, attention_B1K))
-            prediction_BNC, attention_BNK = (torch.cat(each, dim=1) for each in zip(*steps, strict=True))
-            made.append(self._on_grid(prediction_BNC, attention_BNK, order_N))
+            first_B1C = self.first_RC.index_select(0, index_1).expand(len(slots_BKW), 1, -1)
+            made.append(self._on_grid(*self._continued(first_B1C, slots_BKW, slots.keep_BK), order_N))
         return mean(made)
+
+    def _continued(
+        self, input_B1C: Tensor, slots_BKW: Tensor, keep_BK: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what follows the first input: the prediction (B, N, C) and the attention (B, N, K)."""
+        number, pasts = self.orders_RN.shape[1], self.blocks.begin()
+        steps: list[tuple[Tensor, Tensor]] = []
+        while len(steps) < number:
+            x_B1W, attention_B1K = self.blocks(self.read_target(input_B1C), slots_BKW, keep_BK, pasts)
+            input_B1C = self.write(x_B1W)
+            # Without values all steps are alike, and slow: `validate` makes one.
+            steps += [(input_B1C, attention_B1K)] * (number if input_B1C.is_meta else 1)
+        prediction_BNC, attention_BNK = (torch.cat(each, dim=1) for each in zip(*steps, strict=True))
+        return prediction_BNC, attention_BNK
 
     def chosen(self, which: str, generator: Generator | None) -> Sequence[Tensor]:
         """Return the indices of the orders to go by, each int64 of shape (1,)."""
