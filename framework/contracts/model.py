@@ -140,8 +140,9 @@ class Decoded:
     prediction_BCHW: Tensor
     """In the space of the objective's target."""
     masks_BKHW: Tensor | None = None
-    """Not negative; sum to one over K at each pixel; None for decoders without alpha masks. As many rows and
-    columns as the target, or fewer in the same proportion: they are then brought to its size."""
+    """Not negative; sum to one over K at each pixel, or to a little less where slots were dropped; None for
+    decoders without alpha masks. As many rows and columns as the target, or fewer in the same proportion:
+    they are then brought to its size."""
     parts_BKCHW: Tensor | None = None
     """Each slot's own prediction, before mixing, of the prediction's shape; None if there are none."""
     target_BCHW: Tensor | None = None
@@ -176,6 +177,21 @@ class Guided(Protocol):
     @property
     def guided(self) -> bool:
         """Whether it does, with its present settings."""
+
+
+@runtime_checkable
+class MaskedWithTarget(Protocol):
+    """A decoder whose masks of images may be measured as they come in training, where it is told the target.
+
+    Where `masks_with_target` is true, measured and shown masks of an image are those of `forward` with the
+    objective's target for that image. Pictures never are, nor masks of slots that were mixed or drawn:
+    `sample` makes them. The target is made of the image, which every model is given, and not of its true
+    masks; but such masks say how a model divides an image that it sees, not what its slots alone know of it.
+    """
+
+    @property
+    def masks_with_target(self) -> bool:
+        """Whether they are, with the decoder's present settings."""
 
 
 @runtime_checkable

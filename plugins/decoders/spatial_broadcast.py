@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, DecoderContext, PositionContext, Slots
+from slotlab.framework.model.kept_slots import kept
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 
@@ -75,14 +76,14 @@ class SpatialBroadcastDecoder(nn.Module):
     def forward(
         self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: Generator | None = None
     ) -> Decoded:
-        """Mix the slots' parts by a softmax over slots of their mask logits."""
+        """Mix the slots' parts by a softmax over slots of their mask logits; dropped slots have no part."""
         slots_BKD = slots.vectors_BKD
         size = self.broadcast_size
         grid_MDHW = slots_BKD.flatten(0, 1)[:, :, None, None].expand(-1, -1, size, size)  # M = B * K
         painted_MCHW = self.layers(self.position(grid_MDHW))
         painted_BKCHW = rearrange(painted_MCHW, "(b k) c h w -> b k c h w", k=slots_BKD.shape[1])
         parts_BKCHW, logits_BKHW = painted_BKCHW[:, :, :-1], painted_BKCHW[:, :, -1]
-        masks_BKHW = torch.softmax(logits_BKHW, dim=1)
+        masks_BKHW = kept(torch.softmax(logits_BKHW, dim=1), slots.keep_BK)
         prediction_BCHW = (masks_BKHW[:, :, None] * parts_BKCHW).sum(dim=1)
         return Decoded(prediction_BCHW, masks_BKHW=masks_BKHW, parts_BKCHW=parts_BKCHW)
 

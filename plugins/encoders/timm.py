@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import EncoderContext, Size
@@ -36,6 +37,9 @@ class TimmConfig(ComponentConfig):
     """A local checkpoint (.safetensors, or .pth read without executing code) instead."""
     frozen: bool = False
     """Keep the weights as they are: no gradients, always in evaluation mode."""
+    freeze_below: NonNegativeInt | None = None
+    """Of a transformer, train the blocks from this one on, counted from 0, and keep all else as `frozen`
+    does: the embeddings, the blocks below, the final norm. 8 in SPOT's second stage. Null for no limit."""
     normalize: Literal["weights", "imagenet", "half", "none"] = "weights"
     """The mean and deviation that normalize images in [0, 1]: timm's for the model's weights (also if these
     are random), ImageNet's, or 0.5 and 0.5; `none` passes images in the spec's value range."""
@@ -52,7 +56,7 @@ class TimmConfig(ComponentConfig):
     def cautions(self) -> list[str]:
         """Warn about a frozen random network, and about trained weights with images in another range."""
         found = []
-        if self.frozen and not self.own_weights:
+        if (self.frozen or self.freeze_below) and not self.own_weights:
             found.append("frozen with random weights; give 'weights: FILE' or 'pretrained: true'")
         if self.normalize == "none" and self.own_weights:
             text = "trained weights get images in the spec's value range, not as they were trained"
@@ -74,8 +78,11 @@ class TimmEncoder(nn.Module):
         stages = model.stages(size, config.stage)
         self.backbone = create_backbone(config, model, size, choose_stage(config, stages))
         self.normalization = normalization(config, context, self.backbone.pretrained_cfg)
-        if config.frozen:
+        self.trained_blocks = trained_blocks(config, self.backbone)
+        if self.frozen or self.trained_blocks is not None:
             self.backbone.requires_grad_(False)
+            for block in self.trained_blocks or ():
+                block.requires_grad_(True)
         self.channels = int(self.backbone.feature_info.channels()[0])
         self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"  # such as Swin's
         self.backbone.eval()
@@ -89,10 +96,12 @@ class TimmEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "TimmEncoder":
-        """Switch to training mode; a frozen backbone stays in evaluation mode."""
+        """Switch to training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
+        if self.frozen or self.trained_blocks is not None:
             self.backbone.eval()
+            for block in self.trained_blocks or ():
+                block.train(mode)
         return self
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
@@ -138,6 +147,23 @@ def choose_stage(config: TimmConfig, stages: Any) -> int:
         message = f"'{config.model}' has stages 0 to {count - 1} (or -{count} to -1), not {config.stage}"
         raise ComponentError(message, field="stage")
     return int(stages.out_indices[config.stage])
+
+
+def trained_blocks(config: TimmConfig, backbone: Any) -> list[nn.Module] | None:
+    """Return the blocks from `freeze_below` on; None without that setting."""
+    if config.freeze_below is None:
+        return None
+    if config.frozen:
+        text = "all is frozen by 'frozen: true'; give one of the two"
+        raise ComponentError(text, field="freeze_below")
+    blocks = getattr(getattr(backbone, "model", None), "blocks", None)
+    if not isinstance(blocks, nn.Sequential | nn.ModuleList):
+        text = f"counts a transformer's blocks, which '{config.model}' does not have; leave it out"
+        raise ComponentError(text, field="freeze_below")
+    if config.freeze_below >= len(blocks):
+        text = f"leaves nothing to train of {len(blocks)} blocks; write 'frozen: true', or a smaller number"
+        raise ComponentError(text, field="freeze_below")
+    return list(blocks)[config.freeze_below :]
 
 
 def normalization(config: TimmConfig, context: EncoderContext, facts: Mapping[str, Any]) -> nn.Module:

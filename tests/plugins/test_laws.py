@@ -31,6 +31,7 @@ from slotlab.framework.contracts import (
     Outcome,
     PooledMetric,
     PositionContext,
+    Sampler,
     ScheduleContext,
     Slots,
     TargetShape,
@@ -58,6 +59,9 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
+    ("decoder", "patch_mlp"): {"hidden": [16, 16]},
+    ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
+    ("decoder", "random_order"): {"layers": 2, "heads": 3},
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
 CONTEXTS: dict[str, Any] = {
@@ -116,7 +120,7 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
         return grouped.slots.vectors_BKD, grouped.attention_BKN
-    decoded = module(Slots(x), generator=stream)
+    decoded = module(Slots(x), target_BCHW=noise(2, 3, 16, 16, seed=3).to(x.device), generator=stream)
     return tuple(
         t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None
     )
@@ -338,9 +342,16 @@ def test_zero_iterations_return_the_initial_slots() -> None:
 
 
 @every("decoder")
-def test_decoder_shapes_and_order_of_slots(item: Registered) -> None:
+@pytest.mark.parametrize("method", ["forward", "sample"])
+def test_decoder_shapes_and_order_of_slots(item: Registered, method: str) -> None:
     decoder, slots = make(item).eval(), some_slots()
-    plain, moved = decoder(slots), decoder(slots.select(ORDER))
+    if method == "sample":
+        if not isinstance(decoder, Sampler):
+            pytest.skip("is called without the target instead")
+        plain, moved = decoder.sample(slots), decoder.sample(slots.select(ORDER))
+    else:
+        target = noise(2, 3, 16, 16, seed=3) if isinstance(decoder, Sampler) else None
+        plain, moved = (decoder(some, target_BCHW=target) for some in (slots, slots.select(ORDER)))
     assert plain.prediction_BCHW.shape == (2, 3, 16, 16)
     torch.testing.assert_close(moved.prediction_BCHW, plain.prediction_BCHW)
     if plain.masks_BKHW is not None:
@@ -349,6 +360,26 @@ def test_decoder_shapes_and_order_of_slots(item: Registered) -> None:
     if plain.parts_BKCHW is not None:
         assert plain.parts_BKCHW.shape[:3] == (2, 4, 3)
         torch.testing.assert_close(moved.parts_BKCHW, plain.parts_BKCHW[:, ORDER])
+
+
+@every("decoder")
+def test_a_dropped_slot_has_no_mask_and_no_say(item: Registered) -> None:
+    decoder, vectors, target = make(item).eval(), noise(2, 4, 8), noise(2, 3, 16, 16, seed=3)
+    keep = torch.tensor([[1.0, 0, 1, 1], [0, 1, 0, 1]])
+    other = torch.where(keep[..., None] == 1, vectors, noise(2, 4, 8, seed=8))
+    plain, changed = (decoder(Slots(x, {"keep": keep}), target_BCHW=target) for x in (vectors, other))
+    if plain.masks_BKHW is None:
+        pytest.skip("has no masks")
+    assert torch.equal(plain.masks_BKHW == 0, (keep == 0)[..., None, None].expand_as(plain.masks_BKHW))
+    torch.testing.assert_close(plain.masks_BKHW.sum(dim=1), torch.ones(2, 16, 16), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(changed.prediction_BCHW, plain.prediction_BCHW, rtol=1e-3, atol=1e-3)
+    every_slot = decoder(Slots(vectors, {"keep": torch.ones(2, 4)}), target_BCHW=target)
+    torch.testing.assert_close(
+        every_slot.prediction_BCHW,
+        decoder(Slots(vectors), target_BCHW=target).prediction_BCHW,
+        rtol=1e-3,
+        atol=1e-3,
+    )
 
 
 @every("objective")

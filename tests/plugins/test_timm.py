@@ -1,5 +1,7 @@
 """The timm encoder with weights that the test saves itself. Nothing is downloaded."""
 
+import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -482,3 +484,108 @@ def test_a_model_that_timm_cannot_make(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loaded_weights_are_the_encoder_s_own(tmp_path: Path) -> None:
     assert build(MODELS[0], weights=trained(MODELS[0], tmp_path / "w.safetensors")).own_weights
     assert not build(MODELS[0]).own_weights
+
+
+# --- frozen in part, and which tokens are features ---------------------------------------
+
+
+def test_blocks_from_one_on_are_trained_and_all_else_stays(tmp_path: Path) -> None:
+    path = trained("test_vit", tmp_path / "weights.safetensors")
+    encoder = build("test_vit", weights=path, freeze_below=4, final_norm=True).train()
+    learned = {name for name, weight in encoder.named_parameters() if weight.requires_grad}
+    blocks = {name for name, _ in encoder.named_parameters() if ".blocks." in name}
+    assert learned == {name for name in blocks if int(name.split(".blocks.")[1].split(".")[0]) >= 4}
+    assert len({name.split(".blocks.")[1].split(".")[0] for name in learned}) == 2
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-2, weight_decay=0.1)
+    encoder(images(64, 96)).square().sum().backward()
+    optimizer.step()
+    after = encoder.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == learned
+
+
+@pytest.mark.parametrize("freeze_below", [0, 4])
+def test_frozen_blocks_stay_in_evaluation_mode(freeze_below: int) -> None:
+    encoder = build("test_vit", freeze_below=freeze_below).train()
+    blocks = list(encoder.backbone.model.blocks)
+    for mode in (True, False, True):
+        encoder.train(mode)
+        assert [block.training for block in blocks] == [mode and i >= freeze_below for i in range(6)]
+        assert [block.attn.training for block in blocks] == [block.training for block in blocks]
+        assert not encoder.backbone.model.patch_embed.training
+    for again in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
+        copied = again.backbone.model.blocks
+        again.eval().train()
+        assert [block.training for block in copied] == [i >= freeze_below for i in range(6)]
+
+
+def test_freezing_changes_no_features() -> None:
+    given = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    settings: list[dict[str, Any]] = [{}, {"frozen": True}, {"freeze_below": 3}]
+    free, frozen, partly = (features("test_vit", given, UNIT, **each) for each in settings)
+    assert torch.equal(free, frozen)
+    assert torch.equal(free, partly)
+    assert (free.requires_grad, frozen.requires_grad, partly.requires_grad) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "text"),
+    [
+        (
+            "test_vit",
+            {"frozen": True, "freeze_below": 2},
+            "all is frozen by 'frozen: true'; give one of the two",
+        ),
+        (
+            "test_vit",
+            {"freeze_below": 6},
+            "leaves nothing to train of 6 blocks; write 'frozen: true', or a smaller number",
+        ),
+        (
+            "test_vit",
+            {"stage": 0, "freeze_below": 4},
+            "leaves nothing to train of 4 blocks; write 'frozen: true', or a smaller number",
+        ),
+        (
+            "test_resnet",
+            {"freeze_below": 2},
+            "counts a transformer's blocks, which 'test_resnet' does not have; leave it out",
+        ),
+    ],
+)
+def test_what_cannot_be_frozen_in_part(model: str, settings: dict[str, Any], text: str) -> None:
+    assert message(model, **settings) == (text, "freeze_below")
+
+
+def test_partly_frozen_random_weights_are_warned_of() -> None:
+    text = "frozen with random weights; give 'weights: FILE' or 'pretrained: true'"
+    assert TimmConfig(model="test_vit", freeze_below=3).cautions() == [text]
+    assert TimmConfig(model="test_vit", freeze_below=0).cautions() == []
+
+
+@pytest.mark.parametrize("final_norm", [False, True], ids=["dinosaur", "slotdiffusion"])
+@pytest.mark.parametrize(
+    ("model", "options"), [("test_vit", {}), ("test_vit3", {}), ("test_vit", {"reg_tokens": 4})]
+)
+def test_features_are_the_patches_after_the_last_block(
+    model: str, options: dict[str, int], final_norm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Block by block, without timm's feature wrappers; class and register tokens are dropped."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **k: create(*a, **k, **options))
+    encoder = build(
+        model, EncoderContext(image_size=(64, 64)), final_norm=final_norm, normalize="none"
+    ).eval()
+    vit, given = encoder.backbone.model, images(64, 64)
+    prefix = {"test_vit": 1 + options.get("reg_tokens", 0), "test_vit3": 1}[model]
+    with torch.no_grad():
+        fixed = [token for token in (vit.cls_token, vit.reg_token) if token is not None]
+        kinds = torch.cat([token.expand(2, -1, -1) for token in fixed], dim=1)
+        assert kinds.shape[1] == prefix
+        x = vit.norm_pre(vit._pos_embed(vit.patch_embed(given)))
+        assert x.shape[1] == 16 + prefix
+        for block in vit.blocks:
+            x = block(x)
+        if final_norm:
+            x = vit.norm(x)
+        torch.testing.assert_close(encoder(given).flatten(2).transpose(1, 2), x[:, prefix:])

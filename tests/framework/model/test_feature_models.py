@@ -1,0 +1,104 @@
+"""Models that reconstruct features, put together from a spec: they fit, learn, and are measured by their masks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from slotlab.framework.contracts import (
+    DecoderContext,
+    GroupingContext,
+    InitializerContext,
+    TargetShape,
+)
+from slotlab.framework.model.build import build_model
+from slotlab.framework.model.check import check_parts
+from slotlab.framework.model.projection import Projection
+from slotlab.framework.model.slot_model import LossStep, masks_at
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.spec.schema import ExperimentSpec
+
+Specs = Callable[..., ExperimentSpec]
+DECODERS: dict[str, dict[str, Any]] = {
+    "mlp": {"name": "patch_mlp", "hidden": [32, 32]},
+    "dinosaur": {"name": "autoregressive", "layers": 2, "heads": 4},
+    "spot": {"name": "autoregressive", "blocks": "slate", "heads": 4, "orders": "nine", "evaluate": "all"},
+    "dias": {"name": "random_order", "layers": 2},
+}
+
+
+def spec_of(tiny: Specs, decoder: str, **changes: Any) -> ExperimentSpec:
+    model = {"encoder": {"name": "timm", "model": "test_vit", "frozen": True}, "decoder": DECODERS[decoder]}
+    return tiny(
+        data={"protocol": {"name": "whole", "image_size": 48}},
+        model={**model, "projection": {"position": "none"}},
+        objective="feature_mse",
+        **changes,
+    )
+
+
+def images() -> torch.Tensor:
+    return torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_parts_fit(decoder: str, tiny: Specs) -> None:
+    assert check_parts(spec_of(tiny, decoder)) == []
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_it_learns_and_leaves_its_frozen_encoder_as_it_is(decoder: str, tiny: Specs) -> None:
+    model = build_model(spec_of(tiny, decoder)).train()
+    encoder = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, step, losses = torch.optim.Adam(learned, lr=3e-3), LossStep(model), []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = step(images(), generator=torch.Generator().manual_seed(1))["total"]
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[-1] < 0.95 * losses[0]
+    assert all(parameter.grad is not None for parameter in learned)
+    assert all(torch.equal(encoder[name], tensor) for name, tensor in model.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_it_has_masks_on_the_features_grid_and_no_picture(decoder: str, tiny: Specs) -> None:
+    model = build_model(spec_of(tiny, decoder)).eval()
+    found = model.reconstruct(images(), generator=torch.Generator().manual_seed(1))
+    assert found.images_BCHW is None
+    assert found.decoded is not None
+    assert found.decoded.prediction_BCHW.shape == (2, 64, 3, 3)
+    masks = masks_at(found, "decoder", (48, 48))
+    assert masks is not None
+    torch.testing.assert_close(masks.sum(dim=1), torch.ones(2, 48, 48))
+
+
+def test_dinosaur_on_coco_trains_as_many_weights_as_its_authors() -> None:
+    """ViT-B/16 at 224 pixels, 7 slots x 256, MLP decoder: 12.45 million."""
+    registry, dim, features = load_registry(), 256, 768
+
+    def build(kind: str, name: str, context: Any, **settings: Any) -> nn.Module:
+        item = registry.find(kind, name)
+        assert item is not None
+        part: nn.Module = item.component.build(item.component.config.model_validate(settings), context)
+        return part
+
+    with torch.device("meta"):
+        parts = [
+            Projection(nn.Identity(), channels=features, hidden_dim=features, dim=dim, layer_norm_eps=1e-5),
+            build("initializer", "gaussian", InitializerContext(num_slots=7, slot_dim=dim, token_dim=dim)),
+            build(
+                "grouping",
+                "slot_attention",
+                GroupingContext(slot_dim=dim, token_dim=dim, grid=(14, 14)),
+                mlp_dim=1024,
+            ),
+            build(
+                "decoder", "patch_mlp", DecoderContext(slot_dim=dim, target=TargetShape(features, (14, 14)))
+            ),
+        ]
+    assert sum(parameter.numel() for part in parts for parameter in part.parameters()) == 12_452_865
