@@ -7,9 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, Found, MaskSource
-
-_TINY = 1e-5
-"""Keeps the sum of kept masks from zero."""
+from slotlab.framework.model.kept_slots import kept
 
 
 class Masked(Protocol):
@@ -40,10 +38,9 @@ def masks_at(made: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor 
 
 def kept_attention(found: Found | None) -> Tensor | None:
     """Return the attention (B, K, H, W), shared out among the slots that were kept."""
-    if found is None or found.attention_BKHW is None or found.slots.keep_BK is None:
-        return None if found is None else found.attention_BKHW
-    kept_BKHW = found.attention_BKHW * found.slots.keep_BK[:, :, None, None]
-    return kept_BKHW / (kept_BKHW.sum(dim=1, keepdim=True) + _TINY)
+    if found is None or found.attention_BKHW is None:
+        return None
+    return kept(found.attention_BKHW, found.slots.keep_BK)
 
 
 def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from slotlab.framework.contracts import (
     Grouped,
     Guided,
     Losses,
+    MaskedWithTarget,
     Model,
     ModelOutput,
     Objective,
@@ -25,30 +26,10 @@ from slotlab.framework.contracts import (
     Trial,
 )
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
+from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.slot_trial import SlotTrial
-from slotlab.framework.randomness.noise import with_noise
+from slotlab.framework.randomness.noise import copied, with_noise
 from slotlab.registry import SlotlabError
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What the model knows of images before it decodes: features, tokens, slots."""
-
-    features_BCHW: Tensor
-    tokens_BND: Tensor
-    initial: Slots
-    grouped: Grouped
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the feature map."""
-        return self.features_BCHW.shape[2], self.features_BCHW.shape[3]
-
-    @property
-    def found(self) -> Found:
-        """The slots, and the attention on the feature map's grid."""
-        attention_BKN = self.grouped.attention_BKN
-        return Found(self.grouped.slots, attention_BKN.reshape(*attention_BKN.shape[:2], *self.grid))
 
 
 class SlotModel(Model):
@@ -242,6 +223,9 @@ class SlotModel(Model):
         """
         encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
         slots = encoded.grouped.slots
+        told = self._told(images_BCHW, encoded, copied(painting)) if self.is_told else None
+        if told is not None and not self.makes_pictures(told):
+            return Reconstruction(encoded.found, told, None, NO_IMAGE)
         try:
             with self.calling("decoder"):
                 decoded = self._painted(slots, encoded.grouped, painting)
@@ -250,10 +234,34 @@ class SlotModel(Model):
                 raise
             return Reconstruction(encoded.found, None, None, f"{TEACHING} ({error})")
         decoded = self._as_promised(decoded, slots)
+        if told is not None:
+            decoded = replace(decoded, masks_BKHW=told.masks_BKHW)
         with self.calling("objective"):
             pictures_BCHW = self.objective.to_image(decoded.prediction_BCHW)
         lacking = "" if pictures_BCHW is not None else NO_IMAGE
         return Reconstruction(encoded.found, decoded, pictures_BCHW, lacking)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the masks of images that are measured are those of a decoder that is told the target."""
+        return isinstance(self.decoder, MaskedWithTarget) and self.decoder.masks_with_target
+
+    def makes_pictures(self, decoded: Decoded) -> bool:
+        """Return whether predictions are images."""
+        with self.calling("objective"):
+            return self.objective.to_image(decoded.prediction_BCHW) is not None
+
+    def _told(self, images_BCHW: Tensor, encoded: Encoded, painting: RandomSource) -> Decoded:
+        """Decode as in training: the decoder receives the target, which is made of the images alone."""
+        grouped = encoded.grouped
+        with self.calling("objective"):
+            target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
+        with self.calling("decoder"):
+            told = self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=painting)
+        with self.promising("decoder"):
+            batch, number = grouped.slots.vectors_BKD.shape[:2]
+            expect_decoded(told, batch, number, self.objective.target_shape, method="forward")
+        return told
 
     def _decodes_with_target(self, images_BCHW: Tensor, encoded: Encoded) -> bool:
         """Return whether the decoder works if it receives the target."""

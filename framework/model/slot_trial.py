@@ -124,7 +124,7 @@ class SlotTrial:
         of = " of sample" if method == "sample" else ""
         self.trial.look(decoded.prediction_BCHW, f"the prediction{of}")
         if self.trial.values and decoded.masks_BKHW is not None:
-            check_sums(decoded.masks_BKHW, f"masks{of}")
+            check_sums(decoded.masks_BKHW, f"masks{of}", dropped=grouped.slots.keep_BK is not None)
 
     def paint(self, grouped: Grouped, decoded: Decoded | None) -> Decoded | None:
         """Check the picture that is shown and measured, and that masks exist if the spec scores them.
@@ -134,6 +134,9 @@ class SlotTrial:
         trial, slots, guide = self.trial, grouped.slots, self.model.guide(grouped)
         trial.at("model", "decoder")
         decoder, made, reason = self.model.decoder, None, ""
+        if decoded is not None and self.model.is_told and not self.model.makes_pictures(decoded):
+            self.check_masks(decoded, "")
+            return None
         if isinstance(decoder, Sampler):
             try:
                 made = decoder.sample(slots, generator=trial.stream(), **guide)

@@ -142,12 +142,13 @@ class Walk:
         expect_type(made, Reconstruction, "reconstruct")
         assert isinstance(made, Reconstruction)
         masks_BKHW = None if made.decoded is None else made.decoded.masks_BKHW
+        dropped = made.found is not None and made.found.slots.keep_BK is not None
         for what, found in (("masks", masks_BKHW), ("attention", made.attention_BKHW)):
             if found is None:
                 continue
             expect(found, (2, slots or found.shape[1], *found.shape[2:]), what)
             if self.values:
-                check_sums(found, what)
+                check_sums(found, what, dropped=dropped)
         expect_picture(made.images_BCHW, 2, self.image_size)
 
 

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from slotlab.framework.contracts import RandomSource
 
@@ -35,6 +35,13 @@ def with_noise(call: Callable[..., T], noise: RandomSource, *inputs: Any) -> T:
     alone = [call(*(row(value, i) for value in inputs), generator=one) for i, one in enumerate(noise)]
     joined: T = join(alone)
     return joined
+
+
+def copied(noise: RandomSource) -> RandomSource:
+    """Return streams that make the same draws, and leave the given ones as they are."""
+    if noise is None or isinstance(noise, Generator):
+        return None if noise is None else noise.clone_state()
+    return [one.clone_state() for one in noise]
 
 
 def row(value: Any, index: int) -> Any:

@@ -71,7 +71,7 @@ class AttentionDistill(nn.Module):
 def match(masks_BLN: Tensor, attention_BKN: Tensor) -> Tensor:
     """Return the student's slot for each of the teacher's, int64 (B, L).
 
-    They have the greatest total overlap (IoU). The assignment is one to one (Hungarian), so that L may not exceed K.
+    They have the greatest total overlap (IoU). The assignment is one to one (Hungarian): L may not exceed K.
     """
     hard_BKN = (
         F.one_hot(attention_BKN.argmax(dim=1), attention_BKN.shape[1]).movedim(2, 1).to(masks_BLN.dtype)

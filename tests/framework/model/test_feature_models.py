@@ -16,7 +16,7 @@ from slotlab.framework.contracts import (
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.projection import Projection
-from slotlab.framework.model.slot_model import LossStep, masks_at
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.schema import ExperimentSpec
 
