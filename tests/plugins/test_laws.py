@@ -307,13 +307,31 @@ def test_grouping_knows_no_order_of_slots(item: Registered) -> None:
     torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, ORDER])
 
 
+PLACED = {"invariant_slot_attention"}
+"""Groupings to which the places of tokens matter; their own tests move tokens with their places."""
+
+
 @every("grouping")
 def test_grouping_knows_no_order_of_tokens(item: Registered) -> None:
+    if item.component.name in PLACED:
+        pytest.skip("knows where tokens are")
     grouping, tokens, slots = make(item), noise(2, 15, 6), some_slots()
     order = torch.randperm(15, generator=Generator().manual_seed(0))
     plain, moved = grouping(tokens, slots), grouping(tokens[:, order], slots)
     torch.testing.assert_close(moved.slots.vectors_BKD, plain.slots.vectors_BKD)
     torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, :, order])
+
+
+@every("grouping")
+def test_a_grouping_gives_a_trace_if_one_is_asked_for(item: Registered) -> None:
+    tokens, slots = noise(2, 15, 6), some_slots()
+    plain = make(item)(tokens, slots)
+    traced = make(item, context=replace(CONTEXTS["grouping"], traced=True))(tokens, slots)
+    assert plain.trace is None
+    assert traced.trace is not None
+    assert torch.equal(traced.attention_BKN, plain.attention_BKN)
+    assert torch.equal(traced.trace.attention_TBKN[-1], plain.attention_BKN)
+    torch.testing.assert_close(traced.trace.logits_BKN.softmax(dim=1), plain.attention_BKN)
 
 
 @every("grouping")
