@@ -43,7 +43,8 @@ class CenteredGrid(nn.Module):
         if self.relative:
             text = "relative coordinates are those of slots, and here are none; only some decoders give them"
             raise ComponentError(text, field="relative")
-        return features_BCHW + self.project(self.coordinates_N2).mT.reshape(features_BCHW.shape[1:])
+        code_CN: Tensor = self.project(self.coordinates_N2).mT
+        return features_BCHW + code_CN.reshape(features_BCHW.shape[1:])
 
     def follow(self, features_MCHW: Tensor, slots: Slots) -> Tensor:
         """Return features plus the code of each slot's own coordinates; M = B * K.
@@ -56,7 +57,7 @@ class CenteredGrid(nn.Module):
             text = "the slots have no pose; take the grouping 'invariant_slot_attention'"
             raise ComponentError(f"{text}, or 'relative: false'", field="relative")
         offsets_BKN2 = pose.relative(self.coordinates_N2, self.scales_factor)
-        code_MCN = self.project(offsets_BKN2).flatten(0, 1).mT
+        code_MCN: Tensor = self.project(offsets_BKN2).flatten(0, 1).mT
         return features_MCHW + code_MCN.reshape(features_MCHW.shape)
 
 

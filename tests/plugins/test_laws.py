@@ -54,6 +54,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("schedule", "half_life"): {"half_life": 5},
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
+    ("encoder", "resnet_group_norm"): {"blocks": [1, 1], "width": 8, "groups": 4},
     ("encoder", "timm"): {"model": "test_resnet"},
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
@@ -111,7 +112,8 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind in ("encoder", "position"):
         return (module(x),)
     if item.kind == "initializer":
-        return (module(x, None, generator=stream).vectors_BKD,)
+        initial = module(x, None, generator=stream)
+        return initial.vectors_BKD, *initial.extras.values()
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
