@@ -38,11 +38,11 @@ class Pose:
             return None
         return cls(position_BK2, slots.extras.get(SCALE), slots.extras.get(ROTATION))
 
-    @property
-    def extras(self) -> Mapping[str, Tensor]:
-        """The pose as `Slots.extras` hold it."""
+    def put_in(self, extras: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return `Slots.extras` with this pose in the place of any other, of which nothing is left."""
         parts = {POSITION: self.position_BK2, SCALE: self.scale_BK2, ROTATION: self.rotation_BK22}
-        return {name: part for name, part in parts.items() if part is not None}
+        others = {name: extra for name, extra in extras.items() if name not in parts}
+        return others | {name: part for name, part in parts.items() if part is not None}
 
     def relative(self, coordinates_N2: Tensor, factor: float) -> Tensor:
         """Return coordinates as each slot sees them, (B, K, N, 2).
@@ -78,7 +78,9 @@ def coordinates(grid: Size) -> Tensor:
 
 def turned(offsets_BKN2: Tensor, rotation_BK22: Tensor) -> Tensor:
     """Return (y, x) offsets in axes that are turned: against the rotation of the slot."""
-    return (offsets_BKN2.flip(-1) @ rotation_BK22).flip(-1)
+    # No matrix product, which half precision would round.
+    terms_BKN22 = offsets_BKN2.flip(-1)[..., None] * rotation_BK22[:, :, None]
+    return terms_BKN22.sum(dim=-2).flip(-1)
 
 
 def rotation(angle_BK: Tensor) -> Tensor:

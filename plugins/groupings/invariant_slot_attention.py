@@ -75,7 +75,7 @@ class InvariantSlotAttention(nn.Module):
         self.mlp = _mlp(dim, config.mlp_dim or 2 * dim, eps)
 
     def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
-        """Run all iterations. The pose is put among the slots' extras; others are passed on as they are."""
+        """Run all iterations. The last pose is put in the place of the first; other extras are passed on."""
         tokens_BNT = self.norm_tokens(tokens_BND)
         keys_B1ND, values_B1ND = self.to_k(tokens_BNT)[:, None], self.to_v(tokens_BNT)[:, None]
         slots_BKD, pose, attentions = slots.vectors_BKD, self._first_pose(slots), []
@@ -92,7 +92,7 @@ class InvariantSlotAttention(nn.Module):
                 new_BKD = self.gru(updates_BKD.flatten(0, 1), slots_BKD.flatten(0, 1)).view_as(slots_BKD)
                 slots_BKD = new_BKD + self.mlp(new_BKD)
         trace = GroupingTrace(logits_BKN, torch.stack(attentions)) if self.traced else None
-        return Grouped(Slots(slots_BKD, {**slots.extras, **pose.extras}), attention_BKN, trace)
+        return Grouped(Slots(slots_BKD, pose.put_in(slots.extras)), attention_BKN, trace)
 
     def _updates(self, weights_BKN: Tensor, values_B1ND: Tensor, code_BKND: Tensor) -> Tensor:
         if self.config.values:
@@ -119,7 +119,8 @@ class InvariantSlotAttention(nn.Module):
     def _pose(self, weights_BKN: Tensor) -> Pose:
         """Return the mean, the spread and the longest axis of the attention."""
         config = self.config
-        position_BK2 = weights_BKN @ self.coordinates_N2.to(weights_BKN.dtype)
+        # No matrix product, which half precision would round.
+        position_BK2 = (weights_BKN[..., None] * self.coordinates_N2).sum(dim=2)
         offsets_BKN2 = self.coordinates_N2 - position_BK2[:, :, None]
         scale_BK2 = rotation_BK22 = None
         if config.rotations != "none":

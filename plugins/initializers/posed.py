@@ -50,7 +50,7 @@ class PosedInitializer(nn.Module):
         """Return slots with a pose, drawn with `generator` or learned."""
         slots: Slots = self.slots(tokens_BND, num_slots, generator=generator)
         pose = self._learned(slots) if self.config.learned else self._drawn(slots, generator)
-        return Slots(slots.vectors_BKD, {**slots.extras, **pose.extras})
+        return Slots(slots.vectors_BKD, pose.put_in(slots.extras))
 
     def _learned(self, slots: Slots) -> Pose:
         batch, number = slots.vectors_BKD.shape[:2]

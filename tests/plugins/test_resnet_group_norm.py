@@ -48,7 +48,8 @@ def group_norm(x: Tensor, norm: Any) -> Tensor:
     groups = x.reshape(len(x), norm.num_groups, -1)
     deviation = (groups.var(dim=2, unbiased=False, keepdim=True) + norm.eps).sqrt()
     flat = (groups - groups.mean(dim=2, keepdim=True)) / deviation
-    return flat.reshape(x.shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+    scaled: Tensor = flat.reshape(x.shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+    return scaled
 
 
 def convolve(x: Tensor, layer: Any, stride: int, *, same: bool) -> Tensor:
@@ -96,7 +97,7 @@ def test_features_and_gradients(stem: Any, padding: Any) -> None:
                 draws = torch.randn(
                     parameter.shape, generator=Generator().manual_seed(index), dtype=torch.float64
                 )
-                parameter += 0.1 * draws
+                parameter.add_(0.1 * draws)
     images = torch.randn(
         2, 3, 16, 24, dtype=torch.float64, generator=Generator().manual_seed(0)
     ).requires_grad_()

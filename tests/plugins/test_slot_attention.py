@@ -46,7 +46,7 @@ def built(context: GroupingContext = CONTEXT, **settings: Any) -> SlotAttention:
         module = SlotAttention(SlotAttentionConfig(**settings), context).double()
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):
-            parameter += 0.2 * noise(*parameter.shape, seed=index)
+            parameter.add_(0.2 * noise(*parameter.shape, seed=index))
     return module
 
 
@@ -67,7 +67,8 @@ class Plain:
     """One variant, with another module's weights."""
 
     def __init__(self, weights: SlotAttention, **settings: Any):
-        self.w, self.s = weights, SlotAttentionConfig(**settings)
+        self.w: Any = weights
+        self.s = SlotAttentionConfig(**settings)
 
     def step(self, tokens: Tensor, slots: Tensor, *, last: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the slots, each head's attention (B, H, K, N) and its logits."""
@@ -217,7 +218,7 @@ def contraction() -> SlotAttention:
     module = built(truncate="implicit", iterations=100)
     with torch.no_grad():
         for parameter in module.mlp.parameters():
-            parameter *= 0.1
+            parameter.mul_(0.1)
         module.gru.weight_hh *= 0.1
         module.gru.bias_ih[WIDTH : 2 * WIDTH] -= 1
     return module
