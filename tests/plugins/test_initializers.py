@@ -164,7 +164,7 @@ def test_preheated_slots_are_those_of_smoothsa(number: int | None) -> None:
     module, tokens = built("preheated").double(), noise(2, 7, TOKEN_WIDTH, seed=0)
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):
-            parameter += 0.2 * noise(*parameter.shape, seed=index)
+            parameter.add_(0.2 * noise(*parameter.shape, seed=index))
     slots = module(tokens, number, generator=stream())
     found, start = preheated(module, tokens, number or SLOTS)
     assert (slots.extras["preheated"] - found).abs().max() < TOLERANCE
