@@ -1,0 +1,1 @@
+"""Auxiliary losses: beside the objective's, from all that a forward pass in training computed."""
