@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, DecoderContext, PositionContext, Slots
 from slotlab.framework.model.kept_slots import kept
+from slotlab.framework.model.pose import RelativePosition
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 
@@ -34,7 +35,7 @@ class SpatialBroadcastConfig(ComponentConfig):
     readout_kernel_size: PositiveInt = 1
     """Side of the last convolution's kernel; 1 in H. Goyal's model (2024), 3 in the paper's."""
     position: Annotated[Ref, RefTo("position")] = "linear_grid"  # type: ignore[assignment]
-    """Position code added to the broadcast grid."""
+    """Position code added to the broadcast grid; `centered_grid` with `relative` follows the slots' poses."""
 
 
 class Upsampling(nn.ConvTranspose2d):
@@ -80,7 +81,11 @@ class SpatialBroadcastDecoder(nn.Module):
         slots_BKD = slots.vectors_BKD
         size = self.broadcast_size
         grid_MDHW = slots_BKD.flatten(0, 1)[:, :, None, None].expand(-1, -1, size, size)  # M = B * K
-        painted_MCHW = self.layers(self.position(grid_MDHW))
+        if isinstance(self.position, RelativePosition) and self.position.relative:
+            placed_MDHW = self.position.follow(grid_MDHW, slots)
+        else:
+            placed_MDHW = self.position(grid_MDHW)
+        painted_MCHW = self.layers(placed_MDHW)
         painted_BKCHW = rearrange(painted_MCHW, "(b k) c h w -> b k c h w", k=slots_BKD.shape[1])
         parts_BKCHW, logits_BKHW = painted_BKCHW[:, :, :-1], painted_BKCHW[:, :, -1]
         masks_BKHW = kept(torch.softmax(logits_BKHW, dim=1), slots.keep_BK)

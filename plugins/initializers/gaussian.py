@@ -1,10 +1,12 @@
 """Slots drawn from one Gaussian with learned mean and standard deviation.
 
 Source: Locatello et al. 2020, section 2.1 and algorithm 1: mu + exp(log_sigma) * N(0, 1),
-mu and log_sigma of shape (1, 1, D) shared by all slots, Glorot-uniform at the start.
+mu and log_sigma of shape (1, 1, D) shared by all slots, Glorot-uniform at the start. Other starts are those
+of SLATE, LSD and DINOSAUR (`xavier`) and VideoSAUR (`zeros` and `inverse_root`).
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,7 +16,13 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
 class GaussianConfig(ComponentConfig):
-    """No settings."""
+    """Settings of the shared Gaussian: where its parameters start."""
+
+    mean_init: Literal["keras", "xavier", "normal", "zeros"] = "keras"
+    """The mean: uniform within (6 / (1 + D)) ** 0.5, as Keras draws it, or within (3 / D) ** 0.5, as torch's
+    `xavier_uniform_` does for the shape (1, 1, D); N(0, 1); or 0."""
+    log_sigma_init: Literal["keras", "xavier", "inverse_root", "zeros"] = "keras"
+    """The logarithm of the deviation: uniform as for the mean; so that the deviation is D ** -0.5; or 1."""
 
 
 class GaussianInitializer(nn.Module):
@@ -25,10 +33,8 @@ class GaussianInitializer(nn.Module):
     def __init__(self, config: GaussianConfig, context: InitializerContext):
         super().__init__()
         self.num_slots = context.num_slots
-        # Keras reads a (1, 1, D) variable as fan-in 1, fan-out D; torch's xavier would not.
-        bound = (6.0 / (1 + context.slot_dim)) ** 0.5
-        self.mu_D = nn.Parameter(torch.empty(context.slot_dim).uniform_(-bound, bound))
-        self.log_sigma_D = nn.Parameter(torch.empty(context.slot_dim).uniform_(-bound, bound))
+        self.mu_D = nn.Parameter(start(config.mean_init, context.slot_dim))
+        self.log_sigma_D = nn.Parameter(start(config.log_sigma_init, context.slot_dim))
 
     def forward(
         self, tokens_BND: Tensor, num_slots: int | None = None, *, generator: Generator | None = None
@@ -37,6 +43,19 @@ class GaussianInitializer(nn.Module):
         shape = (tokens_BND.shape[0], num_slots or self.num_slots, self.mu_D.shape[0])
         noise_BKD = torch.randn(shape, generator=generator, device=self.mu_D.device, dtype=self.mu_D.dtype)
         return Slots(self.mu_D + self.log_sigma_D.exp() * noise_BKD)
+
+
+def start(how: str, dim: int) -> Tensor:
+    """Return the first values of a parameter of width `dim`."""
+    if how == "zeros":
+        return torch.zeros(dim)
+    if how == "normal":
+        return torch.randn(dim)
+    if how == "inverse_root":
+        return torch.full((dim,), dim**-0.5).log()
+    # Keras reads a (1, 1, D) variable as fan-in 1, fan-out D; torch reads D and D.
+    bound = (6.0 / (1 + dim)) ** 0.5 if how == "keras" else (6.0 / (dim + dim)) ** 0.5
+    return torch.empty(dim).uniform_(-bound, bound)
 
 
 @hookimpl

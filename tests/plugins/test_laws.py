@@ -55,6 +55,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("schedule", "half_life"): {"half_life": 5},
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
+    ("encoder", "resnet_group_norm"): {"blocks": [1, 1], "width": 8, "groups": 4},
     ("encoder", "timm"): {"model": "test_resnet"},
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
@@ -115,7 +116,8 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind in ("encoder", "position"):
         return (module(x),)
     if item.kind == "initializer":
-        return (module(x, None, generator=stream).vectors_BKD,)
+        initial = module(x, None, generator=stream)
+        return initial.vectors_BKD, *initial.extras.values()
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
@@ -311,13 +313,31 @@ def test_grouping_knows_no_order_of_slots(item: Registered) -> None:
     torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, ORDER])
 
 
+PLACED = {"invariant_slot_attention"}
+"""Groupings to which the places of tokens matter; their own tests move tokens with their places."""
+
+
 @every("grouping")
 def test_grouping_knows_no_order_of_tokens(item: Registered) -> None:
+    if item.component.name in PLACED:
+        pytest.skip("knows where tokens are")
     grouping, tokens, slots = make(item), noise(2, 15, 6), some_slots()
     order = torch.randperm(15, generator=Generator().manual_seed(0))
     plain, moved = grouping(tokens, slots), grouping(tokens[:, order], slots)
     torch.testing.assert_close(moved.slots.vectors_BKD, plain.slots.vectors_BKD)
     torch.testing.assert_close(moved.attention_BKN, plain.attention_BKN[:, :, order])
+
+
+@every("grouping")
+def test_a_grouping_gives_a_trace_if_one_is_asked_for(item: Registered) -> None:
+    tokens, slots = noise(2, 15, 6), some_slots()
+    plain = make(item)(tokens, slots)
+    traced = make(item, context=replace(CONTEXTS["grouping"], traced=True))(tokens, slots)
+    assert plain.trace is None
+    assert traced.trace is not None
+    assert torch.equal(traced.attention_BKN, plain.attention_BKN)
+    assert torch.equal(traced.trace.attention_BTKN[:, -1], plain.attention_BKN)
+    torch.testing.assert_close(traced.trace.logits_BKN.softmax(dim=1), plain.attention_BKN)
 
 
 @every("grouping")

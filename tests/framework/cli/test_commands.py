@@ -113,7 +113,7 @@ def test_show_an_unknown_component(slotlab):
     assert code == 1
     assert (
         err
-        == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, timm)\n"
+        == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, resnet_group_norm, timm)\n"
     )
 
 

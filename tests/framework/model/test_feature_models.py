@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from slotlab.framework.contracts import (
+    Batch,
     DecoderContext,
     GroupingContext,
     InitializerContext,
@@ -15,8 +16,9 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
-from slotlab.framework.model.projection import Projection
+from slotlab.framework.model.loss_step import LossStep, Sealed
 from slotlab.framework.model.masks import masks_at
+from slotlab.framework.model.projection import Projection
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.schema import ExperimentSpec
 
@@ -53,10 +55,11 @@ def test_it_learns_and_leaves_its_frozen_encoder_as_it_is(decoder: str, tiny: Sp
     model = build_model(spec_of(tiny, decoder)).train()
     encoder = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    batch = Batch(images_BCHW=images(), masks_BHW=None, ids=("a", "b"))
     optimizer, step, losses = torch.optim.Adam(learned, lr=3e-3), LossStep(model), []
     for _ in range(12):
         optimizer.zero_grad()
-        loss = step(images(), generator=torch.Generator().manual_seed(1))["total"]
+        loss = step(Sealed(batch), generator=torch.Generator().manual_seed(1))["total"]
         loss.backward()
         losses.append(loss.item())
         optimizer.step()

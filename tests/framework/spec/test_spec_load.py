@@ -67,8 +67,8 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
         "model.encoder.channels.1: must be greater than 0, got -1",
         "model.encoder.channels.2: expected a whole number, got 'x'",
         f"model.encoder.kernal_size: unknown key; did you mean 'kernel_size'? (keys here: {KEYS})",
-        "model.initializer: expected the name of an initializer, or a block with its 'name' (names: gaussian, learnable)",
-        "model.grouping: expected the name of a grouping, or a block with its 'name' (names: slot_attention)",
+        "model.initializer: expected the name of an initializer, or a block with its 'name' (names: gaussian, gaussian_per_slot, learnable, posed, preheated)",
+        "model.grouping: expected the name of a grouping, or a block with its 'name' (names: invariant_slot_attention, slot_attention)",
         "training.batch_size: expected a whole number, got 2.5",
         "training.phases.0.lr: this key is required",
     ]
@@ -189,11 +189,11 @@ def test_case_and_dashes_do_not_hide_what_was_meant(base: str) -> None:
 def test_unknown_components_everywhere(base: str) -> None:
     assert refusal(sets=["model.encoder=cnnn"]) == (
         "--set model.encoder=cnnn: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? "
-        "(available: cnn, resnet18_style, timm)"
+        "(available: cnn, resnet18_style, resnet_group_norm, timm)"
     )
     assert refusal(sets=["model.decoder.position=liner_grid"]) == (
         "--set model.decoder.position=liner_grid: model.decoder.position: "
-        "no position is called 'liner_grid'; did you mean 'linear_grid'? (available: linear_grid, none)"
+        "no position is called 'liner_grid'; did you mean 'linear_grid'? (available: centered_grid, linear_grid, none)"
     )
     assert refusal(sets=["evaluation.metrics=[ari, {k: 1}]"]) == (
         "--set evaluation.metrics=[ari, {k: 1}]: evaluation.metrics.1: "
@@ -206,7 +206,7 @@ def test_unknown_keys_are_located_at_the_set(base: str) -> None:
         f"--set model.encoder.chanels=[1]: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: {KEYS})"
     )
     assert refusal(sets=["model.initializer={zzz: 1}"]) == (
-        "--set model.initializer={zzz: 1}: model.initializer.zzz: unknown key (keys here: name)"
+        "--set model.initializer={zzz: 1}: model.initializer.zzz: unknown key (keys here: name, mean_init, log_sigma_init)"
     )
 
 

@@ -111,7 +111,7 @@ def test_the_mistakes_of_all_arms_come_at_once(base: str, write: Write) -> None:
         [
             (
                 "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: cnn, "
-                "resnet18_style, timm) (arm 'encoder=cnnn, size=small')"
+                "resnet18_style, resnet_group_norm, timm) (arm 'encoder=cnnn, size=small')"
             ),
             (
                 "ablation.yaml:8: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: name, "
