@@ -12,7 +12,7 @@ from slotlab.framework.spec.training import GroupSpec
 from slotlab.registry.component import suggest
 
 _NUMBERED = re.compile(r"(.*?)[._](\d+)\.")
-"""The shortest beginning of a weight's name that a number follows: `encoder.backbone.blocks.3.norm1.weight`."""
+"""The beginning of a weight's name up to its first number: `encoder.backbone.blocks.3.norm1.weight`."""
 
 
 def parameter_groups(spec: ExperimentSpec, model: SlotModel, lr: float) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def depths_of(names: Sequence[str]) -> Mapping[str, int]:
 
 
 def check_groups(spec: ExperimentSpec, model: SlotModel) -> Iterator[PathProblem]:
-    """Refuse names that match no weight, blocks that are not there, and groups that freeze the whole model."""
+    """Refuse names without weights, layers without blocks, and groups that freeze the whole model."""
     names = [name for name, _ in model.named_parameters()]
     groups = spec.training.groups
     prefixes = {".".join(name.split(".")[:length]) for name in names for length in range(1, 9)}

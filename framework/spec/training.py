@@ -119,7 +119,7 @@ class TrainingSpec(ClosedModel):
     clip_norm: PositiveFloat | None = None
     """Greatest norm of the gradient over all weights; None does not clip."""
     clip_norm_type: Literal[2, "inf"] = 2
-    """The norm: 2 is the Euclidean one, `inf` the largest absolute value. The gradient keeps its direction."""
+    """The norm: 2 is the Euclidean one, `inf` the largest absolute value. Directions stay."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What the forward pass computes in; weights and optimizer stay in float32. float16 needs a GPU."""
     accumulate: PositiveInt = 1

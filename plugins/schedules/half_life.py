@@ -24,8 +24,8 @@ class HalfLifeConfig(ComponentConfig):
     warmup: NonNegativeInt = 0
     """Scheduler steps over which the rate rises from 0: 10,000 in the paper."""
     decay: Literal["from_start", "after_warmup"] = "from_start"
-    """When decay begins: at the first step, as in the Slot Attention paper, so that the rate never reaches the
-    phase's; or when the warm-up has ended, as in DINOSAUR, with the phase's full rate."""
+    """When decay begins: at the first step, as in the Slot Attention paper, so that the full rate is never
+    reached; or when the warm-up has ended, as in DINOSAUR."""
 
 
 def build_half_life(config: HalfLifeConfig, context: ScheduleContext) -> LambdaLR:

@@ -624,7 +624,9 @@ def test_half_life_is_the_papers_formula(warmup: int) -> None:
 @pytest.mark.parametrize("warmup", [0, 1, 4, 30])
 def test_half_life_may_begin_to_decay_after_its_warm_up(warmup: int) -> None:
     """As DINOSAUR: `step / warmup` before, then `0.5 ** ((step - warmup) / half_life)`, 1 where they meet."""
-    expected = [0.4 * (step / warmup if step < warmup else 0.5 ** ((step - warmup) / 5)) for step in range(12)]
+    expected = [
+        0.4 * (step / warmup if step < warmup else 0.5 ** ((step - warmup) / 5)) for step in range(12)
+    ]
     found = rates("half_life", 12, 10, half_life=5, warmup=warmup, decay="after_warmup")
     assert found == pytest.approx(expected)
     assert warmup > 11 or found[warmup] == 0.4

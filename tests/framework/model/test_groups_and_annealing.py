@@ -104,8 +104,10 @@ def test_depths_are_counted_from_the_end(blocks: str) -> None:
 def test_layer_decay_without_blocks(tiny: Specs) -> None:
     spec = tiny(training={"groups": [{"weights": ["initializer"], "layer_decay": 0.9}]})
     assert problems(check_groups, spec) == [
-        "training.groups.0.layer_decay: none of its weights is in a numbered block, such as encoder.blocks.0; "
-        "leave it out"
+        (
+            "training.groups.0.layer_decay: none of its weights is in a numbered block, such as "
+            "encoder.blocks.0; leave it out"
+        )
     ]
 
 

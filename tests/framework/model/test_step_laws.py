@@ -178,7 +178,11 @@ def test_a_gradient_is_scaled_to_its_greatest_norm(
 
 def test_the_two_norms_make_other_steps(tiny: Specs) -> None:
     """The largest value is the smaller of the two norms, so that a limit on it clips less."""
-    training = {"clip_norm": 1e-3, "optimizer": {"name": "adam", "eps": 1.0}, "phases": [{"steps": 9, "lr": 1.0}]}
+    training = {
+        "clip_norm": 1e-3,
+        "optimizer": {"name": "adam", "eps": 1.0},
+        "phases": [{"steps": 9, "lr": 1.0}],
+    }
     spec = tiny(model={"initializer": "learnable"}, training=training)
     before = build_model(spec).state_dict()
     moved = []
