@@ -88,7 +88,7 @@ class Builder:
 
     @property
     def _size(self) -> tuple[int, int]:
-        return self.spec.data.image_size, self.spec.data.image_size
+        return self.spec.data.size
 
     def _encoder(self) -> Any:
         context = EncoderContext(image_size=self._size, value_range=self.spec.data.bounds)

@@ -103,8 +103,7 @@ def check_shapes(spec: ExperimentSpec, model: SlotModel) -> list[PathProblem]:
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
-    side = spec.data.image_size
-    problem = Walk(spec, model, torch.zeros(2, 3, side, side)).problem()
+    problem = Walk(spec, model, torch.zeros(2, 3, *spec.data.size)).problem()
     return [] if problem is None else [problem]
 
 

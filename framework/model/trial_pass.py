@@ -50,8 +50,8 @@ class Walk:
         except SlotlabError as error:
             return PathProblem(self.path, f"{self.name}{error}")
         except (Exception, SystemExit) as error:  # a third party's component may fail in any way
-            size = self.spec.data.image_size
-            text = f"fails on images of {size}x{size} pixels: {describe(error, self.file)}"
+            rows, columns = self.spec.data.size
+            text = f"fails on images of {columns}x{rows} pixels: {describe(error, self.file)}"
             return PathProblem(self.path, f"{self.name}{text}")
         return None
 
@@ -132,7 +132,7 @@ class Walk:
         self, slots: Slots, decoded: Decoded, painted: Decoded | None, target_BCHW: Tensor
     ) -> None:
         """Check the loss, its gradient, and the picture that the objective makes of the prediction."""
-        objective, side = self.model.objective, self.spec.data.image_size
+        objective, size = self.model.objective, self.spec.data.size
         self.at("objective")
         losses = objective.loss(decoded, target_BCHW)
         expect_losses(losses)
@@ -141,7 +141,7 @@ class Walk:
         self.at("objective")
         prediction_BCHW = decoded.prediction_BCHW if painted is None else painted.prediction_BCHW
         if painted is not None or decoded.target_BCHW is None:
-            expect_picture(objective.to_image(prediction_BCHW), 2, (side, side))
+            expect_picture(objective.to_image(prediction_BCHW), 2, size)
 
     def at(self, *path: str, part: object = None) -> None:
         """Enter a part, and check that one with weights is a module."""
@@ -185,8 +185,8 @@ class Walk:
 
     def check_decoded(self, decoded: object, slots: int, method: str) -> None:
         """Check what the decoder returns."""
-        side, target = self.spec.data.image_size, self.model.objective.target_shape
-        expect_decoded(decoded, 2, slots, target, image=(side, side), method=method)
+        size, target = self.spec.data.size, self.model.objective.target_shape
+        expect_decoded(decoded, 2, slots, target, image=size, method=method)
         assert isinstance(decoded, Decoded)
         of = " of sample" if method == "sample" else ""
         self.look(decoded.prediction_BCHW, f"the prediction{of}")
