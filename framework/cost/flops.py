@@ -81,12 +81,11 @@ def count_flops(spec: ExperimentSpec) -> Flops:
     Raises:
         Exception: of any type, from a component that does not work on the meta device.
     """
-    size = spec.data.image_size
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
-        images_BCHW = torch.zeros(_IMAGES, 3, size, size)
+        images_BCHW = torch.zeros(_IMAGES, 3, *spec.data.size)
         with FlopCounterMode(display=False) as counter:
             ledger = _Ledger(counter)
             for name, part in parts(model):
