@@ -1,7 +1,8 @@
 """Resize images and masks as published code does: by PIL, or by torch on values in [0, 1].
 
-Sources: torchvision's `Resize` on PIL images and on tensors, and its `CenterCrop`; the object-centric learning
-framework of DINOSAUR, which resizes tensors bicubically, clamps them to [0, 1], and masks by `nearest-exact`.
+Sources: torchvision's `Resize` on PIL images and on tensors, and its `CenterCrop`; the object-centric
+learning framework of DINOSAUR, which resizes tensors bicubically, clamps them to [0, 1], and resizes masks by
+`nearest-exact`.
 """
 
 import numpy as np
