@@ -92,5 +92,5 @@ def test_all_parts_are_crossed_and_the_reference_is_valid_on_scenes(on_scenes: M
         "resnet18_style, learnable",
     ]
     spec = arms[0].load(on_scenes.REFERENCE, [], 200, "bfloat16").spec
-    assert (spec.data.dataset.config.endless, spec.data.filter, spec.data.image_size) == (True, None, 128)  # type: ignore[attr-defined]
+    assert (spec.data.dataset.config.endless, spec.data.filter, spec.data.size) == (True, None, (128, 128))  # type: ignore[attr-defined]
     assert spec.training.phases[0].schedule.config.warmup == 10  # type: ignore[attr-defined]

@@ -111,7 +111,7 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
         "checkpoint": spec.evaluation.checkpoint,
         "step": composer.step,
         "protocol": spec.data.protocol_name,
-        "image_size": spec.data.image_size,
+        "image_size": spec.data.settings.image_size,
     }
     places = Places.of(run, composer.loaded)
     facts["changes"], ending = places.changes(spec), places.suffix(spec)

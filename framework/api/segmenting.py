@@ -33,7 +33,7 @@ class Images:
     images_BCHW: Tensor
     """uint8, of the model's image size."""
     masks_BHW: Tensor | None
-    """int64 labels, 0 for the background, -1 for void; None where the data has no masks."""
+    """int64 labels, 0 for the background, -1 for void, of the protocol's size of masks; None without."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
     """What the data knows of each image's objects."""
@@ -159,7 +159,7 @@ def segment(
     parts = []
     for group, batch in loader.share(range(len(samples))):
         made = reconstruct(spec, model, batch.images_BCHW, [places[i] for i in group])
-        masks_BKHW = masks_at(made, source, (spec.data.image_size, spec.data.image_size))
+        masks_BKHW = masks_at(made, source, spec.data.size)
         if masks_BKHW is None:
             if source == "attention":
                 raise SlotlabError(f"the model '{spec.model.name}' has no attention; write masks='decoder'")
@@ -188,11 +188,11 @@ def _prepared(spec: ExperimentSpec, number: int, image_CHW: Tensor, *, prepared:
         SlotlabError: if it was prepared for another model.
     """
     sample = Sample(id=f"image {number}", image_CHW=image_CHW)
-    side = spec.data.image_size
+    size = spec.data.size
     if not prepared:
         return Preparation.of(spec.data.settings)(sample).sample
-    if tuple(image_CHW.shape[1:]) != (side, side):
+    if tuple(image_CHW.shape[1:]) != size:
         rows, columns = image_CHW.shape[1:]
-        text = f"it has {columns}x{rows} pixels, and the model takes {side}x{side}"
+        text = f"it has {columns}x{rows} pixels, and the model takes {size[1]}x{size[0]}"
         raise SlotlabError(f"image {number}: {text}; without prepared=True it is cropped and resized")
     return sample

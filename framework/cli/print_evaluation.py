@@ -6,6 +6,7 @@ from typing import Any
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import cost_line
 from slotlab.framework.runs.measurement import BEST, LAST
+from slotlab.framework.spec.sides import in_pixels
 
 MOST_ACROSS = 5
 """How many metrics a table shows side by side."""
@@ -35,8 +36,10 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
     """Print the metrics of the model and the baselines, then published numbers of the same protocol."""
     out = console()
     variant = f" {result['variant']}" if result["variant"] else ""
-    title = "{dataset}{variant} {split}: {images} images of {image_size} pixels, masks from the {mask_source}"
-    out.print(title.format(**result | {"variant": variant}), style="bold", soft_wrap=True)
+    title = "{dataset}{variant} {split}: {images} images of {size} pixels, masks from the {mask_source}"
+    size = in_pixels(result["image_size"])
+    title += "" if result.get("mask_size") is None else f" at {in_pixels(result['mask_size'])} pixels"
+    out.print(title.format(**result | {"variant": variant, "size": size}), style="bold", soft_wrap=True)
     facts = [f"protocol {result['protocol']}", result["filter"] or "any number of objects"]
     facts += [f"{name} {value}" for name, value in result.get("changes", {}).items() if name != "data.filter"]
     if result.get("checkpoint", LAST) != LAST:

@@ -17,13 +17,20 @@ Crop = int | Literal["square"] | tuple[int, int, int, int] | None
 """What is cut out of a picture: the side of a centered square, the largest one, or (top, left, height,
 width), all in pixels; None for the whole picture."""
 Resize = Literal["pil", "torch", "torch_antialias"]
-"""Which library resizes, bilinear for images and nearest for masks."""
+"""Which library resizes."""
+Interpolation = Literal["bilinear", "bicubic"]
+"""How images are resized. Bicubic values that leave the range of images are clipped to it."""
+MaskResize = Literal["nearest", "nearest_exact"]
+"""Which neighbor torch takes for a label: by its plain `nearest` the one at the pixel's upper left corner, by
+the exact one that at its center, which PIL takes by either name."""
+Fit = Literal["squash", "cover"]
+"""How a picture comes to a size: squashed to it; or resized to just cover it, then cut around its center."""
 Counting = Literal["metadata", "mask_colors", "visible"]
 """What counts as the number of objects in a picture:
 
 * `metadata`: objects that the data lists, seen or not;
 * `mask_colors`: values in the whole mask, before any crop, minus one for the ground;
-* `visible`: values left in the mask after the crop (before the resize), minus one.
+* `visible`: values left in the mask after the crop (in pixels of the file), minus one.
 
 Void does not count as a value.
 """
@@ -157,7 +164,8 @@ class RawBatch:
     images_BCHW: Tensor
     """uint8 of shape (B, 3, H, W), in any memory format."""
     masks_BHW: Tensor | None
-    """Instance labels of any integer type, `VOID` included, of shape (B, H, W); None without ground truth."""
+    """Instance labels of any integer type, `VOID` included, (B, H, W); None without ground truth. H and W may
+    be others than the images', where the protocol has a `mask_size`."""
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...]
 
@@ -177,7 +185,10 @@ class Batch:
     images_BCHW: Tensor
     """float32 of shape (B, 3, H, W)."""
     masks_BHW: Tensor | None
-    """int64 of shape (B, H, W), 0 for the background, `VOID` for pixels that are not scored."""
+    """int64 of shape (B, H, W), 0 for the background, `VOID` for pixels that are not scored.
+
+    H and W are the images', unless the protocol has a `mask_size`.
+    """
     ids: tuple[str, ...]
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""

@@ -82,14 +82,13 @@ def count_flops(spec: ExperimentSpec) -> Flops:
     Raises:
         Exception: of any type, from a component that does not work on the meta device.
     """
-    size = spec.data.image_size
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
         images = Batch(
-            images_BCHW=torch.zeros(_IMAGES, 3, size, size),
-            masks_BHW=torch.zeros(_IMAGES, size, size, dtype=torch.int64),
+            images_BCHW=torch.zeros(_IMAGES, 3, *spec.data.size),
+            masks_BHW=torch.zeros(_IMAGES, *spec.data.size, dtype=torch.int64),
             ids=tuple(map(str, range(_IMAGES))),
             attributes=({},) * _IMAGES,
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample
+from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample, Size
 from slotlab.framework.data.augmentation import Augment
 from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
@@ -65,6 +65,8 @@ class Loader:
     workers: int = 0
     masks: bool = True
     """Whether batches have the true masks, which training does not need."""
+    mask_size: Size | None = None
+    """(rows, columns) of the masks; None for those of the images."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
     memory_format: torch.memory_format = torch.contiguous_format
@@ -135,7 +137,7 @@ class Loader:
                 if isinstance(sample, SlotlabError):
                     raise sample
             with naming(self.source_name):
-                masked = check_samples(samples, masked)
+                masked = check_samples(samples, masked, self.mask_size)
             yield collate(samples, self.device)
 
     @property
@@ -152,7 +154,7 @@ class Loader:
             together = [index for group in some for index in group]
             with naming(self.source_name):
                 raw = dataset.batch(together, self.device, masks=self.masks)
-                raw = check_raw_batch(raw, len(together))
+                raw = check_raw_batch(raw, len(together), self.mask_size)
             yield from split(raw, [len(group) for group in some])
 
     def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
@@ -194,19 +196,20 @@ def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
     )
 
 
-def check_samples(samples: list[Sample], masked: bool | None) -> bool:
+def check_samples(samples: list[Sample], masked: bool | None, mask_size: Size | None = None) -> bool:
     """Return whether the samples of a batch have masks, after checking them.
 
     Args:
         samples: the samples of a batch.
         masked: whether earlier samples had masks; None if there were none.
+        mask_size: (rows, columns) of masks; None for those of the images.
 
     Raises:
         SlotlabError: for samples that are not as the contract requires, or if only some have masks.
     """
     for sample in samples:
         check_sample(sample)
-        check_size(sample)
+        check_size(sample, mask_size)
         if sample.image_CHW.shape != samples[0].image_CHW.shape:
             shapes = tuple(sample.image_CHW.shape), samples[0].id, tuple(samples[0].image_CHW.shape)
             text = "has shape {}, and that of {} {}; images of one batch have one size".format(*shapes)
@@ -233,6 +236,7 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
         data.bounds,
         data.workers,
         masks=False,
+        mask_size=data.mask_size,
         augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
         memory_format=placement.memory_format,
         rank=placement.rank,
@@ -253,6 +257,7 @@ def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | N
         placement.device,
         spec.data.bounds,
         spec.data.workers,
+        mask_size=spec.data.mask_size,
         memory_format=placement.memory_format,
         rank=placement.rank,
         processes=placement.processes,

@@ -4,15 +4,25 @@ Source of the official preparation: `clevrtex_eval.py` (github.com/karazijal/cle
 resizing, images bilinear and masks nearest, both with PIL.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from slotlab.framework.contracts import VOID, Crop, DataError, DataProblem, Resize, Sample, Size
+from slotlab.framework.contracts import (
+    VOID,
+    Crop,
+    DataError,
+    DataProblem,
+    Fit,
+    Interpolation,
+    MaskResize,
+    Resize,
+    Sample,
+    Size,
+)
+from slotlab.framework.data.resizing import centered, covering, resized_image, resized_mask
 from slotlab.framework.spec.protocol import ProtocolConfig
 
 
@@ -30,17 +40,40 @@ class Preparation:
     """How each picture and its mask are prepared."""
 
     size: Size
-    """(rows, columns) of the result."""
+    """(rows, columns) of the images."""
     crop: Crop = None
     resize: Resize = "pil"
     max_labels: int | None = None
     """The most labels, background included, that a mask may have; None for any number."""
+    mask_size: Size | None = None
+    """(rows, columns) of the masks; None for those of the images."""
+    interpolation: Interpolation = "bilinear"
+    mask_resize: MaskResize = "nearest"
+    fit: Fit = "squash"
 
     @classmethod
     def of(cls, protocol: ProtocolConfig) -> "Preparation":
         """Return the preparation that a protocol defines."""
-        size = (protocol.image_size, protocol.image_size)
-        return cls(size=size, crop=protocol.crop, resize=protocol.resize, max_labels=protocol.max_labels)
+        return cls(
+            size=protocol.size,
+            crop=protocol.crop,
+            resize=protocol.resize,
+            max_labels=protocol.max_labels,
+            mask_size=protocol.other_mask_size,
+            interpolation=protocol.interpolation,
+            mask_resize=protocol.mask_resize,
+            fit=protocol.fit,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings by which packed stores are named.
+
+        Those that earlier versions did not have are left out at their default, so that their stores stay.
+        """
+        late = {"mask_size", "interpolation", "mask_resize", "fit"}
+        usual = {field.name: field.default for field in fields(self) if field.name in late}
+        found = asdict(self)
+        return {name: found[name] for name in found if name not in usual or found[name] != usual[name]}
 
     def __call__(self, sample: Sample) -> PreparedSample:
         """Return the sample cropped and resized, with its numbers of objects.
@@ -63,7 +96,7 @@ class Preparation:
         if mask_HW is not None:
             cut_HW = self.cut(mask_HW)
             found = count_labels(mask_HW)
-            counts |= {"mask_colors": found, "visible": count_labels(cut_HW)}
+            counts |= {"mask_colors": found, "visible": count_labels(self.seen(mask_HW))}
             self._check_labels(sample, found + 1)
             small_HW = self.resize_mask(cut_HW)
         small_CHW = self.resize_image(self.cut(image_CHW))
@@ -75,32 +108,34 @@ class Preparation:
         top, left, height, width = self._box((rows, columns))
         return pixels_xHW[..., top : top + height, left : left + width]
 
+    def seen(self, mask_HW: Tensor) -> Tensor:
+        """Return the part of a mask (H, W), at the size of its file, that is left after every crop."""
+        cut_HW = self.cut(mask_HW)
+        if self.fit == "squash":
+            return cut_HW
+        size = (cut_HW.shape[0], cut_HW.shape[1])
+        wanted = self.mask_size or self.size
+        scale = max(wanted[0] / size[0], wanted[1] / size[1])
+        rows, columns = (min(side, round(to / scale)) for side, to in zip(size, wanted, strict=True))
+        return centered(cut_HW, (rows, columns))
+
     def resize_image(self, image_CHW: Tensor) -> Tensor:
-        """Return an image, uint8 of shape (3, H, W), resized to the protocol's size."""
-        rows, columns = self.size
-        if self.resize == "pil":
-            picture = Image.fromarray(np.ascontiguousarray(image_CHW.numpy().transpose(1, 2, 0)))
-            resized_HWC = np.array(picture.resize((columns, rows), Image.Resampling.BILINEAR))
-            return torch.from_numpy(resized_HWC.transpose(2, 0, 1).copy())
-        unit_1CHW = image_CHW[None].to(torch.float32) / 255
-        antialias = self.resize == "torch_antialias"
-        resized_1CHW = F.interpolate(
-            unit_1CHW, self.size, mode="bilinear", align_corners=False, antialias=antialias
-        )
-        return (resized_1CHW[0] * 255).round().clamp(0, 255).to(torch.uint8)
+        """Return an image, uint8 of shape (3, H, W), brought to the protocol's size."""
+        size = self._whole(image_CHW, self.size)
+        return centered(
+            resized_image(image_CHW, size, self.resize, self.interpolation), self.size
+        ).contiguous()
 
     def resize_mask(self, mask_HW: Tensor) -> Tensor:
-        """Return labels of an integer type, (H, W), resized to the protocol's size by nearest neighbor."""
-        rows, columns = self.size
-        if self.resize == "pil":
-            values_HW = np.ascontiguousarray(mask_HW.numpy())
-            picture = Image.fromarray(
-                values_HW if values_HW.dtype == np.uint8 else values_HW.astype(np.int32)
-            )
-            resized_HW = np.array(picture.resize((columns, rows), Image.Resampling.NEAREST))
-            return torch.from_numpy(resized_HW).to(mask_HW.dtype)
-        resized_11HW = F.interpolate(mask_HW[None, None].to(torch.float64), self.size, mode="nearest")
-        return resized_11HW[0, 0].to(mask_HW.dtype)
+        """Return labels of an integer type, (H, W), brought to the protocol's size of masks."""
+        wanted = self.mask_size or self.size
+        size = self._whole(mask_HW, wanted)
+        return centered(resized_mask(mask_HW, size, self.resize, self.mask_resize), wanted).contiguous()
+
+    def _whole(self, pixels_xHW: Tensor, wanted: Size) -> Size:
+        # The size to which all of a picture is resized, before its middle is cut out.
+        rows, columns = pixels_xHW.shape[-2:]
+        return wanted if self.fit == "squash" else covering((rows, columns), wanted)
 
     def _box(self, size: Size) -> tuple[int, int, int, int]:
         # Top, left, height, width; centered squares are rounded as the official loader does.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import RawBatch, Sample
+from slotlab.framework.contracts import RawBatch, Sample, Size
 from slotlab.framework.contracts.component_calls import called
 from slotlab.registry import SlotlabError
 
@@ -48,19 +48,23 @@ def check_sample(sample: object) -> None:
     _check_attributes(sample.attributes, sample.id)
 
 
-def check_size(sample: Sample) -> None:
-    """Check that the mask has the image's size, after both were prepared by the protocol, if one does.
+def check_size(sample: Sample, mask_size: Size | None = None) -> None:
+    """Check the mask's size, after image and mask were prepared by the protocol, if one does.
+
+    `mask_size` is the protocol's size of masks; None for the image's.
 
     Raises:
-        BrokenPromise: if the sizes differ.
+        BrokenPromise: if it has another size.
     """
-    if sample.mask_HW is not None and sample.mask_HW.shape != sample.image_CHW.shape[1:]:
-        sizes = tuple(sample.mask_HW.shape), tuple(sample.image_CHW.shape[1:])
-        raise BrokenPromise(f"the mask of {sample.id} has shape {sizes[0]}, and its image {sizes[1]}")
+    wanted = sample.image_CHW.shape[1:] if mask_size is None else mask_size
+    if sample.mask_HW is not None and tuple(sample.mask_HW.shape) != tuple(wanted):
+        who = "its image" if mask_size is None else "the protocol's masks have"
+        found = tuple(sample.mask_HW.shape)
+        raise BrokenPromise(f"the mask of {sample.id} has shape {found}, and {who} {tuple(wanted)}")
 
 
-def check_raw_batch(raw: object, number: int) -> RawBatch:
-    """Return a dataset's batch of `number` items, after checking it.
+def check_raw_batch(raw: object, number: int, mask_size: Size | None = None) -> RawBatch:
+    """Return a dataset's batch of `number` items, after checking it; `mask_size` as for `check_size`.
 
     Raises:
         BrokenPromise: if it is not as the contract requires.
@@ -69,7 +73,7 @@ def check_raw_batch(raw: object, number: int) -> RawBatch:
         raise BrokenPromise(f"a batch is a {type(raw).__name__}; a dataset gives a RawBatch")
     _check_pixels(raw.images_BCHW, f"the images of a batch of {number}", leading=(number, 3))
     if raw.masks_BHW is not None:
-        size = (number, *raw.images_BCHW.shape[2:])
+        size = (number, *(raw.images_BCHW.shape[2:] if mask_size is None else mask_size))
         _check_labels(raw.masks_BHW, f"the masks of a batch of {number}", size, exactly=True)
     for name, values in (("ids", raw.ids), ("attributes", raw.attributes)):
         if not isinstance(values, Sequence) or len(values) != number:

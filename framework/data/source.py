@@ -8,7 +8,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class Source:
                 return listed
         elif self.preparation is not None and offers(self.dataset, HasMask):
             mask_HW = self.dataset.mask(index)
-            return count_labels(mask_HW if count == "mask_colors" else self.preparation.cut(mask_HW))
+            return count_labels(mask_HW if count == "mask_colors" else self.preparation.seen(mask_HW))
         return self.item(index).counts[count]
 
     @property
@@ -164,8 +164,8 @@ def open_source(data: DataSpec, split: str) -> Source:
     ref = data.dataset
     rendered = is_rendered(ref.config)
     own = split if own_splits(data) is not None else WHOLE
-    size = (data.image_size, data.image_size)
-    context = DatasetContext(split=own, image_size=size, seed=data.seed)
+    check_mask_size(data)
+    context = DatasetContext(split=own, image_size=data.size, seed=data.seed)
     try:
         dataset: Dataset = ref.build(context)
     except ComponentError as error:
@@ -180,10 +180,21 @@ def open_source(data: DataSpec, split: str) -> Source:
         "dataset": ref.registered.identity,
         "settings": canonical(ref.config),
         "split": own,
-        "pixels": {"size": size, "seed": data.seed} if preparation is None else asdict(preparation),
+        "pixels": {"size": data.size, "seed": data.seed} if preparation is None else preparation.identity(),
     }
     roots = dict(paths_of(ref.config))
     return Source(ref.name, own, dataset, preparation, json.loads(json.dumps(identity)), data.seed, roots)
+
+
+def check_mask_size(data: DataSpec) -> None:
+    """Refuse masks of another size than the images for data that is drawn at the size of the images.
+
+    Raises:
+        PathProblem: with what would be right.
+    """
+    if data.mask_size is not None and is_rendered(data.dataset.config):
+        text = f"'{data.dataset.name}' draws its pictures and masks at the size of the images"
+        raise PathProblem(("data", "protocol", "mask_size"), f"{text}; leave it out, or write null")
 
 
 def paths_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

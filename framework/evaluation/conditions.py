@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from slotlab.framework.contracts import MaskSource
+from slotlab.framework.contracts import MaskSource, Size
 from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.choices import metric_refs, read_protocol, with_variant
 from slotlab.framework.model.check import check_parts
@@ -21,6 +21,7 @@ from slotlab.framework.spec.identity import canonical
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.protocol import ProtocolConfig
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.sides import in_pixels
 from slotlab.registry import Ref, SlotlabError
 
 MaskChoice = Literal["decoder", "attention", "both"]
@@ -171,23 +172,23 @@ def _condition(
         data = data.model_copy(update={"dataset": dataset})
     sources = BOTH if masks == "both" else (masks,)
     laid = _with_evaluation(_with_data(loaded, data), **changes, mask_source=sources[0])
-    return _checked(laid, sources, chosen, trained=spec.data.image_size)
+    return _checked(laid, sources, chosen, trained=spec.data.size)
 
 
 def _checked(
-    laid: LoadedSpec, sources: tuple[MaskSource, ...], variant: str | None, *, trained: int
+    laid: LoadedSpec, sources: tuple[MaskSource, ...], variant: str | None, *, trained: Size
 ) -> Condition:
     problems = _problems(laid)
     if sources == BOTH and [problem.path for problem in problems] == [NO_MASKS]:
         sources = ("attention",)  # what the model has
         laid = _with_evaluation(laid, mask_source="attention")
         problems = _problems(laid)
-    size = laid.spec.data.image_size
+    size = laid.spec.data.size
     if problems and size != trained:
         reasons = "; ".join(map(str, problems))
         raise SlotlabError(
-            f"protocol {laid.spec.data.protocol_name} has images of {size} pixels, and the model was "
-            f"trained on {trained} and cannot take them: {reasons}"
+            f"protocol {laid.spec.data.protocol_name} has images of {in_pixels(size)} pixels, and the model "
+            f"was trained on {in_pixels(trained)} and cannot take them: {reasons}"
         )
     if problems:
         raise Conflicts([f"{problem}{_HINTS.get(problem.path, '')}" for problem in problems])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from slotlab.framework.contracts import (
     Batch,
@@ -20,12 +21,13 @@ from slotlab.framework.contracts import (
     Outcome,
     Reconstruction,
     Reconstructs,
+    Size,
 )
 from slotlab.framework.contracts.promises import check_sums, expect_picture
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
-from slotlab.framework.model.masks import masks_at
+from slotlab.framework.model.masks import masks_at, resized_masks
 from slotlab.framework.randomness.seeds import painting, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -173,8 +175,7 @@ def check_reconstruction(spec: ExperimentSpec, model: Model, made: Reconstructio
             dropped = made.found is not None and made.found.slots.keep_BK is not None
             check_sums(made.decoded.masks_BKHW, "masks", dropped=dropped)
     with model.promising("objective"):
-        size = (spec.data.image_size, spec.data.image_size)
-        expect_picture(made.images_BCHW, images, size)
+        expect_picture(made.images_BCHW, images, spec.data.size)
 
 
 def words_for(made: Reconstruction) -> Mapping[str, str]:
@@ -185,8 +186,8 @@ def words_for(made: Reconstruction) -> Mapping[str, str]:
 def outcomes_of(
     made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
 ) -> dict[MaskSource, Outcome]:
-    """Return what metrics see, with masks from each source."""
-    size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
+    """Return what metrics see, with masks from each source, at the size of the true masks."""
+    size = scored_size(batch)
     outcomes: dict[MaskSource, Outcome] = {}
     for source in sources:
         masks_BKHW = masks_at(made, source, size)
@@ -201,11 +202,24 @@ def outcomes_of(
     return outcomes
 
 
+def scored_size(batch: Batch) -> Size:
+    """Return (rows, columns) at which a batch's masks are scored: those of the true ones, if it has any."""
+    at_BHW = batch.images_BCHW[:, 0] if batch.masks_BHW is None else batch.masks_BHW
+    return at_BHW.shape[1], at_BHW.shape[2]
+
+
+def resized_labels(labels_BHW: Tensor, segments: int, size: Size) -> Tensor:
+    """Return labels below `segments`, (B, H, W), at another size, resized as masks like those of a model."""
+    masks_BKHW = one_hot(labels_BHW, segments).movedim(3, 1)
+    return resized_masks(masks_BKHW, size).argmax(dim=1)
+
+
 def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
     """Segment the batch by a baseline, with as many segments as the model has slots."""
     segments = spec.evaluated_slots
     assert segments is not None  # `check_capabilities`
-    predicted_BHW = BASELINES[name](batch.images_BCHW, segments)
+    found_BHW, size = BASELINES[name](batch.images_BCHW, segments), scored_size(batch)
+    predicted_BHW = found_BHW if found_BHW.shape[1:] == size else resized_labels(found_BHW, segments, size)
     return Outcome(
         images_BCHW=batch.images_BCHW,
         true_BHW=batch.masks_BHW,

@@ -97,9 +97,12 @@ class Reader:
             if prepared is None:
                 return None
             true_HW, image_CHW = prepared
+        seen = true_HW.shape if self.preparation is None else self.preparation.size
+        wanted = {"--pred": true_HW.shape, "--images": seen, "--recon": seen}
         for option, tensor in (("--pred", predicted_HW), ("--images", image_CHW), ("--recon", recon_CHW)):
-            if tensor is not None and tensor.shape[-2:] != true_HW.shape:
-                text = f"it has {_size(tensor)} pixels, its true mask {_size(true_HW)}"
+            if tensor is not None and tensor.shape[-2:] != wanted[option]:
+                what = "its true mask" if wanted[option] == true_HW.shape else "the protocol's images"
+                text = f"it has {_size(tensor)} pixels, {what} {by(wanted[option])}"
                 hint = "" if self.preparation is None else " once it is prepared"
                 self.problems.append(DataProblem(str(files[option]), text + hint))
         if self.slots is not None and int(predicted_HW.max()) >= self.slots:
@@ -205,5 +208,9 @@ def outcome_of(group: Sequence[Scored]) -> Outcome:
 
 
 def _size(pixels_xHW: Tensor) -> str:
-    rows, columns = pixels_xHW.shape[-2:]
-    return f"{columns}x{rows}"
+    return by(pixels_xHW.shape[-2:])
+
+
+def by(size: Sequence[int]) -> str:
+    """Return (rows, columns) as `320x240`, columns first."""
+    return f"{size[1]}x{size[0]}"

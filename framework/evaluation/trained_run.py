@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from slotlab.framework.contracts import Metric, Model, PooledMetric
+from slotlab.framework.contracts import Metric, Model, PooledMetric, Size
 from slotlab.framework.data.loader import Loader, evaluation_loader
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state
@@ -17,6 +17,7 @@ from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.spec.sides import in_pixels
 from slotlab.registry import SlotlabError
 
 
@@ -45,7 +46,7 @@ class Subject:
     """The run's own spec."""
     engine: Engine
     weights: Weights
-    models: dict[int, Model] = field(default_factory=dict)
+    models: dict[Size, Model] = field(default_factory=dict)
     """By image size, since a model is built for one size."""
 
     @classmethod
@@ -70,14 +71,15 @@ class Subject:
         Raises:
             SlotlabError: if the weights do not fit it.
         """
-        size = spec.data.image_size
+        size = spec.data.size
         if size not in self.models:
             model = self.engine.place(build_model(spec))
             try:
                 load_state(self.loaded.spec, model, self.weights.model, self.weights.step)
             except RuntimeError as error:
-                trained = self.loaded.spec.data.image_size
-                other = "" if size == trained else f" for images of {size} pixels, trained on {trained}"
+                trained = self.loaded.spec.data.size
+                sizes = in_pixels(size), in_pixels(trained)
+                other = "" if size == trained else " for images of {} pixels, trained on {}".format(*sizes)
                 where = f"the weights in {self.run.checkpoints.folder} do not fit {self.run.spec}{other}"
                 raise SlotlabError(f"{where}: {error}") from None
             self.models[size] = model

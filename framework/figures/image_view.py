@@ -9,7 +9,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Decoded, Model, PaintsSlots
 from slotlab.framework.data.loader import Loader, to_uint8
-from slotlab.framework.evaluation.evaluate import reconstruct
+from slotlab.framework.evaluation.evaluate import reconstruct, scored_size
 from slotlab.framework.model.masks import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 
@@ -49,7 +49,7 @@ def view_images(
     for group, batch in whole.share(wanted):
         made = reconstruct(spec, model, batch.images_BCHW, group)
         size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
-        predicted_BKHW = masks_at(made, spec.evaluation.mask_source, size)
+        predicted_BKHW = masks_at(made, spec.evaluation.mask_source, scored_size(batch))
         masks_BKHW = masks_at(made, "decoder", size)
         parts_BKCHW = parts_as_images(model, made.decoded, size)
         images_BCHW = made.images_BCHW

@@ -105,9 +105,9 @@ def void(value: object) -> None:
 
 def random_batch(engine: Engine, batch_size: int) -> Batch:
     """Return random images, float (B, 3, H, W) in the spec's value range, on the engine's device."""
-    side, device = engine.spec.data.image_size, engine.device
+    device = engine.device
     stream = torch.Generator(device).manual_seed(0)
-    shape = (batch_size, 3, side, side)
+    shape = (batch_size, 3, *engine.spec.data.size)
     raw_BCHW = torch.randint(0, 256, shape, generator=stream, device=device, dtype=torch.uint8)
     images_BCHW = normalize(raw_BCHW, engine.spec.data.bounds)
     images_BCHW = images_BCHW.contiguous(memory_format=engine.memory_format)

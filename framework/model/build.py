@@ -61,7 +61,7 @@ class Builder:
         """Build the model with all its parts; None if one fails."""
         parts = SpecParts(self)
         context = ModelContext(
-            image_size=(self.spec.data.image_size, self.spec.data.image_size),
+            image_size=self.spec.data.size,
             value_range=self.spec.data.bounds,
             parts=parts,
             names=part_names(self.spec),

@@ -142,10 +142,9 @@ def check_shapes(spec: ExperimentSpec, model: Model) -> list[PathProblem]:
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
-    side = spec.data.image_size
     images = Batch(
-        images_BCHW=torch.zeros(2, 3, side, side),
-        masks_BHW=torch.zeros(2, side, side, dtype=torch.int64),
+        images_BCHW=torch.zeros(2, 3, *spec.data.size),
+        masks_BHW=torch.zeros(2, *spec.data.size, dtype=torch.int64),
         ids=("0", "1"),
         attributes=({}, {}),
     )

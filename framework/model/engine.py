@@ -133,9 +133,15 @@ class Engine:
         self.fabric.backward(loss)
 
     def clip(self, step_losses: nn.Module, optimizer: Optimizer, norm: float) -> None:
-        """Clip the norm of the gradient over all weights."""
+        """Scale the gradient over all weights down to a norm, of the kind that the spec names.
+
+        Processes have exchanged their gradients before, so that each scales by the same factor.
+        """
         wrapped: Any = optimizer
-        self.fabric.clip_gradients(step_losses, wrapped, max_norm=norm, error_if_nonfinite=False)
+        order = float(self.spec.training.clip_norm_type)
+        self.fabric.clip_gradients(
+            step_losses, wrapped, max_norm=norm, norm_type=order, error_if_nonfinite=False
+        )
 
     def no_sync(self, step_losses: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
         """Do not yet exchange gradients between processes, while more of the batch follows."""

@@ -23,6 +23,7 @@ SETTINGS = (
     "protocol",
     "filter",
     "image_size",
+    "mask_size",
     "value_range",
     "slots",
     "max_images",

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from slotlab.framework.contracts import Counting
+from slotlab.framework.contracts import Counting, Size
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.framework.spec.protocol import RANGES, ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
@@ -95,9 +95,14 @@ class DataSpec(ClosedModel):
         return self.protocol.config
 
     @property
-    def image_size(self) -> int:
-        """Rows and columns of the images the model sees, in pixels."""
-        return self.settings.image_size
+    def size(self) -> Size:
+        """(rows, columns) of the images the model sees, in pixels."""
+        return self.settings.size
+
+    @property
+    def mask_size(self) -> Size | None:
+        """(rows, columns) at which masks are scored, in pixels; None where they are those of the images."""
+        return self.settings.other_mask_size
 
     @property
     def bounds(self) -> tuple[float, float]:

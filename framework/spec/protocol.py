@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from annotated_types import Len
 from pydantic import Field, NonNegativeInt, PositiveInt, create_model, field_validator
 
+from slotlab.framework.contracts import Fit, Interpolation, MaskResize, Resize, Size
+from slotlab.framework.spec.sides import Side, pair
 from slotlab.registry import ClosedModel, Component, ComponentConfig
 
 _Model = TypeVar("_Model", bound=ClosedModel)
@@ -53,14 +55,24 @@ class ScoringConfig(ClosedModel):
 class ProtocolConfig(ComponentConfig):
     """Settings of a protocol. Changing one changes what numbers mean, so it is reported with them."""
 
-    image_size: PositiveInt = 128
-    """Rows and columns of the images the model sees, in pixels."""
+    image_size: Side = 128
+    """The images the model sees, in pixels: the side of a square, or [rows, columns]."""
+    mask_size: Side | None = None
+    """The size at which masks are scored: true masks are kept at it, and a model's masks are brought to it,
+    bilinearly; null for the size of the images. Pictures are always compared at the size of the images."""
     crop: PositiveInt | Literal["square"] | Box | None = None
     """What is cut out first: side in pixels of the centered square; `square` for the largest;
     [top, left, height, width]; null squashes the whole picture."""
-    resize: Literal["pil", "torch", "torch_antialias"] = "pil"
-    """What resizes, bilinear for images and nearest for masks: PIL, or torch's interpolate (as
-    torchvision on tensors) without or with antialiasing, rounded to 8 bits."""
+    fit: Fit = "squash"
+    """How what was cut out comes to the size: squashed to it; or, by `cover`, resized in its proportions so
+    that its short side has the size, and then cut around its center."""
+    resize: Resize = "pil"
+    """What resizes: PIL, or torch's interpolate (as torchvision on tensors) without or with antialiasing,
+    rounded to 8 bits."""
+    interpolation: Interpolation = "bilinear"
+    """How images are resized. Bicubic values outside of the range are clipped to it."""
+    mask_resize: MaskResize = "nearest"
+    """How torch resizes masks: by its plain nearest, half a pixel off, or the exact one. PIL's is exact."""
     value_range: Literal["signed", "unit"] = "signed"
     """Values of the images the model sees: signed is [-1, 1], unit is [0, 1]."""
     splits: Mapping[str, tuple[Bound, Bound]] = OFFICIAL
@@ -82,6 +94,17 @@ class ProtocolConfig(ComponentConfig):
             if type(bounds[0]) is type(bounds[1]) and bounds[0] >= bounds[1]:
                 raise ValueError(f"{name}: from {bounds[0]} up to {bounds[1]} there is nothing")
         return value
+
+    @property
+    def size(self) -> Size:
+        """(rows, columns) of the images the model sees."""
+        return pair(self.image_size)
+
+    @property
+    def other_mask_size(self) -> Size | None:
+        """(rows, columns) at which masks are scored, if they are not those of the images."""
+        found = self.size if self.mask_size is None else pair(self.mask_size)
+        return None if found == self.size else found
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Len, Lt
+from annotated_types import Gt, Le, Len, Lt
 from pydantic import (
     Field,
     NonNegativeFloat,
@@ -71,6 +71,9 @@ class GroupSpec(ClosedModel):
     """Parts of the model, or prefixes of weights' names: `encoder`, `decoder.layers.0`."""
     lr_factor: NonNegativeFloat = 1.0
     """Factor on the phase's learning rate."""
+    layer_decay: Annotated[float, Gt(0), Le(1)] | None = None
+    """Another factor for each block of a transformer, the last one having the full rate: a weight that lies d
+    blocks below the group's end has the rate times layer_decay ** d. None gives all weights one rate."""
     weight_decay: NonNegativeFloat | None = None
     """In place of the optimizer's weight decay; None keeps it."""
     frozen: bool = False
@@ -116,6 +119,8 @@ class TrainingSpec(ClosedModel):
     """The optimizer of every phase."""
     clip_norm: PositiveFloat | None = None
     """Greatest norm of the gradient over all weights; None does not clip."""
+    clip_norm_type: Literal[2, "inf"] = 2
+    """The norm: 2 is the Euclidean one, `inf` the largest absolute value. Directions stay."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What the forward pass computes in; weights and optimizer stay in float32. float16 needs a GPU."""
     accumulate: PositiveInt = 1

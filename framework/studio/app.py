@@ -138,7 +138,7 @@ def facts(studio: Studio) -> dict[str, Any]:
         "split": studio.split,
         "protocol": spec.data.protocol_name,
         "images": studio.images,
-        "image_size": spec.data.image_size,
+        "image_size": spec.data.settings.image_size,
         "slots": slots,
         "seed": spec.seed,
         "device": str(studio.composer.engine.device),

@@ -37,8 +37,8 @@ class AttentionDistill(nn.Module):
         spec, teacher = trained_model(config.teacher)
         if not isinstance(teacher, Reconstructs):
             raise ComponentError(f"the teacher's model '{spec.model.name}' has no masks", field="teacher")
-        if (spec.data.image_size, spec.data.image_size) != context.image_size:
-            text = f"the teacher was trained on images of {spec.data.image_size} pixels"
+        if spec.data.size != context.image_size:
+            text = "the teacher was trained on images of {1}x{0} pixels".format(*spec.data.size)
             raise ComponentError(f"{text}; take the same protocol here", field="teacher")
         # Not a child: a checkpoint holds what is trained, and the teacher is named in the spec.
         self._teacher: list[Any] = [teacher]

@@ -23,7 +23,14 @@ from pydantic import model_validator
 from torch import Tensor
 
 from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
-from slotlab.framework.data.formats.coco import CocoItem, Segment, draw_instance, read_segments
+from slotlab.framework.data.formats.coco import (
+    CocoItem,
+    Overlaps,
+    Segment,
+    draw_instance,
+    paint_instances,
+    read_segments,
+)
 from slotlab.framework.data.formats.coco_match import list_coco
 from slotlab.framework.data.formats.exif import Exif, Tagged, choose, read_as
 from slotlab.framework.data.formats.pictures import decode, fingerprint_paths, rgb
@@ -61,6 +68,9 @@ class CocoPanopticConfig(ComponentConfig):
     """How stuff (sky, grass and the like) is labeled: as background, or as segments like things."""
     crowds: Literal["background", "void", "objects"] = "background"
     """How crowds (groups annotated as one segment) are labeled: background, void (not scored), or objects."""
+    overlaps: Overlaps = "smallest"
+    """Whose pixels are where instances overlap: the smallest's; those of the first or the last in the JSON;
+    background; or void (not scored). Segments of panoptic PNGs never overlap."""
     unlabeled: Literal["background", "void"] = "background"
     """How unlabeled pixels of panoptic PNGs are labeled: background, or void (not scored)."""
     broken_annotations: Literal["fail", "skip"] = "fail"
@@ -119,8 +129,8 @@ class CocoPanopticConfig(ComponentConfig):
 class CocoDataset:
     """Pictures by their id in the JSON: image uint8 (3, H, W), mask uint8 or int32 (H, W).
 
-    `objects` of a sample are its segments in the JSON's order (instances: the largest first, so that
-    smaller ones are drawn over it), each with `index`, `category`, `area` (in pixels, as the JSON says) and
+    `objects` of a sample are its segments in the JSON's order (instances: the largest first, where `overlaps`
+    says that the smallest win), each with `index`, `category`, `area` (in pixels, as the JSON says) and
     `thing`. A sample's id is its file's name without ending, with as much of its path as makes it unique.
     """
 
@@ -229,8 +239,7 @@ class CocoDataset:
             for _, pixels_HW in self._drawn(item, [one for one in item.segments if one.crowd]):
                 labels_HW[pixels_HW] = VOID
         drawn = self._drawn(item, self._kept(item))
-        for number, (_, pixels_HW) in enumerate(drawn, start=1):
-            labels_HW[pixels_HW] = number
+        paint_instances([pixels_HW for _, pixels_HW in drawn], labels_HW, self.config.overlaps)
         return labels_HW, [segment for segment, _ in drawn]
 
     def _kept(self, item: CocoItem) -> list[Segment]:
@@ -238,7 +247,9 @@ class CocoDataset:
         return [one for one in whole if self.config.stuff == "segments" or one.category.thing]
 
     def _drawn(self, item: CocoItem, segments: Sequence[Segment]) -> list[tuple[Segment, NDArray[np.bool_]]]:
-        """Return the pixels of instances, the largest first; broken ones are left out if the settings say so.
+        """Return the pixels of instances, broken ones left out if the settings say so.
+
+        The largest come first if the smallest win where they overlap, else they keep the JSON's order.
 
         Raises:
             DataError: for a broken instance, if the settings do not say so.
@@ -251,6 +262,8 @@ class CocoDataset:
             except ValueError as error:
                 if self.config.broken_annotations == "fail":
                     raise DataError(DataProblem(str(item.image), str(error))) from None
+        if self.config.overlaps != "smallest":
+            return found
         return sorted(found, key=lambda pair: -(pair[1].sum() if pair[0].area is None else pair[0].area))
 
 

@@ -18,14 +18,15 @@ from torch.nn import functional as F
 from slotlab.framework.contracts import Decoded, DecoderContext, PositionContext, Slots
 from slotlab.framework.model.kept_slots import kept
 from slotlab.framework.model.pose import RelativePosition
+from slotlab.framework.spec.sides import Side, pair
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 
 class SpatialBroadcastConfig(ComponentConfig):
     """Settings of the spatial broadcast decoder."""
 
-    broadcast_size: PositiveInt = 8
-    """Side in positions of the grid each slot is first copied to."""
+    broadcast_size: Side = 8
+    """Side in positions of the grid each slot is first copied to, or its [rows, columns]."""
     channels: Annotated[tuple[PositiveInt, ...], Len(1, 64)] = (64, 64, 64, 64)
     """Output channels of each transposed convolution."""
     strides: tuple[PositiveInt, ...] = ()
@@ -59,9 +60,8 @@ class SpatialBroadcastDecoder(nn.Module):
         super().__init__()
         strides = config.strides or (2,) * len(config.channels)
         check_sizes(config, strides, context)
-        self.broadcast_size = config.broadcast_size
-        grid = (config.broadcast_size, config.broadcast_size)
-        self.position = config.position.build(PositionContext(grid=grid, dim=context.slot_dim))
+        self.grid = pair(config.broadcast_size)
+        self.position = config.position.build(PositionContext(grid=self.grid, dim=context.slot_dim))
         layers: list[nn.Module] = []
         width, size, pad = context.slot_dim, config.kernel_size, config.kernel_size // 2
         for channels, stride in zip(config.channels, strides, strict=True):
@@ -79,8 +79,7 @@ class SpatialBroadcastDecoder(nn.Module):
     ) -> Decoded:
         """Mix the slots' parts by a softmax over slots of their mask logits; dropped slots have no part."""
         slots_BKD = slots.vectors_BKD
-        size = self.broadcast_size
-        grid_MDHW = slots_BKD.flatten(0, 1)[:, :, None, None].expand(-1, -1, size, size)  # M = B * K
+        grid_MDHW = slots_BKD.flatten(0, 1)[:, :, None, None].expand(-1, -1, *self.grid)  # M = B * K
         if isinstance(self.position, RelativePosition) and self.position.relative:
             placed_MDHW = self.position.follow(grid_MDHW, slots)
         else:
@@ -101,13 +100,25 @@ def check_sizes(config: SpatialBroadcastConfig, strides: tuple[int, ...], contex
     if len(strides) != len(config.channels):
         message = f"{len(strides)} strides for {len(config.channels)} layers; give one for each layer"
         raise ComponentError(message, field="strides")
-    side = config.broadcast_size * prod(strides)
+    grid, factor = pair(config.broadcast_size), prod(strides)
+    made = (grid[0] * factor, grid[1] * factor)
     rows, columns = context.target.size
-    if (side, side) != (rows, columns):
-        steps = " x ".join(str(number) for number in (config.broadcast_size, *strides))
-        message = f"the layers make {steps} = {side} pixels a side, but the target is {rows}x{columns}"
-        hint = f"change broadcast_size, strides or channels so that the product is {rows}"
-        raise ComponentError(f"{message}; {hint}" if rows == columns else f"{message}, which is not square")
+    if made == (rows, columns):
+        return
+    if grid[0] == grid[1]:
+        steps = " x ".join(str(number) for number in (grid[0], *strides))
+        message = f"the layers make {steps} = {made[0]} pixels a side, but the target is {rows}x{columns}"
+    else:
+        message = f"the layers make {made[0]}x{made[1]} pixels, but the target is {rows}x{columns}"
+    hint = f"change broadcast_size, strides or channels so that the product is {rows}"
+    if rows != columns:
+        fits = rows % factor == 0 and columns % factor == 0
+        hint = (
+            f"write broadcast_size: [{rows // factor}, {columns // factor}]"
+            if fits
+            else (f"its rows and columns must be multiples of {factor}, or strides and channels other ones")
+        )
+    raise ComponentError(f"{message}; {hint}")
 
 
 @hookimpl

@@ -33,10 +33,10 @@ class TrainedEncoder(nn.Module):
     def __init__(self, config: TrainedConfig, context: EncoderContext):
         super().__init__()
         spec, model = trained_model(config.source)
-        trained_on = (spec.data.bounds, (spec.data.image_size, spec.data.image_size))
+        trained_on = (spec.data.bounds, spec.data.size)
         if trained_on != (context.value_range, context.image_size):
-            low, high = trained_on[0]
-            text = f"its run was trained on images of {spec.data.image_size} pixels in [{low:g}, {high:g}]"
+            (low, high), (rows, columns) = trained_on
+            text = f"its run was trained on images of {columns}x{rows} pixels in [{low:g}, {high:g}]"
             raise ComponentError(f"{text}; take the same protocol here", field="source")
         encoder: Any = getattr(model, "encoder", None)
         if encoder is None:

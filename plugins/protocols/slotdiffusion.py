@@ -1,12 +1,13 @@
 """CLEVRTex as SlotDiffusion reads it.
 
-Source: Wu et al. 2023, "SlotDiffusion"; its repository's CLEVRTex dataset and transforms: images are
-filtered by the values left in the cropped mask before they are split, and the first tenth of what
-is left is the test set. Crop of 192, then 128 pixels by torchvision's resize of tensors (without
-antialiasing at that time), images in [-1, 1].
+Source: Wu et al. 2023, "SlotDiffusion"; its repository's CLEVRTex dataset and transforms, without the split
+files that it ships or with a filter (`slotdiffusion-shipped` is with the files): images are filtered by the
+values left in the cropped mask before they are split, and the first tenth of what is left is the test set.
+Crop of 192, then 128 pixels by torchvision's resize of tensors (without antialiasing at that time), images
+in [-1, 1].
 
-Two things cannot be repeated: their order is that of the file system, here by index; and
-their float images are rounded to 8 bits here, by at most half a step of 1/255.
+Two things cannot be repeated: their order is that of the file system, here by index; and their float images
+are rounded to 8 bits here, by at most half a step of 1/255.
 """
 
 from collections.abc import Iterable

@@ -165,6 +165,60 @@ def test_instances_are_drawn_from_the_largest_to_the_smallest(tmp_path: Path) ->
     assert dataset.attributes(1) == {"num_objects": 0, "objects": []}
 
 
+def square(top: int, left: int, bottom: int, right: int) -> list[list[int]]:
+    """A polygon around rows `top` to `bottom` - 1 and columns `left` to `right` - 1."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+@pytest.mark.parametrize("overlaps", ["smallest", "first", "last", "background", "void"])
+def test_whose_pixels_are_where_instances_overlap(tmp_path: Path, overlaps: str) -> None:
+    """A by hand: each pixel on its own, by the list of the instances that it belongs to."""
+    pytest.importorskip("pycocotools")
+    data = write_coco(tmp_path, numbers=(1,))
+    boxes = [(0, 0, 3, 4), (1, 2, 6, 8), (2, 1, 4, 7)]  # of 12, 30 and 12 pixels: the second is the largest
+    areas = [12, 30, 12]
+    data["annotations"] = [
+        {
+            "id": i,
+            "image_id": 1,
+            "category_id": 1 + 16 * (i == 1),
+            "area": areas[i],
+            "segmentation": square(*box),
+        }
+        for i, box in enumerate(boxes)
+    ]
+    dataset = build(save(tmp_path, data).parent.parent, overlaps=overlaps)
+    order = [1, 0, 2] if overlaps == "smallest" else [0, 1, 2]
+    expected = np.zeros((H, W), int)
+    for y, x in np.ndindex(H, W):
+        inside = [
+            i for i, (top, left, bottom, right) in enumerate(boxes) if top <= y < bottom and left <= x < right
+        ]
+        winners = {"smallest": inside and max(inside, key=order.index), "first": inside and inside[0]}
+        winners["last"] = inside and inside[-1]
+        if len(inside) > 1 and overlaps in ("background", "void"):
+            expected[y, x] = -1 if overlaps == "void" else 0
+        elif inside:
+            expected[y, x] = 1 + order.index(winners.get(overlaps, inside[0]))
+    np.testing.assert_array_equal(dataset.mask(0).numpy(), expected)
+    names = [entry["category"] for entry in dataset.attributes(0)["objects"]]
+    assert names == [["person", "cat", "person"][i] for i in order], (
+        "an object's index is its value in the mask"
+    )
+
+
+def test_crowds_that_are_void_lie_beneath_what_overlaps(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    data = write_coco(tmp_path, numbers=(1,))
+    data["annotations"] = [
+        {"id": 1, "image_id": 1, "category_id": 1, "segmentation": square(0, 0, 3, 3)},
+        {"id": 2, "image_id": 1, "category_id": 1, "segmentation": square(0, 2, 3, 5)},
+        {"id": 3, "image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": square(0, 0, 6, 8)},
+    ]
+    found = build(save(tmp_path, data).parent.parent, overlaps="background", crowds="void").mask(0)
+    assert found[0].tolist() == [1, 1, 0, 2, 2, -1, -1, -1]
+
+
 def test_all_that_does_not_belong_together_is_said_at_once(tmp_path: Path) -> None:
     data = write_coco(tmp_path, numbers=(1, 2, 3, 4, 5, 6))
     path, pngs = tmp_path / "annotations/panoptic_val2017.json", tmp_path / "annotations/panoptic_val2017"

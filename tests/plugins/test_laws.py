@@ -4,6 +4,7 @@ A new component needs no test here; one whose settings have no defaults needs a 
 """
 
 import json
+import math
 import pickle
 import random
 from collections.abc import Iterator
@@ -669,6 +670,25 @@ def test_half_life_is_the_papers_formula(warmup: int) -> None:
     """`lr * min(step / warmup, 1) * 0.5 ** (step / half_life)`: it decays during the warm-up, too."""
     expected = [0.4 * (min(step / warmup, 1) if warmup else 1) * 0.5 ** (step / 5) for step in range(12)]
     assert rates("half_life", 12, 10, half_life=5, warmup=warmup) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 4, 30])
+def test_half_life_may_begin_to_decay_after_its_warm_up(warmup: int) -> None:
+    """As DINOSAUR: `step / warmup` before, then `0.5 ** ((step - warmup) / half_life)`, 1 where they meet."""
+    expected = [
+        0.4 * (step / warmup if step < warmup else 0.5 ** ((step - warmup) / 5)) for step in range(12)
+    ]
+    found = rates("half_life", 12, 10, half_life=5, warmup=warmup, decay="after_warmup")
+    assert found == pytest.approx(expected)
+    assert warmup > 11 or found[warmup] == 0.4
+    assert warmup or found == rates("half_life", 12, 10, half_life=5), "without a warm-up both are one"
+
+
+def test_cosine_goes_from_its_warm_up_to_a_floor() -> None:
+    """As FT-DINOSAUR, of which only the first steps of the warm-up are counted from 1 here."""
+    found = rates("cosine", 21, 20, warmup=5, eta_min=0.01)
+    falls = [0.01 + 0.39 * (1 + math.cos(math.pi * step / 15)) / 2 for step in range(16)]
+    assert found == pytest.approx([0.4 * (step + 1) / 6 for step in range(5)] + falls)
 
 
 def test_constant_rises_in_equal_steps_and_stays() -> None:

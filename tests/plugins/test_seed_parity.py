@@ -253,7 +253,7 @@ SHIPPED = {
 def test_shipped_specs_declare_the_reference(name: str) -> None:
     encoder, initializer, slots = SHIPPED[name]
     spec = shipped(name)
-    assert (spec.data.image_size, spec.data.bounds) == (128, (-1.0, 1.0))
+    assert (spec.data.size, spec.data.bounds) == ((128, 128), (-1.0, 1.0))
     same = declared(encoder=encoder, initializer=initializer, slots=slots, side=128)
     assert settings_of(spec) == settings_of(same)
     reference = Reference(encoder=encoder, initializer=initializer, slots=slots, side=128)

@@ -6,16 +6,19 @@ Sources: cocodataset.org/#format-data and #format-results (run lengths); Kirillo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slotlab.framework.contracts import DataError, DataProblem, Size
+from slotlab.framework.contracts import VOID, DataError, DataProblem, Size
 from slotlab.framework.data.formats import coco_fields as fields
 from slotlab.framework.data.formats.coco_fields import Id
 from slotlab.framework.data.formats.pictures import rgb
+
+Overlaps = Literal["smallest", "first", "last", "background", "void"]
+"""Whose the pixels are that belong to several instances."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,24 @@ def draw_instance(segment: Segment, size: Size) -> NDArray[np.bool_]:
         segment.title, "segmentation", segment.segmentation, lambda shape: fields.draw(shape, size)
     )
     return found
+
+
+def paint_instances(
+    instances: Sequence[NDArray[np.bool_]], labels_HW: NDArray[np.int64], overlaps: Overlaps
+) -> None:
+    """Write instances over labels, numbered from 1 in their order.
+
+    Args:
+        instances: the pixels of each, bool (H, W).
+        labels_HW: what lies beneath; changed in place.
+        overlaps: whose a pixel is that belongs to several of them.
+    """
+    numbered = list(enumerate(instances, start=1))
+    for number, pixels_HW in reversed(numbered) if overlaps == "first" else numbered:
+        labels_HW[pixels_HW] = number
+    if overlaps in ("background", "void") and numbered:
+        several_HW = np.sum(instances, axis=0) > 1
+        labels_HW[several_HW] = VOID if overlaps == "void" else 0
 
 
 def checked(title: str, name: str, value: Any, check: Callable[[Any], Any]) -> Any:

@@ -80,7 +80,7 @@ def inspect_target(target: DataTarget, split: str | None, *, workers: int, repor
         "dataset": data.dataset.name,
         "protocol": data.protocol_name,
         "filter": None if data.filter is None else str(data.filter),
-        "image_size": [data.image_size, data.image_size],
+        "image_size": list(data.size),
         "listed": _listed(data, opened),
     }
     return _conclude(facts, parts, problems, cautions)

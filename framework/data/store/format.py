@@ -2,7 +2,8 @@
 
 STORE/manifest.json  what was packed from which files, and the checksum over everything
 STORE/images.npy     uint8 (N, H, W, 3): channels last, so that a batch is a channels-last tensor
-STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255 or is void (-1); absent without masks
+STORE/masks.npy      uint8 (N, H, W), int32 where a label exceeds 255 or is void (-1); absent without masks;
+                     H and W are the protocol's `mask_size` where it has one
 STORE/ids.npy        UTF-8 bytes (N)
 STORE/counts.npy     int32 (N, 3): objects by metadata, mask_colors, visible; -1 if unknown
 STORE/items.jsonl    one line per item: path, attributes, problems and the item's checksum
@@ -19,7 +20,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -53,6 +54,8 @@ class Layout:
     size: Size
     mask: MaskType | None
     """None for data without masks."""
+    mask_size: Size | None = field(default=None, repr=False)  # what it decides is in the rows' checksums
+    """(rows, columns) of masks; None for those of images."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -65,7 +68,10 @@ class Layout:
         found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         found[IMAGES] = ((self.items, *self.image_shape), np.dtype(np.uint8))
         if self.mask is not None:
-            found[MASKS] = ((self.items, *self.size), np.dtype(self.mask).newbyteorder("<"))
+            found[MASKS] = (
+                (self.items, *(self.mask_size or self.size)),
+                np.dtype(self.mask).newbyteorder("<"),
+            )
         return found
 
     @property
@@ -125,15 +131,19 @@ class Manifest:
     format: int = FORMAT
     roots: Mapping[str, str] | None = None
     """The files and folders that were packed, by setting; None for older stores, which do not say."""
+    mask_size: Size | None = None
+    """(rows, columns) of masks; None, and not in the file, for those of images."""
 
     @cached_property
     def layout(self) -> Layout:
         """The shapes of the arrays."""
-        return Layout(self.items, self.size, self.mask)
+        return Layout(self.items, self.size, self.mask, self.mask_size)
 
     def to_bytes(self) -> bytes:
         """Return the content of manifest.json, with its seal."""
         data = asdict(self)
+        if self.mask_size is None:
+            del data["mask_size"]
         text = json.dumps(data | {"seal": seal(data)}, indent=1)
         return f"{text}\n".encode()
 
@@ -159,7 +169,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreError(f"{folder} {text}")
     if data.pop("seal", None) != seal(data):
         raise damaged(path, "was changed after it was written")
-    data["size"] = tuple(data["size"])
+    for name in ("size", "mask_size"):
+        data[name] = None if data.get(name) is None else tuple(data[name])
     return Manifest(**data)
 
 

@@ -129,6 +129,7 @@ class Partial:
             items=self.layout.items,
             size=self.layout.size,
             mask=self.layout.mask,
+            mask_size=self.layout.mask_size,
             checksum=table.total.hexdigest(),
             bad=table.bad,
             problems=[(problem.path, problem.reason) for problem in self.source.problems],

@@ -192,8 +192,9 @@ def mask_row(sample: Sample, layout: Layout) -> bytes:
         raise complaint(sample, f"it has {has} and pictures before it {others}; give all of them or none")
     if mask_HW.dtype.is_floating_point or mask_HW.dtype == torch.bool:
         raise complaint(sample, f"its mask is {mask_HW.dtype}; a dataset gives whole numbers")
-    if mask_HW.shape != layout.size:
-        raise complaint(sample, f"its mask has shape {tuple(mask_HW.shape)}; this store holds {layout.size}")
+    size = layout.mask_size or layout.size
+    if mask_HW.shape != size:
+        raise complaint(sample, f"its mask has shape {tuple(mask_HW.shape)}; this store holds {size}")
     low, high = int(mask_HW.min()), int(mask_HW.max())
     if low < VOID:
         raise complaint(sample, f"its mask has the label {low}; labels start at 0, and {VOID} is void")
@@ -245,7 +246,8 @@ def probe(source: Source) -> Layout:
             problems += error.problems
             continue
         rows, columns = sample.image_CHW.shape[-2:]
-        return Layout(len(source), (rows, columns), mask_type(sample.mask_HW))
+        mask_size = None if source.preparation is None else source.preparation.mask_size
+        return Layout(len(source), (rows, columns), mask_type(sample.mask_HW), mask_size)
     if not problems:
         raise SlotlabError(f"{source.name}: there are no pictures to pack")
     raise DataError(*problems, hint=f"{source.name}: none of the {len(source)} pictures can be read")

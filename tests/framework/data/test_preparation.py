@@ -34,12 +34,26 @@ def config(name: str, **changes: Any) -> ProtocolConfig:
     return load(name).config.model_validate(changes)
 
 
+BICUBIC = {
+    "image_size": 224,
+    "resize": "torch",
+    "interpolation": "bicubic",
+    "mask_resize": "nearest_exact",
+    "value_range": "unit",
+}
 TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
     "clevrtex-official": ({"crop": 192, "value_range": "unit", "max_labels": 11}, OFFICIAL),
     "seed": ({"crop": 192, "max_labels": 11}, OFFICIAL),
     "isa": ({"crop": 192, "resize": "torch", "max_labels": 11}, OFFICIAL),
     "boqsa-nocrop": ({"max_labels": 11}, OFFICIAL),
     "slotdiffusion": ({"crop": 192, "resize": "torch", "filter_first": True, "max_labels": 11}, OFFICIAL),
+    "slotdiffusion-shipped": ({"crop": 192, "resize": "torch", "max_labels": 11}, OFFICIAL),
+    "slotdiffusion-coco": ({"image_size": 224, "fit": "cover", "resize": "torch"}, WHOLE),
+    "spot-coco": ({"image_size": 224, "mask_size": 320, "fit": "cover", "value_range": "unit"}, WHOLE),
+    "dinosaur-coco": ({"mask_size": 320, "fit": "cover", **BICUBIC}, WHOLE),
+    "dinosaur-voc": ({"mask_size": 320, "fit": "cover", **BICUBIC}, WHOLE),
+    "dinosaur-movi": ({"mask_size": 128, **BICUBIC}, WHOLE),
+    "ft-dinosaur-clevrtex": ({"mask_size": 240, "crop": "square", "max_labels": 11, **BICUBIC}, OFFICIAL),
     "addtt": (
         {"crop": 192, "value_range": "unit", "max_labels": 11},
         {"train": (0, 40_000), "val": (40_000, 45_000), "test": (45_000, 50_000), "all": (0, 50_000)},
@@ -53,7 +67,11 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
 and from and up to which of 50,000 pictures its splits go."""
 DEFAULTS = {
     "image_size": 128,
+    "mask_size": None,
     "crop": None,
+    "fit": "squash",
+    "interpolation": "bilinear",
+    "mask_resize": "nearest",
     "resize": "pil",
     "value_range": "signed",
     "filter_first": False,

@@ -111,7 +111,7 @@ def test_a_protocol_by_name_says_split_metrics_and_masks_and_the_model_keeps_its
 
 def test_the_specs_own_protocol_by_name_is_the_specs(base: str) -> None:
     [condition] = laid(protocols=["whole"])
-    assert condition.spec.data.image_size == 16
+    assert condition.spec.data.size == (16, 16)
     assert [ref.name for ref in condition.spec.evaluation.metrics] == ["ari", "fg_ari", "mse"]
 
 

@@ -12,7 +12,7 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.anneal import anneal, check_anneal, value_at
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
+from slotlab.framework.model.parameter_groups import check_groups, depths_of, parameter_groups
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.training import AnnealSpec
@@ -51,6 +51,64 @@ def test_a_group_decays_by_its_own_setting_which_may_be_none_at_all(
     groups = parameter_groups(spec, build_model(spec), 0.1)
     optimizer = spec.training.optimizer.build(OptimizerContext(params=groups, lr=0.1))
     assert [entry["weight_decay"] for entry in optimizer.param_groups] == [0.1, expected]
+
+
+def factors(found: list[dict[str, Any]], model: torch.nn.Module, lr: float) -> dict[str, float]:
+    """The factor on the phase's rate of each weight, by name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(p)]: group.get("lr", lr) / lr for group in found for p in group["params"]}
+
+
+@pytest.mark.parametrize("final_norm", [False, True])
+def test_layers_of_a_transformer_have_rates_that_fall_with_their_depth(tiny: Specs, final_norm: bool) -> None:
+    """The plain rule of BEiT: the embedding is layer 0, block i layer i + 1, what follows layer L + 1."""
+    group = {"weights": ["encoder"], "lr_factor": 0.125, "layer_decay": 0.85, "weight_decay": 0.01}
+    encoder = {"name": "timm", "model": "test_vit", "final_norm": final_norm}
+    image = {"dataset": {"name": "scenes"}, "protocol": {"name": "whole", "image_size": 32}}
+    decoder = {"broadcast_size": 16}
+    spec = tiny(data=image, model={"encoder": encoder, "decoder": decoder}, training={"groups": [group]})
+    model = build_model(spec)
+    found = parameter_groups(spec, model, 2.0)
+    blocks = 6
+    expected = {}
+    for name, _ in model.named_parameters():
+        if name.startswith("encoder.backbone.model.blocks."):
+            layer = int(name.split(".")[4]) + 1
+        else:
+            layer = blocks + 1 if ".norm." in name else 0
+        expected[name] = 0.125 * 0.85 ** (blocks + 1 - layer) if name.startswith("encoder") else 1.0
+    assert factors(found, model, 2.0) == pytest.approx(expected, rel=1e-12)
+    assert len(set(expected.values())) == blocks + 2 + final_norm
+    of_encoder = [group for group in found if "lr" in group]
+    assert all(group["weight_decay"] == 0.01 for group in of_encoder)
+    assert len(of_encoder) == blocks + 1 + final_norm, "one entry for each layer"
+
+
+def test_a_layer_decay_of_one_changes_no_rate(tiny: Specs) -> None:
+    rates = []
+    for decay in (None, 1.0):
+        spec = tiny(training={"groups": [{"weights": ["encoder"], "lr_factor": 0.5, "layer_decay": decay}]})
+        model = build_model(spec)
+        rates.append(factors(parameter_groups(spec, model, 0.3), model, 0.3))
+    assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize("blocks", ["blocks.{}", "blocks_{}"])
+def test_depths_are_counted_from_the_end(blocks: str) -> None:
+    one, two = blocks.format(0), blocks.format(1)
+    names = ["e.token", f"e.{one}.a", f"e.{two}.mlp.0.b", f"e.{two}.mlp.1.b", "e.norm"]
+    assert depths_of(names) == {"e.token": 3, f"e.{one}.a": 2, names[2]: 1, names[3]: 1, "e.norm": 0}
+    assert depths_of(["e.a", "e.b.c"]) == {}
+
+
+def test_layer_decay_without_blocks(tiny: Specs) -> None:
+    spec = tiny(training={"groups": [{"weights": ["initializer"], "layer_decay": 0.9}]})
+    assert problems(check_groups, spec) == [
+        (
+            "training.groups.0.layer_decay: none of its weights is in a numbered block, such as "
+            "encoder.blocks.0; leave it out"
+        )
+    ]
 
 
 def test_frozen_parts_do_not_move(tiny: Specs, noise_loader: Loaders, tmp_path: Path) -> None:

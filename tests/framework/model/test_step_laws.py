@@ -160,6 +160,45 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(tiny: Specs, parts: int, cl
         torch.testing.assert_close(split[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "order"), [(2, 2.0), ("inf", float("inf"))])
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_gradient_is_scaled_to_its_greatest_norm(
+    tiny: Specs, kind: Any, order: float, factor: float
+) -> None:
+    """All weights by one factor, max_norm over the norm of all of them together, and never up."""
+    engine = open_engine(tiny())
+    model = engine.place(build_model(engine.spec))
+    step = engine.wrap(model)
+    engine.backward(step(images(4), generator=Generator().manual_seed(1))["total"])
+    plain = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    whole = torch.cat([gradient.flatten() for gradient in plain.values()])
+    norm = whole.abs().max() if order > 2 else whole.square().sum().sqrt()
+    limit = float(norm) * factor
+    clipping = replace(engine, spec=tiny(training={"clip_norm": limit, "clip_norm_type": kind}))
+    optimizer = engine.wrap_optimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+    clipping.clip(step, optimizer, limit)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, plain[name] * min(1.0, factor), rtol=1e-4, atol=1e-9)
+
+
+def test_the_two_norms_make_other_steps(tiny: Specs) -> None:
+    """The largest value is the smaller of the two norms, so that a limit on it clips less."""
+    training = {
+        "clip_norm": 1e-3,
+        "optimizer": {"name": "adam", "eps": 1.0},
+        "phases": [{"steps": 9, "lr": 1.0}],
+    }
+    spec = tiny(model={"initializer": "learnable"}, training=training)
+    before = build_model(spec).state_dict()
+    moved = []
+    for kind in (2, "inf"):
+        spec = tiny(model={"initializer": "learnable"}, training={**training, "clip_norm_type": kind})
+        weights, _ = after_steps(spec, (4,))
+        moved.append(sum(float((weights[name] - before[name]).abs().sum()) for name in before))
+    assert 0 < moved[0] < moved[1]
+
+
 def test_parts_of_unlike_sizes_count_by_their_images(tiny: Specs) -> None:
     """The gradient of 5 images in parts of 3 and 2, by hand."""
     spec = tiny(model={"initializer": "learnable"}, training={"accumulate": 2, "optimizer": "adam"})

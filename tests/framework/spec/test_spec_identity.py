@@ -33,6 +33,7 @@ def identity(*sets: str, name: str = "spec.yaml") -> str:
         "objective={name: pixel_mse}",
         "training.optimizer={name: adam, betas: [0.9, 0.999]}",
         "training.clip_norm=null",
+        "training.clip_norm_type=2",
         "model.projection={position: linear_grid, layer_norm_eps: 0.00001}",
         "model.encoder.kernel_size=5",
         "model.initializer={name: gaussian}",
@@ -66,6 +67,8 @@ def test_what_cannot_change_the_weights_does_not_count(base: str, assignment: st
         "training.phases.0.steps=3",
         "training.optimizer={name: adam, betas: [0.8, 0.999]}",
         "training.clip_norm=1",
+        "training.clip_norm_type=inf",
+        "training.groups=[{weights: [encoder], layer_decay: 0.9}]",
         "training.precision=bfloat16",
     ],
 )

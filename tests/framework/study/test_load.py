@@ -61,7 +61,7 @@ def test_settings_and_blocks_may_be_nested_or_dotted(ablation: str, write: Write
     ]
     found = [arm.loaded.spec for arm in load_ablation("ablation.yaml", sets=sets).arms]
     assert {spec.training.batch_size for spec in found} == {3}
-    assert {spec.data.image_size for spec in found} == {32}
+    assert {spec.data.size for spec in found} == {(32, 32)}
     assert [spec.model.slot_dim for spec in found] == [4, 4, 16, 16]
 
 

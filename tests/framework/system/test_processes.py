@@ -90,6 +90,20 @@ def summary(run: str) -> Any:
 
 
 @pytest.mark.slow
+def test_two_processes_clip_by_the_largest_value_as_one_does(base: str) -> None:
+    """The large epsilon lets Adam's steps depend on the gradient's size, and so on the factor."""
+    sets = [
+        "training.clip_norm=1e-3",
+        "training.clip_norm_type=inf",
+        "training.optimizer={name: adam, eps: 1e-2}",
+    ]
+    words = ["--no-evaluate", *(f"--set={one}" for one in sets)]
+    one, two = slotlab(*command("one", *words)), slotlab(*command("two", "--devices", "2", *words))
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    same_curves("two", "one")
+
+
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(base: str) -> None:
     one = slotlab(*command("one"))
     two = slotlab(*command("two", "--devices", "2"))

@@ -41,13 +41,13 @@ def dataset(target: DataTarget) -> dict[str, object]:
 def test_spec_gives_its_data_and_splits(base: str) -> None:
     target = find_target("spec.yaml", sets=["seed=3", "data.seed=4", "data.train_split=test"])
     assert (target.name, target.splits, target.data.seed) == ("small", ("test", "val"), 4)
-    assert (target.data.protocol.name, target.data.image_size) == ("whole", 16)
+    assert (target.data.protocol.name, target.data.size) == ("whole", (16, 16))
     assert find_target("spec.yaml", sets=["data.train_split=val"]).splits == ("val",)
 
 
 def test_protocol_replaces_the_specs_and_can_be_changed_too(base: str) -> None:
     target = find_target("spec.yaml", protocol="seed", sets=["data.protocol.crop=100"])
-    assert (target.data.protocol_name, target.data.image_size) == ("seed (crop 100)", 128)
+    assert (target.data.protocol_name, target.data.size) == ("seed (crop 100)", (128, 128))
 
 
 def test_mistakes_of_a_spec_keep_their_lines(base: str) -> None:
@@ -166,7 +166,7 @@ def test_settings_over_what_a_dataset_recognized(tmp_path: Path) -> None:
     target = find_target(
         str(tmp_path), sets=["data.protocol.image_size=32", "data.dataset.recursive=true", "data.seed=5"]
     )
-    assert (target.data.image_size, target.data.seed) == (32, 5)
+    assert (target.data.size, target.data.seed) == ((32, 32), 5)
     assert dataset(target)["recursive"] is True
 
 

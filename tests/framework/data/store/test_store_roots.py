@@ -100,4 +100,4 @@ def test_a_protocol_may_be_a_block(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text("extends: slotlab:demo\nname: mine\n")
     found = find_target(str(spec), protocol="{name: whole, image_size: 16}")
-    assert found.data.image_size == 16
+    assert found.data.size == (16, 16)
