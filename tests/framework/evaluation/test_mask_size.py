@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from slotlab.framework.contracts import Sample
 from slotlab.framework.data.loader import Loader
@@ -79,6 +78,8 @@ def measured(spec: ExperimentSpec, data: Loader, **options: Any) -> Evaluation:
 
 @pytest.mark.parametrize("source", ["decoder", "attention"])
 def test_masks_are_scored_at_their_size(tiny: Specs, source: Any) -> None:
+    from sklearn.metrics import adjusted_rand_score
+
     metrics = ["ari", "fg_ari", "mbo", "mse", "psnr"]
     spec = tiny(evaluation={"mask_source": source, "metrics": metrics})
     found = measured(spec, loader(SCORED)).rows[MODEL]
