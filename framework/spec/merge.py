@@ -18,6 +18,8 @@ ABLATIONS = "ablations/"
 """The folder of the ablations that come with slotlab, which are not specs of one experiment."""
 MOST_PARENTS = 32
 """Most parents of a spec, one above the other."""
+IMPLIED = {"model": "slot_autoencoder"}
+"""What a block of a spec's section stands for if it has no `name`."""
 SHIPPED = "slotlab:"
 """`extends: slotlab:demo` names a spec that comes with slotlab."""
 
@@ -128,25 +130,33 @@ def read_text(path: FilePath) -> str:
         raise SlotlabError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def merge(parent: Tree, child: Tree, *, root: bool = False) -> Tree:
-    """Lay the child over the parent."""
+def merge(parent: Tree, child: Tree, *, root: bool = False, implied: str | None = None) -> Tree:
+    """Lay the child over the parent.
+
+    Args:
+        parent: what is below.
+        child: what counts where both have something.
+        root: whether both are whole specs, whose `name` is no component's.
+        implied: the component that a block without a `name` stands for.
+    """
     if isinstance(parent.value, str) and isinstance(child.value, dict):
         parent = _block(parent)
     if (
         isinstance(child.value, str)
         and isinstance(parent.value, dict)
-        and "name" in parent.value
+        and ("name" in parent.value or implied is not None)
         and not root
     ):
         child = _block(child)
     if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
         return child
-    names = [tree.value["name"].value for tree in (parent, child) if "name" in tree.value]
-    if not root and len(names) == 2 and names[0] != names[1]:
+    below = parent.value["name"].value if "name" in parent.value else implied
+    if not root and below is not None and "name" in child.value and child.value["name"].value != below:
         return child
     merged = dict(parent.value)
     for key, value in child.value.items():
-        merged[key] = merge(merged[key], value) if key in merged else value
+        stands_for = IMPLIED.get(key) if root else None
+        merged[key] = merge(merged[key], value, implied=stands_for) if key in merged else value
     return Tree(merged, child.mark)
 
 
@@ -234,7 +244,8 @@ def _assign(tree: Tree, parts: Sequence[str], value: Tree, mark: Mark, path: Pat
     else:
         value = _assign(old, rest, value, mark, (*path, part))
     where = tree.mark if isinstance(tree.value, dict) else mark  # a scalar becomes a block by this --set
-    return merge(tree, Tree({part: value}, where), root=not path)
+    implied = IMPLIED.get(str(path[0])) if len(path) == 1 else None
+    return merge(tree, Tree({part: value}, where), root=not path, implied=implied)
 
 
 def _position(items: Sequence[Tree], part: str, mark: Mark, path: Path) -> int:

@@ -14,6 +14,7 @@ from pydantic import (
 from slotlab.framework.contracts import AuxiliaryConfig, MaskSource
 from slotlab.framework.contracts.trained_model import slots_of
 from slotlab.framework.spec.data import DataSpec
+from slotlab.framework.spec.merge import IMPLIED
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.framework.spec.training import TrainingSpec
 from slotlab.registry import ClosedModel, Ref, RefTo
@@ -94,7 +95,7 @@ class ExperimentSpec(ClosedModel):
     """Single-file plugins to load, relative to the spec."""
     data: DataSpec
     """What is read."""
-    model: Annotated[Ref, RefTo("model", implied="slot_autoencoder")]
+    model: Annotated[Ref, RefTo("model", implied=IMPLIED["model"])]
     """What is trained; without a `name` a `slot_autoencoder`."""
     objective: Annotated[Ref, RefTo("objective")] = Field(default=OBJECTIVE, validate_default=True)
     """What is predicted, and the loss."""

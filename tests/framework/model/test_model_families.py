@@ -159,3 +159,18 @@ def test_a_family_is_part_of_the_identity_and_the_default_family_is_not(
     one = run_id(slotlab.load_spec(written("mixture.py", MIXTURE)).loaded.spec)
     other = run_id(slotlab.load_spec(written("mixture.py", MIXTURE.replace("0.5", "0.25"))).loaded.spec)
     assert one != other
+
+
+def test_settings_of_two_families_never_mix(written: Callable[..., Path], tmp_path: Path) -> None:
+    written("mixture.py", MIXTURE)
+    child = tmp_path / "child.yaml"
+    child.write_text(f"extends: slotlab:demo\nname: child\nplugins: [mixture.py]\nmodel: {MIXTURE}\n")
+    assert slotlab.load_spec(child).loaded.spec.model.name == "mixture"
+    back = tmp_path / "back.yaml"
+    back.write_text("extends: child.yaml\nname: back\nmodel: {slots: 4}\n")  # still the mixture
+    assert slotlab.load_spec(back).loaded.spec.slots == 4
+    with pytest.raises(SlotlabError) as error:
+        slotlab.load_spec(child, {"model.name": "slot_autoencoder"})
+    assert "model.encoder: this key is required" in str(error.value)
+    changed = slotlab.load_spec("slotlab:demo", {"model.slots": 5, "model.name": "slot_autoencoder"})
+    assert (changed.loaded.spec.model.name, changed.loaded.spec.slots) == ("slot_autoencoder", 5)
