@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from slotlab.framework.api.training import train
     from slotlab.framework.spec.paths import ProgramPath, SpecPath
     from slotlab.framework.system.cores import set_threads
-    from slotlab.registry import Component, ComponentConfig, ComponentError, SlotlabError, hookimpl
+    from slotlab.registry import (
+        Component,
+        ComponentConfig,
+        ComponentError,
+        Kind,
+        Ref,
+        RefTo,
+        SlotlabError,
+        hookimpl,
+    )
 
 # The front door of a source tree in the current folder comes before an installed slotlab, which has the rest.
 __path__ = extend_path(__path__, __name__)
@@ -48,7 +57,10 @@ __all__ = [
     "Component",
     "ComponentConfig",
     "ComponentError",
+    "Kind",
     "ProgramPath",
+    "Ref",
+    "RefTo",
     "SlotlabError",
     "SpecPath",
     "ablate",
@@ -87,7 +99,17 @@ _HOMES = {
     "ProgramPath": "framework.spec.paths",
     "SpecPath": "framework.spec.paths",
     **dict.fromkeys(
-        ("Component", "ComponentConfig", "ComponentError", "SlotlabError", "hookimpl"), "registry"
+        (
+            "Component",
+            "ComponentConfig",
+            "ComponentError",
+            "Kind",
+            "Ref",
+            "RefTo",
+            "SlotlabError",
+            "hookimpl",
+        ),
+        "registry",
     ),
 }
 """Where a name is defined; the others in `__all__` are modules of this folder."""
