@@ -1,4 +1,4 @@
-"""Random mirroring and cropping of training images, on the images' device."""
+"""Random mirroring and cropping of training images, on the images' device, and windows when they are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from slotlab.framework.data.resizing import Window
 from slotlab.framework.randomness.seeds import mix, streams
 
 _STREAM = 0x5EED
-"""Separates these draws from others with the same seed."""
+_WINDOWS = 0x51DE
+"""Separate these draws from others with the same seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +56,19 @@ class Augment:
         seed = mix(mix(self.seed, _STREAM), epoch)
         sources: list[Generator] = streams(seed, positions, torch.device("cpu"))
         return torch.stack([torch.rand(3, generator=source) for source in sources])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Draws which part of a picture is cut out. It depends only on the seed, the epoch and the position."""
+
+    seed: int
+
+    def __call__(self, positions: Sequence[int], epoch: int) -> list[Window]:
+        """Return, for the pictures at these positions of the dataset, how far down and right the parts lie.
+
+        Both numbers are in [0, 1): 0 is the first place, and the greatest the last.
+        """
+        sources = streams(mix(mix(self.seed, _WINDOWS), epoch), positions, torch.device("cpu"))
+        draws = [torch.rand(2, generator=source, dtype=torch.float64).tolist() for source in sources]
+        return [(down, right) for down, right in draws]

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample, Size
-from slotlab.framework.data.augmentation import Augment
+from slotlab.framework.data.augmentation import Augment, Windows
 from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
+from slotlab.framework.data.resizing import Window
 from slotlab.framework.data.sample_checks import (
     BrokenPromise,
     check_raw_batch,
@@ -46,10 +48,13 @@ class _Carried:
     dataset: Dataset
     name: str | None
 
-    def __getitem__(self, index: int) -> Sample | SlotlabError:
+    def __getitem__(self, wanted: int | tuple[int, Window]) -> Sample | SlotlabError:
         try:
             with naming(self.name):
-                return self.dataset[index]
+                if isinstance(wanted, int):
+                    return self.dataset[wanted]
+                assert isinstance(self.dataset, Selection)
+                return self.dataset.at(*wanted)
         except SlotlabError as error:
             return error
 
@@ -69,6 +74,8 @@ class Loader:
     """(rows, columns) of the masks; None for those of the images."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
+    windows: Windows | None = None
+    """What is cut out of each picture when it is read; None for the center."""
     memory_format: torch.memory_format = torch.contiguous_format
     """The memory format of the images."""
     rank: int = 0
@@ -105,7 +112,7 @@ class Loader:
         groups = [list(indices[start : start + size]) for start in starts]
         # A process without a share of a small last batch takes part with an image whose share is 0.
         shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
-        for group, share, raw in zip(groups, shares, self._raw(shares), strict=True):
+        for group, share, raw in zip(groups, shares, self._raw(shares, epoch), strict=True):
             part = len(share) / len(group) if len(group) > self.rank else 0.0
             yield self._batch(raw, share, epoch, part)
 
@@ -120,13 +127,13 @@ class Loader:
         """Return the number of samples, or `limit` if that is less."""
         return len(self.dataset) if limit is None else min(limit, len(self.dataset))
 
-    def _raw(self, groups: list[list[int]]) -> Iterator[RawBatch]:
+    def _raw(self, groups: list[list[int]], epoch: int = 0) -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
             yield from self._from_batches(self.dataset, groups)
             return
         loader: DataLoader[Sample] = DataLoader(
             _Carried(self.dataset, self.source_name),  # type: ignore[arg-type]
-            batch_sampler=groups,
+            batch_sampler=[self._wanted(group, epoch) for group in groups],
             num_workers=self.workers,
             collate_fn=list,
             generator=Generator(),  # else each epoch would draw from torch's global generator
@@ -139,6 +146,10 @@ class Loader:
             with naming(self.source_name):
                 masked = check_samples(samples, masked, self.mask_size)
             yield collate(samples, self.device)
+
+    def _wanted(self, group: list[int], epoch: int) -> list[Any]:
+        """Return what is asked of the dataset for each position: it, or it and a window."""
+        return group if self.windows is None else list(zip(group, self.windows(group, epoch), strict=True))
 
     @property
     def source_name(self) -> str | None:
@@ -229,6 +240,9 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
     """Return the loader of a spec's training split."""
     data, wanted = spec.data, spec.data.augmentation
     plain = not wanted.flip and wanted.crop == 1.0
+    windows = Windows(seed=spec.seed) if wanted.window == "random" else None
+    if windows is not None:  # a store has no windows but the center
+        data = data.model_copy(update={"store": "off"})
     return Loader(
         select(data, data.train_split, device=placement.device),
         spec.training.batch_size,
@@ -237,6 +251,7 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
         data.workers,
         masks=False,
         mask_size=data.mask_size,
+        windows=windows,
         augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
         memory_format=placement.memory_format,
         rank=placement.rank,

@@ -22,7 +22,14 @@ from slotlab.framework.contracts import (
     Sample,
     Size,
 )
-from slotlab.framework.data.resizing import centered, covering, resized_image, resized_mask
+from slotlab.framework.data.resizing import (
+    Window,
+    centered,
+    covering,
+    cut_at,
+    resized_image,
+    resized_mask,
+)
 from slotlab.framework.spec.protocol import ProtocolConfig
 
 
@@ -75,8 +82,10 @@ class Preparation:
         found = asdict(self)
         return {name: found[name] for name in found if name not in usual or found[name] != usual[name]}
 
-    def __call__(self, sample: Sample) -> PreparedSample:
+    def __call__(self, sample: Sample, window: Window | None = None) -> PreparedSample:
         """Return the sample cropped and resized, with its numbers of objects.
+
+        `window` is the part that `fit: cover` cuts out; None for the center.
 
         Raises:
             DataError: if the picture is too small for the crop, mask and picture differ in
@@ -98,8 +107,8 @@ class Preparation:
             found = count_labels(mask_HW)
             counts |= {"mask_colors": found, "visible": count_labels(self.seen(mask_HW))}
             self._check_labels(sample, found + 1)
-            small_HW = self.resize_mask(cut_HW)
-        small_CHW = self.resize_image(self.cut(image_CHW))
+            small_HW = self.resize_mask(cut_HW, window)
+        small_CHW = self.resize_image(self.cut(image_CHW), window)
         return PreparedSample(replace(sample, image_CHW=small_CHW, mask_HW=small_HW), counts)
 
     def cut(self, pixels_xHW: Tensor) -> Tensor:
@@ -119,18 +128,18 @@ class Preparation:
         rows, columns = (min(side, round(to / scale)) for side, to in zip(size, wanted, strict=True))
         return centered(cut_HW, (rows, columns))
 
-    def resize_image(self, image_CHW: Tensor) -> Tensor:
+    def resize_image(self, image_CHW: Tensor, window: Window | None = None) -> Tensor:
         """Return an image, uint8 of shape (3, H, W), brought to the protocol's size."""
         size = self._whole(image_CHW, self.size)
-        return centered(
-            resized_image(image_CHW, size, self.resize, self.interpolation), self.size
-        ).contiguous()
+        whole_CHW = resized_image(image_CHW, size, self.resize, self.interpolation)
+        return cut_at(whole_CHW, self.size, window).contiguous()
 
-    def resize_mask(self, mask_HW: Tensor) -> Tensor:
+    def resize_mask(self, mask_HW: Tensor, window: Window | None = None) -> Tensor:
         """Return labels of an integer type, (H, W), brought to the protocol's size of masks."""
         wanted = self.mask_size or self.size
         size = self._whole(mask_HW, wanted)
-        return centered(resized_mask(mask_HW, size, self.resize, self.mask_resize), wanted).contiguous()
+        whole_HW = resized_mask(mask_HW, size, self.resize, self.mask_resize)
+        return cut_at(whole_HW, wanted, window).contiguous()
 
     def _whole(self, pixels_xHW: Tensor, wanted: Size) -> Size:
         # The size to which all of a picture is resized, before its middle is cut out.

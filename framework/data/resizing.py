@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from slotlab.framework.contracts import Interpolation, MaskResize, Resize, Size
 
+Window = tuple[float, float]
+"""How far down and right a part of a picture lies, each in [0, 1) of the places that it can have."""
 _PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -54,6 +56,15 @@ def covering(size: Size, wanted: Size) -> Size:
     if tall * columns >= wide * rows:
         return tall, max(wide, int(tall * columns / rows))
     return max(tall, int(wide * rows / columns)), wide
+
+
+def cut_at(pixels_xHW: Tensor, size: Size, window: Window | None) -> Tensor:
+    """Return the (rows, columns) of an image (3, H, W) or a mask (H, W) at a window; None for the middle."""
+    if window is None:
+        return centered(pixels_xHW, size)
+    rows, columns = pixels_xHW.shape[-2:]
+    top, left = int(window[0] * (rows - size[0] + 1)), int(window[1] * (columns - size[1] + 1))
+    return pixels_xHW[..., top : top + size[0], left : left + size[1]]
 
 
 def centered(pixels_xHW: Tensor, size: Size) -> Tensor:

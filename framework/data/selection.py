@@ -9,6 +9,7 @@ import torch
 from slotlab.framework.contracts import BatchedDataset, DataError, DataProblem, Dataset, RawBatch, Sample
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.read_capabilities import cautions_of, is_endless, samples_at_a_time
+from slotlab.framework.data.resizing import Window
 from slotlab.framework.data.source import Source, open_source
 from slotlab.framework.data.split_positions import SHOWN, left_out, positions_of
 from slotlab.framework.data.store.reader import Stale, Store, find_store
@@ -39,6 +40,11 @@ class Selection:
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index` of the selection."""
         return self.base[self.positions[index]]
+
+    def at(self, index: int, window: Window) -> Sample:
+        """Return sample `index`, of which a window is cut out, for a selection of files."""
+        assert isinstance(self.base, FileSamples)
+        return self.base.at(self.positions[index], window)
 
     @property
     def endless(self) -> bool:
@@ -75,6 +81,10 @@ class FileSamples:
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index` as the model sees it."""
         return self.source.item(index).sample
+
+    def at(self, index: int, window: Window) -> Sample:
+        """Return sample `index` as the model sees it, if the protocol cuts this window out of it."""
+        return self.source.item(index, window).sample
 
 
 def select(

@@ -29,6 +29,7 @@ from slotlab.framework.data.read_capabilities import (
     places_of,
     problems_of,
 )
+from slotlab.framework.data.resizing import Window
 from slotlab.framework.data.sample_checks import check_sample, naming
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.runs.measurement import GENERATED, UNTOLD
@@ -62,16 +63,16 @@ class Source:
         """Return the number of samples."""
         return len(self.dataset)
 
-    def item(self, index: int) -> PreparedSample:
-        """Return sample `index` as the model sees it.
+    def item(self, index: int, window: Window | None = None) -> PreparedSample:
+        """Return sample `index` as the model sees it; `window` as in `Preparation`.
 
         Raises:
             DataError: for a file that is broken or does not fit the protocol.
         """
-        return self.prepare(self.dataset[index])
+        return self.prepare(self.dataset[index], window)
 
-    def prepare(self, sample: Sample) -> PreparedSample:
-        """Return a sample of the dataset as the model sees it.
+    def prepare(self, sample: Sample, window: Window | None = None) -> PreparedSample:
+        """Return a sample of the dataset as the model sees it; `window` as in `Preparation`.
 
         Raises:
             DataError: if it does not fit the protocol.
@@ -80,7 +81,7 @@ class Source:
         if self.preparation is not None:
             with naming(self.name):
                 check_sample(sample)
-            return self.preparation(sample)
+            return self.preparation(sample, window)
         seen = None if sample.mask_HW is None else count_labels(sample.mask_HW)
         listed = sample.attributes.get("num_objects")
         return PreparedSample(sample, {"metadata": listed, "mask_colors": seen, "visible": seen})

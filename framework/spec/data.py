@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from slotlab.framework.contracts import Counting, Size
+from slotlab.framework.contracts.dataset_settings import is_rendered
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.framework.spec.protocol import RANGES, ProtocolConfig, describe_protocol
 from slotlab.registry import ClosedModel, Ref, RefTo
@@ -51,6 +52,9 @@ class AugmentationSpec(ClosedModel):
     """Mirror half of the images left to right."""
     crop: Annotated[float, Gt(0), Le(1)] = 1.0
     """Cut out a random square with this part of the side, and bring it back to full size."""
+    window: Literal["center", "random"] = "center"
+    """What a protocol with `fit: cover` cuts out of a resized picture: its center, or another part in every
+    epoch. Random parts are cut when files are read: packed stores hold the center alone and are not used."""
 
 
 class DataSpec(ClosedModel):
@@ -86,6 +90,20 @@ class DataSpec(ClosedModel):
         if not isinstance(self.protocol.config, ProtocolConfig):
             text = f"'{self.protocol.name}' is not made by slotlab.images.protocol, which every protocol is"
             raise custom_error("protocol_config", text)
+        return self
+
+    @model_validator(mode="after")
+    def _window_is_a_part(self) -> "DataSpec":
+        if self.augmentation.window == "center":
+            return self
+        if self.settings.fit != "cover" or is_rendered(self.dataset.config):
+            text = "augmentation.window: random needs pictures that are cut after they were resized"
+            hint = "a protocol with 'fit: cover', and data that is read from files"
+            raise custom_error("window", f"{text}: {hint}")
+        if self.store == "required":
+            text = "a packed store holds the center of each picture alone"
+            hint = "augmentation.window: random reads files; write 'store: auto'"
+            raise custom_error("window", f"{text}: {hint}")
         return self
 
     @property

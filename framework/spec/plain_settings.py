@@ -13,6 +13,8 @@ WITHOUT_EFFECT = {
     "plugins",
     "evaluation",
     "data.protocol.evaluation",
+    "data.protocol.mask_resize",
+    "data.protocol.mask_size",
     "data.workers",
     "data.store",
     "data.stores",
@@ -26,7 +28,13 @@ WITHOUT_EFFECT = {
 }
 """Settings that do not change the trained weights."""
 
-ADDED = {"data.seed": 0}
+ADDED = {
+    "data.seed": 0,
+    "data.augmentation.window": "center",
+    "data.protocol.fit": "squash",
+    "data.protocol.interpolation": "bilinear",
+    "training.clip_norm_type": 2,
+}
 """Settings that specs of earlier versions do not have, and their value where they are missing."""
 
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))

@@ -24,7 +24,7 @@ PROTOCOL = protocol(
     evaluation={
         "split": "val",
         "metrics": ("fg_ari", "mbo", "corloc"),
-        "notes": "mbo is mBO_i. Data: void 255.",
+        "notes": "mbo is mBO_i. Data: void 255. Its mBO_c needs the categories of objects.",
     },
 )
 

@@ -24,8 +24,8 @@ PROTOCOL = protocol(
     splits=dict.fromkeys(("train", "val", "test", "all"), (0.0, 1.0)),
     evaluation={
         "split": "val",
-        "metrics": ("fg_ari", "fg_miou_gt", "mbo"),
-        "notes": "mbo is mBO_i, fg_miou_gt is fmIoU. Data: overlaps void, crowds background.",
+        "metrics": ("fg_ari", "fg_miou_gt", "mbo", "mbo_class"),
+        "notes": "mbo is mBO_i, mbo_class mBO_c, fg_miou_gt fmIoU. Data: overlaps void, crowds background.",
     },
 )
 

@@ -22,8 +22,8 @@ PROTOCOL = protocol(
     splits=dict.fromkeys(("train", "val", "test", "all"), (0.0, 1.0)),
     evaluation={
         "split": "val",
-        "metrics": ("fg_ari", "mbo"),
-        "notes": "mbo is mBO_i. Data: overlaps void, crowds objects.",
+        "metrics": ("fg_ari", "mbo", "mbo_class"),
+        "notes": "mbo is mBO_i, mbo_class is mBO_c. Data: overlaps void, crowds objects.",
     },
 )
 

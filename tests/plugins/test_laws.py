@@ -448,6 +448,10 @@ DIAGNOSES = {"slot_usage"}
 """Metrics of which neither more nor less is better."""
 
 
+KINDS = [{"index": label, "category": f"kind {label}"} for label in range(1, 10)]
+"""What the data knows of objects: each is of a category of its own."""
+
+
 def outcome(batch: int = 4) -> Outcome:
     """Images whose labels go up to different numbers, with gaps; the first has no foreground."""
     stream = Generator().manual_seed(0)
@@ -463,6 +467,7 @@ def outcome(batch: int = 4) -> Outcome:
         predicted_BHW=masks.argmax(dim=1),
         reconstructions_BCHW=images + 3 * noise(batch, 3, 33, 35, seed=8),
         masks_BKHW=masks,
+        attributes=({"objects": KINDS},) * batch,
     )
 
 
@@ -560,6 +565,7 @@ def degenerate() -> Outcome:
         predicted_BHW=predicted,
         reconstructions_BCHW=torch.zeros_like(images),
         masks_BKHW=masks,
+        attributes=({"objects": KINDS},) * 16,
     )
 
 

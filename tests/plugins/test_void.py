@@ -52,7 +52,14 @@ def outcome(seed: int = 0, shape: tuple[int, int] = (24, 20)) -> Outcome:
     true[void] = VOID
     images = torch.zeros(6, 3, *shape)
     predicted = masks.argmax(dim=1)
-    return Outcome(images_BCHW=images, true_BHW=true, predicted_BHW=predicted, masks_BKHW=masks)
+    kinds = [{"index": label, "category": f"kind {label % 2}"} for label in range(1, 5)]
+    return Outcome(
+        images_BCHW=images,
+        true_BHW=true,
+        predicted_BHW=predicted,
+        masks_BKHW=masks,
+        attributes=({"objects": kinds},) * 6,
+    )
 
 
 def other_predictions_in_void(found: Outcome, seed: int = 5) -> Outcome:

@@ -170,6 +170,21 @@ def test_true_masks_are_prepared_as_the_protocol_says(masks: ScoredFolders, tmp_
     assert found.rows == expected.rows
 
 
+def test_predictions_have_the_protocols_size_of_masks_and_pictures_that_of_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        save(tmp_path / "true" / f"m{i}.png", mask(i, size=(24, 24)))
+        save(tmp_path / "pred" / f"m{i}.png", mask(50 + i, size=(12, 12)))
+        save(tmp_path / "images" / f"m{i}.png", rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
+        save(tmp_path / "recon" / f"m{i}.png", rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    folders = {name: tmp_path / name for name in ("true", "pred", "images", "recon")}
+    preparation = Preparation(size=(8, 8), mask_size=(12, 12))
+    found, sizes = score(Reader(ScoredFolders(**folders), preparation), metrics("ari", "mse"))
+    assert (sizes, set(found.rows[MODEL][0])) == ({"12x12": 2}, {"id", "objects", "ari", "mse"})
+    lines = refused(Reader(ScoredFolders(**folders | {"recon": tmp_path / "pred"}), preparation))
+    assert lines[0].endswith("it has 12x12 pixels, the protocol's images 8x8 once it is prepared")
+
+
 def test_progress_is_reported(masks: ScoredFolders) -> None:
     calls: list[tuple[int, int]] = []
     score(Reader(masks), metrics("ari"), report=lambda done, total: calls.append((done, total)))
