@@ -45,11 +45,11 @@ def list_components(
     """Return the components that specs may name, with their settings and defaults.
 
     >>> import slotlab
-    >>> for encoder in slotlab.list_components("encoder"):
-    ...     print(encoder.name, [setting.name for setting in encoder.settings][:3])
-    cnn ['channels', 'kernel_size', 'strides']
-    resnet18_style ['stem', 'blocks', 'kernel_size']
-    timm ['model', 'stage', 'pretrained']
+    >>> for position in slotlab.list_components("position"):
+    ...     print(position.name, [setting.name for setting in position.settings])
+    centered_grid ['relative', 'scales_factor']
+    linear_grid []
+    none []
 
     Args:
         kind: `encoder`, `initializer`, ...; all kinds without it.

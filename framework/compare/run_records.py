@@ -9,7 +9,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_evaluation
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.spec.plain_settings import ADDED, PATH, has_effect, leaves
+from slotlab.framework.spec.plain_settings import ADDED, PATH, has_effect, leaves, with_added
 from slotlab.framework.study.folder import PlannedRun, StudyFolder, StudyPlan
 from slotlab.framework.study.run_status import lies
 from slotlab.framework.system.privacy import nameless_data
@@ -121,7 +121,7 @@ def load_run(path: Path) -> RunRecord:
 
 def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return, by dotted path, the settings of a spec that can change the weights, except the seed."""
-    flat = ADDED | {path: value for path, value in leaves(spec) if has_effect(path)}
+    flat = ADDED | {path: value for path, value in leaves(with_added(spec)) if has_effect(path)}
     return {path: _plain(value) for path, value in flat.items() if path not in ("seed", "format")}
 
 

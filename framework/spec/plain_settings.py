@@ -34,8 +34,29 @@ ADDED = {
     "data.protocol.fit": "squash",
     "data.protocol.interpolation": "bilinear",
     "training.clip_norm_type": 2,
+    "auxiliary": [],
 }
 """Settings that specs of earlier versions do not have, and their value where they are missing."""
+
+ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("dataset", "coco_panoptic"): {"overlaps": "smallest"},
+    ("encoder", "timm"): {"freeze_below": None},
+    ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
+    ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
+    ("grouping", "slot_attention"): {
+        "epsilon_to": "weights",
+        "hidden_state": "slots",
+        "heads": 1,
+        "scale_by": "head",
+        "mlp_last": True,
+        "activation": "relu",
+        "drop_path": 0.0,
+        "truncate": "none",
+        "readout": False,
+    },
+    ("schedule", "half_life"): {"decay": "from_start"},
+}
+"""The same for settings of a component, by the key of its block and its name."""
 
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
 
@@ -59,6 +80,16 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
     for key, item in items:
         yield from leaves(item, f"{path}.{key}" if path else str(key))
+
+
+def with_added(spec: Any, key: str = "") -> Any:
+    """Return a plain spec with the settings that components had from the beginning in its version's place."""
+    if isinstance(spec, list):
+        return [with_added(item, key) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    whole = {name: with_added(item, name) for name, item in spec.items()}
+    return {**ADDED_TO_COMPONENTS.get((key, str(whole.get("name"))), {}), **whole}
 
 
 def load_dumped(path: Path) -> Any:

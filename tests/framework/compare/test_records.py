@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotlab.framework.compare.run_records import load_all, load_run, load_study
+from slotlab.framework.compare.run_records import load_all, load_run, load_study, settings_of
+from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.plain_settings import has_effect, load_dumped
 from slotlab.framework.spec.tree import dump, parse
 from slotlab.registry import SlotlabError
@@ -204,3 +205,16 @@ def test_comparing_imports_neither_torch_nor_plugins(study: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "[]\n"
+
+
+BEFORE = Path(__file__).parents[2] / "fixtures" / "before_the_move"
+
+
+@pytest.mark.parametrize("path", sorted(BEFORE.glob("*/**/spec.yaml")), ids=lambda path: path.parent.name)
+def test_what_was_added_since_is_no_difference(path: Path, tmp_path: Path) -> None:
+    """A spec that an earlier version resolved, and the same resolved anew, have the same settings."""
+    before = load_dumped(path)
+    loaded = load_spec(path, of_run=True, trust=lambda codes: True)
+    again = tmp_path / "spec.yaml"
+    again.write_text(dump(loaded.spec.model_dump(mode="json")))
+    assert settings_of(load_dumped(again)) == settings_of(before)
