@@ -60,6 +60,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "timm"): {"model": "test_resnet"},
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
+    ("grouping", "adaptive_slots"): {"grouping": "slot_attention"},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
@@ -122,7 +123,7 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
-        return grouped.slots.vectors_BKD, grouped.attention_BKN
+        return grouped.slots.vectors_BKD, grouped.attention_BKN, *grouped.slots.extras.values()
     decoded = module(Slots(x), target_BCHW=noise(2, 3, 16, 16, seed=3).to(x.device), generator=stream)
     return tuple(
         t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None
@@ -299,7 +300,7 @@ ORDER = torch.tensor([2, 0, 3, 1])
 
 @every("grouping")
 def test_slots_compete_for_each_token(item: Registered) -> None:
-    _, attention = apply(item, make(item))
+    _, attention, *_ = apply(item, make(item))
     assert attention.shape == (2, 4, 15)
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(2, 15))
     assert (attention >= 0).all()
@@ -515,6 +516,27 @@ def test_a_metric_reads_only_what_it_needs(item: Registered) -> None:
     assert same_bits(
         values, metric(replace(found, masks_BKHW=None) if "masks_BKHW" not in metric.needs else found)
     )
+
+
+def dropped() -> tuple[Outcome, Outcome]:
+    """Return images of which the second and fourth slot were dropped, and the same without those slots."""
+    kept, found = [0, 2, 4], outcome()
+    assert found.masks_BKHW is not None
+    few = found.masks_BKHW[:, kept].double()
+    few = few / few.sum(dim=1, keepdim=True)
+    masks = few.new_zeros(found.masks_BKHW.shape)
+    masks[:, kept] = few
+    keep = torch.tensor([[1.0, 0, 1, 0, 1]]).expand(4, 5)
+    return (
+        replace(found, masks_BKHW=masks, predicted_BHW=masks.argmax(dim=1), keep_BK=keep),
+        replace(found, masks_BKHW=few, predicted_BHW=few.argmax(dim=1)),
+    )
+
+
+@every("metric")
+def test_a_dropped_slot_is_as_if_it_had_never_been(item: Registered) -> None:
+    metric, (with_them, without) = make(item), dropped()
+    torch.testing.assert_close(metric(with_them), metric(without), rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 @every("metric")
