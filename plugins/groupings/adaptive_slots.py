@@ -35,7 +35,7 @@ class AdaptiveSlotsConfig(ComponentConfig):
 
 
 class AdaptiveSlots(nn.Module):
-    """Tokens (B, N, D') and initial slots (B, K, D) to slots with `keep`, float (B, K): 1, or 0 if dropped."""
+    """Tokens (B, N, D') and initial slots (B, K, D) to slots with `keep` (B, K): 1, or 0 if dropped."""
 
     schedulable = ("temperature",)
 
@@ -45,9 +45,7 @@ class AdaptiveSlots(nn.Module):
         self.temperature = config.temperature
         self.evaluate = config.evaluate
         self.grouping = inner(config.grouping, context)
-        self.score = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 2)
-        )
+        self.score = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 2))
         for layer in (self.score[1], self.score[3]):
             nn.init.zeros_(layer.bias)
 
