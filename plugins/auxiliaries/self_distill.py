@@ -47,9 +47,9 @@ class SelfDistill:
         if attention_BTKN.shape[1] < 2:
             raise ComponentError("the grouping makes one iteration, which has nothing to learn from itself")
         first_BKN, last_BKN = attention_BTKN[:, 0], attention_BTKN[:, -1].detach()
-        if self.compare == "attention":
-            first_BKN = first_BKN.clamp(min=LEAST).log()
-        return Losses(F.cross_entropy(first_BKN, last_BKN))
+        if self.compare == "softmax":
+            return Losses(F.cross_entropy(first_BKN, last_BKN))
+        return Losses(-(last_BKN * first_BKN.clamp(min=LEAST).log()).sum(dim=1).mean())
 
 
 @hookimpl
