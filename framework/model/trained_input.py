@@ -34,5 +34,8 @@ def trained_model(given: RunInput, *, field: str, trust: Ask = refuse) -> tuple[
             model = build_model(spec)
             load_state(spec, model, found["ema"] or found["model"], found["step"])
     except (SlotlabError, RuntimeError) as error:
-        raise ComponentError(f"the run {given.run} cannot be used: {error}", field=field) from None
+        text = f"the run {given.run} cannot be used: {error}"
+        if "--trust" in str(error):  # the option of this command is about its own spec
+            text += f"; here, `slotlab show {run.spec} --trust` remembers it"
+        raise ComponentError(text, field=field) from None
     return spec, model.eval().requires_grad_(False).to(torch.get_default_device())

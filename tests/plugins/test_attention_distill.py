@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -64,9 +63,9 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def student(teacher: Path, tmp_path: Path) -> Iterator[ExperimentSpec]:
+def student(teacher: Path, tmp_path: Path) -> ExperimentSpec:
     """A spec with the teacher as an input."""
-    yield load_spec(spec_file(tmp_path, "student", teacher=f"{{run: {teacher}}}")).spec
+    return load_spec(spec_file(tmp_path, "student", teacher=f"{{run: {teacher}}}")).spec
 
 
 def images(seed: int = 0) -> Tensor:
@@ -256,7 +255,7 @@ def test_a_teacher_that_does_not_fit_is_refused(
     assert [str(problem) for problem in check_parts(spec)] == [
         f"auxiliary.0.teacher: attention_distill: {text}"
     ]
-    with pytest.raises(SlotlabError, match="cannot all|same protocol"):
+    with pytest.raises(SlotlabError, match=text.split(";")[-1]):
         build_model(spec)
 
 
