@@ -41,7 +41,7 @@ def component(**changes: Any) -> Component[Any]:
     return Component(**{**facts, **changes})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auxiliary"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_builtins_provide_every_kind(registry: Registry, kind: str) -> None:
     found = registry.all(kind)
     assert found
