@@ -116,7 +116,8 @@ def test_registries_share_nothing(plugin: Callable[..., Path]) -> None:
 
 def test_unknown_names_are_explained(registry: Registry) -> None:
     assert registry.explain_unknown("initializer", "gausian") == (
-        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, learnable)"
+        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, gaussian_per_slot, "
+        "learnable, posed, preheated)"
     )
     assert registry.explain_unknown("grouping", "zzz") == (
         f"no grouping is called 'zzz' (available: {', '.join(registry.names('grouping'))})"
