@@ -18,7 +18,7 @@ from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.framework.figures.mask_colors import paint_slots
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.masks import masks_at
+from slotlab.framework.model.masks import labels_of, masks_at
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -167,14 +167,13 @@ def segment(
             raise SlotlabError(f"the {who} gives no masks; write masks='attention'")
         pictures = None if made.images_BCHW is None else to_uint8(made.images_BCHW, spec.data.bounds).cpu()
         slots_BKD = None if made.found is None else made.found.slots.vectors_BKD.float().cpu()
-        parts.append((slots_BKD, masks_BKHW.cpu(), pictures))
-    slots, all_masks, recons = zip(*parts, strict=True)
-    joined_BKHW = torch.cat(all_masks)
+        parts.append((slots_BKD, masks_BKHW.cpu(), labels_of(masks_BKHW, made).cpu(), pictures))
+    slots, all_masks, labels, recons = zip(*parts, strict=True)
     return Segmentation(
         images_BCHW=torch.stack([sample.image_CHW for sample in samples]),
         slots_BKD=None if slots[0] is None else torch.cat(slots),
-        masks_BKHW=joined_BKHW,
-        labels_BHW=joined_BKHW.argmax(dim=1),
+        masks_BKHW=torch.cat(all_masks),
+        labels_BHW=torch.cat(labels),
         reconstruction_BCHW=None if recons[0] is None else torch.cat(recons),
         mask_source=source,
     )

@@ -34,6 +34,8 @@ class Outcome:
     """In the value range of the images."""
     masks_BKHW: Tensor | None = None
     """The soft masks behind `predicted_BHW`, from the source that the spec names."""
+    keep_BK: Tensor | None = None
+    """0 for slots that were dropped, whose masks are 0; None if all are kept. Metrics do not count these."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
 

@@ -224,6 +224,8 @@ class ModelOutput:
     decoded: Decoded
     target_BCHW: Tensor
     grid: Size
+    generator: RandomSource = None
+    """The stream of this pass, for losses that draw, after all that the model has drawn."""
 
     @property
     def attention_BKHW(self) -> Tensor:
@@ -284,4 +286,7 @@ class Auxiliary(Protocol):
     """Whether it reads `output.grouped.trace`."""
 
     def __call__(self, output: ModelOutput) -> Losses:
-        """Return the loss, not yet weighted, and its terms for the log."""
+        """Return the loss, not yet weighted, and its terms for the log.
+
+        A mean over images. All randomness comes from `output.generator`.
+        """

@@ -27,7 +27,7 @@ from slotlab.framework.contracts.promises import check_sums, expect_picture
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
-from slotlab.framework.model.masks import masks_at, resized_masks
+from slotlab.framework.model.masks import labels_of, masks_at, resized_masks
 from slotlab.framework.randomness.seeds import painting, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -194,9 +194,10 @@ def outcomes_of(
         outcomes[source] = Outcome(
             images_BCHW=batch.images_BCHW,
             true_BHW=batch.masks_BHW,
-            predicted_BHW=None if masks_BKHW is None else masks_BKHW.argmax(dim=1),
+            predicted_BHW=None if masks_BKHW is None else labels_of(masks_BKHW, made),
             reconstructions_BCHW=made.images_BCHW,
             masks_BKHW=masks_BKHW,
+            keep_BK=None if masks_BKHW is None or made.found is None else made.found.slots.keep_BK,
             attributes=batch.attributes,
         )
     return outcomes

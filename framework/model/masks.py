@@ -43,6 +43,17 @@ def kept_attention(found: Found | None) -> Tensor | None:
     return kept(found.attention_BKHW, found.slots.keep_BK)
 
 
+def labels_of(masks_BKHW: Tensor, made: Masked) -> Tensor:
+    """Return the slot with the largest mask at each pixel, int64 (B, H, W): never a dropped one.
+
+    Where all slots of an image are dropped every pixel has the label 0: it is one segment.
+    """
+    keep_BK = None if made.found is None else made.found.slots.keep_BK
+    if keep_BK is not None:  # masks may be 0 everywhere, where what was kept had nothing at all
+        masks_BKHW = masks_BKHW.masked_fill((keep_BK == 0)[:, :, None, None], -1.0)
+    return masks_BKHW.argmax(dim=1)
+
+
 def resized_masks(masks_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Return masks as float32 (B, K, *size), resized bilinearly, which keeps their sum over K."""
     masks_BKHW = masks_BKHW.to(torch.float32)

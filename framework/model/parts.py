@@ -62,6 +62,10 @@ class SpecParts:
             if ref.name in found:
                 text = f"the auxiliary loss '{ref.name}' is given twice; keep one"
                 self._builder.problems.append(PathProblem(path, text))
+            if hasattr(nn.ModuleDict, ref.name):
+                text = f"an auxiliary loss cannot be called '{ref.name}', as something in torch's modules is"
+                self._builder.problems.append(PathProblem(path, f"{text}; rename it in its plugin"))
+                continue
             built = self._builder.part(ref, context, *path, attributes=("traced",), check=is_callable)
             if built is None:
                 continue

@@ -188,6 +188,7 @@ class SlotModel(Model):
             decoded=decoded,
             target_BCHW=target_BCHW,
             grid=encoded.grid,
+            generator=generator,
         )
 
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:

@@ -54,6 +54,7 @@ class SlotTrial:
                 decoded=decoded,
                 target_BCHW=target_BCHW,
                 grid=grid,
+                generator=trial.stream(),
             )
         )
         number = trial.other_num_slots
@@ -190,7 +191,7 @@ class SlotTrial:
             self.trial.at("auxiliary", index)
             losses: Losses = auxiliary(output)
             expect_losses(losses)
-            self.trial.look(losses.total, "the loss", draws=True)
+            self.trial.look(losses.total, "the loss")
 
     def check_gradient(self, slots: Slots, decoded: Decoded, total: Tensor) -> None:
         """Refuse a loss without a gradient, and name the part that lost it."""

@@ -14,11 +14,16 @@ from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, SlotlabError
 
 
-def trained_model(given: RunInput, *, trust: Ask = refuse) -> tuple[ExperimentSpec, Model]:
+def trained_model(given: RunInput, *, field: str, trust: Ask = refuse) -> tuple[ExperimentSpec, Model]:
     """Return a run's spec and its model, in evaluation mode, without gradients, on torch's default device.
 
+    Args:
+        given: the run.
+        field: the setting that holds it, for messages.
+        trust: whether code that came with another user's run may run.
+
     Raises:
-        ComponentError: at the setting `run`, if the weights cannot be read or do not fit the run's spec.
+        ComponentError: if the weights cannot be read or do not fit the run's spec, or code is not trusted.
     """
     run = RunFolder.open(given.run)
     try:
@@ -29,5 +34,8 @@ def trained_model(given: RunInput, *, trust: Ask = refuse) -> tuple[ExperimentSp
             model = build_model(spec)
             load_state(spec, model, found["ema"] or found["model"], found["step"])
     except (SlotlabError, RuntimeError) as error:
-        raise ComponentError(f"the run {given.run} cannot be used: {error}", field="run") from None
+        text = f"the run {given.run} cannot be used: {error}"
+        if "--trust" in str(error):  # the option of this command is about its own spec
+            text += f"; here, `slotlab show {run.spec} --trust` remembers it"
+        raise ComponentError(text, field=field) from None
     return spec, model.eval().requires_grad_(False).to(torch.get_default_device())

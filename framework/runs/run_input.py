@@ -1,6 +1,6 @@
 """A trained run as an input of another one: its weights are named by their content, not by their place."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt, model_validator
 
@@ -19,6 +19,8 @@ class RunInput(ClosedModel):
     that of a trained run does, is refused if the weights are others by now.
     """
 
+    without_effect: ClassVar = frozenset({"run", "checkpoint"})
+    """Settings that are not part of a run's identity: where the weights lie, and how they are found."""
     run: SpecPath
     """The run's folder, relative to the spec."""
     checkpoint: Literal["last", "best"] | PositiveInt = "last"

@@ -40,11 +40,15 @@ def canonical(value: Any, path: str = "") -> Any:
 
 
 def _settings(model: BaseModel, path: str) -> dict[str, Any]:
-    """Return the settings that differ from their defaults. A required path is always left out."""
+    """Return the settings that differ from their defaults. A required path is always left out.
+
+    Settings that a section names in `without_effect` are left out, too.
+    """
     found = {}
+    ignored = getattr(type(model), "without_effect", ())
     for name, field in type(model).model_fields.items():
         inner = f"{path}.{name}" if path else name
-        if inner in WITHOUT_EFFECT:
+        if inner in WITHOUT_EFFECT or name in ignored:
             continue
         reduced = canonical(getattr(model, name), inner)
         default = (

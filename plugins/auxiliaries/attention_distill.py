@@ -1,30 +1,49 @@
 """Distills a teacher's segmentation into the attention of the slots.
 
-Source: Kakogeorgiou et al. 2024, "SPOT", section 3.2: the teacher's decoder masks give each token a label;
-the student's slots are matched to the teacher's by the overlap of their attention, and the attention's logits
-are trained by cross-entropy.
+Source: Kakogeorgiou et al. 2024, "SPOT: Self-Training with Patch-Order Permutation", section 3.2: the
+teacher's decoder gives each token a label, its slot with the largest mask; the student's slots are matched
+one to one to the teacher's by the overlap of their attention in the last iteration; the logits of that
+attention are trained by cross-entropy. The teacher is frozen and in evaluation mode, but its decoder draws an
+order for each step, as in training.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeFloat
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slotlab.framework.contracts import AuxiliaryConfig, AuxiliaryContext, Losses, ModelOutput, Reconstructs
-from slotlab.framework.model.masks import resized_masks
+from slotlab.framework.contracts import (
+    AuxiliaryConfig,
+    AuxiliaryContext,
+    Losses,
+    MaskSource,
+    Model,
+    ModelOutput,
+    Reconstructs,
+)
+from slotlab.framework.model.masks import masks_at
 from slotlab.framework.model.trained_input import trained_model
 from slotlab.framework.runs.run_input import RunInput
+from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Component, ComponentError, hookimpl
 
 
 class AttentionDistillConfig(AuxiliaryConfig):
-    """Settings of the distillation; the paper's weight is 0.005."""
+    """Settings of the distillation."""
 
+    weight: NonNegativeFloat = 0.005
+    """Factor on the loss; 0.005 in the paper."""
     teacher: RunInput
-    """The run whose masks are the labels."""
+    """The run whose masks are the labels: `{run: ../runs/teacher}`."""
+    masks: MaskSource = "decoder"
+    """Which of the teacher's masks: its decoder's, as in the paper, or its attention."""
+    decoder: Literal["trained", "evaluated"] = "trained"
+    """How the teacher's decoder works: as in its training, where one with several orders draws one for each
+    step, as in the authors' code; or as in its evaluation."""
 
 
 class AttentionDistill(nn.Module):
@@ -34,12 +53,12 @@ class AttentionDistill(nn.Module):
 
     def __init__(self, config: AttentionDistillConfig, context: AuxiliaryContext):
         super().__init__()
-        spec, teacher = trained_model(config.teacher)
-        if not isinstance(teacher, Reconstructs):
-            raise ComponentError(f"the teacher's model '{spec.model.name}' has no masks", field="teacher")
-        if spec.data.size != context.image_size:
-            text = "the teacher was trained on images of {1}x{0} pixels".format(*spec.data.size)
-            raise ComponentError(f"{text}; take the same protocol here", field="teacher")
+        spec, teacher = trained_model(config.teacher, field="teacher")
+        check(spec, teacher, context)
+        self.masks: MaskSource = config.masks
+        decoder = getattr(teacher, "decoder", None)
+        if config.decoder == "trained" and isinstance(decoder, nn.Module):
+            decoder.train()
         # Not a child: a checkpoint holds what is trained, and the teacher is named in the spec.
         self._teacher: list[Any] = [teacher]
 
@@ -49,38 +68,62 @@ class AttentionDistill(nn.Module):
         return self
 
     def forward(self, output: ModelOutput) -> Losses:
-        """Return the loss."""
+        """Return the loss, not yet weighted.
+
+        Raises:
+            ComponentError: if the teacher gives no masks.
+        """
         assert output.grouped.trace is not None  # `traced`
-        labels_BN, masks_BLN = self.labels(output)
-        matched_BK = match(masks_BLN, output.grouped.attention_BKN)
-        logits_BKN = output.grouped.trace.logits_BKN
-        # The student's slot of each token's label is the class that it should have.
-        wanted_BN = matched_BK.gather(1, labels_BN)
-        return Losses(F.cross_entropy(logits_BKN, wanted_BN))
+        labels_BN, segments = self.labels(output)
+        matched_BL = match(labels_BN, output.grouped.attention_BKN, segments)
+        # The student's slot for each token's label is the class that the token should have.
+        return Losses(F.cross_entropy(output.grouped.trace.logits_BKN, matched_BL.gather(1, labels_BN)))
 
     @torch.no_grad()
-    def labels(self, output: ModelOutput) -> tuple[Tensor, Tensor]:
-        """Return each token's teacher slot, int64 (B, N), and the teacher's masks as one-hot (B, L, N)."""
-        made = self._teacher[0].eval().reconstruct(output.images_BCHW)
-        masks_BLHW = made.attention_BKHW if made.decoded is None else made.decoded.masks_BKHW
-        masks_BLN = resized_masks(masks_BLHW, output.grid).flatten(2)
-        labels_BN = masks_BLN.argmax(dim=1)
-        return labels_BN, F.one_hot(labels_BN, masks_BLN.shape[1]).movedim(2, 1).to(masks_BLN.dtype)
+    def labels(self, output: ModelOutput) -> tuple[Tensor, int]:
+        """Return each token's teacher slot, int64 (B, N), and the number of the teacher's slots."""
+        noise = output.generator
+        made = self._teacher[0].reconstruct(output.images_BCHW, generator=noise, painting=noise)
+        masks_BLHW = masks_at(made, self.masks, output.grid)
+        if masks_BLHW is None:
+            raise ComponentError(f"the teacher has no masks of its {self.masks}; take another 'masks'")
+        return masks_BLHW.argmax(dim=1).flatten(1), masks_BLHW.shape[1]
 
 
-def match(masks_BLN: Tensor, attention_BKN: Tensor) -> Tensor:
-    """Return the student's slot for each of the teacher's, int64 (B, L).
+def check(spec: ExperimentSpec, teacher: Model, context: AuxiliaryContext) -> None:
+    """Refuse a teacher without masks, of other images, or with more slots than the student.
 
-    They have the greatest total overlap (IoU). The assignment is one to one (Hungarian): L may not exceed K.
+    Raises:
+        ComponentError: at the setting `teacher`.
     """
-    hard_BKN = (
-        F.one_hot(attention_BKN.argmax(dim=1), attention_BKN.shape[1]).movedim(2, 1).to(masks_BLN.dtype)
-    )
-    shared_BLK = masks_BLN @ hard_BKN.transpose(1, 2)
-    joined_BLK = masks_BLN.sum(2)[:, :, None] + hard_BKN.sum(2)[:, None] - shared_BLK
-    overlap_BLK = (shared_BLK / joined_BLK.clamp(min=1)).cpu().numpy()
-    rows = [linear_sum_assignment(overlap_LK, maximize=True)[1] for overlap_LK in overlap_BLK]
-    return torch.stack([torch.from_numpy(columns_L) for columns_L in rows]).to(masks_BLN.device)
+    trained_on = (spec.data.bounds, spec.data.size)
+    if not isinstance(teacher, Reconstructs):
+        raise ComponentError(f"the teacher's model '{spec.model.name}' has no masks", field="teacher")
+    if trained_on != (context.value_range, context.image_size):
+        (low, high), (rows, columns) = trained_on
+        text = f"the teacher was trained on images of {columns}x{rows} pixels in [{low:g}, {high:g}]"
+        raise ComponentError(f"{text}; take the same protocol here", field="teacher")
+    if (spec.slots or 0) > context.num_slots:
+        text = f"the teacher has {spec.slots} slots, which cannot all be matched to {context.num_slots}"
+        raise ComponentError(f"{text}; train with at least as many", field="teacher")
+
+
+@torch.no_grad()
+def match(labels_BN: Tensor, attention_BKN: Tensor, segments: int) -> Tensor:
+    """Return the student's slot for each of the teacher's L `segments`, int64 (B, L), one to one.
+
+    They have the greatest total overlap (IoU), each token belonging to the slot that attends to it most.
+    """
+    slots = attention_BKN.shape[1]
+    theirs_BLN = F.one_hot(labels_BN, segments).movedim(2, 1).double()
+    ours_BKN = F.one_hot(attention_BKN.argmax(dim=1), slots).movedim(2, 1).double()
+    shared_BLK = theirs_BLN @ ours_BKN.transpose(1, 2)
+    joined_BLK = theirs_BLN.sum(2)[:, :, None] + ours_BKN.sum(2)[:, None] - shared_BLK
+    overlap_BLK = shared_BLK / joined_BLK.clamp(min=1)
+    if overlap_BLK.is_meta:  # there are shapes alone
+        return labels_BN.new_zeros(len(labels_BN), segments)
+    rows = [linear_sum_assignment(overlap_LK, maximize=True)[1] for overlap_LK in overlap_BLK.cpu().numpy()]
+    return torch.stack([torch.from_numpy(columns_L) for columns_L in rows]).to(labels_BN.device)
 
 
 @hookimpl

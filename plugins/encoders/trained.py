@@ -7,7 +7,6 @@ slotlab has learned.
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import EncoderContext
@@ -21,7 +20,7 @@ class TrainedConfig(ComponentConfig):
 
     source: RunInput
     """The run: `{run: ../runs/demo}`."""
-    frozen: bool = Field(default=True)
+    frozen: bool = True
     """Keep the weights as they are: no gradients, always in evaluation mode."""
 
 
@@ -32,7 +31,7 @@ class TrainedEncoder(nn.Module):
 
     def __init__(self, config: TrainedConfig, context: EncoderContext):
         super().__init__()
-        spec, model = trained_model(config.source)
+        spec, model = trained_model(config.source, field="source")
         trained_on = (spec.data.bounds, spec.data.size)
         if trained_on != (context.value_range, context.image_size):
             (low, high), (rows, columns) = trained_on

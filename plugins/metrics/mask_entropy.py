@@ -3,7 +3,8 @@
     entropy = mean over pixels of -sum_k m_k log m_k / log K
 
 with the soft masks m of K slots, which sum to one at each pixel. 0 means that each pixel belongs
-to one slot, 1 that all slots share every pixel equally: the slots did not bind.
+to one slot, 1 that all slots share every pixel equally: the slots did not bind. Dropped slots are not
+counted in K.
 
 * Source: Shannon 1948, in units of its greatest value. No true masks are needed.
 * Pixels ignored: void ones of the true mask, if there is one.
@@ -36,23 +37,28 @@ class MaskEntropy:
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (B,); NaN for images that are entirely void."""
         assert outcome.masks_BKHW is not None
-        if outcome.scored_BHW is None:
-            return in_chunks(entropy, outcome.masks_BKHW)
-        return in_chunks(entropy, outcome.masks_BKHW, outcome.scored_BHW)
+        given = [tensor for tensor in (outcome.masks_BKHW, outcome.scored_BHW) if tensor is not None]
+        # float32 masks sum to one except for rounding, which could exceed a bound.
+        return (in_chunks(nats, *given) / most(outcome.masks_BKHW, outcome.keep_BK)).clamp(0, 1)
 
 
-def entropy(masks_BKHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
+def nats(masks_BKHW: Tensor, scored_BHW: Tensor | None = None) -> Tensor:
     """Return the mean entropy of each image's masks over the scored pixels, float64 of shape (B,)."""
     slots, masks_BKHW = masks_BKHW.shape[1], masks_BKHW.double()
     parts_BKHW = torch.xlogy(masks_BKHW, masks_BKHW)
     if scored_BHW is None:
-        nats_B = -slots * mean_of_each(parts_BKHW)
-    else:
-        scored_BKHW = scored_BHW.unsqueeze(1).expand_as(parts_BKHW)
-        means_B = sum_of_each(parts_BKHW.masked_fill(~scored_BKHW, 0)) / scored_BKHW.sum(dim=(1, 2, 3))
-        nats_B = -slots * means_B
-    # float32 masks sum to one except for rounding, which could exceed a bound.
-    return (nats_B / log(max(2, slots))).clamp(0, 1)
+        return -slots * mean_of_each(parts_BKHW)
+    scored_BKHW = scored_BHW.unsqueeze(1).expand_as(parts_BKHW)
+    means_B = sum_of_each(parts_BKHW.masked_fill(~scored_BKHW, 0)) / scored_BKHW.sum(dim=(1, 2, 3))
+    return -slots * means_B
+
+
+def most(masks_BKHW: Tensor, keep_BK: Tensor | None) -> Tensor:
+    """Return the greatest entropy that each image's kept slots can have, float64 of shape (B,)."""
+    batch, slots = masks_BKHW.shape[:2]
+    logs = torch.tensor([log(max(2, kept)) for kept in range(slots + 1)], dtype=torch.float64)
+    kept_B = torch.full((batch,), slots) if keep_BK is None else (keep_BK > 0).sum(dim=1).cpu()
+    return logs[kept_B].to(masks_BKHW.device)
 
 
 @hookimpl

@@ -20,23 +20,29 @@ from pydantic import ValidationError
 from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import (
+    AuxiliaryContext,
     DatasetContext,
     Decoded,
     DecoderContext,
     EncoderContext,
+    Grouped,
     GroupingContext,
+    GroupingTrace,
     InitializerContext,
     MetricContext,
+    ModelOutput,
     ObjectiveContext,
     OptimizerContext,
     Outcome,
     PooledMetric,
     PositionContext,
+    RandomSource,
     Sampler,
     ScheduleContext,
     Slots,
     TargetShape,
 )
+from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
 
@@ -60,6 +66,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "timm"): {"model": "test_resnet"},
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
+    ("grouping", "adaptive_slots"): {"grouping": "slot_attention"},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
@@ -74,6 +81,7 @@ CONTEXTS: dict[str, Any] = {
     "grouping": GroupingContext(slot_dim=8, token_dim=6, grid=(3, 5)),
     "decoder": DecoderContext(slot_dim=8, target=TargetShape(3, (16, 16))),
     "objective": ObjectiveContext(image_size=(16, 16), feature_channels=5, grid=(4, 4)),
+    "auxiliary": AuxiliaryContext(image_size=(16, 16), num_slots=4, slot_dim=8, token_dim=6, grid=(4, 4)),
     "metric": MetricContext(value_range=(-1.0, 1.0)),
 }
 SHAPES = {"encoder": (2, 3, 32, 48), "position": (2, 8, 3, 5), "initializer": (2, 15, 6)}
@@ -122,7 +130,7 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
-        return grouped.slots.vectors_BKD, grouped.attention_BKN
+        return grouped.slots.vectors_BKD, grouped.attention_BKN, *grouped.slots.extras.values()
     decoded = module(Slots(x), target_BCHW=noise(2, 3, 16, 16, seed=3).to(x.device), generator=stream)
     return tuple(
         t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None
@@ -299,7 +307,7 @@ ORDER = torch.tensor([2, 0, 3, 1])
 
 @every("grouping")
 def test_slots_compete_for_each_token(item: Registered) -> None:
-    _, attention = apply(item, make(item))
+    _, attention, *_ = apply(item, make(item))
     assert attention.shape == (2, 4, 15)
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(2, 15))
     assert (attention >= 0).all()
@@ -421,6 +429,124 @@ def test_objective_is_zero_only_for_its_target(item: Registered) -> None:
     assert image is None or image.shape == images.shape
 
 
+# --- auxiliary losses --------------------------------------------------------------------
+
+TEACHER = """
+format: 1
+name: teacher
+data:
+  dataset: {name: scenes, num_train: 2, num_val: 2, textures: [plain], ground_textures: [plain]}
+  protocol: {name: whole, image_size: 16}
+model:
+  slots: 4
+  slot_dim: 8
+  encoder: {name: cnn, channels: [4], strides: [4]}
+  initializer: gaussian
+  grouping: {name: slot_attention, iterations: 1}
+  decoder: {name: spatial_broadcast, broadcast_size: 8, channels: [4], strides: [2]}
+training: {batch_size: 2, phases: [{steps: 1, lr: 0.01}]}
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give `attention_distill` a run to learn from."""
+    folder = tmp_path_factory.mktemp("teacher")
+    (folder / "spec.yaml").write_text(TEACHER)
+    loaded = prepare(folder / "spec.yaml").loaded
+    run = run_training(loaded, folder / "run", device=torch.device("cpu"), report=lambda progress: None)
+    SETTINGS["auxiliary", "attention_distill"] = {"teacher": {"run": str(run.path)}}
+    yield
+    del SETTINGS["auxiliary", "attention_distill"]
+
+
+def passed(
+    rows: slice = slice(None),
+    order: Tensor | None = None,
+    *,
+    generator: RandomSource = None,
+    traced: bool = True,
+) -> tuple[ModelOutput, list[Tensor]]:
+    """Return what a model with four slots made of three images, and the tensors that it learns from."""
+    order = torch.arange(4) if order is None else order
+    logits, vectors = 2 * noise(3, 2, 4, 16), noise(3, 4, 8, seed=6)
+    keep, preheated = torch.tensor([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]]), noise(3, 4, 8, seed=7)
+    learned = [
+        logits[rows][:, :, order],
+        vectors[rows][:, order],
+        keep[rows][:, order],
+        preheated[rows][:, order],
+    ]
+    for tensor in learned:
+        tensor.requires_grad_()
+    attention = learned[0].softmax(dim=2)
+    trace = GroupingTrace(learned[0][:, -1], attention) if traced else None
+    grouped = Grouped(Slots(learned[1], {"keep": learned[2]}), attention[:, -1], trace)
+    images = noise(3, 3, 16, 16, seed=8)[rows].clamp(-1, 1)
+    output = ModelOutput(
+        images_BCHW=images,
+        features_BCHW=noise(3, 5, 4, 4)[rows],
+        tokens_BND=noise(3, 16, 6)[rows],
+        initial=Slots(learned[3], {"preheated": learned[3]}),
+        grouped=grouped,
+        decoded=Decoded(images),
+        target_BCHW=images,
+        grid=(4, 4),
+        generator=generator,
+    )
+    return output, learned
+
+
+def one_stream() -> Generator:
+    return Generator().manual_seed(0)
+
+
+@every("auxiliary")
+def test_an_auxiliary_loss_is_a_number_to_learn_from(item: Registered) -> None:
+    loss = make(item)
+    output, learned = passed(generator=one_stream(), traced=loss.traced)
+    losses = loss(output)
+    assert losses.total.shape == ()
+    assert losses.total.isfinite()
+    assert losses.total > 0
+    assert all(term.shape == () for term in losses.terms.values())
+    losses.total.backward()
+    reached = [tensor.grad for tensor in learned if tensor.grad is not None]
+    assert any(gradient.abs().sum() > 0 for gradient in reached)
+    assert all(gradient.isfinite().all() for gradient in reached)
+
+
+@every("auxiliary")
+def test_an_auxiliary_loss_draws_from_the_pass_alone(item: Registered) -> None:
+    loss = make(item)
+    with global_randomness_untouched():
+        first, again = (loss(passed(generator=one_stream())[0]).total for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@every("auxiliary")
+def test_an_auxiliary_loss_knows_no_order_of_slots(item: Registered) -> None:
+    loss = make(item)
+    plain, moved = (loss(passed(order=order, generator=one_stream())[0]).total for order in (None, ORDER))
+    torch.testing.assert_close(moved, plain)
+
+
+@every("auxiliary")
+def test_an_auxiliary_loss_is_the_mean_of_those_of_the_images(item: Registered) -> None:
+    loss = make(item)
+    if isinstance(loss, nn.Module):
+        loss.eval()
+
+    def of(rows: slice) -> Tensor:
+        streams = [Generator().manual_seed(i) for i in range(3)][rows]
+        found: Tensor = loss(passed(rows, generator=streams)[0]).total
+        return found
+
+    alone = torch.stack([of(slice(i, i + 1)) for i in range(3)])
+    assert len(alone.unique()) > 1
+    torch.testing.assert_close(of(slice(0, 3)), alone.mean())
+
+
 # --- metrics -----------------------------------------------------------------------------
 
 
@@ -520,6 +646,27 @@ def test_a_metric_reads_only_what_it_needs(item: Registered) -> None:
     assert same_bits(
         values, metric(replace(found, masks_BKHW=None) if "masks_BKHW" not in metric.needs else found)
     )
+
+
+def dropped() -> tuple[Outcome, Outcome]:
+    """Return images of which the second and fourth slot were dropped, and the same without those slots."""
+    kept, found = [0, 2, 4], outcome()
+    assert found.masks_BKHW is not None
+    few = found.masks_BKHW[:, kept].double()
+    few = few / few.sum(dim=1, keepdim=True)
+    masks = few.new_zeros(found.masks_BKHW.shape)
+    masks[:, kept] = few
+    keep = torch.tensor([[1.0, 0, 1, 0, 1]]).expand(4, 5)
+    return (
+        replace(found, masks_BKHW=masks, predicted_BHW=masks.argmax(dim=1), keep_BK=keep),
+        replace(found, masks_BKHW=few, predicted_BHW=few.argmax(dim=1)),
+    )
+
+
+@every("metric")
+def test_a_dropped_slot_is_as_if_it_had_never_been(item: Registered) -> None:
+    metric, (with_them, without) = make(item), dropped()
+    torch.testing.assert_close(metric(with_them), metric(without), rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 @every("metric")

@@ -41,7 +41,7 @@ def component(**changes: Any) -> Component[Any]:
     return Component(**{**facts, **changes})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "auxiliary"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_builtins_provide_every_kind(registry: Registry, kind: str) -> None:
     found = registry.all(kind)
     assert found
@@ -116,7 +116,8 @@ def test_registries_share_nothing(plugin: Callable[..., Path]) -> None:
 
 def test_unknown_names_are_explained(registry: Registry) -> None:
     assert registry.explain_unknown("initializer", "gausian") == (
-        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, learnable)"
+        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, gaussian_per_slot, "
+        "learnable, posed, preheated)"
     )
     assert registry.explain_unknown("grouping", "zzz") == (
         f"no grouping is called 'zzz' (available: {', '.join(registry.names('grouping'))})"
