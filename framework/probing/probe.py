@@ -127,9 +127,7 @@ def refuse_shared(parts: Parts) -> None:
     """
     shared = {*parts.fit.ids, *parts.validation.ids} & set(parts.test.ids)
     if shared:
-        text = (
-            f"{len(shared)} of {len(parts.test)} images of the test are among those that heads are fitted on"
-        )
+        text = f"heads would be fitted on {len(shared)} of the {len(parts.test)} images of the test"
         raise SlotlabError(f"{text} ({min(shared)}); choose other splits with --split or --fit-split")
 
 
