@@ -34,7 +34,7 @@ Slotlab = Callable[..., tuple[int, str, str]]
 def run(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., int]) -> Path:
     folder = tmp_path_factory.mktemp("probed")
     (folder / "spec.yaml").write_text(SPEC)
-    assert command("train", folder / "spec.yaml", "--run", folder / "run", "--no-figures") == 0
+    assert command("train", folder / "spec.yaml", "--run", folder / "run", "--no-evaluate") == 0
     return folder / "run"
 
 
@@ -57,7 +57,7 @@ def test_a_probe_is_printed_written_and_compared(run: Path, slotlab: Slotlab, tm
         "images": 6,
     }
     assert list(summary["methods"]) == ["model", "shuffled_slots", "mean_color"]
-    rows = list(csv.DictReader((folder / "images.csv").open()))
+    rows = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
     assert len(rows) == 18
     mine = [row for row in rows if row["method"] == "model"]
     weights = [float(row["shape_linear_mask_weight"]) for row in mine]
@@ -65,7 +65,7 @@ def test_a_probe_is_printed_written_and_compared(run: Path, slotlab: Slotlab, tm
         weights
     )
     assert summary["methods"]["model"]["shape_linear_mask"]["mean"] == pytest.approx(mean)
-    table = list(csv.DictReader((folder / "probe.csv").open()))
+    table = list(csv.DictReader((folder / "probe.csv").read_text().splitlines()))
     assert {row["measure"] for row in table} >= {"accuracy", "r2", "ap_inf"}
     again, _, _ = slotlab("probe", run, *QUICK)
     assert again == 0
@@ -75,8 +75,9 @@ def test_a_probe_is_printed_written_and_compared(run: Path, slotlab: Slotlab, tm
     )
     assert code == 0, err
     assert "shape_linear_mask" in out
-    code, out, err = slotlab("compare", run)
-    assert "shape_linear_mask" not in out
+    code, out, err = slotlab("compare", run)  # a probe is no evaluation
+    assert code == 1
+    assert "not evaluated; run 'slotlab evaluate' on it" in out + err
 
 
 def test_a_run_without_probes_says_how_to_make_one(run: Path, slotlab: Slotlab, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_model_without_slots_is_refused(slotlab: Slotlab, tmp_path: Path) -> N
     training = after[after.index("training:") : after.index("evaluation:")]
     text = f"{before}plugins: [slotless.py]\nmodel: {{name: slotless}}\n{training}"
     (tmp_path / "spec.yaml").write_text(text)
-    code, _, err = slotlab("train", tmp_path / "spec.yaml", "--run", tmp_path / "run", "--no-figures")
+    code, _, err = slotlab("train", tmp_path / "spec.yaml", "--run", tmp_path / "run", "--no-evaluate")
     assert code == 0, err
     code, _, err = slotlab("probe", tmp_path / "run")
     assert code == 1
