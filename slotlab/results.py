@@ -5,6 +5,7 @@ from slotlab.framework.api.comparison import RunComparison
 from slotlab.framework.api.components import ComponentInfo, SettingInfo
 from slotlab.framework.api.composing import Composition
 from slotlab.framework.api.evaluating import Evaluations
+from slotlab.framework.api.probing import ProbeOfRun
 from slotlab.framework.api.run import Run
 from slotlab.framework.api.scoring import Scores
 from slotlab.framework.api.segmenting import Images, Segmentation
@@ -15,6 +16,7 @@ __all__ = [
     "Composition",
     "Evaluations",
     "Images",
+    "ProbeOfRun",
     "Run",
     "RunComparison",
     "Scores",

@@ -126,6 +126,7 @@ def compare(
     across: Sequence[str] = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
+    probes: bool = False,
 ) -> RunComparison:
     """Compare runs, folders of runs, or a study: grouped by all but the seed.
 
@@ -152,6 +153,7 @@ def compare(
         across: facts in which arms may differ, such as `protocol`.
         allow_unfinished: whether to count runs that were evaluated before they were done.
         per_image: whether to compare checkpoints over images too, by bootstrap.
+        probes: whether to compare the runs' probes (docs/probing.md) in place of their evaluations.
 
     Returns:
         A comparison that shows itself, with `frame()`, `runs_frame()`, `write()` and `report()`.
@@ -175,6 +177,7 @@ def compare(
         across=across,
         allow_unfinished=allow_unfinished,
         per_image=per_image,
+        probes=probes,
     )
     return RunComparison(found, details_of(found, metrics))
 
@@ -185,6 +188,7 @@ def compare_paths(
     across: Sequence[str],
     allow_unfinished: bool,
     per_image: bool,
+    probes: bool,
     **choice: Any,
 ) -> Comparison:
     """Compare runs; see `chosen` for what else can be said.
@@ -193,7 +197,12 @@ def compare_paths(
         SlotlabError: as `compare`.
     """
     return comparing.compare_paths(
-        paths, chosen(**choice), across=across, allow_unfinished=allow_unfinished, per_image=per_image
+        paths,
+        chosen(**choice),
+        across=across,
+        allow_unfinished=allow_unfinished,
+        per_image=per_image,
+        probes=probes,
     )
 
 

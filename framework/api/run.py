@@ -20,6 +20,7 @@ from slotlab.framework.api.evaluating import (
 )
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.pictures import GivenImages
+from slotlab.framework.api.probing import ProbeOfRun, probe_folder
 from slotlab.framework.api.segmenting import Images, Segmentation, images_of, segment
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, prepared_spec
@@ -242,6 +243,19 @@ class Run:
             device=str(self.device),
         )
         return Composition.of(compose_run(self.path, request))
+
+    def probe(self, **options: Any) -> ProbeOfRun:
+        """Fit heads on frozen slots, as `slotlab probe` does, and write the results into the run's folder.
+
+        Args:
+            options: `protocol`, `split`, `fit_split`, `masks`, and settings such as `heads=["linear"]`
+                (docs/probing.md).
+
+        Raises:
+            SlotlabError: if the model has no slots, the data no attributes, or an option cannot be.
+        """
+        summary = probe_folder(self.folder, self.prepared, options, device=str(self.device))
+        return ProbeOfRun(Path(summary["folder"]), summary)
 
     @cached_property
     def composer(self) -> Composer:

@@ -108,3 +108,6 @@ class ComparisonOptions:
         bool,
         typer.Option("--per-image", help="Also compare single checkpoints over images, by bootstrap."),
     ] = False
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Compare the runs' probes in place of their evaluations.")
+    ] = False

@@ -63,21 +63,26 @@ def compare_paths(
     across: Iterable[str] = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
+    probes: bool = False,
 ) -> Comparison:
-    """Compare runs, folders of runs and studies.
+    """Compare runs, folders of runs and studies: their evaluations, or their probes.
 
-    What `request` leaves open is taken from the plan where exactly one study is compared.
+    What `request` leaves open is taken from the plan where exactly one study is compared; metrics of
+    evaluations, which a plan names, are not those of probes.
 
     Raises:
         SlotlabError: for a path without runs, and for an arm or a metric that does not exist.
         RefusedError: if the runs must not be compared, with all the reasons.
     """
-    loaded = load_all(paths)
+    loaded = load_all(paths, "probe" if probes else "evaluate")
     request = request or ComparisonRequest()
     varied: set[str] = set()
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
-        request = completed(request, request_of(plan))
+        declared = request_of(plan)
+        if probes:
+            declared = replace(declared, metrics=(), primary=None, failed_below=None)
+        request = completed(request, declared)
         varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
         loaded.records,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_evaluation
 from slotlab.framework.runs.folder import RunFolder
@@ -17,6 +17,9 @@ from slotlab.registry import SlotlabError
 
 MEASURING = ("metric", "set_metric")
 """Kinds of components that do not affect training."""
+
+
+Command = Literal["evaluate", "probe"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class RunRecord:
     provenance: Mapping[str, Any]
     cost: Mapping[str, Any]
     evaluations: Mapping[str, EvaluationRecord]
-    """By the names of their folders."""
+    """By the names of their folders; in a comparison of probes, the run's probes."""
+    measured_by: Command = "evaluate"
+    """The command that makes what is in `evaluations`."""
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -93,8 +98,8 @@ class Loaded:
     """The run folders that have not begun or could not be read, and why."""
 
 
-def load_run(path: Path) -> RunRecord:
-    """Read one run folder.
+def load_run(path: Path, measured_by: Command = "evaluate") -> RunRecord:
+    """Read one run folder, with its evaluations or its probes.
 
     Raises:
         SlotlabError: if it is not a run folder, or one of its files cannot be read.
@@ -103,7 +108,8 @@ def load_run(path: Path) -> RunRecord:
     spec = run.read_spec()
     # What is compared is shared; runs of older versions hold paths of those who made them.
     provenance, status = nameless_data(run.read_provenance()), nameless_data(run.read_status())
-    evaluations = [load_evaluation(folder) for folder in run.evaluations()]
+    folders = run.probes() if measured_by == "probe" else run.evaluations()
+    evaluations = [load_evaluation(folder) for folder in folders]
     return RunRecord(
         path=path,
         name=spec["name"],
@@ -116,6 +122,7 @@ def load_run(path: Path) -> RunRecord:
         provenance=provenance,
         cost=run.read_cost(),
         evaluations={evaluation.name: evaluation for evaluation in evaluations},
+        measured_by=measured_by,
     )
 
 
@@ -154,14 +161,15 @@ def find_runs(folder: Path) -> Iterator[Path]:
         inner.sort()
 
 
-def load_study(path: Path) -> StudyRecord:
+def load_study(path: Path, measured_by: Command = "evaluate") -> StudyRecord:
     """Read a study's plan and those of its runs that exist.
 
     Raises:
         SlotlabError: if the plan is missing or cannot be read.
     """
     plan = StudyFolder.open(path).read_plan()
-    found = _load_folders(where(path).run(run) for arm in plan.arms for run in arm.runs)
+    folders = (where(path).run(run) for arm in plan.arms for run in arm.runs)
+    found = _load_folders(folders, measured_by)
     return StudyRecord(path=path, plan=plan, records=found.records, problems=found.problems)
 
 
@@ -171,8 +179,8 @@ def where(study: Path) -> StudyFolder:
     return StudyFolder(study if study.absolute() == real else real)
 
 
-def load_all(paths: Sequence[Path]) -> Loaded:
-    """Read runs, folders of runs and studies.
+def load_all(paths: Sequence[Path], measured_by: Command = "evaluate") -> Loaded:
+    """Read runs, folders of runs and studies, with the evaluations or the probes of each run.
 
     Raises:
         SlotlabError: for a path that does not exist or holds no run, and for a plan that cannot be read.
@@ -183,7 +191,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     for path in paths:
         if StudyFolder(path).plan.is_file():
             try:
-                studies.append(load_study(path))
+                studies.append(load_study(path, measured_by))
             except SlotlabError as error:
                 if len(paths) == 1:
                     raise
@@ -194,7 +202,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
             reason = "there is no run in it (no spec.yaml)" if path.exists() else "it does not exist"
             raise SlotlabError(f"{path}: {reason}; give run folders, folders of runs or a study")
         folders += found
-    single = _load_folders(folders)
+    single = _load_folders(folders, measured_by)
     records = {record.place: record for study in studies for record in study.records}
     for record in single.records:
         records.setdefault(record.place, record)
@@ -202,7 +210,7 @@ def load_all(paths: Sequence[Path]) -> Loaded:
     return Loaded(tuple(records.values()), tuple(studies), {**unread, **problems, **single.problems})
 
 
-def _load_folders(paths: Iterable[Path]) -> Loaded:
+def _load_folders(paths: Iterable[Path], measured_by: Command) -> Loaded:
     """Read run folders, each once, and collect the reasons why some could not be read."""
     records: dict[Path, RunRecord] = {}
     problems: dict[Path, str] = {}
@@ -211,7 +219,7 @@ def _load_folders(paths: Iterable[Path]) -> Loaded:
             if path.resolve() in records:
                 continue
             if lies(RunFolder(path).spec):
-                records[path.resolve()] = load_run(path)
+                records[path.resolve()] = load_run(path, measured_by)
             else:
                 problems[path] = "not begun"
         except SlotlabError as error:

@@ -100,7 +100,8 @@ def matches(member: MeasuredRun, request: ComparisonRequest) -> bool:
 
 def _unmeasured(record: RunRecord, request: ComparisonRequest) -> str:
     if not record.evaluations:
-        return "not evaluated; run 'slotlab evaluate' on it"
+        done = "probed" if record.measured_by == "probe" else "evaluated"
+        return f"not {done}; run 'slotlab {record.measured_by}' on it"
     requested = (request.dataset, request.protocol, request.split, request.mask_source, request.checkpoint)
     facts = (f"{name} {value}" for name, value in request.facts)
     wanted = ", ".join(item for item in (*requested, *facts) if item)

@@ -64,6 +64,15 @@ class HasPublishedData(Protocol):
         """The name of that data in published references, such as `clevrtex`; None if there is none."""
 
 
+@runtime_checkable
+class HasPictureSize(Protocol):
+    """Settings of a dataset all of whose pictures have one size in their files."""
+
+    @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Columns and rows; None if that is not known."""
+
+
 def variant_of(settings: ComponentConfig) -> str | None:
     """Return the variant of a dataset; None for one that has no variants."""
     return settings.variant if isinstance(settings, HasVariant) else None
@@ -94,3 +103,8 @@ def object_limit_of(settings: ComponentConfig) -> int | None:
 def published_data_of(settings: ComponentConfig) -> str | None:
     """Return the name under which numbers for a dataset's data have been published; None if there is none."""
     return settings.published_data if isinstance(settings, HasPublishedData) else None
+
+
+def picture_size_of(settings: ComponentConfig) -> tuple[int, int] | None:
+    """Return (columns, rows) of every picture's file; None if that is not known."""
+    return settings.picture_size if isinstance(settings, HasPictureSize) else None

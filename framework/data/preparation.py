@@ -141,6 +141,21 @@ class Preparation:
         whole_HW = resized_mask(mask_HW, size, self.resize, self.mask_resize)
         return cut_at(whole_HW, wanted, window).contiguous()
 
+    def moved(self, column: float, row: float, size: Size) -> tuple[float, float]:
+        """Return where a point of a picture's file comes to lie in the prepared image, perhaps outside of it.
+
+        Args:
+            column: in pixels from the left edge; the middle of the first pixel is at 0.5.
+            row: likewise from the top.
+            size: (rows, columns) of the file.
+        """
+        top, left, height, width = self._box(size)
+        whole = self.size if self.fit == "squash" else covering((height, width), self.size)
+        up, over = (
+            round((side - to) / 2) for side, to in zip(whole, self.size, strict=True)
+        )  # as `centered`
+        return (column - left) * whole[1] / width - over, (row - top) * whole[0] / height - up
+
     def _whole(self, pixels_xHW: Tensor, wanted: Size) -> Size:
         # The size to which all of a picture is resized, before its middle is cut out.
         rows, columns = pixels_xHW.shape[-2:]

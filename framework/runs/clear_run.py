@@ -28,6 +28,7 @@ WRITTEN = (
     "compositions",
     "cache",
     "evaluation",
+    "probe",
     "figures",
 )
 """Everything in a run's folder that slotlab writes."""

@@ -74,6 +74,10 @@ class RunFolder(RunPaths):
         """Return the folders of all evaluations that have a summary, by name."""
         return sorted(path.parent for path in self.path.glob(f"evaluation/*/{SUMMARY}"))
 
+    def probes(self) -> list[Path]:
+        """Return the folders of all probes that have a summary, by name."""
+        return sorted(path.parent for path in self.path.glob(f"probe/*/{SUMMARY}"))
+
     def read_summaries(self) -> dict[str, dict[str, Any]]:
         """Return the summary of each evaluation, in any format, by its folder's name.
 

@@ -13,6 +13,7 @@ RUN/checkpoints/         everything needed to resume the training (see `framewor
 RUN/compositions/        pictures composed of slots, one folder per NAME: PNG, composition.json
 RUN/cache/               what can be recomputed: features of real images
 RUN/evaluation/          one folder per DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
+RUN/probe/               one folder per probe: summary.json, probe.csv, images.csv (see docs/probing.md)
 RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
 """
 
@@ -68,3 +69,7 @@ class RunPaths:
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation, such as `scenes-val-whole-decoder`."""
         return self.path / "evaluation" / name
+
+    def probe(self, name: str) -> Path:
+        """The folder of one probe, such as `scenes-val-whole-decoder-1a2b3c4d`."""
+        return self.path / "probe" / name
