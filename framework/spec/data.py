@@ -74,6 +74,11 @@ class DataSpec(ClosedModel):
     """What to do about broken pictures: stop, or leave them out and list them in the run's provenance."""
     store: Literal["auto", "required", "off"] = "auto"
     """Whether to read from a packed store (`slotlab data pack`): if there is one; always; never."""
+    features: Literal["full", "half"] = "full"
+    """A frozen encoder's features: as it computes them, or rounded to 16 bits, which lets a store keep them
+    (`slotlab data pack --features`). Rounding changes the trained weights, so it is part of a run's identity."""
+    feature_store: Literal["auto", "required", "off"] = "auto"
+    """Whether half features are read from a store: if there is one; always; never. They are the same numbers."""
     stores: SpecPath | None = None
     """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
     resident: Literal["auto", "yes", "no"] = "auto"

@@ -15,6 +15,7 @@ WITHOUT_EFFECT = {
     "data.protocol.evaluation",
     "data.workers",
     "data.store",
+    "data.feature_store",
     "data.stores",
     "data.resident",
     "training.checkpoint",
@@ -26,7 +27,7 @@ WITHOUT_EFFECT = {
 }
 """Settings that do not change the trained weights."""
 
-ADDED = {"data.seed": 0}
+ADDED = {"data.seed": 0, "data.features": "full"}
 """Settings that specs of earlier versions do not have, and their value where they are missing."""
 
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
