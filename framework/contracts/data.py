@@ -195,8 +195,8 @@ class Batch:
     share: float = 1.0
     """The fraction that this process has of the batch of all processes together, in (0, 1]."""
     features_BCHW: Tensor | None = None
-    """What the model's frozen encoder makes of the images, from a store: float32 (B, channels, *grid), rounded
-    to 16 bits; None where the encoder computes it. Only a model that `TakesFeatures` gets any."""
+    """What the model's frozen encoder makes of the images, from a store: float32 (B, channels, *grid),
+    rounded to 16 bits; None where the encoder computes it. Only a model that `TakesFeatures` gets any."""
 
     def at(self, rows: slice) -> "Batch":
         """Return some of the samples, as views."""

@@ -52,7 +52,7 @@ class Augment:
         return full_BCHW.round().to(torch.uint8)
 
     def mirrored(self, positions: Sequence[int], epoch: int) -> Tensor:
-        """Return which of the images are mirrored, bool (B), on the CPU; the arguments are those of a call."""
+        """Return which of the images are mirrored, bool (B), on the CPU, by the arguments of a call."""
         return (self._draws(positions, epoch)[:, 2] < _HALF) & self.flip
 
     def _draws(self, positions: Sequence[int], epoch: int) -> Tensor:

@@ -1,7 +1,7 @@
 """A frozen encoder's features, rounded to 16 bits: what a store of features holds.
 
-They are computed in float32 whatever the training's precision, and laid out with channels last, so that what is
-computed at each step and what is read from a store are the same numbers in the same order of memory.
+They are computed in float32 whatever the training's precision, and laid out with channels last, so that what
+is computed at each step and what is read from a store are the same numbers in the same order of memory.
 """
 
 from collections.abc import Iterator
