@@ -126,7 +126,7 @@ def find_features(key: FeatureKey, stores: Path) -> FeatureStore | None:
     Raises:
         StoreError: if the store is damaged, or of other data under the same name.
     """
-    for one in dict.fromkeys((key, replace(key, mirrored=True))):
+    for one in (key,) if key.mirrored else (key, replace(key, mirrored=True)):
         path = one.path(stores)
         if path.exists():
             return open_features(one, path)
