@@ -8,6 +8,7 @@ import typer
 from slotlab.framework.api.consent import consent
 from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption, TrustOption
 from slotlab.framework.cli.output import emit
+from slotlab.registry import SlotlabError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +28,9 @@ DataProtocolOption = Annotated[
 ]
 StoresOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The folder of packed stores, in place of the spec's.")
+]
+FeaturesOption = Annotated[
+    bool, typer.Option("--features", help="The features of a spec's frozen encoder, in place of images.")
 ]
 WorkersOption = Annotated[int | None, typer.Option(help="The number of processes; by default one per core.")]
 
@@ -81,6 +85,8 @@ def pack(
     ] = None,
     stores: StoresOption = None,
     protocol: DataProtocolOption = None,
+    features: FeaturesOption = False,
+    device: DeviceOption = "auto",
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
@@ -89,7 +95,27 @@ def pack(
     """Pack data into a store, which trainings read fast.
 
     Images are decoded, cropped and resized once. An interrupted command continues where it stopped.
+    With --features a spec's frozen encoder sees each image once, and its features are stored.
     """
+    if features:
+        if workers is not None:
+            raise SlotlabError("--workers: features are packed in one process, on the device; leave it out")
+        from slotlab.framework.api.feature_packing import pack_features
+        from slotlab.framework.cli.print_stores import print_packed_features
+
+        packed = pack_features(
+            what,
+            on_error=on_error,
+            splits=split,
+            stores=stores,
+            protocol=protocol,
+            sets=set_,
+            plugins=plugin,
+            trust=consent(given=trust),
+            device=device,
+        )
+        emit(packed, json, print_packed_features)
+        return
     from slotlab.framework.api.packing import pack_target
     from slotlab.framework.cli.print_stores import print_packed
 
@@ -117,6 +143,7 @@ def verify(
     ],
     stores: StoresOption = None,
     protocol: DataProtocolOption = None,
+    features: FeaturesOption = False,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
@@ -126,10 +153,13 @@ def verify(
 
     Reads the stores completely. Exits with 1 if one is damaged.
     """
+    from slotlab.framework.api.feature_packing import verify_feature_stores
     from slotlab.framework.api.packing import verify_store
     from slotlab.framework.cli.print_stores import print_verified
+    from slotlab.framework.data.store.feature_format import MANIFEST
 
-    result = verify_store(
+    chosen = verify_feature_stores if features or (Path(what) / MANIFEST).is_file() else verify_store
+    result = chosen(
         what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
     )
     emit(result, json, print_verified)

@@ -20,6 +20,21 @@ def print_packed(result: dict[str, Any]) -> None:
         out.print(f"store: {store['path']}", soft_wrap=True)
 
 
+def print_packed_features(result: dict[str, Any]) -> None:
+    """Print the content and the path of each store of features."""
+    out = console()
+    for store in result["stores"]:
+        rows, columns = store["grid"]
+        text = f"{store['dataset']} {store['split']}: features of {store['images']} images"
+        mirrored = ", mirrored too" if store["mirrored"] else ""
+        shape = f"{store['channels']} channels at {rows}x{columns} positions{mirrored}"
+        out.print(f"{text}, {shape}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
+        for problem in store["skipped"]:
+            out.print(f"left out: {problem}", soft_wrap=True)
+        out.print(f"protocol {result['protocol']}; checksum {store['checksum']}", soft_wrap=True)
+        out.print(f"store: {store['path']}", soft_wrap=True)
+
+
 def print_verified(result: dict[str, Any]) -> None:
     """Print whether each store is intact."""
     out = console()

@@ -52,6 +52,7 @@ from slotlab.framework.contracts.model import (
     Decoded,
     DecoderContext,
     EncoderContext,
+    Freezable,
     Grouped,
     GroupingContext,
     GroupingTrace,
@@ -82,6 +83,7 @@ from slotlab.framework.contracts.trained_model import (
     Reconstruction,
     Reconstructs,
     Rehearses,
+    TakesFeatures,
     Trial,
 )
 from slotlab.framework.contracts.training import OptimizerContext, ScheduleContext, Tracker, TrackerContext
@@ -108,6 +110,7 @@ __all__ = [
     "FindsSlots",
     "Fit",
     "Found",
+    "Freezable",
     "Grouped",
     "GroupingContext",
     "GroupingTrace",
@@ -155,6 +158,7 @@ __all__ = [
     "SetResult",
     "Size",
     "Slots",
+    "TakesFeatures",
     "TargetShape",
     "Tracker",
     "TrackerContext",

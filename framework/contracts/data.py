@@ -194,6 +194,9 @@ class Batch:
     """What the data knows of each image's objects (see `Sample`)."""
     share: float = 1.0
     """The fraction that this process has of the batch of all processes together, in (0, 1]."""
+    features_BCHW: Tensor | None = None
+    """What the model's frozen encoder makes of the images, from a store: float32 (B, channels, *grid),
+    rounded to 16 bits; None where the encoder computes it. Only a model that `TakesFeatures` gets any."""
 
     def at(self, rows: slice) -> "Batch":
         """Return some of the samples, as views."""
@@ -204,6 +207,7 @@ class Batch:
             masks_BHW=masks_BHW,
             ids=self.ids[rows],
             attributes=self.attributes[rows],
+            features_BCHW=None if self.features_BCHW is None else self.features_BCHW[rows],
         )
 
     def chunk(self, parts: int) -> list["Batch"]:

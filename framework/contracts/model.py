@@ -166,6 +166,19 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
+class Freezable(Protocol):
+    """An encoder that says whether it is frozen.
+
+    Where `frozen` is true, its output depends on the images alone: it is never trained, is always in
+    evaluation mode, draws nothing, and no image's features depend on its batch. They may then be stored.
+    """
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is, with its present settings."""
+
+
+@runtime_checkable
 class Guided(Protocol):
     """A decoder that may use the grouping besides the slots, such as the attention for a choice of slots.
 

@@ -64,6 +64,8 @@ class ModelContext:
     """Least and largest value of the images: (-1, 1) or (0, 1), by the spec's protocol."""
     names: Mapping[str, str] = field(default_factory=dict)
     """How messages name the parts: `encoder 'cnn'`, by the part's attribute in the model."""
+    half_features: bool = False
+    """Whether the frozen encoder's features are rounded to 16 bits (see `TakesFeatures`)."""
 
 
 class Model(nn.Module, ABC):
@@ -173,6 +175,24 @@ class Reconstructs(Protocol):
         Raises:
             SlotlabError: naming the part, if one raises.
         """
+
+
+@runtime_checkable
+class TakesFeatures(Protocol):
+    """A model whose frozen encoder's features may come from a store, rounded to 16 bits.
+
+    Its `losses` uses `Batch.features_BCHW` and its `reconstruct` an argument `features_BCHW`, where they are
+    not None, in place of calling the encoder. It rounds what the encoder computes in the same way
+    (`framework.model.half_features`), so that a store changes nothing but the time.
+    """
+
+    @property
+    def half_features(self) -> bool:
+        """Whether it does so: what `ModelContext.half_features` said."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder (`Freezable`): images (B, 3, H, W) in the spec's value range to a feature map."""
 
 
 @runtime_checkable

@@ -13,6 +13,8 @@ from slotlab.framework.randomness.seeds import mix, streams
 _STREAM = 0x5EED
 _WINDOWS = 0x51DE
 """Separate these draws from others with the same seed."""
+_HALF = 0.5
+"""The part of the images that are mirrored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Augment:
         y_BH = top_B1 + torch.arange(height, device=top_B1.device)
         x_BW = left_B1 + torch.arange(width, device=top_B1.device)
         if self.flip:
-            x_BW = torch.where(draws_B3[:, 2:3] < 0.5, x_BW.flip(1), x_BW)
+            x_BW = torch.where(draws_B3[:, 2:3] < _HALF, x_BW.flip(1), x_BW)
         image_B11 = torch.arange(len(positions), device=top_B1.device)[:, None, None]
         # Indexed with channels last, so that the result has that memory format.
         cut_BHWC = images_BCHW.permute(0, 2, 3, 1)[image_B11, y_BH[:, :, None], x_BW[:, None, :]]
@@ -50,6 +52,10 @@ class Augment:
             return cut_BCHW
         full_BCHW = F.interpolate(cut_BCHW.float(), (rows, columns), mode="bilinear", align_corners=False)
         return full_BCHW.round().to(torch.uint8)
+
+    def mirrored(self, positions: Sequence[int], epoch: int) -> Tensor:
+        """Return which of the images are mirrored, bool (B), on the CPU, by the arguments of a call."""
+        return (self._draws(positions, epoch)[:, 2] < _HALF) & self.flip
 
     def _draws(self, positions: Sequence[int], epoch: int) -> Tensor:
         # Three numbers in [0, 1) per image, drawn on the CPU so that they are the same on every device.

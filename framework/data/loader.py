@@ -21,6 +21,7 @@ from slotlab.framework.data.sample_checks import (
     naming,
 )
 from slotlab.framework.data.selection import Selection, select
+from slotlab.framework.data.store.features import FeatureStore
 from slotlab.framework.randomness.seeds import permutation
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -72,6 +73,8 @@ class Loader:
     """Whether batches have the true masks, which training does not need."""
     mask_size: Size | None = None
     """(rows, columns) of the masks; None for those of the images."""
+    features: FeatureStore | None = None
+    """Stored features of all samples of the selection's base; None leaves them to the encoder."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
     windows: Windows | None = None
@@ -179,7 +182,15 @@ class Loader:
             ids=raw.ids,
             attributes=raw.attributes,
             share=share,
+            features_BCHW=self._features(group, epoch),
         )
+
+    def _features(self, group: list[int], epoch: int) -> Tensor | None:
+        if self.features is None:
+            return None
+        places = self.selection.positions
+        mirrored_B = None if self.augment is None else self.augment.mirrored(group, epoch)
+        return self.features.batch([places[index] for index in group], self.device, mirrored_B)
 
 
 def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,6 +12,7 @@ from slotlab.framework.data.read_capabilities import cautions_of, is_endless, sa
 from slotlab.framework.data.resizing import Window
 from slotlab.framework.data.source import Source, open_source
 from slotlab.framework.data.split_positions import SHOWN, left_out, positions_of
+from slotlab.framework.data.store.features import FeatureStore
 from slotlab.framework.data.store.reader import Stale, Store, find_store
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
@@ -19,6 +20,8 @@ from slotlab.framework.system.cache import stores_folder
 
 SKIP_HINT = "mend the files, or leave them out with data.on_error: skip"
 PACK_HINT = "pack it with 'slotlab data pack'"
+Placeable = TypeVar("Placeable", Store, FeatureStore)
+"""A store of any kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,8 @@ class Selection:
     """What was selected, for a run's provenance: JSON data."""
     notes: Sequence[str] = ()
     """Warnings for the user, each a sentence."""
+    source: Source | None = None
+    """Where `base` and its positions come from; None for a dataset without a spec."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -122,7 +127,7 @@ def select(
     if store is not None:
         base = place(store, data, device)
     make = BatchedSelection if isinstance(base, BatchedDataset) else Selection
-    return make(base, kept, facts, (*cautions_of(source.dataset), *notes))
+    return make(base, kept, facts, (*cautions_of(source.dataset), *notes), source)
 
 
 def open_store(source: Source, data: DataSpec) -> tuple[Store | None, list[str]]:
@@ -177,7 +182,7 @@ def refuse(problems: Sequence[DataProblem]) -> None:
         raise DataError(*problems[:SHOWN], hint=more + SKIP_HINT)
 
 
-def place(store: Store, data: DataSpec, device: torch.device | None) -> Store:
+def place(store: Placeable, data: DataSpec, device: torch.device | None) -> Placeable:
     """Return the store, in the device's memory if the spec says so or a GPU has room for twice its size."""
     if device is None or data.resident == "no":
         return store

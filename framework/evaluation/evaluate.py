@@ -108,7 +108,7 @@ def evaluate_masks(
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
-    made = reconstruct(spec, model, batch.images_BCHW, positions)
+    made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW)
     return outcomes_of(made, batch, (source,))[source]
 
 
@@ -118,7 +118,7 @@ def reconstructions(
     """Yield this process's share of the images, batch by batch, with their positions in the split."""
     total, done = loader.count(spec.evaluation.max_images), 0
     for positions, batch in loader.share(range(total)):
-        yield positions, batch, reconstruct(spec, model, batch.images_BCHW, positions)
+        yield positions, batch, reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW)
         done += len(positions)
         report(done, total)
 
@@ -137,9 +137,13 @@ def find_slots(spec: ExperimentSpec, model: Model, images_BCHW: Tensor, position
 
 
 def reconstruct(
-    spec: ExperimentSpec, model: Model, images_BCHW: Tensor, positions: Iterable[int]
+    spec: ExperimentSpec,
+    model: Model,
+    images_BCHW: Tensor,
+    positions: Iterable[int],
+    features_BCHW: Tensor | None = None,
 ) -> Reconstruction:
-    """Run the model in evaluation mode on images (B, 3, H, W) of a split.
+    """Run the model in evaluation mode on images (B, 3, H, W) of a split, with their features if stored.
 
     Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position.
 
@@ -156,6 +160,7 @@ def reconstruct(
         num_slots=spec.evaluation.slots,
         generator=streams(spec.seed, places, device),
         painting=painting(spec.seed, places, device),
+        **({} if features_BCHW is None else {"features_BCHW": features_BCHW}),
     )
     check_reconstruction(spec, model, made, len(images_BCHW))
     return made

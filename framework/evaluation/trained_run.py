@@ -12,6 +12,7 @@ from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_checkpoint
 from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.feature_stores import with_features
 from slotlab.framework.runs.folder import RunFolder, Weights
 from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
@@ -98,9 +99,11 @@ class Subject:
         engine = replace(self.engine, spec=spec)
         try:
             loader = evaluation_loader(spec, engine.placement)
+            model = self.model(spec)
+            [loader] = with_features(spec, model, loader)
         except PathProblem as problem:
             raise condition.loaded.error([problem]) from None
-        return Ready(condition, engine, self.model(spec), loader, metrics)
+        return Ready(condition, engine, model, loader, metrics)
 
 
 def check_aggregation(spec: ExperimentSpec, metrics: Mapping[str, Metric]) -> None:

@@ -16,6 +16,7 @@ from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
+from slotlab.framework.model.feature_stores import with_features
 from slotlab.framework.plugin_loading.trust import Code, Trusted
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import GENERATED, is_generated
@@ -110,6 +111,18 @@ class TrainingData:
         except PathProblem as problem:
             raise loaded.error([problem]) from None
 
+    def with_features(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
+        """Return the same data with the stored features of the model's encoder, where they are to be read.
+
+        Raises:
+            SpecError: if a store is required and missing.
+            SlotlabError: if a store does not hold what the encoder makes of the images.
+        """
+        try:
+            return TrainingData(*with_features(loaded.spec, model, self.train, self.evaluation))
+        except PathProblem as problem:
+            raise loaded.error([problem]) from None
+
     @property
     def facts(self) -> dict[str, Any]:
         """What the splits hold, as JSON-ready data for the run's provenance."""
@@ -144,8 +157,9 @@ def run_training(
     refuse_file(folder)
     engine = Engine.open(loaded.spec, device, warn=warn)
     data = TrainingData.open(loaded, engine)
-    facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
     model = rehearsed_model(engine, loaded, data.evaluation)
+    data = data.with_features(loaded, model)
+    facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
     opened = Trackers(warn) if trackers is None else nullcontext(trackers)
     with (
         begin(engine, loaded, folder, overwrite=overwrite, allow=allow, facts=facts) as start,

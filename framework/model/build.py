@@ -65,6 +65,7 @@ class Builder:
             value_range=self.spec.data.bounds,
             parts=parts,
             names=part_names(self.spec),
+            half_features=self.spec.data.features == "half",
         )
         before = len(self.problems)
         model: Model | None = self.part(

@@ -27,6 +27,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.model.encoded import Encoded
+from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.slot_trial import SlotTrial
 from slotlab.framework.randomness.noise import copied, with_noise
 from slotlab.registry import SlotlabError
@@ -55,8 +56,10 @@ class SlotModel(Model):
         traced: bool = False,
         auxiliary: Mapping[str, nn.Module] | None = None,
         names: Mapping[str, str] | None = None,
+        half_features: bool = False,
     ):
         super().__init__(names)
+        self.half_features = half_features
         self.num_slots, self.slot_dim = num_slots, slot_dim
         self.traced = traced
         """Whether an auxiliary loss reads the grouping's trace."""
@@ -75,9 +78,14 @@ class SlotModel(Model):
         return bool(self.initializer.fixed_num_slots)
 
     def encode(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
+        self,
+        images_BCHW: Tensor,
+        *,
+        num_slots: int | None = None,
+        generator: RandomSource = None,
+        features_BCHW: Tensor | None = None,
     ) -> Encoded:
-        """Find the slots of images (B, 3, H, W), float, in the spec's value range.
+        """Find the slots of images (B, 3, H, W), float, in the spec's value range; features may be given.
 
         Raises:
             SlotlabError: with the name of the part, if one raises.
@@ -87,8 +95,9 @@ class SlotModel(Model):
             slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator)
             return slots
 
-        with self.calling("encoder"):
-            features_BCHW = self.encoder(images_BCHW)
+        if features_BCHW is None:
+            with self.calling("encoder"):
+                features_BCHW = features_of(self.encoder, images_BCHW, half=self.half_features)
         with self.calling("projection"):
             tokens_BND = self.projection(features_BCHW)
         with self.calling("initializer"):
@@ -162,14 +171,21 @@ class SlotModel(Model):
         return painted
 
     def forward(
-        self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
+        self,
+        images_BCHW: Tensor,
+        *,
+        num_slots: int | None = None,
+        generator: RandomSource = None,
+        features_BCHW: Tensor | None = None,
     ) -> ModelOutput:
         """Encode, find the target and decode, as in training: the decoder receives the target.
 
         Raises:
             SlotlabError: naming the part, if one raises.
         """
-        encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
+        encoded = self.encode(
+            images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
+        )
         grouped = encoded.grouped
         with self.calling("objective"):
             target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
@@ -193,7 +209,7 @@ class SlotModel(Model):
 
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
         """Return the objective's losses; auxiliary ones are added to the total, each with its weight."""
-        output = self(batch.images_BCHW, generator=generator)
+        output = self(batch.images_BCHW, generator=generator, features_BCHW=batch.features_BCHW)
         with self.calling("objective"):
             losses = self.objective.loss(output.decoded, output.target_BCHW)
         if not hasattr(self, "auxiliary"):
@@ -214,6 +230,7 @@ class SlotModel(Model):
         num_slots: int | None = None,
         generator: RandomSource = None,
         painting: RandomSource = None,
+        features_BCHW: Tensor | None = None,
     ) -> Reconstruction:
         """Find the slots of images and decode them without the target, as evaluation and figures do.
 
@@ -222,7 +239,9 @@ class SlotModel(Model):
         Raises:
             SlotlabError: naming the part, if one raises.
         """
-        encoded = self.encode(images_BCHW, num_slots=num_slots, generator=generator)
+        encoded = self.encode(
+            images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
+        )
         slots = encoded.grouped.slots
         told = self._told(images_BCHW, encoded, copied(painting)) if self.is_told else None
         if told is not None and not self.makes_pictures(told):

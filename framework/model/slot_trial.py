@@ -15,6 +15,7 @@ from slotlab.framework.contracts.promises import (
     expect_picture,
     expect_slots,
 )
+from slotlab.framework.model.half_features import features_of
 from slotlab.registry import ComponentError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class SlotTrial:
         """Check the encoder, and return its features."""
         self.trial.at("model", "encoder", part=self.model.encoder)
         encoder: Any = self.model.encoder
-        features_BCHW: Tensor = encoder(self.trial.images_BCHW)
+        features_BCHW = features_of(encoder, self.trial.images_BCHW, half=self.model.half_features)
         what = "features, by the encoder's channels and grid,"
         expect(features_BCHW, (2, encoder.channels, *encoder.grid), what)
         self.trial.look(features_BCHW, "features")

@@ -78,6 +78,11 @@ class DataSpec(ClosedModel):
     """What to do about broken pictures: stop, or leave them out and list them in the run's provenance."""
     store: Literal["auto", "required", "off"] = "auto"
     """Whether to read from a packed store (`slotlab data pack`): if there is one; always; never."""
+    features: Literal["full", "half"] = "full"
+    """A frozen encoder's features: as it computes them, or rounded to 16 bits, so that a store can hold them
+    (`slotlab data pack --features`). Rounding changes trained weights: it is part of a run's identity."""
+    feature_store: Literal["auto", "required", "off"] = "auto"
+    """Whether half features are read from a store: if there is one; always; never. It changes no number."""
     stores: SpecPath | None = None
     """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
     resident: Literal["auto", "yes", "no"] = "auto"

@@ -17,6 +17,7 @@ WITHOUT_EFFECT = {
     "data.protocol.mask_size",
     "data.workers",
     "data.store",
+    "data.feature_store",
     "data.stores",
     "data.resident",
     "training.checkpoint",
@@ -30,6 +31,7 @@ WITHOUT_EFFECT = {
 
 ADDED = {
     "data.seed": 0,
+    "data.features": "full",
     "data.augmentation.window": "center",
     "data.protocol.fit": "squash",
     "data.protocol.interpolation": "bilinear",

@@ -119,6 +119,7 @@ def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | N
         traced=traced,
         auxiliary=auxiliary,
         names=context.names,
+        half_features=context.half_features,
     )
 
 

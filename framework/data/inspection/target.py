@@ -69,7 +69,7 @@ def find_target(
         SlotlabError: if `what` is neither a spec nor data that a dataset recognizes.
     """
     chosen = () if protocol is None else (Option(f"data.protocol={protocol}", f"--protocol {protocol}"),)
-    if what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS):
+    if is_spec(what):
         spec = load_spec(what, sets=(*chosen, *sets), plugins=plugins, trust=trust).spec
         splits = dict.fromkeys((spec.data.train_split, spec.evaluation.split))
         slots = spec.evaluated_slots
@@ -79,6 +79,11 @@ def find_target(
     data = _validate(tree, (*chosen, *sets), registry)
     own = own_splits(data)
     return DataTarget(data.dataset.name, data, (WHOLE,) if own is None else tuple(own))
+
+
+def is_spec(what: str) -> bool:
+    """Return whether a command's argument names a spec, by its spelling; else it names data."""
+    return what.startswith(SHIPPED) or what.lower().endswith(_SPEC_ENDINGS)
 
 
 def _validate(tree: Tree, sets: Sequence[str], registry: Registry) -> DataSpec:

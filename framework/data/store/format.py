@@ -16,20 +16,18 @@ the result does not depend on the order of the work.
 """
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slotlab.framework.contracts import Counting, DataProblem, Size
+from slotlab.framework.data.store.row_layout import RowLayout, npy_bytes
 from slotlab.registry import SlotlabError
 
 FORMAT = 1
@@ -47,7 +45,7 @@ class StoreError(SlotlabError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(RowLayout):
     """The shapes of the arrays of images and masks, and where their rows lie."""
 
     items: int
@@ -83,25 +81,6 @@ class Layout:
             OFFSETS: ((self.items + 1,), np.int64),
         }
         return {**self.arrays, **facts}
-
-    def header(self, name: str) -> bytes:
-        """Return the bytes before an array's first row."""
-        shape, dtype = self.arrays[name]
-        return npy_header(shape, dtype)
-
-    def row_bytes(self, name: str) -> int:
-        """Return the bytes of one row of an array."""
-        shape, dtype = self.arrays[name]
-        return prod(shape[1:]) * dtype.itemsize
-
-    def file_bytes(self, name: str) -> int:
-        """Return the bytes of an array's file."""
-        return len(self.header(name)) + self.items * self.row_bytes(name)
-
-    @property
-    def bytes(self) -> int:
-        """The bytes of images and masks."""
-        return sum(self.items * self.row_bytes(name) for name in self.arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,20 +176,6 @@ def store_name(name: str, split: str, key: str, fingerprint: str) -> str:
     return f"{name}-{split}-{key}-{short_hash(fingerprint)}"
 
 
-def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """Return the bytes before the data of a .npy file."""
-    buffer = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(dtype)
-    facts = {"descr": description, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, facts)
-    return buffer.getvalue()
-
-
-def npy_bytes(array: NDArray[Any]) -> bytes:
-    """Return an array as the content of a .npy file."""
-    return npy_header(array.shape, array.dtype) + array.tobytes()
-
-
 # --- lines of items.jsonl, which are the lines of the journal while packing ---------------
 
 
@@ -283,7 +248,7 @@ class FactTable:
     total: hashlib.blake2b
 
     @classmethod
-    def empty(cls, layout: Layout) -> "FactTable":
+    def empty(cls, layout: RowLayout) -> "FactTable":
         """Return a table without items."""
         # The class's name is part of the text: renaming it would change the checksum of every store.
         total = hashlib.blake2b(repr(layout).encode(), digest_size=16)

@@ -11,7 +11,7 @@ left incomplete or garbled is thereby found, and packed again.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from slotlab.framework.contracts import DataProblem
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import FORMAT, ITEMS, MANIFEST, FactTable, Layout, Manifest
+from slotlab.framework.data.store.row_layout import RowLayout
 from slotlab.framework.data.store.rows import Rows, json_index
 from slotlab.framework.system.atomic import sync_folder, write_atomically
 from slotlab.framework.system.locks import exclusive_file
@@ -52,14 +53,12 @@ def locked(partial: Path) -> Iterator[None]:
         yield
 
 
-@dataclass
-class Partial:
-    """An unfinished store, locked, its journal open."""
+@dataclass(kw_only=True)
+class Journaled:
+    """An unfinished store of any kind, locked, its journal open."""
 
     path: Path
-    source: Source
-    fingerprint: str
-    layout: Layout
+    layout: RowLayout
     where: NDArray[np.int64]
     """The position in the journal of each item's line, int64 of shape (N,); -1 for missing items."""
     journal: BinaryIO
@@ -92,30 +91,52 @@ class Partial:
         if "problems" in data:
             self.bad[data["index"]] = [DataProblem(*found) for found in data["problems"]]
 
+    def gather(self, took: Callable[[FactTable], None] = lambda table: None) -> FactTable:
+        """Write the items' lines in their order; `took` is called after each."""
+        table = FactTable.empty(self.layout)
+        with (self.store / ITEMS).open("wb") as items:
+            for start in self.where.tolist():
+                self.journal.seek(start)
+                line = self.journal.readline()
+                table.add(line)
+                took(table)
+                items.write(line)
+            items.flush()
+            os.fsync(items.fileno())
+        return table
+
+    def place(self, path: Path, files: Mapping[str, bytes]) -> None:
+        """Write the other files, the last of which makes the store whole, and rename it to `path`."""
+        for name, content in files.items():
+            write_atomically(self.store / name, content)
+        sync_folder(self.store)
+        self.store.rename(path)
+        sync_folder(path.parent)
+
+
+@dataclass(kw_only=True)
+class Partial(Journaled):
+    """An unfinished store of pictures."""
+
+    source: Source
+    fingerprint: str
+    layout: Layout
+
     def problems(self) -> list[DataProblem]:
         """Return all problems of the data: of items left out while listing, then by position."""
         return [*self.source.problems, *(text for index in sorted(self.bad) for text in self.bad[index])]
 
     def finish(self, path: Path) -> None:
         """Write the remaining files, and rename the store to `path`."""
-        table, ids = FactTable.empty(self.layout), Ids(self.source.name)
-        with (self.store / ITEMS).open("wb") as items:
-            for start in self.where.tolist():
-                self.journal.seek(start)
-                line = self.journal.readline()
-                table.add(line)
-                index = len(table.ids) - 1
-                if index not in self.bad:
-                    ids.add([(index, table.ids[-1].decode(errors="surrogateescape"))])
-                items.write(line)
-            items.flush()
-            os.fsync(items.fileno())
-        for name, content in table.files().items():
-            write_atomically(self.store / name, content)
-        write_atomically(self.store / MANIFEST, self._manifest(table).to_bytes())
-        sync_folder(self.store)
-        self.store.rename(path)
-        sync_folder(path.parent)
+        ids = Ids(self.source.name)
+
+        def take(table: FactTable) -> None:
+            index = len(table.ids) - 1
+            if index not in self.bad:
+                ids.add([(index, table.ids[-1].decode(errors="surrogateescape"))])
+
+        table = self.gather(take)
+        self.place(path, {**table.files(), MANIFEST: self._manifest(table).to_bytes()})
 
     def _manifest(self, table: FactTable) -> Manifest:
         arrays = {name: self.layout.file_bytes(name) for name in self.layout.arrays}
@@ -158,12 +179,19 @@ def opened(
     layout = heads.get(found, layout)
     where = np.full(layout.items, -1, np.int64)
     with journal.open("r+b") as file:
-        partial = Partial(path, source, fingerprint, layout, where, file)
+        partial = Partial(
+            path=path, source=source, fingerprint=fingerprint, layout=layout, where=where, journal=file
+        )
         recover(partial)
-        kept = int((where >= 0).sum())
-        if kept:
-            say(f"going on where packing stopped: {kept} of {layout.items} pictures are there")
+        tell_kept(partial, say)
         yield partial
+
+
+def tell_kept(partial: Journaled, say: Notify) -> None:
+    """Tell the user how much an earlier attempt has left."""
+    kept = int((partial.where >= 0).sum())
+    if kept:
+        say(f"going on where packing stopped: {kept} of {partial.layout.items} pictures are there")
 
 
 def heading(source: Source, fingerprint: str, layout: Layout) -> bytes:
@@ -193,7 +221,7 @@ def begin(path: Path, head: bytes) -> None:
     write_atomically(path / "journal.jsonl", head)
 
 
-def recover(partial: Partial) -> None:
+def recover(partial: Journaled) -> None:
     """Keep the items whose lines in the journal and rows in the arrays are complete.
 
     Items that could not be read are tried again: the cause may be gone.

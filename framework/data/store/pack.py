@@ -17,8 +17,9 @@ from typing import Literal
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import Layout, StoreError
-from slotlab.framework.data.store.journal import Notify, Partial, begin, heading, locked, opened
+from slotlab.framework.data.store.journal import Journaled, Notify, Partial, begin, heading, locked, opened
 from slotlab.framework.data.store.reader import PARTIAL, Stale, Store, relatives, roots_of, store_path
+from slotlab.framework.data.store.row_layout import RowLayout
 from slotlab.framework.data.store.rows import WideLabels, probe
 from slotlab.framework.data.store.workers import PackJob, pack_chunks
 from slotlab.framework.system.cores import cores
@@ -196,7 +197,7 @@ class Packing:
                 self.report(PackProgress(done, total, len(partial.bad)))
 
 
-def check_space(partial: Partial) -> None:
+def check_space(partial: Journaled) -> None:
     """Check that the disk has room for what is still to be written.
 
     Raises:
@@ -211,7 +212,7 @@ def check_space(partial: Partial) -> None:
         raise SlotlabError(f"{text}; make room, or choose another folder with --stores")
 
 
-def needed_bytes(layout: Layout) -> int:
+def needed_bytes(layout: RowLayout) -> int:
     """Return about how many bytes a store takes while it is packed: pixels, and 4 KiB of facts per item."""
     return layout.bytes + 4096 * layout.items
 

@@ -228,13 +228,7 @@ class Store:
 
     def resident(self, device: torch.device) -> "Store":
         """Return the same store with all images and masks in the memory of `device`."""
-        held = {}
-        for name, (shape, _) in self.manifest.layout.arrays.items():
-            array = self._arrays[name]
-            held[name] = torch.empty(shape, dtype=_torch_type(array), device=device)
-            for start in range(0, len(array), _COPIED_AT_ONCE):  # never all of it in the host's memory
-                part = array[start : start + _COPIED_AT_ONCE].copy()
-                held[name][start : start + len(part)] = torch.from_numpy(part)
+        held = {name: hold(self._arrays[name], device) for name in self.manifest.layout.arrays}
         return Store(self.path, self.manifest, device, held)
 
     def _check(self, indices: Sequence[int]) -> NDArray[np.int64]:
@@ -249,16 +243,7 @@ class Store:
         return rows
 
     def _gather(self, name: str, rows: NDArray[np.int64], device: torch.device) -> Tensor:
-        # Sorting the rows first was measured to be slower, with the files in the page cache.
-        if name in self._held:
-            held = self._held[name]
-            return held.index_select(0, torch.from_numpy(rows).to(held.device)).to(device)
-        array = self._arrays[name]
-        pinned = device.type == "cuda"
-        shape = (len(rows), *array.shape[1:])
-        found = torch.empty(shape, dtype=_torch_type(array), pin_memory=pinned)
-        np.take(array, rows, axis=0, out=found.numpy(), mode="clip")  # other modes make one more copy
-        return found.to(device, non_blocking=pinned)
+        return gather(self._held.get(name), self._arrays[name], rows, device)
 
     def _facts(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
@@ -268,8 +253,27 @@ class Store:
         return facts
 
 
-def _torch_type(array: NDArray[Any]) -> torch.dtype:
-    return torch.uint8 if array.dtype == np.uint8 else torch.int32
+def gather(held: Tensor | None, array: NDArray[Any], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Return some rows of an array on `device`, from `held`, a copy in a device's memory, or the disk."""
+    # Sorting the rows first was measured to be slower, with the files in the page cache.
+    if held is not None:
+        return held.index_select(0, torch.from_numpy(rows).to(held.device)).to(device)
+    pinned = device.type == "cuda"
+    found = torch.empty((len(rows), *array.shape[1:]), dtype=_TYPES[array.dtype.name], pin_memory=pinned)
+    np.take(array, rows, axis=0, out=found.numpy(), mode="clip")  # other modes make one more copy
+    return found.to(device, non_blocking=pinned)
+
+
+def hold(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array in the memory of `device`."""
+    held = torch.empty(array.shape, dtype=_TYPES[array.dtype.name], device=device)
+    for start in range(0, len(array), _COPIED_AT_ONCE):  # never all of it in the host's memory
+        part = array[start : start + _COPIED_AT_ONCE].copy()
+        held[start : start + len(part)] = torch.from_numpy(part)
+    return held
+
+
+_TYPES = {"uint8": torch.uint8, "int32": torch.int32, "float16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)

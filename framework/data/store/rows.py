@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,8 +30,11 @@ from slotlab.framework.data.store.format import (
     split_line,
     write_line,
 )
+from slotlab.framework.data.store.row_layout import RowLayout
 from slotlab.registry import SlotlabError
 from slotlab.registry.errors import describe
+
+L = TypeVar("L", bound=RowLayout)
 
 
 class WideLabels(Exception):  # noqa: N818 - not a mistake: the store is begun again with wider masks
@@ -39,11 +42,11 @@ class WideLabels(Exception):  # noqa: N818 - not a mistake: the store is begun a
 
 
 @dataclass
-class Rows:
+class Rows(Generic[L]):
     """The arrays of a store, open for reading rows, or for writing them at their places."""
 
     folder: Path
-    layout: Layout
+    layout: L
     writable: bool = False
     _files: dict[str, int] = field(default_factory=dict)
 
@@ -111,7 +114,7 @@ def write_at(file: int, data: bytes, offset: int) -> None:
         rest, offset = rest[written:], offset + written
 
 
-def pack_items(source: Source, rows: Rows, indices: Iterable[int]) -> list[bytes]:
+def pack_items(source: Source, rows: Rows[Layout], indices: Iterable[int]) -> list[bytes]:
     """Write the rows of some items to the disk, and return their lines.
 
     Raises:

@@ -178,7 +178,7 @@ def work(connection: Connection) -> None:
         return  # the parent has ended, or needs nothing more
 
 
-def answer(job: PackJob, rows: Rows, chunk: Chunk) -> list[bytes] | Exception:
+def answer(job: PackJob, rows: Rows[Layout], chunk: Chunk) -> list[bytes] | Exception:
     """Pack a chunk; return its lines, or the exception that it raised."""
     try:
         return pack_items(job.source, rows, chunk)

@@ -1,0 +1,195 @@
+"""Packing features: a frozen encoder sees each picture once, and what it makes of it is stored.
+
+In one process, on the encoder's device; the pictures come from their own store where there is one.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slotlab.framework.contracts import DataError, DataProblem
+from slotlab.framework.data.source import Source
+from slotlab.framework.data.store.feature_format import (
+    FEATURES,
+    FORMAT,
+    MANIFEST,
+    MIRRORED,
+    FeatureKey,
+    FeatureLayout,
+    FeatureManifest,
+)
+from slotlab.framework.data.store.features import FeatureStore, open_features
+from slotlab.framework.data.store.format import ITEMS, Facts, item_digest, write_line
+from slotlab.framework.data.store.journal import (
+    Journaled,
+    Notify,
+    begin,
+    first_line,
+    locked,
+    recover,
+    tell_kept,
+)
+from slotlab.framework.data.store.pack import PackProgress, check_space, explained, refuse
+from slotlab.framework.data.store.reader import PARTIAL, Store
+from slotlab.framework.data.store.rows import Rows, read
+from slotlab.registry import SlotlabError
+
+Encode = Callable[[Tensor], Tensor]
+"""Images, uint8 (B, 3, H, W) on the CPU, to features, float16 (B, C, H, W) on the CPU."""
+
+
+@dataclass(frozen=True)
+class FeaturePacking:
+    """The features of one source on their way into a store."""
+
+    key: FeatureKey
+    layout: FeatureLayout
+    encode: Encode
+    pictures: Store | None = None
+    """The packed pictures of the source, if there are any."""
+    chunk: int = 32
+    """How many pictures the encoder sees at a time, and are written between two syncs of the disk."""
+    on_error: Literal["fail", "skip"] = "fail"
+    report: Callable[[PackProgress], None] = lambda progress: None
+    say: Notify = lambda text: None
+
+    @property
+    def source(self) -> Source:
+        """The pictures."""
+        return self.key.source
+
+    def into(self, stores: Path) -> FeatureStore:
+        """Pack what is missing into the store in the folder `stores`, and return the store.
+
+        Raises:
+            DataError: with every broken picture, if `on_error` is `fail` or none can be read.
+            StoreError: if there is a store and it is damaged.
+            PackStopped: after Ctrl-C.
+            SlotlabError: if the dataset has no fingerprint, features are not finite in 16 bits, the disk is
+                full, the files change meanwhile, or another process packs the same.
+        """
+        path = self.key.path(stores)
+        partial = path.with_name(path.name + PARTIAL)
+        if not path.exists() or partial.exists():
+            with explained(stores), locked(partial):
+                if not path.exists():
+                    self._complete(partial, path)
+                shutil.rmtree(partial, ignore_errors=True)
+        store = open_features(self.key, path)
+        if self.on_error == "fail":
+            refuse([*self.source.problems, *store.bad.values()], len(store) - len(store.bad), len(store))
+        return store
+
+    def _complete(self, folder: Path, path: Path) -> None:
+        with self._opened(folder) as partial:
+            check_space(partial)
+            self._fill(partial)
+            good, total = self.layout.items - len(partial.bad), self.layout.items
+            problems = [text for index in sorted(partial.bad) for text in partial.bad[index]]
+            if self.on_error == "fail" or not good:
+                refuse([*self.source.problems, *problems], good, total)
+            if self.source.preparation is not None and self.source.fingerprint() != self.key.fingerprint:
+                raise SlotlabError(
+                    f"{self.source.name}: its files changed while they were packed; pack again"
+                )
+            self._finish(partial, path)
+
+    @contextmanager
+    def _opened(self, folder: Path) -> Iterator[Journaled]:
+        facts = {
+            "features": FORMAT,
+            "identity": self.key.identity,
+            "fingerprint": self.key.fingerprint,
+            "layout": repr(self.layout),
+        }
+        head, journal = json.dumps(facts).encode() + b"\n", folder / "journal.jsonl"
+        found = first_line(journal)
+        if found != head:
+            if found:
+                self.say(f"{folder} is of other data or another format: packing starts anew")
+            begin(folder, head)
+        where = np.full(self.layout.items, -1, np.int64)
+        with journal.open("r+b") as file:
+            partial = Journaled(path=folder, layout=self.layout, where=where, journal=file)
+            recover(partial)
+            tell_kept(partial, self.say)
+            yield partial
+
+    def _fill(self, partial: Journaled) -> None:
+        chunks = partial.missing(self.chunk)
+        total = self.layout.items
+        done = total - sum(map(len, chunks))
+        self.report(PackProgress(done, total, 0))
+        with Rows(partial.store, self.layout, writable=True) as rows:
+            for chunk in chunks:
+                partial.add(self._pack(rows, chunk))
+                done += len(chunk)
+                self.report(PackProgress(done, total, len(partial.bad)))
+
+    def _pack(self, rows: Rows[FeatureLayout], chunk: Sequence[int]) -> list[bytes]:
+        """Write the rows of some items to the disk, and return their lines."""
+        images: dict[int, Tensor] = {}
+        problems: dict[int, Sequence[DataProblem]] = {}
+        for index in chunk:
+            try:
+                images[index] = self._image(index)
+            except DataError as error:
+                problems[index] = error.problems
+        features = self._features(images)
+        lines = []
+        for index in chunk:
+            empty = {name: bytes(self.layout.row_bytes(name)) for name in self.layout.arrays}
+            written = features.get(index, empty)
+            for name, row in written.items():
+                rows.write(name, index, row)
+            facts = Facts(index=index, problems=problems.get(index, ())).to_bytes()
+            lines.append(write_line(facts, item_digest(written.values(), facts)))
+        rows.sync()
+        return lines
+
+    def _image(self, index: int) -> Tensor:
+        if self.pictures is not None:
+            return self.pictures[index].image_CHW
+        return read(self.source, index).sample.image_CHW
+
+    def _features(self, images: dict[int, Tensor]) -> dict[int, dict[str, bytes]]:
+        """Return the rows of each array, by item."""
+        if not images:
+            return {}
+        images_BCHW = torch.stack(list(images.values()))
+        views = {FEATURES: images_BCHW, MIRRORED: images_BCHW.flip(3)}
+        found: dict[int, dict[str, bytes]] = {index: {} for index in images}
+        for name in self.layout.arrays:
+            half_BCHW = self.encode(views[name])
+            if not bool(half_BCHW.isfinite().all()):
+                text = "features that are not finite in 16 bits, which hold numbers to 65504"
+                raise SlotlabError(f"the encoder makes {text}; write data.features: full")
+            for index, half_CHW in zip(images, half_BCHW, strict=True):
+                half_HWC = half_CHW.permute(1, 2, 0).contiguous().numpy()
+                found[index][name] = half_HWC.astype("<f2").tobytes()
+        return found
+
+    def _finish(self, partial: Journaled, path: Path) -> None:
+        table, layout, source = partial.gather(), self.layout, self.source
+        manifest = FeatureManifest(
+            name=source.name,
+            split=source.split,
+            identity=self.key.identity,
+            fingerprint=self.key.fingerprint,
+            items=layout.items,
+            channels=layout.channels,
+            grid=layout.grid,
+            mirrored=layout.mirrored,
+            checksum=table.total.hexdigest(),
+            bad=table.bad,
+            files={**{name: layout.file_bytes(name) for name in layout.arrays}, ITEMS: table.offsets[-1]},
+        )
+        partial.place(path, {MANIFEST: manifest.to_bytes()})
