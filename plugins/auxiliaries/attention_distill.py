@@ -78,8 +78,10 @@ def match(masks_BLN: Tensor, attention_BKN: Tensor) -> Tensor:
     )
     shared_BLK = masks_BLN @ hard_BKN.transpose(1, 2)
     joined_BLK = masks_BLN.sum(2)[:, :, None] + hard_BKN.sum(2)[:, None] - shared_BLK
-    overlap_BLK = (shared_BLK / joined_BLK.clamp(min=1)).cpu().numpy()
-    rows = [linear_sum_assignment(overlap_LK, maximize=True)[1] for overlap_LK in overlap_BLK]
+    overlap_BLK = shared_BLK / joined_BLK.clamp(min=1)
+    if overlap_BLK.is_meta:  # where nothing has a value, `validate` asks for shapes alone
+        return torch.arange(overlap_BLK.shape[1], device="meta").expand(len(overlap_BLK), -1)
+    rows = [linear_sum_assignment(overlap_LK, maximize=True)[1] for overlap_LK in overlap_BLK.cpu().numpy()]
     return torch.stack([torch.from_numpy(columns_L) for columns_L in rows]).to(masks_BLN.device)
 
 
