@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
+from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
@@ -158,6 +159,12 @@ def test_shipped_specs_are_different_runs(inputs):
     loaded = [prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded for name in shipped_specs()]
     ids = [run_id(one.spec) for one in loaded]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", shipped_specs())
+def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
+    flops = count_flops(prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec)
+    assert flops.forward["decoder"] < flops.training["decoder"]
 
 
 @pytest.mark.parametrize(
