@@ -182,6 +182,16 @@ def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
+def named_runs() -> None:
+    """Folders like the runs that shipped specs name: enough to read these specs, and not to build their models."""
+    for name in ("demo", "spot_coco_teacher"):
+        checkpoints = Path("runs", name, "checkpoints")
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "step-000000001-0123456789abcdef.pt").touch()
+        (checkpoints.parent / "spec.yaml").touch()
+
+
+@pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures as empty files, for tests of other things: drawing takes longer than all else in a small training."""
     from matplotlib.figure import Figure

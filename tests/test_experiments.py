@@ -11,10 +11,13 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
+from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
+from slotlab.framework.model.build import build_model
 from slotlab.framework.plugin_loading.discovery import builtin_modules
+from slotlab.framework.spec.errors import SpecError
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.json_schema import spec_schema
 from slotlab.framework.spec.merge import SHIPPED, find_spec, shipped_ablations, shipped_specs
@@ -26,8 +29,40 @@ from slotlab.registry import Registry
 
 SHARED = Path(os.environ.get("SLOTLAB_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SAMPLE = SHARED / "data" / "clevrtex_sample"
+RANDOM = "model.encoder.weights=null"
+WEIGHTS = ("dinosaur_clevrtex", "dinosaur_coco", "dinosaur_movi_c", "spot_coco", "spot_coco_teacher")
+"""Specs that need a file of weights, which is not there."""
+INPUTS = {
+    "dinosaur_demo": ("runs/demo", "model.encoder.source"),
+    "spot_demo": ("runs/demo", "model.encoder.source"),
+    "spot_coco": ("runs/spot_coco_teacher", "auxiliary.0.teacher"),
+}
+"""Specs that need a run, with its folder and the setting that names it."""
+SMALL_ENCODER = ("model.encoder.blocks=[1, 1, 1, 1]", "model.encoder.width=32")
+SMALL_VIT = (RANDOM, "model.encoder.model=vit_tiny_patch16_224", "data.protocol.mask_size=null")
+GENERATED = ("data.dataset={name: scenes, num_train: 2, num_val: 3}", "data.filter=null")
+SMALL = {
+    "clevrtex6": ("model.decoder.broadcast_size=2",),
+    "clevrtex11": ("model.decoder.broadcast_size=2",),
+    "slot_attention_clevr6": (*GENERATED, "model.decoder.broadcast_size=2"),
+    "slot_attention_clevrtex": ("model.decoder.broadcast_size=2",),
+    "boqsa_clevrtex": ("model.decoder.broadcast_size=2",),
+    "isa_clevrtex": ("model.decoder.broadcast_size=4", *SMALL_ENCODER),
+    "dinosaur_clevrtex": SMALL_VIT,
+    **dict.fromkeys(("dinosaur_coco", "dinosaur_movi_c"), (*GENERATED, *SMALL_VIT)),
+    **dict.fromkeys(("spot_coco", "spot_coco_teacher"), (*GENERATED, *SMALL_VIT)),
+}
+"""What makes the parts of each spec small beside `REDUCED`; of the others only the data."""
+TEACHER = (
+    *GENERATED,
+    "model.encoder={name: cnn, channels: [12], strides: [16]}",
+    "data.protocol.mask_size=null",
+    "training.phases=[{steps: 1, lr: 1e-3}]",
+    "training.batch_size=2",
+)
 REDUCED = (
     "data.protocol.image_size=32",
+    "evaluation.split=val",
     "training.batch_size=2",
     "training.phases=[{steps: 1, lr: 1e-3}]",
     "training.log_every=1",
@@ -58,25 +93,91 @@ def small_clevrtex(tmp_path_factory):
     return root
 
 
-def reduced(name, tree):
+@pytest.fixture(scope="module")
+def earlier_runs(tmp_path_factory):
+    """Runs that shipped specs name, trained for a step: that of the demo, and teachers for two sizes of images."""
+    root = tmp_path_factory.mktemp("earlier")
+    demo = ["data.dataset.num_train=2", "data.dataset.num_val=1", "training.phases=[{steps: 1, lr: 1e-3}]"]
+    for folder, name, sets in (
+        ("runs/demo", "demo", demo),
+        ("runs/spot_coco_teacher", "spot_coco_teacher", TEACHER),
+        ("small/spot_coco_teacher", "spot_coco_teacher", (*TEACHER, "data.protocol.image_size=32")),
+    ):
+        loaded = prepare(f"{SHIPPED}{name}", sets=sets).loaded
+        run_training(loaded, root / folder, device=torch.device("cpu"), report=lambda progress: None)
+    return root
+
+
+@pytest.fixture
+def inputs(earlier_runs):
+    """The runs, in the current folder."""
+    Path("runs").symlink_to(earlier_runs / "runs")
+
+
+def usual(name):
+    """The settings that replace what is not there; the rest is as shipped."""
+    return [RANDOM] if name in WEIGHTS else []
+
+
+def reduced(name, tree, earlier):
     """The settings that make a spec small, without changing what it is made of."""
-    sets = [*REDUCED]
-    prepared = prepare(f"{SHIPPED}{name}")
-    if prepared.loaded.spec.data.dataset.name == "clevrtex":
-        sets += [f"data.dataset.root={tree}", "model.decoder.broadcast_size=2"]
-    else:
-        sets += ["data.dataset.num_train=2", "data.dataset.num_val=3"]
+    sets = [*REDUCED, *SMALL.get(name, ("data.dataset.num_train=2", "data.dataset.num_val=3"))]
+    if "clevrtex" in name:
+        sets += [f"data.dataset.root={tree}"]
+    if name == "spot_coco":
+        sets += [f"auxiliary.0.teacher.run={earlier}/small/spot_coco_teacher"]
     return prepare(f"{SHIPPED}{name}", sets=sets).loaded
 
 
 @pytest.mark.parametrize("name", shipped_specs())
-def test_shipped_spec_is_valid_and_without_warnings(name):
-    assert list(prepare(f"{SHIPPED}{name}").warnings) == []
+def test_shipped_spec_is_valid_and_without_warnings(name, inputs):
+    texts = [problem.text for problem in prepare(f"{SHIPPED}{name}", sets=usual(name)).warnings]
+    assert all(text.startswith("timm: frozen with random weights") for text in texts)
+    assert len(texts) == (name in WEIGHTS)
 
 
-def test_shipped_specs_are_different_runs():
-    ids = [run_id(prepare(f"{SHIPPED}{name}").loaded.spec) for name in shipped_specs()]
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_are_not_there_are_told_at_their_line(name, inputs):
+    with pytest.raises(SpecError) as caught:
+        prepare(f"{SHIPPED}{name}")
+    [problem] = caught.value.problems
+    assert problem.path == ("model", "encoder", "weights")
+    assert problem.text.endswith(".pth does not exist")
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_run_that_is_not_there_is_told_at_its_line(name):
+    with pytest.raises(SpecError) as caught:
+        prepare(f"{SHIPPED}{name}")
+    [problem] = caught.value.problems
+    folder, setting = INPUTS[name]
+    assert ".".join(map(str, problem.path)) == setting
+    assert problem.text == f"{folder} does not exist"
+
+
+def test_shipped_specs_are_different_runs(inputs):
+    loaded = [prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded for name in shipped_specs()]
+    ids = [run_id(one.spec) for one in loaded]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", shipped_specs())
+def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
+    flops = count_flops(prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec)
+    assert flops.forward["decoder"] < flops.training["decoder"]
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("dinosaur_coco", 12_452_865),
+        ("spot_coco_teacher", 38_580_480 + 2_564_864),
+    ],
+)
+def test_published_numbers_of_weights(name, trained):
+    with torch.device("meta"):
+        model = build_model(prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec)
+    assert sum(one.numel() for one in model.parameters() if one.requires_grad) == trained
 
 
 @pytest.mark.parametrize("name", shipped_ablations())
@@ -112,8 +213,8 @@ def test_arms_of_the_report_s_ablation_train_a_step_and_evaluate(arm, tmp_path, 
 
 
 @pytest.mark.parametrize("name", shipped_specs())
-def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex):
-    train_and_evaluate(reduced(name, small_clevrtex), tmp_path)
+def test_shipped_spec_trains_a_step_and_evaluates(name, tmp_path, small_clevrtex, earlier_runs, inputs):
+    train_and_evaluate(reduced(name, small_clevrtex, earlier_runs), tmp_path)
 
 
 def train_and_evaluate(loaded, tmp_path):
@@ -121,7 +222,8 @@ def train_and_evaluate(loaded, tmp_path):
     [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=torch.device("cpu"))
     assert run.read_status()["state"] == "done"
     assert set(summary["methods"]) == {"model", "one_segment"}
-    assert summary["methods"]["one_segment"]["ari"]["mean"] == 0.0
+    score = summary["methods"]["one_segment"]["ari" if "ari" in summary["methods"]["model"] else "fg_ari"]
+    assert score["mean"] == 0.0
     dataset = loaded.spec.data.dataset.name
     for figure in ("loss", "learning_rate", f"panels-{dataset}-val-{loaded.spec.data.protocol.name}-decoder"):
         assert (run.figures / f"{figure}.png").stat().st_size > 5000

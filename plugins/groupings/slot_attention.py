@@ -91,6 +91,8 @@ class SlotAttention(nn.Module):
         tokens_BNT = self.norm_tokens(tokens_BND)
         slots_BKD, truncate = slots.vectors_BKD, self.config.truncate
         last, attentions = self.iterations - (truncate != "implicit"), []
+        if truncate != "none" and not self.traced:
+            slots_BKD = slots_BKD.detach()  # a view made without a graph would still say that it needs one
         # What is cut off needs no graph, unless an auxiliary loss may read its attention.
         with torch.set_grad_enabled(torch.is_grad_enabled() and (truncate == "none" or self.traced)):
             for _ in range(last):

@@ -100,6 +100,7 @@ def _sections(text: str) -> list[str]:
     return sections
 
 
+@pytest.mark.usefixtures("named_runs")
 @pytest.mark.parametrize("name", ["spec.yaml", *(f"slotlab:{name}" for name in shipped_specs())])
 def test_a_resolved_spec_has_the_same_identity(base: str, write: Write, name: str) -> None:
     spec = load_spec(name).spec

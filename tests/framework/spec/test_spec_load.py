@@ -24,6 +24,7 @@ def refusal(**options: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.usefixtures("named_runs")
 @pytest.mark.parametrize("name", shipped_specs())
 def test_shipped_specs_are_valid(name: str) -> None:
     assert load_spec(f"slotlab:{name}").spec.format == 1

@@ -34,6 +34,7 @@ def data(path: Path) -> Any:
     return parse(path.read_text(encoding="utf-8"), origin=str(path), folder=path.parent).plain()
 
 
+@pytest.mark.usefixtures("named_runs")
 @pytest.mark.parametrize("name", shipped_specs())
 def test_shipped_specs_are_accepted(judge: Judge, name: str) -> None:
     assert judge(data(find_spec(f"slotlab:{name}", Path()))) == []
