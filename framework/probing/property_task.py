@@ -1,7 +1,7 @@
 """Predicting attributes of objects from slots, and how well it was done on each image.
 
 The cost of a pair is a sum over attributes: cross-entropy for a categorical one, the squared error of the
-standardized value, summed over components, for a numerical one (Dittadi et al. 2022, section 4).
+standardized value, summed over components, for a numerical one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
