@@ -1,11 +1,11 @@
-"""A training step of DINOSAUR with its frozen encoder run at each step, against one that reads stored features.
+"""A training step of DINOSAUR that runs its frozen encoder, against one that reads stored features.
 
 python benchmarks/features.py [--images 32] [--batch 8] [--steps 4] [--widths 2048 1024 256]
 
-The encoder is timm's ViT-S/16 with random weights on 224x224 pictures, the objective `feature_mse`, the decoder
-`patch_mlp` with three hidden layers of each of the widths: 2048 as in DINOSAUR on real images, 1024 as on MOVi.
-Both sides read pictures from the same packed store and do whole steps of the optimizer by turns; the median
-counts. The last line times what the store replaces: encoding a batch, against reading its features.
+The encoder is timm's ViT-S/16 with random weights on 224x224 pictures, the objective `feature_mse`, the
+decoder `patch_mlp` with three hidden layers of each of the widths: 2048 as in DINOSAUR on real images, 1024
+as on MOVi. Both sides read pictures from the same packed store and do whole steps of the optimizer by turns;
+the median counts. The last line times what the store replaces: encoding a batch, against reading it.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def spec_file(folder, options):
         },
         "objective": "feature_mse",
         "training": {"batch_size": options.batch, "phases": [{"steps": 100, "lr": 0.0004}]},
-        "evaluation": {"batch_size": options.batch, "metrics": [], "baselines": [], "split": "val"},
+        "evaluation": {"batch_size": options.batch, "metrics": ["fg_ari"], "baselines": [], "split": "val"},
     }
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec))
@@ -116,15 +116,14 @@ def main():
         name = spec_file(Path(folder), options)
         pack_target(name, workers=0)
         [facts] = pack_features(name)["stores"]
-        print(
-            f"torch {torch.__version__}, {torch.get_num_threads()} threads, store {facts['bytes'] / 1e6:.1f} MB,"
-        )
+        size = f"store {facts['bytes'] / 1e6:.1f} MB"
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {size},")
         print(f"packed in {facts['seconds']} s")
         for width in options.widths:
             sets = (f"model.decoder.hidden=[{width}, {width}, {width}]",)
             computed, stored, encode, read = measured(prepare(name, sets=sets).loaded.spec, options)
-            ratio = f"{computed:.3f} s with the encoder, {stored:.3f} s from the store, ratio {computed / stored:.2f}"
-            print(f"decoder of width {width}: {ratio}")
+            sides = f"{computed:.3f} s with the encoder, {stored:.3f} s from the store"
+            print(f"decoder of width {width}: {sides}, ratio {computed / stored:.2f}")
         print(f"encoding a batch {encode:.3f} s, reading it {read * 1000:.2f} ms, ratio {encode / read:.0f}")
 
 
