@@ -45,9 +45,10 @@ class AdaptiveSlots(nn.Module):
         self.temperature = config.temperature
         self.evaluate = config.evaluate
         self.grouping = inner(config.grouping, context)
-        self.score = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 2))
-        for layer in (self.score[1], self.score[3]):
-            nn.init.zeros_(layer.bias)
+        first, second = nn.Linear(dim, hidden), nn.Linear(hidden, 2)
+        nn.init.zeros_(first.bias)
+        nn.init.zeros_(second.bias)
+        self.score = nn.Sequential(nn.LayerNorm(dim), first, nn.ReLU(), second)
 
     def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
         """Group, and decide for each slot. Attention and trace are the inner grouping's, over all slots."""
