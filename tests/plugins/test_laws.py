@@ -28,6 +28,7 @@ from slotlab.framework.contracts import (
     Grouped,
     GroupingContext,
     GroupingTrace,
+    HasOwnWeights,
     InitializerContext,
     MetricContext,
     ModelOutput,
@@ -60,6 +61,13 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "ground_textures": ["plain"],
     },
     ("schedule", "half_life"): {"half_life": 5},
+    ("model", "slot_autoencoder"): {
+        "slots": 3,
+        "encoder": {"name": "cnn", "channels": [4], "kernel_size": 3},
+        "initializer": "gaussian",
+        "grouping": "slot_attention",
+        "decoder": {"name": "spatial_broadcast", "broadcast_size": 4, "channels": [4]},
+    },
     ("encoder", "cnn"): {"channels": [8, 8], "strides": [1, 2]},
     ("encoder", "resnet18_style"): {"stem": 4, "blocks": [4, 8]},
     ("encoder", "resnet_group_norm"): {"blocks": [1, 1], "width": 8, "groups": 4},
@@ -195,7 +203,8 @@ def test_weights_depend_on_the_seed_alone(item: Registered) -> None:
         first, again, other = make(item), make(item), make(item, seed=9)
     weights = first.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in again.state_dict().items())
-    drawn = [name for name, parameter in first.named_parameters() if parameter.std() > 0]
+    loaded = isinstance(first, HasOwnWeights) and first.own_weights  # from a file or a run, whatever the seed
+    drawn = [name for name, parameter in first.named_parameters() if parameter.std() > 0 and not loaded]
     assert all(not torch.equal(weights[name], other.state_dict()[name]) for name in drawn)
 
 
@@ -449,15 +458,20 @@ training: {batch_size: 2, phases: [{steps: 1, lr: 0.01}]}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give `attention_distill` a run to learn from."""
-    folder = tmp_path_factory.mktemp("teacher")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give `attention_distill` a run to learn from, and `trained` a run whose encoder it is."""
+    folder = tmp_path_factory.mktemp("runs")
     (folder / "spec.yaml").write_text(TEACHER)
-    loaded = prepare(folder / "spec.yaml").loaded
-    run = run_training(loaded, folder / "run", device=torch.device("cpu"), report=lambda progress: None)
-    SETTINGS["auxiliary", "attention_distill"] = {"teacher": {"run": str(run.path)}}
+    wide = ("data.protocol.image_size=[32, 48]", "model.decoder.broadcast_size=[16, 24]")
+    runs = {}
+    for name, sets in (("teacher", ()), ("wide", wide)):
+        loaded = prepare(folder / "spec.yaml", sets=sets).loaded
+        run = run_training(loaded, folder / name, device=torch.device("cpu"), report=lambda progress: None)
+        runs[name] = {"run": str(run.path)}
+    SETTINGS["auxiliary", "attention_distill"] = {"teacher": runs["teacher"]}
+    SETTINGS["encoder", "trained"] = {"source": runs["wide"], "frozen": False}
     yield
-    del SETTINGS["auxiliary", "attention_distill"]
+    del SETTINGS["auxiliary", "attention_distill"], SETTINGS["encoder", "trained"]
 
 
 def passed(
