@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from slotlab.framework.api.ablation import ablate
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
+    from slotlab.framework.api.mixing_page import open_studio
     from slotlab.framework.api.models import build_model
     from slotlab.framework.api.run import open_run
+    from slotlab.framework.api.run_lists import list_runs, published, study_status
     from slotlab.framework.api.scoring import score
     from slotlab.framework.api.specs import load_spec, schema
     from slotlab.framework.api.training import train
@@ -73,13 +75,17 @@ __all__ = [
     "hooks",
     "images",
     "list_components",
+    "list_runs",
     "load_spec",
     "metrics",
     "open_run",
+    "open_studio",
+    "published",
     "results",
     "schema",
     "score",
     "set_threads",
+    "study_status",
     "train",
 ]
 
@@ -90,11 +96,15 @@ _HOMES = {
     "build_model": "framework.api.models",
     "compare": "framework.api.comparison",
     "list_components": "framework.api.components",
+    "list_runs": "framework.api.run_lists",
     "load_spec": "framework.api.specs",
     "open_run": "framework.api.run",
+    "open_studio": "framework.api.mixing_page",
+    "published": "framework.api.run_lists",
     "schema": "framework.api.specs",
     "score": "framework.api.scoring",
     "set_threads": "framework.system.cores",
+    "study_status": "framework.api.run_lists",
     "train": "framework.api.training",
     "ProgramPath": "framework.spec.paths",
     "SpecPath": "framework.spec.paths",

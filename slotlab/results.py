@@ -6,6 +6,7 @@ from slotlab.framework.api.components import ComponentInfo, SettingInfo
 from slotlab.framework.api.composing import Composition
 from slotlab.framework.api.evaluating import Evaluations
 from slotlab.framework.api.probing import ProbeOfRun
+from slotlab.framework.api.records import Records
 from slotlab.framework.api.run import Run
 from slotlab.framework.api.scoring import Scores
 from slotlab.framework.api.segmenting import Images, Segmentation
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluations",
     "Images",
     "ProbeOfRun",
+    "Records",
     "Run",
     "RunComparison",
     "Scores",

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from slotlab.framework.api.console import styled
+from slotlab.framework.api.run_lists import published as listed
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit
 
@@ -16,10 +17,7 @@ def published(
     json: JsonOption = None,
 ) -> None:
     """List published numbers with protocol, data and source."""
-    from slotlab.framework.evaluation.published import of_protocol, references
-
-    found = [one.model_dump(mode="json") for one in of_protocol(references(), protocol)]
-    emit(found, json, print_published)
+    emit([dict(row) for row in listed(protocol)], json, print_published)
 
 
 def print_published(rows: list[dict[str, Any]]) -> None:

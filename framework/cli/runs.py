@@ -7,11 +7,10 @@ import typer
 from rich.table import Table
 
 from slotlab.framework.api.console import warn
+from slotlab.framework.api.run_lists import list_runs
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit, print_whole
 from slotlab.framework.cli.units import counted, maybe
-from slotlab.framework.study.folder import StudyFolder
-from slotlab.registry.errors import SlotlabError
 
 
 def runs(
@@ -35,37 +34,12 @@ def runs(
 
     Keeps an index of the runs in their folder, so that large folders are listed fast.
     """
-    from slotlab.framework.study.index import Index, RunFilter
-    from slotlab.framework.study.record import facts
-
-    conditions = [RunFilter.read(text) for text in where]
-    refuse_study(folder)
-    found = Index(folder).find(conditions, show)
-    columns = list(dict.fromkeys((*(one.name for one in conditions), *show)))
-    shown = [{name: dict(facts(record)).get(name) for name in columns} for record in found]
-    emit(found, json, lambda records: print_runs(records, shown))
+    found = list_runs(folder, where, show)
+    records = [{name: value for name, value in row.items() if name != "shown"} for row in found]
+    emit(records, json, lambda listed: print_runs(listed, [row["shown"] for row in found]))
     warn(f"{folder / one['run']} is damaged: {one['reason']}" for one in found if one["state"] == "damaged")
-    if not (found or conditions):
+    if not (found or where):
         say_where(folder)
-
-
-def refuse_study(folder: Path) -> None:
-    """Refuse the folder of a study or of a run, which hold no runs.
-
-    Raises:
-        SlotlabError: with the command that lists the runs.
-    """
-    study = StudyFolder(folder)
-    if all((folder / name).is_file() for name in ("spec.yaml", "status.json")):
-        above = folder.parent if folder.name not in ("", "..") else folder.resolve().parent
-        raise SlotlabError(f"{folder} is a run itself; 'slotlab runs {above}' lists it with the others")
-    if study.plan.is_file() and not next(folder.glob("*/spec.yaml"), None):
-        pools = dict.fromkeys(study.run(run).parent for arm in study.read_plan().arms for run in arm.runs)
-        lists = " or ".join(f"'slotlab runs {pool}'" for pool in pools)
-        raise SlotlabError(
-            f"{folder} is a study, and its runs lie elsewhere; {lists} lists them, "
-            f"'slotlab watch {folder}' shows their status"
-        )
 
 
 def say_where(folder: Path) -> None:

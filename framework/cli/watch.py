@@ -1,7 +1,6 @@
 """The command `watch`: the status of a study's runs, read from their folders without torch."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +10,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 
 from slotlab.framework.api.console import PlainConsole, styled
+from slotlab.framework.api.run_lists import status_of
 from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import duration, maybe
-from slotlab.framework.study.folder import StudyFolder, StudyPlan
-from slotlab.framework.study.run_status import WantedEvaluation, glance
+from slotlab.framework.study.folder import StudyFolder
 
 STYLES = {"done": "green", "running": "cyan", "waiting": "dim"}
 STYLES |= dict.fromkeys(("failed", "interrupted", "damaged"), "red")
@@ -48,35 +47,6 @@ def watch(
                 time.sleep(every)
     except KeyboardInterrupt:
         return
-
-
-def status_of(folder: StudyFolder) -> dict[str, Any]:
-    """Return the status of each run of a study, as JSON-ready data."""
-    plan = folder.read_plan()
-    rows = []
-    for arm in plan.arms:
-        wanted = wanted_of(plan, arm.evaluation)
-        for run in arm.runs:
-            now = glance(folder.run(run), wanted).to_json(plan.compare.metrics)
-            rows.append({"arm": arm.name, "seed": run.seed, "run_id": run.run_id, **now})
-    states = [row["state"] for row in rows]
-    return {
-        "study": str(folder.path),
-        "name": plan.name,
-        "primary": plan.compare.primary,
-        "states": {state: states.count(state) for state in dict.fromkeys(states)},
-        "runs": rows,
-    }
-
-
-def wanted_of(plan: StudyPlan, evaluation: Mapping[str, Any]) -> WantedEvaluation | None:
-    """Return the evaluation that an arm's runs need; None if the plan does not declare it."""
-    if not evaluation:
-        return None
-    facts: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in evaluation.items()
-    }
-    return WantedEvaluation(**facts)
 
 
 def print_status(result: dict[str, Any]) -> None:
