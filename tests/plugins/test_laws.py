@@ -477,7 +477,8 @@ def passed(
 ) -> tuple[ModelOutput, list[Tensor]]:
     """Return what a model with four slots made of three images, and the tensors that it learns from."""
     order = torch.arange(4) if order is None else order
-    logits, vectors = 2 * noise(3, 2, 4, 64, seed=11), noise(3, 4, 8, seed=6)
+    sizes = torch.arange(4.0)[:, None]  # slots of other sizes, so that no two matches are equally good
+    logits, vectors = 2 * noise(3, 2, 4, 64) + sizes, noise(3, 4, 8, seed=6)
     keep, preheated = torch.tensor([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]]), noise(3, 4, 8, seed=7)
     learned = [
         logits[rows][:, :, order],
