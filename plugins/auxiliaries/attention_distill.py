@@ -112,7 +112,8 @@ def check(spec: ExperimentSpec, teacher: Model, context: AuxiliaryContext) -> No
 def match(labels_BN: Tensor, attention_BKN: Tensor, segments: int) -> Tensor:
     """Return the student's slot for each of the teacher's L `segments`, int64 (B, L), one to one.
 
-    They have the greatest total overlap (IoU), each token belonging to the slot that attends to it most.
+    They have the greatest total overlap (IoU), each token belonging to the slot that attends to it most; of
+    several such matches it is the one that scipy finds, which depends on the order of the slots.
     """
     slots = attention_BKN.shape[1]
     theirs_BLN = F.one_hot(labels_BN, segments).movedim(2, 1).double()
