@@ -462,18 +462,6 @@ evaluation: {metrics: [ari], baselines: []}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give `attention_distill` a run to learn from, and `trained` a run whose encoder it is."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "spec.yaml").write_text(TEACHER)
-    wide = ("data.protocol.image_size=[32, 48]", "model.decoder.broadcast_size=[16, 24]")
-    runs = {}
-    for name, sets in (("teacher", ()), ("wide", wide)):
-        loaded = prepare(folder / "spec.yaml", sets=sets).loaded
-        run = run_training(loaded, folder / name, device=torch.device("cpu"), report=lambda progress: None)
-        runs[name] = {"run": str(run.path)}
-    SETTINGS["auxiliary", "attention_distill"] = {"teacher": runs["teacher"]}
-    SETTINGS["encoder", "trained"] = {"source": runs["wide"], "frozen": False}
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give runs to components that have a run as an input."""
     for key, setting, size in (
