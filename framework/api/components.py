@@ -112,7 +112,7 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         {
             "name": key,
             "type": describe_type(field.annotation),
-            "default": "required" if field.is_required() else plain(default_of(field)),
+            "default": "required" if field.is_required() else plain(default_of(field, registry)),
             "description": field.description,
         }
         for key, field in found.component.config.model_fields.items()
@@ -127,12 +127,12 @@ def component(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def default_of(field: FieldInfo) -> Any:
+def default_of(field: FieldInfo, registry: Registry) -> Any:
     """Return a setting's default; of a section of settings, those in it."""
     value = field.get_default(call_default_factory=True)
     kind = field.annotation
     if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-        return kind.model_validate(value).model_dump(mode="json")
+        return kind.model_validate(value, context={"registry": registry}).model_dump(mode="json")
     return value
 
 

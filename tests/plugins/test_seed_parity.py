@@ -263,8 +263,8 @@ def test_shipped_specs_declare_the_reference(name: str) -> None:
 def settings_of(spec: ExperimentSpec) -> Any:
     """All that decides what is computed, a width left to its default written out."""
     model = spec.model_dump(mode="json")["model"]
-    model["projection"]["hidden_dim"] = model["projection"]["hidden_dim"] or spec.model.slot_dim
-    model["grouping"]["mlp_dim"] = model["grouping"]["mlp_dim"] or 2 * spec.model.slot_dim
+    model["projection"]["hidden_dim"] = model["projection"]["hidden_dim"] or spec.model.config.slot_dim
+    model["grouping"]["mlp_dim"] = model["grouping"]["mlp_dim"] or 2 * spec.model.config.slot_dim
     return model, spec.objective.dump()
 
 

@@ -114,7 +114,7 @@ def test_show_an_unknown_component(slotlab):
     assert code == 1
     assert (
         err
-        == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, resnet_group_norm, timm)\n"
+        == "error: no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, resnet18_style, resnet_group_norm, timm, trained)\n"
     )
 
 
@@ -135,7 +135,7 @@ def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
 def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("extends: slotlab:demo\nmodel:\n  slotz: 3\n")
-    keys = "slots, slot_dim, encoder, projection, initializer, grouping, decoder, weight_init"
+    keys = "name, slots, slot_dim, encoder, projection, initializer, grouping, decoder, weight_init"
     code, out, err = slotlab("validate", "slotlab:demo", wrong)
     assert (code, err) == (1, "")
     assert out.splitlines() == [

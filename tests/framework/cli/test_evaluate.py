@@ -115,8 +115,8 @@ def test_published_numbers_beside_a_part_of_the_data_come_with_the_caution(slotl
     text = "clevrtex_full: 40 scenes are here, 50,000 were published; results are not those of the whole"
     whole = Selection.__init__
 
-    def partial(self, base, positions, facts=(), notes=()):
-        whole(self, base, positions, facts, (*notes, text))
+    def partial(self, base, positions, facts=(), notes=(), *more):
+        whole(self, base, positions, facts, (*notes, text), *more)
 
     monkeypatch.setattr(Selection, "__init__", partial)
     code, out, _ = slotlab("evaluate", "run", "--no-figures", "--json", "some.json")

@@ -274,8 +274,8 @@ def test_a_decoder_that_fails_says_on_how_many_slots(small: Specs) -> None:
     composer = composer_of(small(), decoder=Plain())
     with pytest.raises(SlotlabError) as error:
         composer.decode(slots(number=2))
-    assert str(error.value) == (
-        "the decoder 'spatial_broadcast' cannot paint 2 slots: ValueError: two are too few"
+    assert str(error.value).startswith(
+        "the decoder 'spatial_broadcast' cannot paint 2 slots: ValueError: two are too few ("
     )
 
 

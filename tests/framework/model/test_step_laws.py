@@ -169,7 +169,7 @@ def test_a_gradient_is_scaled_to_its_greatest_norm(
     engine = open_engine(tiny())
     model = engine.place(build_model(engine.spec))
     step = engine.wrap(model)
-    engine.backward(step(images(4), generator=Generator().manual_seed(1))["total"])
+    engine.backward(step(sealed(images(4)), generator=Generator().manual_seed(1))["total"])
     plain = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     whole = torch.cat([gradient.flatten() for gradient in plain.values()])
     norm = whole.abs().max() if order > 2 else whole.square().sum().sqrt()

@@ -61,7 +61,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
         "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrtex, clevrtex_flat, coco_panoptic, image_folder, multi_object_hdf5, scenes)",
     ]
     assert texts[3:] == [
-        "data.protocol.image_size: expected a whole number, got 'large'",
+        "data.protocol.image_size: expected a whole number above 0, or [rows, columns], got 'large'",
         "modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, data, model, objective, auxiliary, training, evaluation)",
         "model.decoder: this key is required",
         "model.slots: must be greater than 0, got 0",
@@ -69,7 +69,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
         "model.encoder.channels.2: expected a whole number, got 'x'",
         f"model.encoder.kernal_size: unknown key; did you mean 'kernel_size'? (keys here: {KEYS})",
         "model.initializer: expected the name of an initializer, or a block with its 'name' (names: gaussian, gaussian_per_slot, learnable, posed, preheated)",
-        "model.grouping: expected the name of a grouping, or a block with its 'name' (names: invariant_slot_attention, slot_attention)",
+        "model.grouping: expected the name of a grouping, or a block with its 'name' (names: adaptive_slots, invariant_slot_attention, slot_attention)",
         "training.batch_size: expected a whole number, got 2.5",
         "training.phases.0.lr: this key is required",
     ]
@@ -190,7 +190,7 @@ def test_case_and_dashes_do_not_hide_what_was_meant(base: str) -> None:
 def test_unknown_components_everywhere(base: str) -> None:
     assert refusal(sets=["model.encoder=cnnn"]) == (
         "--set model.encoder=cnnn: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? "
-        "(available: cnn, resnet18_style, resnet_group_norm, timm)"
+        "(available: cnn, resnet18_style, resnet_group_norm, timm, trained)"
     )
     assert refusal(sets=["model.decoder.position=liner_grid"]) == (
         "--set model.decoder.position=liner_grid: model.decoder.position: "

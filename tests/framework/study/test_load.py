@@ -62,7 +62,7 @@ def test_settings_and_blocks_may_be_nested_or_dotted(ablation: str, write: Write
     found = [arm.loaded.spec for arm in load_ablation("ablation.yaml", sets=sets).arms]
     assert {spec.training.batch_size for spec in found} == {3}
     assert {spec.data.size for spec in found} == {(32, 32)}
-    assert [spec.model.slot_dim for spec in found] == [4, 4, 16, 16]
+    assert [spec.model.config.slot_dim for spec in found] == [4, 4, 16, 16]
 
 
 def test_paths_are_relative_to_the_file_that_writes_them(base: str, ablation: str, write: Write) -> None:
@@ -111,7 +111,7 @@ def test_the_mistakes_of_all_arms_come_at_once(base: str, write: Write) -> None:
         [
             (
                 "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: cnn, "
-                "resnet18_style, resnet_group_norm, timm) (arm 'encoder=cnnn, size=small')"
+                "resnet18_style, resnet_group_norm, timm, trained) (arm 'encoder=cnnn, size=small')"
             ),
             (
                 "ablation.yaml:8: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: name, "
@@ -119,7 +119,7 @@ def test_the_mistakes_of_all_arms_come_at_once(base: str, write: Write) -> None:
             ),
             (
                 "ablation.yaml:11: modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, "
-                "data, model, objective, training, evaluation) (arm 'encoder=cnnn, size=small' and 1 more)"
+                "data, model, objective, auxiliary, training, evaluation) (arm 'encoder=cnnn, size=small' and 1 more)"
             ),
             (
                 "ablation.yaml:12: training.phases.7: this is a list of 1; write a position from 0 to 0 "
