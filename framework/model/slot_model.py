@@ -59,8 +59,7 @@ class SlotModel(Model):
         half_features: bool = False,
     ):
         super().__init__(names)
-        self.half_features = half_features
-        self.num_slots, self.slot_dim = num_slots, slot_dim
+        self.half_features, self.num_slots, self.slot_dim = half_features, num_slots, slot_dim
         self.traced = traced
         """Whether an auxiliary loss reads the grouping's trace."""
         self.encoder = encoder
