@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -115,6 +114,8 @@ def match(labels_BN: Tensor, attention_BKN: Tensor, segments: int) -> Tensor:
     They have the greatest total overlap (IoU), each token belonging to the slot that attends to it most; of
     several such matches it is the one that scipy finds, which depends on the order of the slots.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     slots = attention_BKN.shape[1]
     theirs_BLN = F.one_hot(labels_BN, segments).movedim(2, 1).double()
     ours_BKN = F.one_hot(attention_BKN.argmax(dim=1), slots).movedim(2, 1).double()
