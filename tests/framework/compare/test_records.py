@@ -16,12 +16,14 @@ from slotlab.framework.spec.plain_settings import has_effect, load_dumped
 from slotlab.framework.spec.tree import dump, parse
 from slotlab.registry import SlotlabError
 
+ALLOWED = st.characters(exclude_categories=["Cs", "Cc"])
+"""What a setting may hold, and so what is ever dumped: no control characters."""
 SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-(2**64) + 1, 2**64 - 1)
     | st.floats(allow_nan=False)
-    | st.text(max_size=8)
+    | st.text(ALLOWED, max_size=8)
 )
 WORDS = st.sampled_from(
     ["on", "1e5", "12:30:00", "0o17", "null", "~", ".inf", "2020-01-01", "yes", "1_000", "=", "<<"]
