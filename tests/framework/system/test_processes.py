@@ -192,7 +192,7 @@ def test_an_error_in_another_process_alone_is_told_too(
     )
     words = command("run", "--devices", "2", "--plugin", "broken.py", schedule)
     monkeypatch.setattr(sys, "argv", ["slotlab", *words])
-    monkeypatch.setattr(processes, "PATIENCE", 15.0)
+    monkeypatch.setattr(processes, "PATIENCE", 2.0)
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 1
