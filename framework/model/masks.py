@@ -1,28 +1,14 @@
 """The masks that are scored and shown: the decoder's, or the attention, at any size."""
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from slotlab.framework.contracts import Decoded, Found, MaskSource
+from slotlab.framework.contracts import Found, MaskSource, Reconstruction
 from slotlab.framework.model.kept_slots import kept
 
 
-class Masked(Protocol):
-    """Something with masks: a `Reconstruction`."""
-
-    @property
-    def decoded(self) -> Decoded | None:
-        """The output of the decoder."""
-
-    @property
-    def found(self) -> Found | None:
-        """The slots and the attention."""
-
-
-def masks_at(made: Masked, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
+def masks_at(made: Reconstruction, source: MaskSource, size: tuple[int, int]) -> Tensor | None:
     """Return the masks of a source, float32 (B, K, *size); None if there are none.
 
     Slots that were dropped (`Slots.keep_BK`) have no attention; the decoder leaves them out by itself.
@@ -43,7 +29,7 @@ def kept_attention(found: Found | None) -> Tensor | None:
     return kept(found.attention_BKHW, found.slots.keep_BK)
 
 
-def labels_of(masks_BKHW: Tensor, made: Masked) -> Tensor:
+def labels_of(masks_BKHW: Tensor, made: Reconstruction) -> Tensor:
     """Return the slot with the largest mask at each pixel, int64 (B, H, W): never a dropped one.
 
     Where all slots of an image are dropped every pixel has the label 0: it is one segment.

@@ -22,7 +22,7 @@ from slotlab.framework.data.store.feature_format import (
     FeatureManifest,
     read_feature_manifest,
 )
-from slotlab.framework.data.store.format import StoreError, damaged
+from slotlab.framework.data.store.format import StoreError, check_sizes, damaged
 from slotlab.framework.data.store.reader import PARTIAL, gather, hold
 from slotlab.framework.data.store.verify import CHANGED, has_header, read_items
 
@@ -43,13 +43,7 @@ class FeatureStore:
             StoreError: if there is none, it has another format, or a file was changed.
         """
         manifest = read_feature_manifest(path)
-        for name, written in manifest.files.items():
-            try:
-                found = (path / name).stat().st_size
-            except FileNotFoundError:
-                raise damaged(path / name, "is not there") from None
-            if found != written:
-                raise damaged(path / name, f"has {found} bytes, {written} were written")
+        check_sizes(path, manifest.files)
         store = cls(path, manifest)
         for name, (shape, dtype) in manifest.layout.arrays.items():
             array = store._arrays[name]

@@ -158,6 +158,21 @@ def damaged(path: Path, reason: str) -> StoreError:
     return StoreError(f"{path} {reason}: the store is damaged; delete its folder and pack it again")
 
 
+def check_sizes(folder: Path, files: Mapping[str, int]) -> None:
+    """Compare the files of a store with the sizes, in bytes, that were written.
+
+    Raises:
+        StoreError: for one that is not there, or has another size.
+    """
+    for name, written in files.items():
+        try:
+            found = (folder / name).stat().st_size
+        except FileNotFoundError:
+            raise damaged(folder / name, "is not there") from None
+        if found != written:
+            raise damaged(folder / name, f"has {found} bytes, {written} were written")
+
+
 def seal(data: Mapping[str, Any]) -> str:
     """Return a hash of JSON data, 32 hexadecimal digits."""
     return short_hash(json.dumps(data, sort_keys=True), size=16)

@@ -25,6 +25,7 @@ from slotlab.framework.data.store.format import (
     OFFSETS,
     Manifest,
     StoreError,
+    check_sizes,
     damaged,
     read_manifest,
     store_name,
@@ -118,13 +119,7 @@ class Store:
             StoreError: if there is none, it has another format, or a file was changed.
         """
         manifest = read_manifest(path)
-        for name, written in manifest.files.items():
-            try:
-                found = (path / name).stat().st_size
-            except FileNotFoundError:
-                raise damaged(path / name, "is not there") from None
-            if found != written:
-                raise damaged(path / name, f"has {found} bytes, {written} were written")
+        check_sizes(path, manifest.files)
         store = cls(path, manifest)
         for name, (shape, kind) in manifest.layout.contents.items():
             array = store._arrays[name]
