@@ -64,6 +64,7 @@ KINDS: dict[str, Kind] = {
         ("auxiliary", "auxiliaries"),
         ("metric", "metrics"),
         ("set_metric", "set_metrics"),
+        ("start", "starts"),
         ("optimizer", "optimizers"),
         ("schedule", "schedules"),
         ("tracker", "trackers"),
@@ -219,6 +220,17 @@ def slotlab_set_metrics() -> Iterable[Component[Any]]:
     `build(config, SetMetricContext)` returns a `SetMetric`. It opens and reads nothing: what is
     missing (a file of weights) is reported by `lacking()`, so that a spec stays valid where a file
     does not exist. It never substitutes anything for a missing file, and downloads nothing.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_starts() -> Iterable[Component[Any]]:
+    """Yield what a training may start from, in place of weights drawn at random: `training.start` in a spec.
+
+    `build(config, StartContext)` returns weights as a mapping of tensors, by their names in the model; those
+    that it does not name stay as they were drawn. It is called before a training's first step, and never for
+    an evaluation.
     """
     raise NotImplementedError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
 from slotlab.framework.contracts import Model
-from slotlab.framework.model.build import build_model as build
+from slotlab.framework.model.start import initial_model
 
 
 def build_model(
@@ -16,7 +16,8 @@ def build_model(
     plugins: Sequence[str | Path] = (),
     trust: bool = False,
 ) -> Model:
-    """Build the model of a spec on the CPU, with the random weights that a training of it starts from.
+    """Build the model of a spec on the CPU, with the weights that a training of it starts from: drawn by the
+    seed, or those of its `training.start`.
 
     It is an ordinary `torch.nn.Module`; no data is touched, and torch's global generators stay as they were.
     `model(images_BCHW)` returns a `slotlab.contracts.ModelOutput`, for a loss; what
@@ -38,4 +39,4 @@ def build_model(
     Raises:
         SpecError: with every mistake of the spec, and where parts do not fit.
     """
-    return build(as_spec(spec, settings, plugins=plugins, trust=trust).loaded.spec)
+    return initial_model(as_spec(spec, settings, plugins=plugins, trust=trust).loaded.spec)

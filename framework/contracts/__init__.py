@@ -86,7 +86,13 @@ from slotlab.framework.contracts.trained_model import (
     TakesFeatures,
     Trial,
 )
-from slotlab.framework.contracts.training import OptimizerContext, ScheduleContext, Tracker, TrackerContext
+from slotlab.framework.contracts.training import (
+    OptimizerContext,
+    ScheduleContext,
+    StartContext,
+    Tracker,
+    TrackerContext,
+)
 
 __all__ = [
     "KEEP",
@@ -158,6 +164,7 @@ __all__ = [
     "SetResult",
     "Size",
     "Slots",
+    "StartContext",
     "TakesFeatures",
     "TargetShape",
     "Tracker",

@@ -1,4 +1,4 @@
-"""What optimizers, schedules and trackers receive when they are built, and what a tracker does."""
+"""What starts, optimizers, schedules and trackers receive when they are built, and what a tracker does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartContext:
+    """For starts: the model that gets the weights."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """The shape of each weight and buffer of the model, by its name in `model.state_dict()`."""
 
 
 @dataclass(frozen=True, kw_only=True)

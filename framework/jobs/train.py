@@ -13,10 +13,10 @@ from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.framework.jobs.failed_training import noting_errors
-from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.model.feature_stores import with_features
+from slotlab.framework.model.start import check_start, initial_model
 from slotlab.framework.plugin_loading.trust import Code, Trusted
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import GENERATED, is_generated
@@ -60,6 +60,8 @@ def prepare(name: str | Path, *, trained: bool = False, **options: Any) -> Prepa
     problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
     if trained:  # checkpoints are not compared any more
         problems = [problem for problem in problems if problem.path != ("training", "checkpoint", "best")]
+    else:
+        problems += check_start(loaded.spec)
     if problems:
         raise loaded.error(problems)
     noticed = loaded.error(cautions(loaded.spec, trained=trained)).problems
@@ -251,7 +253,7 @@ def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> Mode
         SpecError: at the line of the component that breaks one.
         SlotlabError: with the name of the component, if it has no line in the spec.
     """
-    model = engine.place(build_model(loaded.spec))
+    model = engine.place(initial_model(loaded.spec))
     try:
         rehearse(engine, model, watched)
     except PathProblem as problem:

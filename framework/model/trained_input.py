@@ -25,11 +25,11 @@ def trained_model(given: RunInput, *, field: str, trust: Ask = refuse) -> tuple[
     Raises:
         ComponentError: if the weights cannot be read or do not fit the run's spec, or code is not trusted.
     """
-    run = RunFolder.open(given.run)
+    run = RunFolder(given.run)
     try:
+        found = given.find().read()
         spec = load_spec(run.spec, trust=trust, of_run=True).spec
         check_versions(run, spec)
-        found = given.find().read()
         with torch.device("cpu"):  # weights cannot be loaded onto the meta device
             model = build_model(spec)
             load_state(spec, model, found["ema"] or found["model"], found["step"])

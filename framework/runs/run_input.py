@@ -16,7 +16,7 @@ class RunInput(ClosedModel):
 
     `digest` is filled in when the spec is read, and is what counts in a run's identity: the same weights
     elsewhere give the same identity, other weights in the same place another one. A spec that has it, as
-    that of a trained run does, is refused if the weights are others by now.
+    that of a trained run does, can be read without them; where they are used, others are refused.
     """
 
     without_effect: ClassVar = frozenset({"run", "checkpoint"})
@@ -30,24 +30,26 @@ class RunInput(ClosedModel):
 
     @model_validator(mode="after")
     def _identified(self) -> "RunInput":
-        try:
-            found = self.find().checksum
-        except SlotlabError as error:
-            raise custom_error("run_input", str(error)) from None
-        if self.digest not in ("", found):
-            text = f"the weights in {self.run} are others by now: {found}, and were {self.digest}"
-            raise custom_error(
-                "run_input", f"{text}; name the right run and checkpoint, or leave 'digest' out"
-            )
-        object.__setattr__(self, "digest", found)
+        if self.digest == "":
+            try:
+                object.__setattr__(self, "digest", self.find().checksum)
+            except SlotlabError as error:
+                raise custom_error("run_input", str(error)) from None
         return self
 
     def find(self) -> Checkpoint:
         """Return the checkpoint, by the names of files alone.
 
         Raises:
-            SlotlabError: if there is no such run, or no such checkpoint.
+            SlotlabError: if there is no such run, no such checkpoint, or one with other weights.
         """
+        found = self._named()
+        if self.digest not in ("", found.checksum):
+            text = f"the weights in {self.run} are others by now: {found.checksum}, and were {self.digest}"
+            raise SlotlabError(f"{text}; name the right run and checkpoint, or leave 'digest' out")
+        return found
+
+    def _named(self) -> Checkpoint:
         checkpoints = RunFolder.open(self.run).checkpoints
         if isinstance(self.checkpoint, int):
             return checkpoints.of_step(self.checkpoint)

@@ -35,6 +35,7 @@ ADDED = {
     "data.augmentation.window": "center",
     "data.protocol.fit": "squash",
     "data.protocol.interpolation": "bilinear",
+    "training.start": None,
     "training.clip_norm_type": 2,
     "auxiliary": [],
 }
@@ -46,6 +47,7 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
     ("grouping", "slot_attention"): {
+        "attention_dim": None,
         "epsilon_to": "weights",
         "hidden_state": "slots",
         "heads": 1,
@@ -56,6 +58,7 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "truncate": "none",
         "readout": False,
     },
+    ("objective", "pixel_mse"): {"reduction": "mean"},
     ("schedule", "half_life"): {"decay": "from_start"},
 }
 """The same for settings of a component, by the key of its block and its name."""

@@ -115,6 +115,8 @@ class TrainingSpec(ClosedModel):
     """Images in one optimizer step."""
     phases: Annotated[tuple[PhaseSpec, ...], Len(1)]
     """Trained one after the other; each continues from the weights of the one before."""
+    start: Annotated[Ref, RefTo("start")] | None = None
+    """Whose weights the training starts from, such as those of another run; None draws them by the seed."""
     optimizer: Annotated[Ref, RefTo("optimizer")] = Field(default="adam", validate_default=True)
     """The optimizer of every phase."""
     clip_norm: PositiveFloat | None = None

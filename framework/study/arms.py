@@ -6,6 +6,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from slotlab.framework.model.check import check_parts
+from slotlab.framework.model.start import check_start
 from slotlab.framework.spec.cautions import cautions
 from slotlab.framework.spec.errors import Problem, SpecError
 from slotlab.framework.spec.identity import run_id
@@ -88,7 +89,7 @@ class ArmLoader:
         for key, text in (("name", self.spec.name), ("seed", self.spec.seeds[0])):
             merged = assign(merged, key, Tree(text, self.tree.mark))
         loaded = load_tree(merged, self.registry, self.path, self.admission)
-        problems = check_parts(loaded.spec) + check_trackers(loaded.spec)
+        problems = check_parts(loaded.spec) + check_trackers(loaded.spec) + check_start(loaded.spec)
         if problems:
             raise loaded.error(problems)
         return LoadedArm(arm_name(combination), combination, settings, loaded)

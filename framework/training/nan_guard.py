@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 from slotlab.framework.contracts import Batch, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.anneal import load_state
-from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
+from slotlab.framework.model.start import initial_model
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.json_files import write_json
@@ -165,7 +165,7 @@ def find_origin(trainee: Trainee, batch: Batch, step: int, saved: Saved, *, proc
     that has weights.
     """
     spec = trainee.spec
-    good = build_model(spec).state_dict() if saved is None else saved["model"]
+    good = initial_model(spec).state_dict() if saved is None else saved["model"]
     present = trainee.model.state_dict()
     for weights in (good, present):
         model = copy.deepcopy(trainee.model)

@@ -3,7 +3,7 @@
 Source: Locatello et al. 2020, section 2.1, algorithm 1. Settings make it what others published under its
 name: SLATE (`heads`), STEVE (`mlp_last`), VideoSAUR (`hidden_state`), BO-QSA (`epsilon_to`, `drop_path`,
 `truncate`; Jia et al. 2023), implicit slot attention (`truncate`; Chang et al. 2022), LSD (`scale_by`,
-`readout`; Jiang et al. 2023).
+`readout`; Jiang et al. 2023), the object-centric learning framework and AdaSlot (`attention_dim`).
 """
 
 from collections.abc import Iterable
@@ -26,6 +26,8 @@ class SlotAttentionConfig(ComponentConfig):
     """Rounds of attention and update; with 0 the initial slots are returned."""
     mlp_dim: PositiveInt | None = None
     """Hidden width of the residual MLP; None for twice the slots' width."""
+    attention_dim: PositiveInt | None = None
+    """Width of queries, keys and values; None for the slots' width. AdaSlot's on CLEVR is twice that."""
     epsilon: PositiveFloat = 1e-8
     """Added to the attention before it is renormalized over tokens."""
     layer_norm_eps: PositiveFloat = 1e-5
@@ -66,19 +68,19 @@ class SlotAttention(nn.Module):
         super().__init__()
         dim, token_dim, eps = context.slot_dim, context.token_dim, config.layer_norm_eps
         check(config, dim)
-        hidden = config.mlp_dim or 2 * dim
+        hidden, inner = config.mlp_dim or 2 * dim, config.attention_dim or dim
         self.config = config
         self.iterations = config.iterations
         self.epsilon = config.epsilon
         self.heads = config.heads
         self.traced = context.traced
-        self.scale = (dim if config.scale_by == "slot" else dim // config.heads) ** -0.5
+        self.scale = (dim if config.scale_by == "slot" else inner // config.heads) ** -0.5
         self.norm_tokens = nn.LayerNorm(token_dim, eps=eps)
         self.norm_slots = nn.LayerNorm(dim, eps=eps)
-        self.to_k = nn.Linear(token_dim, dim, bias=False)
-        self.to_v = nn.Linear(token_dim, dim, bias=False)
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.gru = nn.GRUCell(dim, dim)
+        self.to_k = nn.Linear(token_dim, inner, bias=False)
+        self.to_v = nn.Linear(token_dim, inner, bias=False)
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.gru = nn.GRUCell(inner, dim)
         nonlinearity = nn.ReLU() if config.activation == "relu" else nn.GELU()
         self.mlp = nn.Sequential(
             nn.LayerNorm(dim, eps=eps), nn.Linear(dim, hidden), nonlinearity, nn.Linear(hidden, dim)
@@ -183,8 +185,10 @@ class SlotAttention(nn.Module):
 
 def check(config: SlotAttentionConfig, dim: int) -> None:
     """Refuse heads that do not divide the slots' width, and nothing to truncate."""
-    if dim % config.heads:
-        raise ComponentError(f"{config.heads} heads do not divide the slots' width {dim}", field="heads")
+    inner = config.attention_dim or dim
+    if inner % config.heads:
+        whose = "the slots' width" if config.attention_dim is None else "attention_dim"
+        raise ComponentError(f"{config.heads} heads do not divide {whose} {inner}", field="heads")
     if config.iterations == 0 and config.truncate != "none":
         raise ComponentError("with 0 iterations there is no gradient to cut; take 'none'", field="truncate")
 

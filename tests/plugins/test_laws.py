@@ -467,6 +467,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for key, setting, size in (
         (("auxiliary", "attention_distill"), "teacher", "16"),
         (("encoder", "trained"), "source", "[32, 48]"),
+        (("start", "from_run"), "source", "16"),
     ):
         folder = tmp_path_factory.mktemp("input")
         (folder / "spec.yaml").write_text(TRAINED.replace("SIZE", size))
@@ -474,7 +475,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         run = run_training(loaded, folder / "run", device=torch.device("cpu"), report=lambda progress: None)
         SETTINGS[key] = {setting: {"run": str(run.path)}}
     yield
-    del SETTINGS["auxiliary", "attention_distill"], SETTINGS["encoder", "trained"]
+    for key in (("auxiliary", "attention_distill"), ("encoder", "trained"), ("start", "from_run")):
+        del SETTINGS[key]
 
 
 def passed(

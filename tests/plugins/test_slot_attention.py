@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "spot": {"truncate": "bi_level", "heads": 2, "mlp_dim": 32},
     "fixed point": {"truncate": "fixed_point"},
     "implicit": {"truncate": "implicit", "heads": 2},
+    "adaslot": {"attention_dim": 2 * WIDTH, "mlp_dim": 16},
+    "wide heads": {"attention_dim": 6, "heads": 2},
     "lsd": {"heads": 2, "scale_by": "slot", "readout": True, "mlp_dim": 8},
 }
 
@@ -75,7 +77,7 @@ class Plain:
         w, s, eps = self.w, self.s, self.s.layer_norm_eps
         tokens, normal = normalized(tokens, w.norm_tokens, eps), normalized(slots, w.norm_slots, eps)
         keys, values, queries = tokens @ w.to_k.weight.T, tokens @ w.to_v.weight.T, normal @ w.to_q.weight.T
-        size = WIDTH // s.heads
+        size = (s.attention_dim or WIDTH) // s.heads
         scale = (WIDTH if s.scale_by == "slot" else size) ** -0.5
         parts = [slice(h * size, (h + 1) * size) for h in range(s.heads)]
         logits = torch.stack([queries[..., p] @ keys[..., p].mT * scale for p in parts], dim=1)

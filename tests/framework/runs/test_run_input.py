@@ -140,7 +140,7 @@ def test_a_trained_run_whose_input_changed_is_refused(
     code, _, err = slotlab("evaluate", run, "--device", "cpu", "--no-figures")
     assert code != 0
     assert (
-        f"model.encoder.source: the weights in {source} are others by now: {now}, and were {recorded['digest']}; "
+        f"model.encoder.source: trained: the run {source} cannot be used: the weights in {source} are others by now: {now}, and were {recorded['digest']}; "
         "name the right run and checkpoint, or leave 'digest' out" in err
     )
     assert "spec.yaml:" in err

@@ -1,0 +1,1 @@
+"""Groupings: tokens and initial slots to slots."""
