@@ -60,6 +60,10 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
     ),
     "ocb-ood": ({"crop": "square", "image_size": 256, "max_labels": 11}, WHOLE),
     "lsd-per-object": ({"crop": "square", "image_size": 256, "max_labels": 11}, OFFICIAL),
+    "adaslot-clevr": (
+        {"crop": 192, "resize": "torch", "mask_resize": "nearest_exact"},
+        {},
+    ),
     "clevr6": ({"crop": (29, 64, 192, 192), "resize": "torch", "filter_first": True}, {}),
     "whole": ({}, OFFICIAL),
 }
