@@ -29,7 +29,7 @@ from slotlab.registry import Registry
 
 SHARED = Path(os.environ.get("SLOTLAB_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SAMPLE = SHARED / "data" / "clevrtex_sample"
-DRAWN = ("clevrtex6", "clevrtex11", "demo")
+DRAWN = ("clevrtex6", "demo", "clevrtex11")
 """Specs whose figures are drawn too; those of the others would be the same."""
 RANDOM = "model.encoder.weights=null"
 WEIGHTS = (
@@ -234,7 +234,7 @@ def test_arms_of_the_report_s_ablation_train_a_step_and_evaluate(arm, tmp_path, 
     train_and_evaluate(loaded, tmp_path)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", [*DRAWN[:2], pytest.param(DRAWN[2], marks=pytest.mark.slow)])
 def test_shipped_spec_trains_a_step_evaluates_and_draws(name, tmp_path, small_clevrtex, earlier_runs):
     loaded = reduced(name, small_clevrtex, earlier_runs)
     run = train_and_evaluate(loaded, tmp_path)
@@ -243,7 +243,14 @@ def test_shipped_spec_trains_a_step_evaluates_and_draws(name, tmp_path, small_cl
         assert (run.figures / f"{figure}.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("name", sorted({*shipped_specs()} - {*DRAWN}))
+def others():
+    """The other specs; those are slow that take long and whose parts a smaller one has too."""
+    for name in sorted({*shipped_specs()} - {*DRAWN}):
+        slow = name in ("spot_coco", "boqsa_clevrtex", "dinosaur_coco", "slot_attention_clevrtex")
+        yield pytest.param(name, marks=pytest.mark.slow) if slow else name
+
+
+@pytest.mark.parametrize("name", others())
 def test_shipped_spec_trains_a_step_and_evaluates(
     name, tmp_path, small_clevrtex, earlier_runs, inputs, blank_figures
 ):

@@ -34,7 +34,7 @@ from slotlab.registry import SlotlabError
 
 LIMIT = 2.0
 """Seconds of the processor for one case."""
-QUICK = {"specs": 150, "sets": 1500, "ablations": 5, "run files": 400, "study files": 150}
+QUICK = {"specs": 150, "sets": 1500, "ablations": 5, "run files": 150, "study files": 100}
 WHOLE = {"specs": 25_000, "sets": 47_500, "ablations": 500, "run files": 20_000, "study files": 7_000}
 SPEC = """
 format: 1

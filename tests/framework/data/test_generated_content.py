@@ -15,7 +15,12 @@ from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.schema import ExperimentSpec
 
-SMALL = ("data.dataset.num_train=3", "data.dataset.num_val=3", "data.dataset.textures=[plain]")
+SMALL = (
+    "data.dataset.num_train=3",
+    "data.dataset.num_val=3",
+    "data.dataset.num_test=3",
+    "data.dataset.textures=[plain]",
+)
 
 
 def spec(*sets: str) -> ExperimentSpec:

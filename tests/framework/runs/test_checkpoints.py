@@ -98,6 +98,16 @@ def test_a_best_that_is_gone_is_known_to_no_later_one(checkpoints: Checkpoints) 
     assert checkpoints.is_better(Value("ari", 0.1), higher=True)
 
 
+def test_a_best_that_is_damaged_stands_in_the_way_of_no_later_one(checkpoints: Checkpoints) -> None:
+    best = checkpoints.save(state(1), keep=1, best=Value("ari", 0.9))
+    best.path.write_bytes(best.path.read_bytes()[:-1])
+    later = Checkpoints(checkpoints.folder)  # a new process, which has not seen the file whole
+    later.save(state(2), keep=1)
+    assert later.best() is None
+    assert later.is_better(Value("ari", 0.1), higher=True)
+    assert best.path.is_file(), "what cannot be read is never removed"
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_newest_falls_back(checkpoints: Checkpoints, damage: str) -> None:
     checkpoints.save(state(1), keep=3)

@@ -233,3 +233,17 @@ def test_the_logged_loss_is_the_mean_over_images_and_not_over_steps(
     watch = guard.Guard(engine, RunFolder.create(tmp_path / "run", spec), noise_loader())
     mean, _ = watch.judge(trainee)
     assert (mean, trainee.lowest_loss, trainee.pending) == (3.0, 3.0, [])
+
+
+def test_a_loss_below_zero_explodes_no_more_than_it_rises(
+    tiny: Specs, noise_loader: Loaders, tmp_path: Path
+) -> None:
+    """A likelihood may be negative: so many times its lowest value is then below, not above."""
+    spec = tiny(training={"explosion": 50})
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    trainee = Trainee.of(spec, build_model(spec), torch.device("cpu"))
+    watch = guard.Guard(engine, RunFolder.create(tmp_path / "run", spec), noise_loader())
+    for number, loss in enumerate((-1.0, -0.5, 0.5)):
+        trainee.pending = [Step(number, 0, [0], torch.tensor(loss))]
+        assert watch.judge(trainee)[0] == loss
+    assert trainee.lowest_loss == -1.0
