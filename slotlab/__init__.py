@@ -127,6 +127,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is used first."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("slotlab")
     if name not in __all__:
         raise AttributeError(f"module 'slotlab' has no attribute {name!r}")
     home = _HOMES.get(name)

@@ -12,6 +12,7 @@ from slotlab.framework.api.comparison import RunComparison, compare
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import say
 from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.data.selection import select
 from slotlab.framework.jobs.estimate import count_images, estimate
@@ -69,7 +70,7 @@ def ablate(
     launcher: str | None = None,
     studies: str | Path = "studies",
     runs: str | Path = "runs",
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     strict_plugins: bool = False,
     trust: bool = False,
     device: str = "auto",
@@ -100,7 +101,7 @@ def ablate(
     """
     options: dict[str, Any] = {
         "sets": assignments(settings),
-        "plugins": list(map(Path, plugins)),
+        "plugins": paths_of(plugins, "a plugin"),
         "strict_plugins": strict_plugins,
         "trust": consent(given=trust),
         "launcher": launcher,

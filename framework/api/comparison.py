@@ -13,6 +13,7 @@ from rich.table import Table
 from slotlab.framework.api.choosing import chosen
 from slotlab.framework.api.console import PlainConsole, say, styled
 from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.given import Names, names_of, paths_of
 from slotlab.framework.compare import comparison as comparing
 from slotlab.framework.compare.csv_json import as_csv, as_json, as_rows
 from slotlab.framework.compare.differing_settings import setting_text
@@ -112,8 +113,8 @@ def _text(value: Any) -> str | None:
 
 
 def compare(
-    *paths: str | Path,
-    metrics: Sequence[str] = (),
+    *paths: Any,
+    metrics: Names = (),
     primary: str | None = None,
     baseline: str | None = None,
     dataset: str | None = None,
@@ -123,7 +124,7 @@ def compare(
     checkpoint: str | int | None = None,
     evaluation: Mapping[str, object] | None = None,
     failed_below: float | None = None,
-    across: Sequence[str] = (),
+    across: Names = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
     probes: bool = False,
@@ -139,7 +140,8 @@ def compare(
     demo    mse      2
 
     Args:
-        paths: run folders, folders of runs, or the folder of a study.
+        paths: run folders, folders of runs, or the folder of a study; what `train`, `open_run` and `ablate`
+            returned; lists of these.
         metrics: those to compare; all without any. Their tables are shown in full.
         primary: the metric that decides; the first without it.
         baseline: the arm that the others are compared with.
@@ -163,8 +165,8 @@ def compare(
             must not be compared, with all the reasons.
     """
     found = compare_paths(
-        [Path(path) for path in paths],
-        metrics=metrics,
+        paths_of(paths, "a run"),
+        metrics=names_of(metrics),
         primary=primary,
         baseline=baseline,
         dataset=dataset,
@@ -174,12 +176,12 @@ def compare(
         checkpoint=None if checkpoint is None else str(checkpoint),
         evaluation=[f"{name}={value}" for name, value in (evaluation or {}).items()],
         failed_below=failed_below,
-        across=across,
+        across=names_of(across),
         allow_unfinished=allow_unfinished,
         per_image=per_image,
         probes=probes,
     )
-    return RunComparison(found, details_of(found, metrics))
+    return RunComparison(found, details_of(found, names_of(metrics)))
 
 
 def compare_paths(

@@ -1,13 +1,13 @@
 """Which components there are, and what settings they have."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.merge import SHIPPED, shipped_ablations, shipped_specs
 from slotlab.registry import Ref, Registry, SlotlabError
@@ -40,7 +40,7 @@ class ComponentInfo:
 
 
 def list_components(
-    kind: str | None = None, *, plugins: Sequence[str | Path] = (), strict_plugins: bool = False
+    kind: str | None = None, *, plugins: Paths = (), strict_plugins: bool = False
 ) -> list[ComponentInfo]:
     """Return the components that specs may name, with their settings and defaults.
 
@@ -60,7 +60,7 @@ def list_components(
         SlotlabError: if there is no such kind.
         PluginError: if a plugin cannot be loaded.
     """
-    registry = load_registry(map(Path, plugins), strict=strict_plugins)
+    registry = load_registry(paths_of(plugins, "a plugin"), strict=strict_plugins)
     listed = listing(registry, kind)["components"]
     return [info_of(component(registry, item["kind"], item["name"])) for item in listed]
 

@@ -1,10 +1,10 @@
 """What `slotlab.data` offers: datasets looked at, packed and rendered."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.given import Names, Paths, names_of, paths_of
 from slotlab.framework.api.inspecting import inspect_data
 from slotlab.framework.api.packing import pack_target, verify_store
 from slotlab.framework.api.rendering import render_scenes
@@ -19,7 +19,7 @@ def inspect(
     split: str | None = None,
     sheet: str | Path | None = None,
     workers: int | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     trust: bool = False,
 ) -> dict[str, Any]:
     """Count, measure and check data, or a packed store, as `slotlab data inspect` does.
@@ -48,7 +48,7 @@ def inspect(
         protocol=protocol,
         split=split,
         sets=assignments(settings),
-        plugins=list(map(Path, plugins)),
+        plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
         sheet=None if sheet is None else Path(sheet),
         workers=workers,
@@ -59,12 +59,12 @@ def pack(
     what: str | Path,
     settings: Settings | None = None,
     *,
-    splits: Sequence[str] = (),
+    splits: Names = (),
     protocol: str | None = None,
     stores: str | Path | None = None,
     on_error: str | None = None,
     workers: int | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     trust: bool = False,
 ) -> dict[str, Any]:
     """Decode, crop and resize data once, into stores that trainings read, as `slotlab data pack` does.
@@ -88,13 +88,13 @@ def pack(
     """
     return pack_target(
         str(what),
-        splits=splits,
+        splits=names_of(splits),
         workers=workers,
         on_error=on_error,
         stores=None if stores is None else Path(stores),
         protocol=protocol,
         sets=assignments(settings),
-        plugins=list(map(Path, plugins)),
+        plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
     )
 
@@ -105,7 +105,7 @@ def verify(
     *,
     protocol: str | None = None,
     stores: str | Path | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     trust: bool = False,
 ) -> dict[str, Any]:
     """Read packed stores whole and compare their checksums, as `slotlab data verify` does.
@@ -129,7 +129,7 @@ def verify(
         stores=None if stores is None else Path(stores),
         protocol=protocol,
         sets=assignments(settings),
-        plugins=list(map(Path, plugins)),
+        plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
     )
 

@@ -1,8 +1,8 @@
 """Models as plain modules, with the weights that a training starts from."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from slotlab.framework.api.given import Paths
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, as_spec
 from slotlab.framework.contracts import Model
@@ -13,7 +13,7 @@ def build_model(
     spec: str | Path | Spec,
     settings: Settings | None = None,
     *,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     trust: bool = False,
 ) -> Model:
     """Build the model of a spec on the CPU, with the weights that a training of it starts from: drawn by the

@@ -19,6 +19,7 @@ from slotlab.framework.api.evaluating import (
     wanted_of,
 )
 from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.given import Names, Paths, names_of, paths_of
 from slotlab.framework.api.pictures import GivenImages
 from slotlab.framework.api.probing import ProbeOfRun, probe_folder
 from slotlab.framework.api.segmenting import Images, Segmentation, images_of, segment
@@ -154,11 +155,12 @@ class Run:
 
     def evaluate(
         self,
-        protocol: str | Sequence[str] = (),
+        protocol: Names = (),
         *,
-        variant: str | Sequence[str] = (),
+        variant: Names = (),
         split: str | None = None,
         masks: MaskChoice | None = None,
+        settings: Settings | None = None,
         figures: bool = True,
         save_masks: bool = False,
     ) -> Evaluations:
@@ -169,18 +171,22 @@ class Run:
             variant: one or several variants of the data.
             split: the protocol's or the spec's without it.
             masks: `decoder`, `attention` or `both`; the protocol's or the spec's without it.
+            settings: other settings under `evaluation` and `data`, as `open_run` takes them.
             figures: whether to draw figures and samples.
             save_masks: whether to write true and predicted masks as PNGs of labels.
 
         Raises:
             SlotlabError: if there are no weights, data is not there, or what is wanted cannot be.
         """
-        wanted = wanted_of(_listed(protocol), _listed(variant), split, masks)
-        loaded = self.prepared.loaded
+        wanted = wanted_of(names_of(protocol), names_of(variant), split, masks)
+        prepared = self.prepared
+        if settings:
+            sets = [*self.options["sets"], *assignments(given_settings.assignments(settings), None)]
+            _, prepared = open_folder(self.path, **{**self.options, "sets": sets})
         found = evaluate_folder(
             self.folder,
-            loaded,
-            check_conditions(self.prepared, wanted),
+            prepared.loaded,
+            check_conditions(prepared, wanted),
             str(self.device),
             figures=figures,
             masks=save_masks,
@@ -201,7 +207,7 @@ class Run:
         steps: int | None = None,
         library: str | None = None,
         clusters: int | None = None,
-        metrics: Sequence[str] = (),
+        metrics: Names = (),
         out: str | Path | None = None,
     ) -> Composition:
         """Compose pictures from the slots of images, as `slotlab compose` does, and write them.
@@ -235,7 +241,7 @@ class Run:
             seed=seed,
             library=library,
             clusters=clusters,
-            metrics=metrics,
+            metrics=names_of(metrics),
             checkpoint=None,
             out=None if out is None else Path(out),
             sets=self.options["sets"],
@@ -267,16 +273,12 @@ class Run:
         return f"<Run {self.path}, {self.state}>"
 
 
-def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else names
-
-
 def open_run(
     path: str | Path,
     *,
     checkpoint: str | int | None = None,
     settings: Settings | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     trust: bool = False,
     device: str = "auto",
 ) -> Run:
@@ -302,7 +304,7 @@ def open_run(
     which = None if checkpoint is None else str(checkpoint)
     options: dict[str, Any] = {
         "sets": assignments(given_settings.assignments(settings), which),
-        "plugins": list(map(Path, plugins)),
+        "plugins": paths_of(plugins, "a plugin"),
         "trust": consent(given=trust),
     }
     folder, prepared = open_folder(Path(path), **options)

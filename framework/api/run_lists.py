@@ -1,18 +1,17 @@
 """Lists of runs, of a study's runs and of published numbers, read from files without torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slotlab.framework.api.given import Names, names_of
 from slotlab.framework.api.records import Records
 from slotlab.framework.study.folder import StudyFolder, StudyPlan
 from slotlab.framework.study.run_status import WantedEvaluation, glance
 from slotlab.registry.errors import SlotlabError
 
 
-def list_runs(
-    folder: str | Path = "runs", where: str | Sequence[str] = (), show: str | Sequence[str] = ()
-) -> Records:
+def list_runs(folder: str | Path = "runs", where: Names = (), show: Names = ()) -> Records:
     """Return the runs in a folder, with their states and results.
 
     Does what `slotlab runs` does, and keeps the same index in the folder.
@@ -32,8 +31,8 @@ def list_runs(
     from slotlab.framework.study.index import Index, RunFilter
     from slotlab.framework.study.record import facts
 
-    conditions = [RunFilter.read(text) for text in _several(where)]
-    names, path = _several(show), Path(folder)
+    conditions = [RunFilter.read(text) for text in names_of(where)]
+    names, path = names_of(show), Path(folder)
     refuse_study(path)
     found = Index(path).find(conditions, names)
     wanted = dict.fromkeys((*(one.name for one in conditions), *names))
@@ -124,7 +123,3 @@ def published(protocol: str | None = None) -> Records:
     from slotlab.framework.evaluation.published import of_protocol, references
 
     return Records(tuple(one.model_dump(mode="json") for one in of_protocol(references(), protocol)))
-
-
-def _several(given: str | Sequence[str]) -> Sequence[str]:
-    return (given,) if isinstance(given, str) else given

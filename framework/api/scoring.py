@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from slotlab.framework.api.frames import as_frame
+from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.pictures import GivenImages
 from slotlab.framework.api.score_arrays import Arrays, GivenMasks, in_memory
 from slotlab.framework.api.settings import as_written
@@ -69,7 +70,7 @@ def score(
     true: str | Path | GivenMasks,
     predicted: str | Path | GivenMasks,
     *,
-    metrics: Sequence[str | Mapping[str, Any]] | None = None,
+    metrics: str | Sequence[str | Mapping[str, Any]] | None = None,
     protocol: str | None = None,
     images: str | Path | GivenImages | None = None,
     reconstructions: str | Path | GivenImages | None = None,
@@ -78,7 +79,7 @@ def score(
     background: int | str = 0,
     void: int | str = "none",
     exif: str | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
 ) -> Scores:
     """Score label masks that any program made, in memory or in two folders. Needs no spec, no run, no model.
 
@@ -94,7 +95,8 @@ def score(
         metrics: names, or mappings with settings, such as `{"name": "boundary_f", "tolerance": 0.01}`; the
             protocol's or the usual ones without any.
         protocol: score by this protocol's definitions.
-        images: images, to score reconstructions: as `Run.segment` takes them, or a folder.
+        images: images, to score reconstructions: as `Run.segment` takes them, or a folder. Metrics of images
+            are computed in [0, 1]; those of a run in its spec's value range (`mse_unit` is the same in both).
         reconstructions: likewise.
         prepare: first crop and resize true masks and images as the protocol does.
         slots: how many masks the model had, empty ones included.
@@ -108,18 +110,19 @@ def score(
         SlotlabError: for a metric or protocol that is not there, or if nothing can be scored.
     """
     check_together(images is not None, reconstructions is not None, prepare=prepare, protocol=protocol)
+    wanted = [metrics] if isinstance(metrics, str) else metrics
     given = {"--true": true, "--pred": predicted, "--images": images, "--recon": reconstructions}
     return Scores(
         *score_masks(
             as_folders(given) or in_memory(given),
             protocol,
-            None if metrics is None else dumps([as_written(one, "metrics") for one in metrics]),
+            None if metrics is None else dumps(as_written(wanted, "metrics")),
             prepare=prepare,
             slots=slots,
             background=str(background),
             void=str(void),
             exif=exif,
-            plugins=list(map(Path, plugins)),
+            plugins=paths_of(plugins, "a plugin"),
         )
     )
 

@@ -1,6 +1,5 @@
 """Specs as objects: what `slotlab.load_spec` returns, and what `show`, `validate` and `schema` find out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.estimating import estimate_prepared
+from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.jobs.train import Prepared, prepare
 from slotlab.framework.plugin_loading.discovery import load_registry
@@ -80,10 +80,10 @@ class Spec:
 
 
 def load_spec(
-    name: str | Path,
+    name: str | Path | Spec,
     settings: Settings | None = None,
     *,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     strict_plugins: bool = False,
     trust: bool = False,
 ) -> Spec:
@@ -97,7 +97,7 @@ def load_spec(
     5
 
     Args:
-        name: a file, or `slotlab:NAME` for a spec that comes with slotlab.
+        name: a file, `slotlab:NAME` for a spec that comes with slotlab, or a spec that was loaded before.
         settings: other settings by dotted path, laid over the file in their order; a block may be a mapping.
         plugins: single-file plugins to load besides those that the spec names.
         strict_plugins: fail if an installed plugin cannot be loaded.
@@ -106,8 +106,10 @@ def load_spec(
     Raises:
         SpecError: with every mistake, each with file and line; a `SlotlabError`, as all errors of slotlab.
     """
+    if isinstance(name, Spec):
+        return name.with_settings(settings or {})
     sets = assignments(settings)
-    options = {"sets": sets, "plugins": list(map(Path, plugins)), "strict_plugins": strict_plugins}
+    options = {"sets": sets, "plugins": paths_of(plugins, "a plugin"), "strict_plugins": strict_plugins}
     return prepared_spec(str(name), **options, trust=consent(given=trust))
 
 
@@ -120,7 +122,7 @@ def as_spec(
     spec: str | Path | Spec,
     settings: Settings | None,
     *,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     strict_plugins: bool = False,
     trust: bool = False,
 ) -> Spec:
@@ -133,7 +135,7 @@ def as_spec(
     return found
 
 
-def schema(*, ablation: bool = False, plugins: Sequence[str | Path] = ()) -> dict[str, Any]:
+def schema(*, ablation: bool = False, plugins: Paths = ()) -> dict[str, Any]:
     """Return the JSON Schema of spec files, for completion in editors.
 
     >>> import slotlab
@@ -144,7 +146,7 @@ def schema(*, ablation: bool = False, plugins: Sequence[str | Path] = ()) -> dic
         ablation: of ablation files instead.
         plugins: single-file plugins whose components are to be in it.
     """
-    registry = load_registry(map(Path, plugins))
+    registry = load_registry(paths_of(plugins, "a plugin"))
     return ablation_schema(registry) if ablation else spec_schema(registry)
 
 

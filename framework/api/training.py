@@ -9,6 +9,7 @@ import torch
 
 from slotlab.framework.api.console import error_console, warn
 from slotlab.framework.api.evaluating import evaluate_folder
+from slotlab.framework.api.given import Names, Paths, names_of
 from slotlab.framework.api.progress import TrainingDisplay
 from slotlab.framework.api.run import Run, open_run
 from slotlab.framework.api.settings import Settings
@@ -31,12 +32,12 @@ def train(
     settings: Settings | None = None,
     *,
     run: str | Path | None = None,
-    plugins: Sequence[str | Path] = (),
+    plugins: Paths = (),
     strict_plugins: bool = False,
     trust: bool = False,
     device: str = "auto",
     overwrite: bool = False,
-    allow: Sequence[str] = (),
+    allow: Names = (),
     evaluate: bool = True,
 ) -> Run:
     """Train a spec into a run folder, or go on with the run that is there; then evaluate it.
@@ -76,7 +77,7 @@ def train(
         None if run is None else Path(run),
         device=device,
         overwrite=overwrite,
-        allow=allow,
+        allow=names_of(allow),
         then_evaluate=evaluate,
     )
     return open_run(result["run"], device=device)

@@ -25,6 +25,14 @@ _PLURAL = {
     "masks": "mask sources",
     "checkpoint": "checkpoints",
 }
+_ALIKE = {
+    "filter": "filter",
+    "data": "images",
+    "plugins": "plugins",
+    "images": "number of images",
+    "slots": "number of slots",
+    "range": "value range",
+}
 Key = tuple[tuple[str, str], ...]
 
 
@@ -175,7 +183,7 @@ def _same_facts(
     if len(ways) > 1 and request.own:
         ways = [way for way in ways if not any(one.evaluation.changes for one in way)] or ways
     if len(ways) != 1:
-        raise RefusedError([_several(candidates) if ways else _no_common(candidates)])
+        raise RefusedError([_several(candidates) if ways else _unlike(candidates, free)])
     [members] = ways
     asides = {one.evaluation.name for each in candidates for one in each.found if one not in members}
     return members, sorted(asides)
@@ -214,6 +222,24 @@ def _mixed(candidates: Sequence[Candidate], across: frozenset[str]) -> list[Refu
             hint = f"evaluate all alike and choose with {option}, {allow}"
             refusals.append(Refusal(f"mixed {_PLURAL[name]} cannot be compared:", gather(pairs), hint))
     return refusals or [_no_common(candidates)]
+
+
+def _unlike(candidates: Sequence[Candidate], names: Sequence[str]) -> Refusal:
+    """Return a refusal that names the facts in which no evaluation of one run is like one of another."""
+    apart = {}
+    for name in names:
+        values = [{member.facts[name] for member in one.found} for one in candidates]
+        if not set.intersection(*values):
+            apart[name] = values
+    if not apart:
+        return _no_common(candidates)
+    pairs = []
+    for number, one in enumerate(candidates):
+        texts = (" or ".join(sorted(values[number])) for values in apart.values())
+        pairs.append((", ".join(texts), one.record.path))
+    what = " and ".join(_ALIKE[name] for name in apart)
+    hint = "evaluate all runs alike with 'slotlab evaluate'"
+    return Refusal(f"the runs have no evaluations with the same {what}:", gather(pairs), hint)
 
 
 def _no_common(candidates: Sequence[Candidate]) -> Refusal:

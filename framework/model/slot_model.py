@@ -22,6 +22,7 @@ from slotlab.framework.contracts import (
     RandomSource,
     Reconstruction,
     Sampler,
+    Size,
     Slots,
     Trial,
 )
@@ -57,8 +58,11 @@ class SlotModel(Model):
         auxiliary: Mapping[str, nn.Module] | None = None,
         names: Mapping[str, str] | None = None,
         half_features: bool = False,
+        image_size: Size | None = None,
     ):
         super().__init__(names)
+        self.image_size = image_size
+        """(rows, columns) of its images; None for a model that is not told."""
         self.half_features, self.num_slots, self.slot_dim = half_features, num_slots, slot_dim
         self.traced = traced
         """Whether an auxiliary loss reads the grouping's trace."""
@@ -89,6 +93,7 @@ class SlotModel(Model):
         Raises:
             SlotlabError: with the name of the part, if one raises.
         """
+        self._check(images_BCHW)
 
         def initial_slots(tokens_BND: Tensor, *, generator: Generator | None) -> Slots:
             slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator)
@@ -108,6 +113,17 @@ class SlotModel(Model):
         with self.promising("grouping"):
             expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
+
+    def _check(self, images_BCHW: Tensor) -> None:
+        """Refuse what is no batch of this model's images."""
+        size = self.image_size
+        fits = isinstance(images_BCHW, Tensor) and images_BCHW.dim() == 4 and images_BCHW.is_floating_point()
+        if not fits or size not in (None, tuple(images_BCHW.shape[2:])):
+            wanted = "H, W" if size is None else f"{size[0]}, {size[1]}"
+            given = type(images_BCHW).__name__
+            if isinstance(images_BCHW, Tensor):
+                given = f"{str(images_BCHW.dtype).removeprefix('torch.')} {tuple(images_BCHW.shape)}"
+            raise SlotlabError(f"images are floats (B, 3, {wanted}) in the spec's value range, not {given}")
 
     def find_slots(
         self, images_BCHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
@@ -207,7 +223,15 @@ class SlotModel(Model):
         )
 
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
-        """Return the objective's losses; auxiliary ones are added to the total, each with its weight."""
+        """Return the objective's losses; auxiliary ones are added to the total, each with its weight.
+
+        Raises:
+            SlotlabError: for what is no batch, and naming the part, if one raises.
+        """
+        if not isinstance(batch, Batch):
+            raise SlotlabError(
+                f"losses are those of a slotlab.contracts.Batch, not of a {type(batch).__name__}"
+            )
         output = self(batch.images_BCHW, generator=generator, features_BCHW=batch.features_BCHW)
         with self.calling("objective"):
             losses = self.objective.loss(output.decoded, output.target_BCHW)

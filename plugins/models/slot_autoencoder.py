@@ -120,6 +120,7 @@ def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | N
         auxiliary=auxiliary,
         names=context.names,
         half_features=context.half_features,
+        image_size=context.image_size,
     )
 
 

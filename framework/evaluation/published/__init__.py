@@ -17,6 +17,7 @@ from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.messages import say
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import ClosedModel, SlotlabError
+from slotlab.registry.component import suggest
 
 FILE = "references.yaml"
 Text = Annotated[str, Len(1)]
@@ -101,8 +102,7 @@ def of_protocol(rows: Iterable[Reference], protocol: str | None) -> Sequence[Ref
     every = list(rows)
     found = [one for one in every if protocol in (None, one.protocol)]
     if not found:
-        known = ", ".join(sorted({one.protocol for one in every}))
-        raise SlotlabError(
-            f"no published numbers under protocol '{protocol}' (there are some under: {known})"
-        )
+        known = sorted({one.protocol for one in every})
+        hint = f"{suggest(protocol or '', known)} (there are some under: {', '.join(known)})"
+        raise SlotlabError(f"no published numbers under protocol '{protocol}'{hint}")
     return found

@@ -416,3 +416,13 @@ def test_runs_of_earlier_versions_on_generated_images_are_compared_with_a_note(r
     assert refusal([record("a", 0, **old), record("b", 1, **new)]).startswith(
         "the data changed between evaluations:\n  fingerprint generated: a\n  fingerprint generated-1a2b3c4d: b\n"
     )
+
+
+def test_runs_without_a_fact_in_common_are_told_in_which_they_differ(record: Record) -> None:
+    """Two ways of one run, and a third one of another: the kind of evaluation is the same for all three."""
+    several = with_all(record("a", 0), record("a", 0, images=50, max_images=50))
+    lines = refusal([several, record("b", 1, images=10, max_images=10)]).splitlines()
+    assert lines[0] == "the runs have no evaluations with the same number of images:"
+    assert any("100 images or 50 images" in line and line.rstrip().endswith("a") for line in lines)
+    assert any("10 images" in line and line.rstrip().endswith("b") for line in lines)
+    assert lines[-1].strip().endswith("evaluate all runs alike with 'slotlab evaluate'")
