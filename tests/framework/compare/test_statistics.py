@@ -185,6 +185,16 @@ def test_a_constant_difference_has_no_test_whatever_rounding_makes_of_it(
     assert found.note == "all pairs differ by the same amount, so there is no test"
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_arms_that_are_equal_but_for_rounding_have_no_test(size: float) -> None:
+    """What is left of a subtraction is small beside what was subtracted, and large beside itself."""
+    base = {seed: size * 0.3 for seed in range(4)}
+    arm = {0: size * 0.3, 1: size * (0.1 + 0.2), 2: size * 0.3, 3: size * (0.4 - 0.1)}
+    assert len({arm[seed] - base[seed] for seed in base}) > 1, "rounding left something"
+    found = difference(arm, base)
+    assert (found.std, found.p, found.effect) == (0.0, None, None)
+
+
 def test_a_small_difference_that_scatters_is_still_tested() -> None:
     found = difference({0: 0.5 + 1e-9, 1: 0.6 + 2e-9, 2: 0.7 + 3e-9}, {0: 0.5, 1: 0.6, 2: 0.7})
     assert found.p is not None
