@@ -188,7 +188,7 @@ def test_a_constant_difference_has_no_test_whatever_rounding_makes_of_it(
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
 def test_arms_that_are_equal_but_for_rounding_have_no_test(size: float) -> None:
     """What is left of a subtraction is small beside what was subtracted, and large beside itself."""
-    base = {seed: size * 0.3 for seed in range(4)}
+    base = dict.fromkeys(range(4), size * 0.3)
     arm = {0: size * 0.3, 1: size * (0.1 + 0.2), 2: size * 0.3, 3: size * (0.4 - 0.1)}
     assert len({arm[seed] - base[seed] for seed in base}) > 1, "rounding left something"
     found = difference(arm, base)
