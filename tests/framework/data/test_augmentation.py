@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -61,3 +62,14 @@ def test_crops_are_squares_of_the_picture_and_reach_its_edges() -> None:
 def test_no_augmentation_returns_the_images() -> None:
     images_BCHW = ramp(5)
     assert torch.equal(Augment(seed=0)(images_BCHW, range(5), 0), images_BCHW)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("crop", [1.0, 0.75])
+def test_what_is_mirrored_is_told_without_the_images(flip: bool, crop: float) -> None:
+    """Stored features of a mirrored image are read where it is mirrored, and nowhere else."""
+    augment, positions = Augment(seed=5, flip=flip, crop=crop), range(40, 80)
+    cut_BCHW = augment(ramp(40), positions, 3)
+    falls_B = cut_BCHW[:, 2, 0, 0] > cut_BCHW[:, 2, 0, -1]
+    assert torch.equal(augment.mirrored(positions, 3), falls_B)
+    assert bool(falls_B.any()) is flip

@@ -105,3 +105,29 @@ def test_dinosaur_on_coco_trains_as_many_weights_as_its_authors() -> None:
             ),
         ]
     assert sum(parameter.numel() for part in parts for parameter in part.parameters()) == 12_452_865
+
+
+def test_a_picture_does_not_depend_on_the_pass_that_is_told_the_target(tiny: Specs) -> None:
+    """A decoder that draws its order: measured masks come from a pass of their own, with the same draws."""
+    decoder = {
+        "name": "autoregressive",
+        "blocks": "slate",
+        "layers": 1,
+        "heads": 3,
+        "orders": "nine",
+        "evaluate": "random",
+    }
+    model = build_model(tiny(model={"decoder": decoder})).eval()
+    images_BCHW = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def streams(seed: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed + i) for i in range(3)]
+
+    assert model.is_told
+    orders = set()
+    for seed in range(0, 30, 3):
+        made = model.reconstruct(images_BCHW, generator=streams(100), painting=streams(seed))
+        painted = model.paint(made.found.slots, generator=streams(seed))
+        assert torch.equal(made.decoded.prediction_BCHW, painted.prediction_BCHW)
+        orders.add(painted.prediction_BCHW.sum().item())
+    assert len(orders) > 1, "it draws"
