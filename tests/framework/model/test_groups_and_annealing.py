@@ -12,10 +12,10 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.model.anneal import anneal, check_anneal, value_at
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.parameter_groups import check_groups, depths_of, parameter_groups
+from slotlab.framework.model.parameter_groups import check_groups, depths_of, owner, parameter_groups
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.spec.training import AnnealSpec
+from slotlab.framework.spec.training import AnnealSpec, GroupSpec
 from slotlab.framework.training.loop import train
 
 Specs = Callable[..., ExperimentSpec]
@@ -43,6 +43,23 @@ def test_every_weight_is_in_one_group(tiny: Specs) -> None:
 
 
 @pytest.mark.parametrize(("of_group", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("blocks.1.weight", 1),
+        ("blocks.1", 1),
+        ("blocks.10.weight", 0),
+        ("blocks.11.weight", None),
+        ("blocks.1x", None),
+        ("blocks", None),
+    ],
+)
+def test_a_group_names_whole_parts(name: str, index: int | None) -> None:
+    """Block 1 is not the beginning of block 10."""
+    groups = [GroupSpec(weights=("blocks.10",)), GroupSpec(weights=("blocks.1", "blocks.10"))]
+    assert owner(groups, name) == index
+
+
 def test_a_group_decays_by_its_own_setting_which_may_be_none_at_all(
     tiny: Specs, of_group: float | None, expected: float
 ) -> None:
