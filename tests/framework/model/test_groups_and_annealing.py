@@ -42,7 +42,6 @@ def test_every_weight_is_in_one_group(tiny: Specs) -> None:
     assert set(counted) == trained
 
 
-@pytest.mark.parametrize(("of_group", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
 @pytest.mark.parametrize(
     ("name", "index"),
     [
@@ -60,6 +59,7 @@ def test_a_group_names_whole_parts(name: str, index: int | None) -> None:
     assert owner(groups, name) == index
 
 
+@pytest.mark.parametrize(("of_group", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
 def test_a_group_decays_by_its_own_setting_which_may_be_none_at_all(
     tiny: Specs, of_group: float | None, expected: float
 ) -> None:
