@@ -131,3 +131,22 @@ def test_a_picture_does_not_depend_on_the_pass_that_is_told_the_target(tiny: Spe
         assert torch.equal(made.decoded.prediction_BCHW, painted.prediction_BCHW)
         orders.add(painted.prediction_BCHW.sum().item())
     assert len(orders) > 1, "it draws"
+
+
+def test_measured_masks_are_those_of_the_pass_that_is_told(tiny: Specs) -> None:
+    """The picture is the model's own, and its masks are those that the papers measure."""
+    decoder = {"name": "autoregressive", "blocks": "slate", "layers": 1, "heads": 3, "orders": "nine"}
+    images_BCHW = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    masks = {}
+    for way in ("target", "own"):
+        model = build_model(tiny(model={"decoder": {**decoder, "evaluate_with": way}})).eval()
+        stream = [torch.Generator().manual_seed(i) for i in range(3)]
+        made = model.reconstruct(images_BCHW, generator=stream)
+        slots = made.found.slots
+        told = model.decode(slots, target_BCHW=images_BCHW)
+        own = model.paint(slots)
+        assert torch.equal(made.decoded.prediction_BCHW, own.prediction_BCHW)
+        masks[way] = (made.decoded.masks_BKHW, told.masks_BKHW, own.masks_BKHW)
+    assert not torch.equal(masks["target"][1], masks["target"][2]), "the two passes differ"
+    assert torch.equal(masks["target"][0], masks["target"][1])
+    assert torch.equal(masks["own"][0], masks["own"][2])

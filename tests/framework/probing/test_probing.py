@@ -188,6 +188,36 @@ def test_fitting_stops_by_the_present_validation_loss() -> None:
     assert torch.equal(next(head.parameters()), looks[1])
 
 
+def test_a_loss_that_creeps_is_no_progress() -> None:
+    """It falls with every look, by less than `min_delta` each time and by more since the last progress."""
+    task = task_of(perfect(20, 0))
+    settings = ProbeSettings(steps=2_000, check_every=100, patience=3)
+
+    def fitted(falls: float) -> tuple[int, int]:
+        losses = iter(1.0 - falls * number for number in range(1, 21))
+        found = fit(
+            nn.Linear(6, task.outputs), task, task, settings, min_delta=0.01, look=lambda _: next(losses)
+        )
+        return found.steps, found.best_step
+
+    assert fitted(0.001) == (400, 400), "three looks after the first, all kept as the lowest"
+    assert fitted(0.004) == (2_000, 2_000), "every third look is progress"
+
+
+def test_a_class_that_was_never_fitted_costs_nothing() -> None:
+    task = task_of(perfect(6, 1))
+    outputs_BKO = torch.randn(6, 4, task.outputs, generator=torch.Generator().manual_seed(0))
+    rows_B = torch.arange(6)
+    shapes = [one for one in task.attributes if one.name == "shape"]
+    only = replace(task, attributes=shapes)
+    part_BKO = outputs_BKO[:, :, : only.outputs]
+    before = only.cost(part_BKO, rows_B)
+    assert (before[task.there_NT] > 0).all()
+    unseen = {**task.targets.values, "shape": torch.full_like(task.targets.values["shape"], UNSEEN)}
+    after = replace(only, targets=replace(task.targets, values=unseen)).cost(part_BKO, rows_B)
+    assert not after.any()
+
+
 def plain_precision(found: Detections, threshold: float) -> float:
     """Average precision by the words of its definition: a sum over recalls of the best precision from there on."""
     listed = [
