@@ -21,7 +21,9 @@ from slotlab.framework.probing.set_prediction import (
     THRESHOLDS,
     Detections,
     average_precision,
+    detect,
     places_of,
+    set_head,
     set_task,
 )
 from slotlab.framework.probing.settings import ProbeSettings
@@ -216,6 +218,19 @@ def test_a_class_that_was_never_fitted_costs_nothing() -> None:
     unseen = {**task.targets.values, "shape": torch.full_like(task.targets.values["shape"], UNSEEN)}
     after = replace(only, targets=replace(task.targets, values=unseen)).cost(part_BKO, rows_B)
     assert not after.any()
+
+
+def test_a_dropped_slot_detects_nothing() -> None:
+    images = perfect(8, 2)
+    properties = [one for one in task_of(images).attributes if one.name == "shape"]
+    targets = targets_of(images.objects, images.there_NT, properties, stay)
+    places = places_of(images.objects)
+    assert places is not None
+    kept = torch.rand(8, 4, generator=torch.Generator().manual_seed(3)) < 0.5
+    task = set_task(images.slots_NKD, kept, places, targets, properties)
+    found = detect(task, set_head(6, task.outputs, 0), places, targets, properties)
+    assert torch.equal(found.confidence_NK == -torch.inf, ~kept)
+    assert ((found.confidence_NK > 0) == kept).all()
 
 
 def plain_precision(found: Detections, threshold: float) -> float:
