@@ -1,0 +1,51 @@
+"""A training that goes on with other rates: they are those of the new schedule at the saved place."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
+
+from slotlab.framework.training.learning_rates import take_over
+
+
+def made(lr: float, steps: int) -> tuple[torch.nn.Parameter, torch.optim.Adam, LRScheduler]:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight], lr=lr)
+    return weight, optimizer, CosineAnnealingLR(optimizer, steps)
+
+
+def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> None:
+    optimizer.zero_grad()
+    weight.square().sum().backward()
+    optimizer.step()
+    schedule.step()
+
+
+@pytest.mark.parametrize("done", [0, 1, 7])
+def test_other_rates_go_on_from_the_saved_place_with_the_saved_moments(done: int) -> None:
+    weight, optimizer, schedule = made(0.1, 10)
+    for _ in range(done):
+        step(weight, optimizer, schedule)
+    saved: dict[str, Any] = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    _, new, new_schedule = made(0.02, 40)
+    take_over(new, new_schedule, saved)
+    plain, counted, plain_schedule = made(0.02, 40)
+    for _ in range(done):
+        step(plain, counted, plain_schedule)
+    assert new.param_groups[0]["lr"] == pytest.approx(counted.param_groups[0]["lr"], rel=1e-12)
+    assert new_schedule.last_epoch == done
+    if done:
+        ours, theirs = new.state_dict()["state"][0], optimizer.state_dict()["state"][0]
+        assert all(torch.equal(ours[name], theirs[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_moments_of_other_groups_are_dropped() -> None:
+    weight, optimizer, schedule = made(0.1, 10)
+    step(weight, optimizer, schedule)
+    saved = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    first, second = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(2))
+    new = torch.optim.Adam([{"params": [first]}, {"params": [second], "lr": 1e-4}], lr=0.02)
+    take_over(new, ExponentialLR(new, 0.5), saved)
+    assert new.state_dict()["state"] == {}
+    assert [group["lr"] for group in new.param_groups] == [0.01, 0.5e-4]
