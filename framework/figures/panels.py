@@ -21,13 +21,17 @@ class Panel:
 
 
 def draw_panels(panels: Sequence[Panel], stem: Path, *, title: str) -> None:
-    """Draw the rows as `stem`.png and .pdf; missing pictures are marked as such."""
+    """Draw the rows as `stem`.png and .pdf; pictures that some rows lack are marked as missing.
+
+    There is no column for what no row has, such as reconstructions of a model that makes none.
+    """
     with styled():
-        columns = list(pictures(panels[0].view))
+        rows = [pictures(panel.view) for panel in panels]
+        columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
         figure, axes = new_grid(len(panels), len(columns), title=title)
-        for row, panel in zip(axes, panels, strict=True):
-            for axis, picture in zip(row, pictures(panel.view).values(), strict=True):
-                show(axis, picture)
+        for row, panel, shown in zip(axes, panels, rows, strict=True):
+            for axis, name in zip(row, columns, strict=True):
+                show(axis, shown[name])
             row[0].set_ylabel(plain(panel.title))
         for axis, name in zip(axes[0], columns, strict=True):
             axis.set_title(name)

@@ -1,6 +1,7 @@
 """Figures: PNG and PDF files, colors that everybody can tell apart, and the same color for a slot everywhere."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,16 @@ def colors_in(pixels: np.ndarray[Any, Any]) -> set[tuple[int, int, int]]:
 def test_panels(tmp_path: Path) -> None:
     draw_panels([Panel("best", view()), Panel("worst", bare(1))], tmp_path / "panels", title="tiny")
     assert {rgb(slot_color(slot)) for slot in range(3)} <= colors_in(picture(tmp_path / "panels"))
+
+
+def test_panels_have_no_column_for_what_no_row_has(tmp_path: Path) -> None:
+    """A model of features paints no reconstruction; where one row of two has it, the column stays."""
+    unpainted = [replace(view(index), reconstruction_HWC=None) for index in (0, 1)]
+    widths = {}
+    for name, views in (("none", unpainted), ("one", [unpainted[0], view(1)]), ("all", [view(0), view(1)])):
+        draw_panels([Panel("best", one) for one in views], tmp_path / name, title="tiny")
+        widths[name] = picture(tmp_path / name).shape[1]
+    assert widths["none"] < widths["one"] == widths["all"]
 
 
 def test_slots_have_frames_of_their_colors(tmp_path: Path) -> None:
