@@ -236,3 +236,36 @@ def test_a_setting_that_does_not_fit(tiny: Specs, tmp_path: Path) -> None:
         select(spec.data, "train")
     assert error.value.path == ("data", "dataset", "root")
     assert error.value.text.startswith(f"clevrtex: there is no folder {tmp_path / 'none'}; ")
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3, 4], [4, 2, 0]])
+def test_each_image_is_evaluated_by_one_process(
+    noise_loader: Loaders, processes: int, positions: list[int]
+) -> None:
+    loader = noise_loader(batch_size=2)
+    seen: list[int] = []
+    for rank in range(processes):
+        for group, batch in replace(loader, rank=rank, processes=processes).share(positions):
+            assert batch.ids == tuple(f"n{position}" for position in group)
+            seen += group
+    assert sorted(seen) == sorted(positions)
+
+
+class Endless:
+    """Ever new samples; five of them are an epoch."""
+
+    endless = True
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(id=f"e{index}", image_CHW=torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+def test_every_epoch_of_endless_data_shows_new_samples(noise_loader: Loaders) -> None:
+    loader, plain = noise_loader(dataset=Endless()), noise_loader()
+    orders = [loader.order(seed=3, epoch=epoch) for epoch in range(4)]
+    assert [sorted(order) for order in orders] == [list(range(5 * e, 5 * e + 5)) for e in range(4)]
+    assert all(sorted(plain.order(seed=3, epoch=epoch)) == list(range(5)) for epoch in range(4))

@@ -252,3 +252,10 @@ def test_other_sizes_are_refused_in_one_line(value: Any) -> None:
     shown = repr(value) if isinstance(value, str) else value
     assert error["loc"] == ("image_size",)
     assert error["msg"] == f"expected a whole number above 0, or [rows, columns], got {shown}"
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 9), st.integers(0, 9))
+def test_the_middle_is_torchvisions_center_crop(rows: int, columns: int, more: int, over: int) -> None:
+    """An odd difference leaves a row more above or below, by rounding to even."""
+    image = noise(rows + more, columns + over)
+    assert torch.equal(centered(image, (rows, columns)), transforms.CenterCrop((rows, columns))(image))
