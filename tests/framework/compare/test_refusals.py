@@ -426,3 +426,10 @@ def test_runs_without_a_fact_in_common_are_told_in_which_they_differ(record: Rec
     assert any("100 images or 50 images" in line and line.rstrip().endswith("a") for line in lines)
     assert any("10 images" in line and line.rstrip().endswith("b") for line in lines)
     assert lines[-1].strip().endswith("evaluate all runs alike with 'slotlab evaluate'")
+
+
+def test_the_runs_of_an_arm_are_listed_by_their_seeds(record: Record) -> None:
+    """Whatever their folders are called."""
+    runs = [record("c", 0), record("a", 2), record("b", 1)]
+    [arm] = compare(runs).arms
+    assert [member.run.seed for member in arm.members] == [0, 1, 2]

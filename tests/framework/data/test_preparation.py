@@ -348,3 +348,35 @@ def test_impossible_splits_are_refused(splits: dict[str, Any], text: str) -> Non
 def test_a_changed_protocol_says_so() -> None:
     assert describe_protocol("seed", config("seed", image_size=64)) == "seed (image_size 64)"
     assert describe_protocol("seed", config("seed", crop=None)) == "seed (crop None)"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("squash", {}),
+        ("crop", {"crop": 30}),
+        ("box", {"crop": (4, 20, 26, 33)}),
+        ("square", {"crop": "square"}),
+        ("cover", {"fit": "cover"}),
+        ("crop and cover", {"crop": (2, 6, 20, 50), "fit": "cover"}),
+    ],
+)
+@pytest.mark.parametrize("size", [(40, 56), (56, 40)])
+def test_a_point_moves_with_the_picture(name: str, settings: dict[str, Any], size: tuple[int, int]) -> None:
+    """A bright square is found where its middle was said to come to lie."""
+    preparation = Preparation(size=(24, 28), resize="torch_antialias", **settings)
+    for row, column in ((15, 27), (20, 24), (12, 30)):
+        image_CHW = torch.zeros(3, *size, dtype=torch.uint8)
+        image_CHW[:, row - 3 : row + 4, column - 3 : column + 4] = 255
+        small_HW = preparation.resize_image(preparation.cut(image_CHW))[0].double()
+        if not small_HW.any() or small_HW[[0, -1]].any() or small_HW[:, [0, -1]].any():
+            continue  # cut at the border
+        down, right = (
+            (small_HW.sum(dim=1 - axis) * (torch.arange(small_HW.shape[axis]) + 0.5)).sum() / small_HW.sum()
+            for axis in (0, 1)
+        )
+        found = preparation.moved(column + 0.5, row + 0.5, size)
+        assert found == pytest.approx((float(right), float(down)), abs=0.3)
+        break
+    else:
+        pytest.fail("no square lies whole in the picture")
