@@ -6,7 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Generator
 
+from slotlab.framework.contracts import KEEP, Found, Reconstruction, Slots
 from slotlab.framework.model.build import build_model
+from slotlab.framework.model.masks import labels_of
 from slotlab.framework.spec.schema import ExperimentSpec
 
 Specs = Callable[..., ExperimentSpec]
@@ -52,3 +54,15 @@ def test_what_an_image_keeps_does_not_depend_on_its_batch(tiny: Specs) -> None:
     changed.vectors_BKD[keep == 0] = 7.0
     again = model.paint(changed).masks_BKHW
     torch.testing.assert_close(again[0], first, rtol=1e-3, atol=1e-3)
+
+
+def test_no_pixel_belongs_to_a_dropped_slot_even_where_the_kept_ones_have_nothing() -> None:
+    keep_BK = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    masks_BKHW = torch.zeros(3, 3, 2, 2)
+    masks_BKHW[0, 2, 0, 0] = 0.5
+    slots = Slots(torch.zeros(3, 3, 4), {KEEP: keep_BK})
+    made = Reconstruction(Found(slots, torch.zeros(3, 3, 2, 2)), None, None, "")
+    labels_BHW = labels_of(masks_BKHW, made)
+    assert labels_BHW[0].tolist() == [[2, 1], [1, 1]]
+    assert labels_BHW[1].unique().tolist() == [0]
+    assert labels_BHW[2].unique().tolist() == [0], "all are dropped: one segment"
