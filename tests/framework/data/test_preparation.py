@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from slotlab.framework.contracts import DataError, Sample
+from slotlab.framework.contracts import VOID, DataError, Sample
 from slotlab.framework.data.preparation import Preparation, count_labels
 from slotlab.framework.spec.protocol import ProtocolConfig, describe_protocol
 from slotlab.plugins import protocols
@@ -380,3 +380,14 @@ def test_a_point_moves_with_the_picture(name: str, settings: dict[str, Any], siz
         break
     else:
         pytest.fail("no square lies whole in the picture")
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("void", [False, True])
+@pytest.mark.parametrize("labels", [(0,), (0, 3), (0, 1, 2, 900), (4, 7)])
+def test_void_is_no_object(labels: tuple[int, ...], void: bool, dtype: torch.dtype) -> None:
+    mask_HW = torch.tensor([*labels, *labels], dtype=dtype)[None]
+    if void:
+        mask_HW = torch.cat([mask_HW, torch.full((1, 2 * len(labels)), VOID, dtype=dtype)])
+    assert count_labels(mask_HW) == len(labels) - 1
+    assert count_labels(torch.full((2, 2), VOID, dtype=dtype)) == 0
