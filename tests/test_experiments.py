@@ -250,7 +250,7 @@ def others():
         yield pytest.param(name, marks=pytest.mark.slow) if slow else name
 
 
-@pytest.mark.parametrize("name", others())
+@pytest.mark.parametrize("name", list(others()))
 def test_shipped_spec_trains_a_step_and_evaluates(
     name, tmp_path, small_clevrtex, earlier_runs, inputs, blank_figures
 ):
