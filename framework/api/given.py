@@ -28,10 +28,9 @@ def paths_of(given: Any, what: str) -> list[Path]:
     Raises:
         SlotlabError: for anything else.
     """
-    own = getattr(given, "path", None)
     if isinstance(given, str | PathLike):
         return [Path(given)]
-    if isinstance(own, Path):
+    if isinstance(own := getattr(given, "path", None), Path):
         return [own]
     if isinstance(given, Iterable):
         return [path for one in given for path in paths_of(one, what)]

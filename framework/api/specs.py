@@ -107,7 +107,9 @@ def load_spec(
         SpecError: with every mistake, each with file and line; a `SlotlabError`, as all errors of slotlab.
     """
     if isinstance(name, Spec):
-        return name.with_settings(settings or {})
+        if paths_of(plugins, "a plugin"):
+            raise SlotlabError("a loaded spec keeps its plugins; name others when its file is loaded")
+        return name.with_settings(settings) if settings else name
     sets = assignments(settings)
     options = {"sets": sets, "plugins": paths_of(plugins, "a plugin"), "strict_plugins": strict_plugins}
     return prepared_spec(str(name), **options, trust=consent(given=trust))
@@ -127,10 +129,7 @@ def as_spec(
     trust: bool = False,
 ) -> Spec:
     """Return a spec that was given by name or as an object, with other settings, and print its warnings."""
-    if isinstance(spec, Spec):
-        found = spec.with_settings(settings) if settings else spec
-    else:
-        found = load_spec(spec, settings, plugins=plugins, strict_plugins=strict_plugins, trust=trust)
+    found = load_spec(spec, settings, plugins=plugins, strict_plugins=strict_plugins, trust=trust)
     warn(found.prepared.warnings)
     return found
 

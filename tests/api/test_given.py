@@ -64,7 +64,10 @@ def test_a_loaded_spec_is_loaded_again_with_other_settings() -> None:
     spec = slotlab.load_spec("slotlab:demo", {"model.slots": 5})
     other = slotlab.load_spec(spec, {"seed": 3})
     assert (other.settings["seed"], other.settings["model"]["slots"]) == (3, 5)
-    assert slotlab.load_spec(spec).run_id == spec.run_id
+    assert slotlab.load_spec(spec) is spec
+    for call in (slotlab.load_spec, slotlab.build_model):
+        with pytest.raises(slotlab.SlotlabError, match=r"^a loaded spec keeps its plugins; "):
+            call(spec, plugins="other.py")
 
 
 def test_an_evaluation_with_other_settings_is_that_of_a_run_opened_with_them(run: Run) -> None:
