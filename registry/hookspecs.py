@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
         ("grouping", "groupings"),
         ("decoder", "decoders"),
         ("objective", "objectives"),
+        ("codec", "codecs"),
         ("auxiliary", "auxiliaries"),
         ("metric", "metrics"),
         ("set_metric", "set_metrics"),
@@ -187,6 +188,18 @@ def slotlab_objectives() -> Iterable[Component[Any]]:
     `build(config, ObjectiveContext)` returns an `Objective`: it says what is to be
     predicted (`target_shape`, `target`), what a prediction looks like as an image
     (`to_image`), and computes the `Losses`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_codecs() -> Iterable[Component[Any]]:
+    """Yield codecs: what turns pictures into latents or tokens and back.
+
+    `build(config, CodecContext)` returns an `nn.Module` that is a `slotlab.contracts.Codec`: it has losses
+    of its own, and reconstructs images. With `encode`, `decode` and `latent_shape` it is a `LatentCodec`,
+    with `tokens`, `paint`, `codes` and `token_grid` a `TokenCodec`; it may be both. One whose weights were
+    loaded has `own_weights = True`: such a one alone can be an objective's.
     """
     raise NotImplementedError
 

@@ -6,6 +6,14 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 """
 
 from slotlab.framework.arithmetic.void import VOID
+from slotlab.framework.contracts.codec import (
+    Codec,
+    CodecContext,
+    LatentCodec,
+    Quantizes,
+    RelaxedCodec,
+    TokenCodec,
+)
 from slotlab.framework.contracts.data import (
     Batch,
     BatchedDataset,
@@ -104,6 +112,8 @@ __all__ = [
     "AuxiliaryContext",
     "Batch",
     "BatchedDataset",
+    "Codec",
+    "CodecContext",
     "Counting",
     "Crop",
     "DataError",
@@ -131,6 +141,7 @@ __all__ = [
     "HasWeightInit",
     "InitializerContext",
     "Interpolation",
+    "LatentCodec",
     "Losses",
     "MaskResize",
     "MaskSource",
@@ -148,6 +159,7 @@ __all__ = [
     "Parts",
     "PooledMetric",
     "PositionContext",
+    "Quantizes",
     "RandomSource",
     "RawBatch",
     "Recognized",
@@ -155,6 +167,7 @@ __all__ = [
     "Reconstruction",
     "Reconstructs",
     "Rehearses",
+    "RelaxedCodec",
     "Resize",
     "Sample",
     "Sampler",
@@ -167,6 +180,7 @@ __all__ = [
     "StartContext",
     "TakesFeatures",
     "TargetShape",
+    "TokenCodec",
     "Tracker",
     "TrackerContext",
     "Trial",

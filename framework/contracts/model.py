@@ -1,6 +1,6 @@
 """What the parts of a model receive when they are built, and what they pass to one another."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -51,10 +51,16 @@ class GroupingContext:
 
 @dataclass(frozen=True)
 class TargetShape:
-    """What is predicted for one image: `channels` values at each of `size` positions."""
+    """What is predicted for one image: `channels` values at each of `size` positions.
+
+    Where there are `classes`, the target is one of them at each position: int64 of shape (B, 1, *size), with
+    one channel. A decoder's `forward` then predicts logits (B, classes, *size), or what `Decoded.readout`
+    makes logits of; its `sample` chooses classes, int64 of the target's shape.
+    """
 
     channels: int
     size: Size
+    classes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,9 @@ class DecoderContext:
     """The number of slots in training; an evaluation may ask for another."""
     grid: Size | None = None
     """Rows and columns of the tokens that the slots were grouped from."""
+    nearest: Callable[[Tensor], Tensor] | None = None
+    """Brings latents (B, *target) to the nearest ones that the target can have, for a codec with codes; None
+    where every value can be."""
 
 
 RandomSource = Generator | Sequence[Generator] | None
@@ -147,6 +156,9 @@ class Decoded:
     """Each slot's own prediction, before mixing, of the prediction's shape; None if there are none."""
     target_BCHW: Tensor | None = None
     """Set by a decoder that chooses its own target (the noise of a diffusion step)."""
+    readout: Callable[[Tensor], Tensor] | None = None
+    """For a target of classes: maps the prediction's channels, (..., C), to logits (..., classes). A loss
+    calls it for some positions at a time, so that all logits together need not fit into memory."""
 
 
 @runtime_checkable

@@ -1,0 +1,1 @@
+"""Codecs: pictures to latents or tokens, and back."""
