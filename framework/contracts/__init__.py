@@ -6,6 +6,16 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 """
 
 from slotlab.framework.arithmetic.void import VOID
+from slotlab.framework.contracts.capabilities import (
+    Annealable,
+    Freezable,
+    Guided,
+    HasNearest,
+    HasOwnWeights,
+    MaskedWithTarget,
+    Sampler,
+    SamplesTogether,
+)
 from slotlab.framework.contracts.codec import (
     Codec,
     CodecContext,
@@ -53,28 +63,22 @@ from slotlab.framework.contracts.evaluation import (
 )
 from slotlab.framework.contracts.model import (
     KEEP,
-    Annealable,
     Auxiliary,
     AuxiliaryConfig,
     AuxiliaryContext,
     Decoded,
     DecoderContext,
     EncoderContext,
-    Freezable,
     Grouped,
     GroupingContext,
     GroupingTrace,
-    Guided,
-    HasOwnWeights,
     InitializerContext,
     Losses,
-    MaskedWithTarget,
     ModelOutput,
     Objective,
     ObjectiveContext,
     PositionContext,
     RandomSource,
-    Sampler,
     Slots,
     TargetShape,
 )
@@ -92,6 +96,7 @@ from slotlab.framework.contracts.trained_model import (
     Reconstructs,
     Rehearses,
     TakesFeatures,
+    Tokens,
     Trial,
 )
 from slotlab.framework.contracts.training import (
@@ -131,6 +136,7 @@ __all__ = [
     "GroupingContext",
     "GroupingTrace",
     "Guided",
+    "HasNearest",
     "HasObjectLimit",
     "HasOwnWeights",
     "HasRendered",
@@ -171,6 +177,7 @@ __all__ = [
     "Resize",
     "Sample",
     "Sampler",
+    "SamplesTogether",
     "ScheduleContext",
     "SetMetric",
     "SetMetricContext",
@@ -181,6 +188,7 @@ __all__ = [
     "TakesFeatures",
     "TargetShape",
     "TokenCodec",
+    "Tokens",
     "Tracker",
     "TrackerContext",
     "Trial",

@@ -28,9 +28,8 @@ class CodecContext:
 class Codec(Protocol):
     """What every codec does."""
 
-    @property
-    def own_weights(self) -> bool:
-        """Whether it was trained before: it comes with weights that are not drawn at random."""
+    own_weights: bool
+    """Whether it was trained before: it comes with weights that are not drawn at random."""
 
     def reconstruct(self, images_BCHW: Tensor) -> Tensor:
         """Return images (B, 3, H, W) as they come back from their latents or tokens; draws nothing."""

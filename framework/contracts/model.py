@@ -1,8 +1,8 @@
 """What the parts of a model receive when they are built, and what they pass to one another."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from pydantic import NonNegativeFloat
 from torch import Generator, Tensor, nn
@@ -159,82 +159,6 @@ class Decoded:
     readout: Callable[[Tensor], Tensor] | None = None
     """For a target of classes: maps the prediction's channels, (..., C), to logits (..., classes). A loss
     calls it for some positions at a time, so that all logits together need not fit into memory."""
-
-
-@runtime_checkable
-class Sampler(Protocol):
-    """A decoder that makes pictures in another way than it is trained: autoregressive ones, diffusion.
-
-    Wherever a picture is shown or evaluated, `sample` makes it, and its `masks_BKHW` and `parts_BKCHW` are
-    those that are shown and evaluated; `forward` is for the loss. A decoder without `sample` is called
-    without the target instead.
-    """
-
-    def sample(self, slots: Slots, *, generator: Generator | None = None) -> Decoded:
-        """Return pictures of slots alone: the prediction has the objective's `target_shape`.
-
-        All randomness comes from `generator`. A decoder that draws is called for each picture alone.
-        """
-
-
-@runtime_checkable
-class Freezable(Protocol):
-    """An encoder that says whether it is frozen.
-
-    Where `frozen` is true, its output depends on the images alone: it is never trained, is always in
-    evaluation mode, draws nothing, and no image's features depend on its batch. They may then be stored.
-    """
-
-    @property
-    def frozen(self) -> bool:
-        """Whether it is, with its present settings."""
-
-
-@runtime_checkable
-class Guided(Protocol):
-    """A decoder that may use the grouping besides the slots, such as the attention for a choice of slots.
-
-    Where `guided` is true, its `forward` and its `sample` are also given `grouped=` (a `Grouped`, or None for
-    slots that were mixed or drawn and belong to no image: a decoder that cannot do without refuses them with
-    a `ComponentError` that says so).
-    """
-
-    @property
-    def guided(self) -> bool:
-        """Whether it does, with its present settings."""
-
-
-@runtime_checkable
-class MaskedWithTarget(Protocol):
-    """A decoder whose masks of images may be measured as they come in training, where it is told the target.
-
-    Where `masks_with_target` is true, measured and shown masks of an image are those of `forward` with the
-    objective's target for that image. Pictures never are, nor masks of slots that were mixed or drawn:
-    `sample` makes them. The target is made of the image, which every model is given, and not of its true
-    masks; but such masks say how a model divides an image that it sees, not what its slots alone know of it.
-    """
-
-    @property
-    def masks_with_target(self) -> bool:
-        """Whether they are, with the decoder's present settings."""
-
-
-@runtime_checkable
-class Annealable(Protocol):
-    """A part of a model some of whose attributes may change during training (`training.anneal`)."""
-
-    @property
-    def schedulable(self) -> Collection[str]:
-        """The names of these attributes, each a float or a floating-point tensor of one value."""
-
-
-@runtime_checkable
-class HasOwnWeights(Protocol):
-    """A part of a model that may bring its weights with it, such as a pretrained encoder."""
-
-    @property
-    def own_weights(self) -> bool:
-        """Whether it does: the spec's `model.weight_init` then leaves it and its children as they are."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,9 @@ def expect_decoded(
     expect_type(decoded, Decoded, method)
     assert isinstance(decoded, Decoded)
     of = " of sample" if method == "sample" else ""
-    if method == "sample" or decoded.target_BCHW is None:
+    if target.classes is not None:
+        _check_classes(decoded, batch, target, method)
+    elif method == "sample" or decoded.target_BCHW is None:
         expect(decoded.prediction_BCHW, (batch, target.channels, *target.size), f"the prediction{of}")
     elif not isinstance(decoded.prediction_BCHW, Tensor) or not isinstance(decoded.target_BCHW, Tensor):
         raise ComponentError("the prediction and the target that comes with it should be tensors")
@@ -109,6 +111,30 @@ def expect_decoded(
     if decoded.parts_BKCHW is not None:
         shape = (batch, slots, *decoded.prediction_BCHW.shape[1:])
         expect(decoded.parts_BKCHW, shape, f"parts{of}, each like the prediction,")
+
+
+def _check_classes(decoded: Decoded, batch: int, target: TargetShape, method: str) -> None:
+    """Check the prediction of a target of classes: chosen ones, logits, or what logits are made of."""
+    found, size = decoded.prediction_BCHW, target.size
+    if method == "sample":
+        what = "the prediction of sample, a class at each position,"
+        expect(found, (batch, 1, *size), what, floating=False)
+        expect_classes(found, what)
+    elif decoded.readout is None:
+        expect(found, (batch, int(target.classes or 0), *size), "the prediction, logits of classes,")
+    else:
+        channels = found.shape[1] if isinstance(found, Tensor) and found.dim() == 4 else 0
+        expect(found, (batch, channels, *size), "the prediction, of which its readout makes logits,")
+
+
+def expect_classes(found: Tensor, what: str) -> None:
+    """Check that classes are int64.
+
+    Raises:
+        ComponentError: saying what they are.
+    """
+    if found.dtype != torch.int64:
+        raise ComponentError(f"{what} should be int64, the index of a class, not {found.dtype}")
 
 
 def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: Size | None, of: str) -> None:

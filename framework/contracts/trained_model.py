@@ -116,6 +116,16 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """The tokens of images."""
+
+    indices_BHW: Tensor
+    """int64, each in [0, codes)."""
+    codes: int
+    """How many codes there are."""
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """What a model makes of images when it is shown nothing but them: what is measured and shown."""
 
@@ -127,6 +137,8 @@ class Reconstruction:
     """The prediction as images in the spec's value range; None if it is not an image, or missing."""
     lacking: str = ""
     """Why there is no picture, as part of a message."""
+    tokens: Tokens | None = None
+    """The tokens that the picture was made of, for a model that is a codec or trains one."""
 
     @property
     def attention_BKHW(self) -> Tensor | None:

@@ -42,9 +42,9 @@ class Past:
 class Heads(nn.Module):
     """The linear maps of attention with several heads (A of them, each of width E)."""
 
-    def __init__(self, width: int, heads: int, *, bias: bool):
+    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float = 0.0):
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width, bias=bias) for _ in range(4))
 
     def split(self, x_BTW: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class Heads(nn.Module):
     def join(self, x_BATE: Tensor) -> Tensor:
         """Return the output (B, T, W) of values mixed in each head."""
         joined_BTW: Tensor = self.to_out(rearrange(x_BATE, "b a t e -> b t (a e)"))
-        return joined_BTW
+        return F.dropout(joined_BTW, self.dropout, self.training)
 
 
 class TokensAttention(Heads):
     """Each token attends to itself and to those before it or, if not causal, to all."""
 
-    def __init__(self, width: int, heads: int, *, bias: bool, causal: bool):
-        super().__init__(width, heads, bias=bias)
+    def __init__(self, width: int, heads: int, *, bias: bool, causal: bool, dropout: float = 0.0):
+        super().__init__(width, heads, bias=bias, dropout=dropout)
         self.causal = causal
 
     def forward(self, x_BTW: Tensor, past: Past | None = None) -> Tensor:
@@ -72,7 +72,11 @@ class TokensAttention(Heads):
         if past is not None:
             keys_BATE, values_BATE = past.extend(keys_BATE, values_BATE)
         mixed_BATE = F.scaled_dot_product_attention(
-            query_BATE, keys_BATE, values_BATE, is_causal=self.causal and past is None
+            query_BATE,
+            keys_BATE,
+            values_BATE,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=self.causal and past is None,
         )
         return self.join(mixed_BATE)
 
@@ -86,26 +90,31 @@ class SlotsAttention(Heads):
         logits_BATK = query_BATE * query_BATE.shape[3] ** -0.5 @ keys_BAKE.transpose(2, 3)
         weights_BKAT = kept(logits_BATK.softmax(dim=3).movedim(3, 1), keep_BK)
         weights_BATK = weights_BKAT.movedim(1, 3)
-        mixed_BATE = weights_BATK @ self.split(self.to_v(slots_BKW))
+        dropped_BATK = F.dropout(weights_BATK, self.dropout, self.training)
+        mixed_BATE = dropped_BATK @ self.split(self.to_v(slots_BKW))
         return self.join(mixed_BATE), weights_BATK.mean(dim=1)
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention, attention to slots and an MLP, each after a norm and added to its input."""
+    """Self-attention, attention to slots and an MLP, each after a norm and added to its input.
 
-    def __init__(self, kind: BlockKind, width: int, heads: int):
+    Dropout is SLATE's: of attention weights, and of what is added to the tokens.
+    """
+
+    def __init__(self, kind: BlockKind, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
         biased, free, hidden = kind == "pre_norm", kind == "bias_free", MLP_FACTOR * width
         self.normed_residual = False
         self.norm_tokens, self.norm_cross, self.norm_mlp = (
             nn.LayerNorm(width, bias=not free) for _ in range(3)
         )
-        self.attend_tokens = TokensAttention(width, heads, bias=biased, causal=not free)
-        self.attend_slots = SlotsAttention(width, heads, bias=biased)
+        self.attend_tokens = TokensAttention(width, heads, bias=biased, causal=not free, dropout=dropout)
+        self.attend_slots = SlotsAttention(width, heads, bias=biased, dropout=dropout)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden, bias=not free),
             nn.GELU() if free else nn.ReLU(),
             nn.Linear(hidden, width, bias=not free),
+            nn.Dropout(dropout),
         )
 
     def forward(
@@ -127,17 +136,18 @@ class DecoderBlocks(nn.Module):
         width: of tokens and slots (W), a multiple of `heads`.
         heads: of every attention.
         layers: how many blocks.
+        dropout: in training, from torch's own random stream, which a training seeds for each step.
     """
 
-    def __init__(self, kind: BlockKind, *, width: int, heads: int, layers: int):
+    def __init__(self, kind: BlockKind, *, width: int, heads: int, layers: int, dropout: float = 0.0):
         super().__init__()
         self.norm = nn.LayerNorm(width) if kind == "slate" else nn.Identity()
         if kind == "slate":
-            blocks = [DecoderBlock(kind, width, heads) for _ in range(layers)]
+            blocks = [DecoderBlock(kind, width, heads, dropout) for _ in range(layers)]
             for block in blocks:
                 draw_as_slate(block, gain=(3 * layers) ** -0.5)
         else:  # torch's TransformerDecoder copies one layer: all of them start with the same weights
-            first = DecoderBlock(kind, width, heads)
+            first = DecoderBlock(kind, width, heads, dropout)
             draw_as_torch(first)
             blocks = [first, *(copy.deepcopy(first) for _ in range(layers - 1))]
         blocks[0].normed_residual = kind != "pre_norm"
@@ -181,7 +191,7 @@ def draw_as_slate(block: DecoderBlock, *, gain: float) -> None:
         for linear in (attention.to_q, attention.to_k, attention.to_v):
             nn.init.xavier_uniform_(linear.weight)
         nn.init.xavier_uniform_(attention.to_out.weight, gain=gain)
-    first, _, last = block.mlp
+    first, last = block.mlp[0], block.mlp[2]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
     nn.init.kaiming_uniform_(first.weight, nonlinearity="relu")

@@ -22,6 +22,7 @@ from slotlab.framework.contracts import (
     RandomSource,
     Reconstruction,
     Sampler,
+    SamplesTogether,
     Size,
     Slots,
     Trial,
@@ -173,9 +174,11 @@ class SlotModel(Model):
         if not isinstance(decoder, Sampler):
             return self.decode(slots, grouped=grouped, generator=generator)
 
-        def run(slots: Slots, grouped: Grouped | None, *, generator: Generator | None) -> Decoded:
+        def run(slots: Slots, grouped: Grouped | None, *, generator: Any) -> Decoded:
             return decoder.sample(slots, generator=generator, **self.guide(grouped))
 
+        if isinstance(decoder, SamplesTogether) and decoder.streams_per_image:
+            return run(slots, grouped, generator=generator)
         return with_noise(run, generator, slots, grouped)
 
     def _as_promised(self, painted: Decoded, slots: Slots) -> Decoded:
@@ -202,8 +205,7 @@ class SlotModel(Model):
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
         grouped = encoded.grouped
-        with self.calling("objective"):
-            target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
+        target_BCHW = self._target(images_BCHW, encoded)
         with self.calling("decoder"):
             decoded = self.decode(
                 grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
@@ -267,7 +269,7 @@ class SlotModel(Model):
         )
         slots = encoded.grouped.slots
         told = self._told(images_BCHW, encoded, copied(painting)) if self.is_told else None
-        if told is not None and not self.makes_pictures(told):
+        if told is not None and not self.makes_pictures(self._target(images_BCHW, encoded)):
             return Reconstruction(encoded.found, told, None, NO_IMAGE)
         try:
             with self.calling("decoder"):
@@ -289,16 +291,19 @@ class SlotModel(Model):
         """Whether the masks of images that are measured are those of a decoder that is told the target."""
         return isinstance(self.decoder, MaskedWithTarget) and self.decoder.masks_with_target
 
-    def makes_pictures(self, decoded: Decoded) -> bool:
-        """Return whether predictions are images."""
+    def makes_pictures(self, target_BCHW: Tensor) -> bool:
+        """Return whether targets, and so predictions, are images or what images are made of."""
         with self.calling("objective"):
-            return self.objective.to_image(decoded.prediction_BCHW) is not None
+            return self.objective.to_image(target_BCHW) is not None
+
+    def _target(self, images_BCHW: Tensor, encoded: Encoded) -> Tensor:
+        with self.calling("objective"):
+            return self.objective.target(images_BCHW, encoded.features_BCHW)
 
     def _told(self, images_BCHW: Tensor, encoded: Encoded, painting: RandomSource) -> Decoded:
         """Decode as in training: the decoder receives the target, which is made of the images alone."""
         grouped = encoded.grouped
-        with self.calling("objective"):
-            target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
+        target_BCHW = self._target(images_BCHW, encoded)
         with self.calling("decoder"):
             told = self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=painting)
         with self.promising("decoder"):

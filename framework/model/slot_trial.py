@@ -9,6 +9,7 @@ from slotlab.framework.contracts import Decoded, Grouped, Losses, ModelOutput, S
 from slotlab.framework.contracts.promises import (
     check_sums,
     expect,
+    expect_classes,
     expect_decoded,
     expect_grouped,
     expect_losses,
@@ -42,7 +43,7 @@ class SlotTrial:
             grouped.slots, target_BCHW=target_BCHW, generator=trial.stream(), **model.guide(grouped)
         )
         self.check_decoded(decoded, grouped, "forward")
-        painted = self.paint(grouped, decoded)
+        painted = self.paint(grouped, decoded, target_BCHW)
         self.check_objective(grouped.slots, decoded, painted, target_BCHW)
         grid = (features_BCHW.shape[2], features_BCHW.shape[3])
         self.check_auxiliaries(
@@ -60,7 +61,7 @@ class SlotTrial:
         )
         number = trial.other_num_slots
         if number is not None and not model.fixed_num_slots:
-            self.paint(self.group(tokens_BND, self.initial_slots(tokens_BND, number)), None)
+            self.paint(self.group(tokens_BND, self.initial_slots(tokens_BND, number)), None, target_BCHW)
 
     def encode(self) -> Tensor:
         """Check the encoder, and return its features."""
@@ -115,6 +116,8 @@ class SlotTrial:
         target_BCHW = self.model.objective.target(self.trial.images_BCHW, features_BCHW)
         what = "the target, by the objective's target_shape,"
         expect(target_BCHW, (2, target.channels, *target.size), what, floating=False)
+        if target.classes is not None:
+            expect_classes(target_BCHW, "the target")
         self.trial.look(target_BCHW, "the target", draws=True)
         return target_BCHW
 
@@ -128,7 +131,7 @@ class SlotTrial:
         if self.trial.values and decoded.masks_BKHW is not None:
             check_sums(decoded.masks_BKHW, f"masks{of}", dropped=grouped.slots.keep_BK is not None)
 
-    def paint(self, grouped: Grouped, decoded: Decoded | None) -> Decoded | None:
+    def paint(self, grouped: Grouped, decoded: Decoded | None, target_BCHW: Tensor) -> Decoded | None:
         """Check the picture that is shown and measured, and that masks exist if the spec scores them.
 
         Returns None for a decoder that needs the target, or that needs values where there are only shapes.
@@ -136,7 +139,7 @@ class SlotTrial:
         trial, slots, guide = self.trial, grouped.slots, self.model.guide(grouped)
         trial.at("model", "decoder")
         decoder, made, reason = self.model.decoder, None, ""
-        if decoded is not None and self.model.is_told and not self.model.makes_pictures(decoded):
+        if decoded is not None and self.model.is_told and not self.model.makes_pictures(target_BCHW):
             self.check_masks(decoded, "")
             return None
         if isinstance(decoder, Sampler):

@@ -1,8 +1,10 @@
 """The model of a run that is an input of another one: frozen, with its weights."""
 
+from typing import Protocol
+
 import torch
 
-from slotlab.framework.contracts import Model
+from slotlab.framework.contracts import Model, Size
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_model
 from slotlab.framework.plugin_loading.trust import Ask, refuse
@@ -39,3 +41,27 @@ def trained_model(given: RunInput, *, field: str, trust: Ask = refuse) -> tuple[
             text += f"; here, `slotlab show {run.spec} --trust` remembers it"
         raise ComponentError(text, field=field) from None
     return spec, model.eval().requires_grad_(False).to(torch.get_default_device())
+
+
+class TakesImages(Protocol):
+    """The context of a component that is told of the images."""
+
+    @property
+    def image_size(self) -> Size:
+        """Rows and columns."""
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Least and largest value."""
+
+
+def check_images(trained_on: ExperimentSpec, here: TakesImages, *, who: str, field: str) -> None:
+    """Refuse a run that was trained on images of another size or range than it would be given here.
+
+    Raises:
+        ComponentError: at the setting `field`, about `who`.
+    """
+    (low, high), (rows, columns) = trained_on.data.bounds, trained_on.data.size
+    if (here.value_range, here.image_size) != ((low, high), (rows, columns)):
+        text = f"{who} was trained on images of {columns}x{rows} pixels in [{low:g}, {high:g}]"
+        raise ComponentError(f"{text}; take the same protocol here", field=field)

@@ -7,8 +7,8 @@ attention are trained by cross-entropy. The teacher is frozen and in evaluation 
 order for each step, as in training.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat
@@ -24,8 +24,9 @@ from slotlab.framework.contracts import (
     ModelOutput,
     Reconstructs,
 )
+from slotlab.framework.model.held import Held
 from slotlab.framework.model.masks import masks_at
-from slotlab.framework.model.trained_input import trained_model
+from slotlab.framework.model.trained_input import check_images, trained_model
 from slotlab.framework.runs.run_input import RunInput
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import Component, ComponentError, hookimpl
@@ -58,13 +59,7 @@ class AttentionDistill(nn.Module):
         decoder = getattr(teacher, "decoder", None)
         if config.decoder == "trained" and isinstance(decoder, nn.Module):
             decoder.train()
-        # Not a child: a checkpoint holds what is trained, and the teacher is named in the spec.
-        self._teacher: list[Any] = [teacher]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AttentionDistill":
-        self._teacher[0]._apply(fn)  # it moves with the module
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        self.teacher = Held(teacher)
 
     def forward(self, output: ModelOutput) -> Losses:
         """Return the loss, not yet weighted.
@@ -82,7 +77,7 @@ class AttentionDistill(nn.Module):
     def labels(self, output: ModelOutput) -> tuple[Tensor, int]:
         """Return each token's teacher slot, int64 (B, N), and the number of the teacher's slots."""
         noise = output.generator
-        made = self._teacher[0].reconstruct(output.images_BCHW, generator=noise, painting=noise)
+        made = self.teacher.module.reconstruct(output.images_BCHW, generator=noise, painting=noise)
         masks_BLHW = masks_at(made, self.masks, output.grid)
         if masks_BLHW is None:
             raise ComponentError(f"the teacher has no masks of its {self.masks}; take another 'masks'")
@@ -95,13 +90,9 @@ def check(spec: ExperimentSpec, teacher: Model, context: AuxiliaryContext) -> No
     Raises:
         ComponentError: at the setting `teacher`.
     """
-    trained_on = (spec.data.bounds, spec.data.size)
     if not isinstance(teacher, Reconstructs):
         raise ComponentError(f"the teacher's model '{spec.model.name}' has no masks", field="teacher")
-    if trained_on != (context.value_range, context.image_size):
-        (low, high), (rows, columns) = trained_on
-        text = f"the teacher was trained on images of {columns}x{rows} pixels in [{low:g}, {high:g}]"
-        raise ComponentError(f"{text}; take the same protocol here", field="teacher")
+    check_images(spec, context, who="the teacher", field="teacher")
     if (spec.slots or 0) > context.num_slots:
         text = f"the teacher has {spec.slots} slots, which cannot all be matched to {context.num_slots}"
         raise ComponentError(f"{text}; train with at least as many", field="teacher")

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import EncoderContext
-from slotlab.framework.model.trained_input import trained_model
+from slotlab.framework.model.trained_input import check_images, trained_model
 from slotlab.framework.runs.run_input import RunInput
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 
@@ -32,11 +32,7 @@ class TrainedEncoder(nn.Module):
     def __init__(self, config: TrainedConfig, context: EncoderContext):
         super().__init__()
         spec, model = trained_model(config.source, field="source")
-        trained_on = (spec.data.bounds, spec.data.size)
-        if trained_on != (context.value_range, context.image_size):
-            (low, high), (rows, columns) = trained_on
-            text = f"its run was trained on images of {columns}x{rows} pixels in [{low:g}, {high:g}]"
-            raise ComponentError(f"{text}; take the same protocol here", field="source")
+        check_images(spec, context, who="its run", field="source")
         encoder: Any = getattr(model, "encoder", None)
         if encoder is None:
             raise ComponentError(f"the model '{spec.model.name}' of its run has no encoder", field="source")

@@ -15,6 +15,7 @@ from slotlab.framework.contracts import (
     DecoderContext,
     EncoderContext,
     GroupingContext,
+    HasNearest,
     InitializerContext,
     ModelContext,
     ObjectiveContext,
@@ -102,7 +103,11 @@ def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | N
     if objective is None:
         return None
     target = DecoderContext(
-        slot_dim=config.slot_dim, target=objective.target_shape, num_slots=config.slots, grid=grid
+        slot_dim=config.slot_dim,
+        target=objective.target_shape,
+        num_slots=config.slots,
+        grid=grid,
+        nearest=objective.nearest if isinstance(objective, HasNearest) else None,
     )
     decoder = parts.build(config.decoder, target, "decoder")
     if parts.failed:

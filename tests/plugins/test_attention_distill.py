@@ -156,7 +156,7 @@ def test_labels_are_the_decoders_masks_when_it_is_told_the_target_in_a_drawn_ord
     """As in SPOT's code: teacher in evaluation mode, its decoder told the features, one of nine orders drawn."""
     model = build_model(student)
     distill, output = loss_of(model), model(images(), generator=stream())
-    teacher = distill._teacher[0]
+    teacher = distill.teacher.module
     assert not teacher.training
     assert teacher.decoder.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -176,7 +176,7 @@ def test_labels_are_the_decoders_masks_when_it_is_told_the_target_in_a_drawn_ord
 
 def test_the_teachers_decoder_may_work_as_in_its_evaluation(teacher: Path, tmp_path: Path) -> None:
     path = spec_file(tmp_path, "student", teacher=f"{{run: {teacher}}}, decoder: evaluated")
-    assert not loss_of(build_model(load_spec(path).spec))._teacher[0].decoder.training
+    assert not loss_of(build_model(load_spec(path).spec)).teacher.module.decoder.training
 
 
 def test_all_randomness_comes_from_the_pass(student: ExperimentSpec) -> None:
@@ -212,10 +212,10 @@ def test_the_teacher_is_in_no_checkpoint_and_goes_where_the_model_goes(student: 
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         labels, _ = loss_of(other).labels(replace(output, generator=stream()))
         assert torch.equal(labels, expected)
-        assert loss_of(other)._teacher[0] is not loss_of(model)._teacher[0]
-    teacher = loss_of(model.double())._teacher[0]
+        assert loss_of(other).teacher.module is not loss_of(model).teacher.module
+    teacher = loss_of(model.double()).teacher.module
     assert {p.dtype for p in teacher.parameters()} == {torch.float64}
-    assert {p.device.type for p in loss_of(model.to("meta"))._teacher[0].parameters()} == {"meta"}
+    assert {p.device.type for p in loss_of(model.to("meta")).teacher.module.parameters()} == {"meta"}
     model.train()
     model.requires_grad_(True)
     assert not teacher.training
@@ -267,7 +267,7 @@ def test_a_teacher_without_masks_is_refused(student: ExperimentSpec) -> None:
     model = build_model(student)
     distill = loss_of(model)
     output: ModelOutput = model(images(), generator=stream())
-    teacher = distill._teacher[0]
+    teacher = distill.teacher.module
     made = teacher.reconstruct
     teacher.reconstruct = lambda *args, **options: replace(made(*args, **options), decoded=None)
     with pytest.raises(SlotlabError, match="the teacher has no masks of its decoder; take another 'masks'"):
