@@ -50,6 +50,9 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
     pooled = [name for name, facts in result["metrics"].items() if facts["aggregation"] == "objects"]
     if pooled:
         out.print(f"mean over objects: {', '.join(pooled)}", style="dim")
+    if "codes" in result:
+        words = "{used} of {codes} codes occur in {tokens} tokens, perplexity {perplexity:.1f}"
+        out.print(words.format(**result["codes"]), style="dim")
     print_set_metrics(result["set_metrics"])
     for name, reason in result["left_out"].items():
         out.print(f"{name}: left out, {reason}", soft_wrap=True)

@@ -26,6 +26,7 @@ from slotlab.framework.contracts import (
 from slotlab.framework.contracts.promises import check_sums, expect_picture
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
+from slotlab.framework.evaluation.code_usage import CodeCounter
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
 from slotlab.framework.model.masks import labels_of, masks_at, resized_masks
 from slotlab.framework.randomness.seeds import painting, streams
@@ -94,15 +95,18 @@ def evaluate_masks(
     # Every process has the same methods in the same order, also one without a share of few images.
     ledgers = {source: Ledger(metrics, {MODEL: []}, detailed) for source in sources}
     trivial = Ledger(metrics, {name: [] for name in compared})
+    codes = CodeCounter()
     for positions, batch, made in reconstructions(spec, model, loader, report):
         for source, outcome in outcomes_of(made, batch, sources).items():
             ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
+        codes.add(made.tokens)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
     beside = trivial.close(gather).rows
     found = {source: ledger.close(gather) for source, ledger in ledgers.items()}
-    return {source: replace(one, rows={**one.rows, **beside}) for source, one in found.items()}
+    usage = codes.close(gather)
+    return {source: replace(one, rows={**one.rows, **beside}, codes=usage) for source, one in found.items()}
 
 
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:

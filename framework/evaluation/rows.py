@@ -20,6 +20,7 @@ from slotlab.framework.contracts.promises import measure
 from slotlab.framework.contracts.trained_model import NO_IMAGE
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
+from slotlab.framework.evaluation.code_usage import CodeUsage
 from slotlab.framework.runs.folder import MODEL
 
 WORDS = {
@@ -40,6 +41,8 @@ class Evaluation:
     """Metrics without a value for the model, and why."""
     objects: Sequence[ResultRow] = ()
     """One row per visible true object, with the IoU at which the model found it."""
+    codes: CodeUsage | None = None
+    """How the model's codes are used, for a codec and a model that trains one."""
 
     def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """Return, for each method and metric, statistics over the images.

@@ -9,6 +9,8 @@ from typing import Any
 from slotlab.framework.composition import Composer
 from slotlab.framework.contracts import Metric, Model
 from slotlab.framework.data.loader import Loader
+from slotlab.framework.evaluation.code_usage import CodeUsage
+from slotlab.framework.figures.code_usage import draw_code_usage
 from slotlab.framework.figures.composition import draw_composition, draw_mixed
 from slotlab.framework.figures.image_view import ImageView, view_images
 from slotlab.framework.figures.panels import Panel, draw_panels
@@ -47,6 +49,8 @@ class Evaluated:
     rows: Sequence[Mapping[str, Any]]
     """The model's rows, one for each of the first images of the split."""
     metrics: Mapping[str, Metric]
+    codes: CodeUsage | None = None
+    """How the model's codes are used, if it has any."""
     otherwise: str = ""
     """An addition to the titles: settings that differ from the run's, and the checkpoint."""
 
@@ -89,6 +93,8 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
         "best": partial(_draw_best, title, ari, views),
         "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
     }
+    if evaluated.codes is not None:
+        drawings["codes"] = partial(draw_code_usage, evaluated.codes, title=evaluated.data_title)
     left_out = _draw_all(drawings, figures, evaluated.name)
     if evaluated.composed_name is None:
         return left_out

@@ -1,7 +1,8 @@
 """Evaluate a run's weights under conditions: rows, summaries and figures in the run's folder.
 
-An evaluation lies in RUN/evaluation/NAME: summary.json, images.csv, objects.csv and samples/. NAME is
-DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS and what `places.py` adds; docs/evaluation.md describes the files.
+An evaluation lies in RUN/evaluation/NAME: summary.json, images.csv, objects.csv, codes.csv and samples/. The
+name is DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS and what `places.py` adds; docs/evaluation.md describes the
+files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -196,7 +197,8 @@ class EvaluationJob:
         folder = self.subject.run.evaluation(named.place.name(source))
         shared = nameless_data(summary)
         objects = as_csv(evaluation.objects).encode() if evaluation.objects else None
-        tables = {IMAGES: evaluation.to_csv().encode(), "objects.csv": objects}
+        codes = evaluation.codes.to_csv().encode() if evaluation.codes else None
+        tables = {IMAGES: evaluation.to_csv().encode(), "objects.csv": objects, "codes.csv": codes}
         finished = to_json(shared)
         unfinished = to_json({**shared, UNFINISHED: "its figures are being drawn"})
         stale: dict[str, bytes | None] = {}
@@ -227,6 +229,7 @@ class EvaluationJob:
             loader=ready.loader,
             rows=evaluation.rows[MODEL],
             metrics=ready.metrics,
+            codes=evaluation.codes,
         )
         return draw_evaluation(
             shown, figures=run.figures, samples=run.evaluation(place.name(source)) / SAMPLES

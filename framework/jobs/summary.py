@@ -75,6 +75,7 @@ def results(
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
         "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
+        **({} if evaluation.codes is None else {"codes": evaluation.codes.facts}),
     }
 
 
