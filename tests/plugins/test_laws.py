@@ -79,6 +79,15 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
     ("decoder", "random_order"): {"layers": 2, "heads": 3},
+    ("decoder", "latent_diffusion"): {
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention_at": [2],
+        "head_width": 4,
+        "norm_groups": 4,
+        "sampling": {"steps": 4},
+    },
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
 CONTEXTS: dict[str, Any] = {
@@ -388,10 +397,12 @@ def test_decoder_shapes_and_order_of_slots(item: Registered, method: str) -> Non
     if method == "sample":
         if not isinstance(decoder, Sampler):
             pytest.skip("is called without the target instead")
-        plain, moved = decoder.sample(slots), decoder.sample(slots.select(ORDER))
+        plain, moved = (decoder.sample(some, generator=one_stream()) for some in (slots, slots.select(ORDER)))
     else:
         target = noise(2, 3, 16, 16, seed=3) if isinstance(decoder, Sampler) else None
-        plain, moved = (decoder(some, target_BCHW=target) for some in (slots, slots.select(ORDER)))
+        plain, moved = (
+            decoder(some, target_BCHW=target, generator=one_stream()) for some in (slots, slots.select(ORDER))
+        )
     assert plain.prediction_BCHW.shape == (2, 3, 16, 16)
     torch.testing.assert_close(moved.prediction_BCHW, plain.prediction_BCHW)
     if plain.masks_BKHW is not None:

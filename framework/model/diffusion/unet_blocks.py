@@ -1,0 +1,229 @@
+"""The parts of the U-Net: residual blocks that know the time, transformers that attend to slots, levels.
+
+Source: Rombach et al. 2022 (latent diffusion), code, in the form in which SlotDiffusion (Wu et al. 2023,
+appendix and code) uses it. Letters: E is the width of the time's code, W that of a level, T its positions.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slotlab.framework.model.diffusion.draws import unchanged
+from slotlab.framework.model.kept_slots import kept
+
+TRANSFORMER_EPS = 1e-6
+"""Epsilon of the group norm before a transformer; that of the others is torch's, 1e-5."""
+TIME_FACTOR, HIDDEN_FACTOR = 4, 4
+"""Widths of the time's code, as a multiple of the U-Net's, and of a transformer's hidden layer."""
+MAX_PERIOD = 10_000
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every part of the U-Net is told beside its features."""
+
+    time_BE: Tensor
+    """The code of the step, after its last activation."""
+    slots_BKD: Tensor
+    keep_BK: Tensor | None = None
+    """Weights of the slots in [0, 1]; None if all are kept."""
+    drop: Callable[[Tensor], Tensor] = unchanged
+    """Dropout."""
+
+
+class ZeroConv(nn.Conv2d):
+    """A convolution that starts as zero, also where a spec draws weights in another way than torch."""
+
+    own_weights = True
+
+    def __init__(self, width_in: int, width: int, size: int):
+        super().__init__(width_in, width, size, padding=size // 2)
+        nn.init.zeros_(self.weight)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+
+def sinusoid(step_B: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """Return the code (B, width) of steps (B,), whole or not: all cosines, then all sines.
+
+    Frequency i of half the width is 10000^(-i / half) (Rombach et al. 2022, code). `width` is even.
+    """
+    half = width // 2
+    exponent_F = torch.arange(half, device=step_B.device, dtype=dtype) / half
+    angle_BF = step_B.to(dtype)[:, None] * torch.pow(MAX_PERIOD, -exponent_F)
+    return torch.cat((angle_BF.cos(), angle_BF.sin()), dim=1)
+
+
+class TimeCode(nn.Module):
+    """Steps (B,) to their code (B, 4 * width): sinusoid, linear, SiLU, linear, SiLU.
+
+    The last SiLU is the one with which every residual block would begin.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+        self.first = nn.Linear(width, TIME_FACTOR * width)
+        self.second = nn.Linear(TIME_FACTOR * width, TIME_FACTOR * width)
+
+    def forward(self, step_B: Tensor) -> Tensor:
+        """Return the code; the sinusoid is computed in float32 at least."""
+        dtype = self.first.weight.dtype
+        code_BW = sinusoid(step_B, self.width, torch.promote_types(dtype, torch.float32))
+        return F.silu(self.second(F.silu(self.first(code_BW.to(dtype)))))
+
+
+class ResidualBlock(nn.Module):
+    """GN, SiLU, conv; plus a map of the time; GN, SiLU, dropout, zero-initialized conv; plus the input."""
+
+    def __init__(self, width_in: int, width: int, *, groups: int, time: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.read_time = nn.Linear(time, width)
+        self.norm2 = nn.GroupNorm(groups, width)
+        self.conv2 = ZeroConv(width, width, 3)
+        self.skip = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
+
+    def forward(self, x_BCHW: Tensor, given: Given) -> Tensor:
+        """Return (B, width, H, W)."""
+        y_BWHW = self.conv1(F.silu(self.norm1(x_BCHW)))
+        y_BWHW = y_BWHW + self.read_time(given.time_BE)[:, :, None, None]
+        y_BWHW = self.conv2(given.drop(F.silu(self.norm2(y_BWHW))))
+        found_BWHW: Tensor = self.skip(x_BCHW) + y_BWHW
+        return found_BWHW
+
+
+class HeadsAttention(nn.Module):
+    """Attention of positions to a source, with heads (A of them, each of width E); no biases but the last.
+
+    Args:
+        width: of positions; a multiple of `head_width`.
+        source: width of what is attended to.
+        head_width: of every head.
+    """
+
+    def __init__(self, width: int, source: int, *, head_width: int):
+        super().__init__()
+        self.heads = width // head_width
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k, self.to_v = (nn.Linear(source, width, bias=False) for _ in range(2))
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, x_BTW: Tensor, source_BKD: Tensor, keep_BK: Tensor | None = None) -> Tensor:
+        """Return (B, T, W); with `keep_BK`, nothing is read from what has the weight 0."""
+        query_BATE, keys_BAKE, values_BAKE = (
+            rearrange(to(z_BTx), "b t (a e) -> b a t e", a=self.heads)
+            for to, z_BTx in ((self.to_q, x_BTW), (self.to_k, source_BKD), (self.to_v, source_BKD))
+        )
+        if keep_BK is None:
+            mixed_BATE = F.scaled_dot_product_attention(query_BATE, keys_BAKE, values_BAKE)
+        else:
+            logits_BATK = query_BATE * query_BATE.shape[3] ** -0.5 @ keys_BAKE.transpose(2, 3)
+            weights_BKAT = kept(logits_BATK.softmax(dim=3).movedim(3, 1), keep_BK)
+            mixed_BATE = weights_BKAT.movedim(1, 3) @ values_BAKE
+        mixed_BTW: Tensor = self.to_out(rearrange(mixed_BATE, "b a t e -> b t (a e)"))
+        return mixed_BTW
+
+
+class GatedMLP(nn.Module):
+    """A linear map times the GELU of another, and a linear map back (GEGLU: Shazeer 2020, equation 5)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.value, self.gate = (nn.Linear(width, HIDDEN_FACTOR * width) for _ in range(2))
+        self.out = nn.Linear(HIDDEN_FACTOR * width, width)
+
+    def forward(self, x_BTW: Tensor) -> Tensor:
+        """Return (B, T, W)."""
+        found_BTW: Tensor = self.out(self.value(x_BTW) * F.gelu(self.gate(x_BTW)))
+        return found_BTW
+
+
+class Transformer(nn.Module):
+    """All positions attend to one another, then to the slots, then an MLP; each after a norm, and added.
+
+    Before it are a group norm and a 1x1 convolution, after it a zero-initialized one; the input is added.
+    """
+
+    def __init__(self, width: int, slot_dim: int, *, groups: int, head_width: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, width, eps=TRANSFORMER_EPS)
+        self.read = nn.Conv2d(width, width, 1)
+        self.norm_self, self.norm_slots, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.attend_self = HeadsAttention(width, width, head_width=head_width)
+        self.attend_slots = HeadsAttention(width, slot_dim, head_width=head_width)
+        self.mlp = GatedMLP(width)
+        self.write = ZeroConv(width, width, 1)
+
+    def forward(self, x_BCHW: Tensor, given: Given) -> Tensor:
+        """Return (B, C, H, W)."""
+        x_BTW = rearrange(self.read(self.norm(x_BCHW)), "b w r c -> b (r c) w")
+        normed_BTW = self.norm_self(x_BTW)
+        x_BTW = x_BTW + self.attend_self(normed_BTW, normed_BTW)
+        x_BTW = x_BTW + self.attend_slots(self.norm_slots(x_BTW), given.slots_BKD, given.keep_BK)
+        x_BTW = x_BTW + self.mlp(self.norm_mlp(x_BTW))
+        found_BCHW: Tensor = x_BCHW + self.write(rearrange(x_BTW, "b (r c) w -> b w r c", r=x_BCHW.shape[2]))
+        return found_BCHW
+
+
+class Stage(nn.Module):
+    """A residual block, and a transformer after it, if there is one."""
+
+    def __init__(self, block: ResidualBlock, transformer: Transformer | None):
+        super().__init__()
+        self.block, self.transformer = block, transformer
+
+    def forward(self, x_BCHW: Tensor, given: Given) -> Tensor:
+        """Return (B, width, H, W)."""
+        x_BCHW = self.block(x_BCHW, given)
+        return x_BCHW if self.transformer is None else self.transformer(x_BCHW, given)
+
+
+class Upsample(nn.Module):
+    """Each position becomes 2x2 of them; then a convolution."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return (B, C, 2 * H, 2 * W)."""
+        found_BCHW: Tensor = self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+        return found_BCHW
+
+
+class DownLevel(nn.Module):
+    """Stages, and, but for the lowest level, a convolution of stride 2. All outputs are kept for later."""
+
+    def __init__(self, stages: Iterator[Stage], width: int, *, lowest: bool):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.down = None if lowest else nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x_BCHW: Tensor, given: Given) -> list[Tensor]:
+        """Return every stage's output and the halved map; the last of them goes on to the next level."""
+        found = []
+        for stage in self.stages:
+            x_BCHW = stage(x_BCHW, given)
+            found.append(x_BCHW)
+        return found if self.down is None else [*found, self.down(x_BCHW)]
+
+
+class UpLevel(nn.Module):
+    """Stages, each of which also sees what was kept on the way down, and, but for the highest, upsampling."""
+
+    def __init__(self, stages: Iterator[Stage], width: int, *, highest: bool):
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.up = None if highest else Upsample(width)
+
+    def forward(self, x_BCHW: Tensor, saved: list[Tensor], given: Given) -> Tensor:
+        """Return the map for the next level; each stage takes a tensor from the end of `saved`."""
+        for stage in self.stages:
+            x_BCHW = stage(torch.cat((x_BCHW, saved.pop()), dim=1), given)
+        return x_BCHW if self.up is None else self.up(x_BCHW)
