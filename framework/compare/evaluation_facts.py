@@ -16,12 +16,16 @@ KEYS = {
     "checkpoint": "--checkpoint",
 }
 """Facts that identify an evaluation, and the command-line options that choose by them."""
-FACTS = ("filter", "data", "plugins", "images", "slots", "range")
+FACTS = ("filter", "data", "plugins", "images", "slots", "range", "sampling", "model")
 """Facts in which evaluations with the same key may differ, and compared evaluations must not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """Facts that must be the same for images with the same id to be the same images."""
 AS_TRAINED = "as trained"
 """Stands for the number of slots, or the value range, that the run was trained with."""
+SAMPLING = "sampling"
+"""Is among the telling settings if models that draw pictures do it in different ways."""
+UNTOLD_SAMPLING = "alike"
+"""Stands for how pictures are drawn, where no two models draw them in different ways."""
 OWN_PLUGINS = "own"
 """Stands for the plugins of an evaluation that replaced none of the run's own."""
 _DATASET = "data.dataset."
@@ -45,11 +49,12 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
     Args:
         record: the run.
         evaluation: one of its evaluations.
-        listed: paths of settings that describe the dataset (see `telling_settings`).
+        listed: paths of settings that describe the dataset, and `SAMPLING` (see `telling_settings`).
     """
     data: Mapping[str, Any] = evaluation.facts.get("data", {})
     skipped = len(data.get("skipped", ()))
     images = f"{evaluation.facts['images']} images"
+    listed = tuple(listed)
     settings = dataset_settings(record, evaluation)
     words = [f"{path} {settings[path]}" for path in listed if path in settings]
     return {
@@ -59,6 +64,8 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
+        "sampling": _sampling(evaluation) if SAMPLING in listed else UNTOLD_SAMPLING,
+        "model": _words(evaluation.facts.get("model_changes")) or AS_TRAINED,
     }
 
 
@@ -76,9 +83,14 @@ def dataset_settings(record: RunRecord, evaluation: EvaluationRecord) -> dict[st
 
 
 def telling_settings(pairs: Iterable[Pair]) -> tuple[str, ...]:
-    """Return the paths of dataset settings in which evaluations of the same dataset differ."""
+    """Return the paths of dataset settings in which evaluations of the same dataset differ.
+
+    `SAMPLING` is among them if models draw pictures in different ways; one that draws none is like any.
+    """
     found: dict[tuple[str, str], set[Any]] = {}
     for record, evaluation in pairs:
+        if ways := _words(evaluation.facts.get("sampling")):
+            found.setdefault(("", SAMPLING), set()).add(ways)
         for path, value in dataset_settings(record, evaluation).items():
             found.setdefault((evaluation.dataset, path), set()).add(value)
     return tuple(sorted({path for (_, path), values in found.items() if len(values) > 1}))
@@ -95,6 +107,17 @@ def _plugins(replaced: Any) -> str:
     return str(replaced or OWN_PLUGINS)
 
 
+def _sampling(evaluation: EvaluationRecord) -> str:
+    return _words(evaluation.facts.get("sampling")) or "no drawing"
+
+
+def _words(settings: Any) -> str:
+    """Return settings in words: `solver ddim, steps 50`."""
+    if not isinstance(settings, Mapping):
+        return ""
+    return ", ".join(f"{name} {'none' if value is None else value}" for name, value in settings.items())
+
+
 def _slots(record: RunRecord, evaluation: EvaluationRecord) -> str:
     number, trained = evaluation.facts.get("slots"), record.settings.get("model.slots")
     return AS_TRAINED if number is None or number == trained else f"{number} slots"
@@ -109,7 +132,14 @@ def _range(record: RunRecord, evaluation: EvaluationRecord) -> str:
 
 def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
     """Return the facts without those that have their usual value, such as the last checkpoint."""
-    usual = {"slots": AS_TRAINED, "range": AS_TRAINED, "checkpoint": LAST, "plugins": OWN_PLUGINS}
+    usual = {
+        "slots": AS_TRAINED,
+        "range": AS_TRAINED,
+        "checkpoint": LAST,
+        "plugins": OWN_PLUGINS,
+        "sampling": UNTOLD_SAMPLING,
+        "model": AS_TRAINED,
+    }
     return {name: value for name, value in facts.items() if usual.get(name) != value}
 
 

@@ -32,6 +32,8 @@ _ALIKE = {
     "images": "number of images",
     "slots": "number of slots",
     "range": "value range",
+    "sampling": "way of drawing pictures",
+    "model": "settings of the model at evaluation",
 }
 Key = tuple[tuple[str, str], ...]
 

@@ -4,8 +4,8 @@ The framework looks for the attribute, never for the component: a part without i
 ability.
 """
 
-from collections.abc import Collection
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -39,6 +39,20 @@ class SamplesTogether(Protocol):
     @property
     def streams_per_image(self) -> bool:
         """Whether it can."""
+
+
+@runtime_checkable
+class HasSampling(Protocol):
+    """A `Sampler` with settings of how it makes pictures, which have no effect on a training.
+
+    They are a part of its Config, `sampling`, which names them in `without_effect`. An evaluation may change
+    them (`--set model.decoder.sampling.steps=50`); its results say which they were, and evaluations with
+    different ones are not compared.
+    """
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The settings, as they are used: plain data that JSON can hold."""
 
 
 @runtime_checkable

@@ -85,6 +85,11 @@ class Model(nn.Module, ABC):
         self.names = dict(names or {})
         """How messages name the parts, such as `encoder 'cnn'` (`ModelContext.names`)."""
 
+    @property
+    def sampling(self) -> Mapping[str, Any] | None:
+        """The settings by which it makes pictures (`HasSampling`); None if it has none."""
+        return None
+
     @abstractmethod
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
         """Compute the losses of a batch, as in training: scalars, means over the images.

@@ -14,6 +14,7 @@ from slotlab.framework.contracts import (
     Found,
     Grouped,
     Guided,
+    HasSampling,
     Losses,
     MaskedWithTarget,
     Model,
@@ -80,6 +81,11 @@ class SlotModel(Model):
     def fixed_num_slots(self) -> bool:
         """Whether the initializer makes the trained number of slots alone."""
         return bool(self.initializer.fixed_num_slots)
+
+    @property
+    def sampling(self) -> Mapping[str, Any] | None:
+        """The settings by which the decoder makes pictures; None if it has none."""
+        return self.decoder.sampling if isinstance(self.decoder, HasSampling) else None
 
     def encode(
         self,

@@ -26,6 +26,8 @@ SETTINGS = (
     "mask_size",
     "value_range",
     "slots",
+    "sampling",
+    "model_changes",
     "max_images",
     "mask_source",
 )

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = {
     "data.feature_store",
     "data.stores",
     "data.resident",
+    "model.decoder.sampling",
     "training.checkpoint",
     "training.speed",
     "training.explosion",

@@ -134,7 +134,7 @@ class Slate(Model):
         with self.calling("initializer"):
             slots = with_noise(initial, generator, inputs_BND)
         with self.calling("grouping"):
-            grouped = with_noise(self.grouping, generator, inputs_BND, slots)
+            grouped: Grouped = with_noise(self.grouping, generator, inputs_BND, slots)
         with self.promising("grouping"):
             expect_type(grouped, Grouped)
         return grouped
