@@ -21,7 +21,8 @@ def perplexity(counts_V: Tensor) -> Tensor:
     It is the number of codes that would have the same entropy if all were used equally often.
     """
     share_V = counts_V.double() / counts_V.sum()
-    return torch.special.entr(share_V).sum().exp()
+    entropy: Tensor = torch.special.entr(share_V).sum()
+    return entropy.exp()
 
 
 def dead_share(counts_V: Tensor) -> Tensor:

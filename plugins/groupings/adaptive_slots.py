@@ -15,6 +15,7 @@ from pydantic import PositiveFloat
 from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import KEEP, Grouped, GroupingContext, Slots
+from slotlab.framework.model.gumbel import gumbel_noise
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 WIDENING = 4
@@ -63,8 +64,7 @@ class AdaptiveSlots(nn.Module):
         """Return 1 or 0 for each slot, (B, K), with the gradient of the probability of keeping it."""
         logits_BK2 = logits_BK2.to(torch.promote_types(logits_BK2.dtype, torch.float32))  # noise is too fine
         if self.training or self.evaluate == "drawn":
-            drawn_BK2 = torch.empty_like(logits_BK2).exponential_(generator=generator)
-            logits_BK2 = logits_BK2 - drawn_BK2.log()  # minus the logarithm of an exponential: Gumbel
+            logits_BK2 = logits_BK2 + gumbel_noise(logits_BK2, generator)
         soft_BK = (logits_BK2 / self.temperature).softmax(dim=2)[..., 1]
         hard_BK = (logits_BK2[..., 1] > logits_BK2[..., 0]).to(soft_BK.dtype)
         return hard_BK + (soft_BK - soft_BK.detach())  # exactly 0 or 1

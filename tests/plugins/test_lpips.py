@@ -136,7 +136,7 @@ def test_weights_of_another_network(backbone: Path, tmp_path: Path) -> None:
 def test_without_the_package_that_has_the_linear_weights(
     backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slotlab.plugins.metrics.lpips.find_spec", lambda name: None)
+    monkeypatch.setattr("slotlab.framework.metrics.perceptual.find_spec", lambda name: None)
     expected = "needs 'linear: FILE', or the package lpips: pip install 'slotlab[lpips]'"
     assert refused("linear", backbone=backbone) == expected
 
@@ -144,6 +144,6 @@ def test_without_the_package_that_has_the_linear_weights(
 def test_the_package_is_found_and_not_imported(backbone: Path) -> None:
     if importlib.util.find_spec("lpips") is None:
         pytest.skip("the package lpips is not installed")
-    weights = LPIPS(LPIPSConfig(backbone=backbone), SIGNED).weights_LC
+    weights = LPIPS(LPIPSConfig(backbone=backbone), SIGNED).distance.weights_LC
     assert [len(layer) for layer in weights] == [64, 192, 384, 256, 256]
     assert all((layer >= 0).all() for layer in weights)
