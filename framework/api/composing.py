@@ -14,8 +14,16 @@ from slotlab.framework.api.console import warn
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.composition.album import AlbumPicture, refuse_foreign, writing
 from slotlab.framework.composition.composer import Composer
-from slotlab.framework.composition.evaluate import ReportStage, measure_sampling, prepare_sampling
-from slotlab.framework.composition.modes import MODES, RowPainter, SlotChoice, rows_of
+from slotlab.framework.composition.evaluate import (
+    ReportStage,
+    Sampling,
+    find_library,
+    measure_sampling,
+    prepare_sampling,
+    prepare_shift,
+)
+from slotlab.framework.composition.modes import MODES, STEPPED, RowPainter, SlotChoice, rows_of
+from slotlab.framework.composition.shift import Shifted
 from slotlab.framework.evaluation.result_folders import Places
 from slotlab.framework.jobs.train import choose_device
 from slotlab.framework.metrics.image_sets.compare_sets import Lacking, usable
@@ -30,6 +38,9 @@ from slotlab.registry import SlotlabError
 from slotlab.registry.component import suggest
 
 SAMPLE = "sample"
+SHIFT = "shift"
+NEW = (SAMPLE, SHIFT)
+"""Modes that make new pictures of the slots of many images."""
 SECTION = "evaluation.composition"
 ROWS = 8
 """Rows of the modes that take images, unless told otherwise."""
@@ -115,7 +126,7 @@ def compose_run(path: Path, request: Request) -> dict[str, Any]:
     }
     places = Places.of(run, composer.loaded)
     facts["changes"], ending = places.changes(spec), places.suffix(spec)
-    make = sample if request.mode == SAMPLE else show
+    make = sample if request.mode in NEW else show
     with reporting() as report:
         return make(composer, wanted, request, ending, facts, report)
 
@@ -164,8 +175,13 @@ def sample(
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
     if request.metrics and left_out:
         raise Lacking(left_out)
-    sampling = prepare_sampling(composer, wanted, report)
-    folder = request.out or composer.folder(f"{SAMPLE}-{wanted.library}-seed{sampling.seed}{ending}")
+    library = find_library(composer, wanted, report)
+    sampling: Sampling | Shifted = (
+        prepare_sampling(composer, wanted, report, library)
+        if request.mode == SAMPLE
+        else prepare_shift(composer, wanted, library)
+    )
+    folder = request.out or composer.folder(f"{request.mode}-{wanted.library}-seed{sampling.seed}{ending}")
     with writing(folder, columns=COLUMNS) as album:
 
         def written() -> Iterator[Tensor]:
@@ -186,7 +202,7 @@ def check_request(request: Request) -> None:
     Raises:
         SlotlabError: that says what would be right.
     """
-    known = [*MODES, SAMPLE]
+    known = [*MODES, *NEW]
     if request.mode not in known:
         hint = suggest(request.mode, known)
         raise SlotlabError(f"there is no mode '{request.mode}'{hint} (modes: {', '.join(known)})")
@@ -201,13 +217,18 @@ def check_request(request: Request) -> None:
         "clusters": request.clusters,
         "metric": request.metrics,
     }
-    wrong = of_images if request.mode == SAMPLE else of_sample
+    wrong = of_images if request.mode in NEW else of_sample
     for name in wrong:
         if given[name]:
-            fit = "modes that take images" if request.mode == SAMPLE else f"--mode {SAMPLE}"
+            fit = "modes that take images" if request.mode in NEW else f"--mode {SAMPLE}"
             raise SlotlabError(f"--{name} goes with {fit}, not with --mode {request.mode}")
-    if request.steps is not None and request.mode != "interpolate":
-        raise SlotlabError(f"--steps goes with --mode interpolate, not with --mode {request.mode}")
+    if request.steps is not None and request.mode not in STEPPED:
+        fit = "--mode interpolate, draws or denoise"
+        raise SlotlabError(f"--steps goes with {fit}, not with --mode {request.mode}")
+    if request.mode == SHIFT and (request.clusters or request.count):
+        name = "clusters" if request.clusters else "count"
+        text = "every slot of the library is used once, in groups of neighboring images"
+        raise SlotlabError(f"--{name} goes with --mode {SAMPLE}, not with --mode {SHIFT}: {text}")
     if request.count is not None and request.images:
         text = "it is the number of rows from random images, and --image names the images"
         raise SlotlabError(f"--count goes without --image: {text}; leave one of them out")

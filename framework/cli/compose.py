@@ -30,8 +30,9 @@ class ComposeOptions:
         str,
         typer.Option(
             metavar="MODE",
-            help="sample (new pictures from the slots of many images), slots (each slot alone), mix, "
-            "interpolate, remove or duplicate.",
+            help="sample (new pictures from the slots of many images), shift (of neighboring images), slots "
+            "(each slot alone), mix, interpolate, remove, duplicate, draws (the same slots several times) or "
+            "denoise (how noise becomes a picture).",
         ),
     ] = "sample"
     images: Annotated[

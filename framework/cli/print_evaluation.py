@@ -172,12 +172,15 @@ def print_set_metrics(found: Mapping[str, Mapping[str, Any]]) -> None:
     if not found:
         return
     out = console()
-    table = Table("set metric", "value", "pictures", "real", "floor", "extractor", box=None, pad_edge=False)
+    coded = any("codec" in result for result in found.values())
+    heads = ["set metric", "value", "pictures", "real", "floor", *["through the codec"] * coded, "extractor"]
+    table = Table(*heads, box=None, pad_edge=False)
     for name, result in found.items():
         floor = result["floor"]
         low = "-" if floor is None else "{value:.4g} ({images} against {real_images})".format(**floor)
         numbers = (str(result["images"]), str(result["real_images"]))
-        table.add_row(name, f"{result['value']:.4g}", *numbers, low, result["extractor"])
+        back = [f"{result['codec']['value']:.4g}" if "codec" in result else "-"] * coded
+        table.add_row(name, f"{result['value']:.4g}", *numbers, low, *back, result["extractor"])
     out.print(table)
     floors = {result["floor"]["of"] for result in found.values() if result["floor"]}
     out.print(f"lower is better; floor: {', '.join(sorted(floors)) or 'none'}", style="dim")

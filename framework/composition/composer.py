@@ -3,14 +3,14 @@
 Axes: B images, K slots, D slot width, C channels, H rows, W columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Decoded, Model, PaintsSlots, Slots
+from slotlab.framework.contracts import Batch, Decoded, Model, PaintsInSteps, PaintsSlots, Slots
 from slotlab.framework.contracts.component_calls import place_of
 from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
 from slotlab.framework.data.source import known_splits
@@ -206,6 +206,22 @@ class Composer:
         return Composed(
             images_BCHW, None if masks_BKHW is None else resized_masks(masks_BKHW, size), parts_BKCHW
         )
+
+    @torch.no_grad()
+    def strip(self, slots: Slots, *, seed: int, positions: Sequence[int]) -> Iterator[Tensor] | None:
+        """Yield uint8 pictures (B, 3, H, W) on the way to what `decode` makes of the same arguments.
+
+        None for a model that does not make pictures step by step.
+        """
+        model = self.model.eval()
+        if not isinstance(model, PaintsInSteps):
+            return None
+        noise = painting(seed, positions, slots.vectors_BKD.device)
+        predictions = model.paint_steps(slots, generator=noise)
+        if predictions is None:
+            return None
+        made = (self.picture(prediction_BCHW) for prediction_BCHW in predictions)
+        return (picture_BCHW for picture_BCHW in made if picture_BCHW is not None)
 
     def picture(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return a prediction as uint8 images, or None if it is not an image."""

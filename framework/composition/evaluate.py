@@ -8,8 +8,9 @@ from torch import Tensor
 
 from slotlab.framework.composition.clusters import Clusters, generate
 from slotlab.framework.composition.composer import Composed, Composer
-from slotlab.framework.composition.library import build_library
-from slotlab.framework.contracts import SetMetric
+from slotlab.framework.composition.library import Library, build_library
+from slotlab.framework.composition.shift import Shifted
+from slotlab.framework.contracts import HasCodec, SetMetric
 from slotlab.framework.data.loader import to_uint8
 from slotlab.framework.metrics.image_sets.compare_sets import counted, measure_sets, usable
 from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
@@ -54,20 +55,44 @@ class Sampling:
             start += len(composed.images_BCHW)
 
 
-def prepare_sampling(composer: Composer, wanted: CompositionSpec, report: ReportStage = silent) -> Sampling:
-    """Find the slots of the library and cluster them.
+def find_library(composer: Composer, wanted: CompositionSpec, report: ReportStage = silent) -> Library:
+    """Find the slots that are put together.
+
+    Raises:
+        SlotlabError: if there is no such split.
+    """
+    return build_library(
+        composer,
+        wanted.library,
+        images=wanted.library_images,
+        report=lambda done, total: report("find slots", done, total),
+    )
+
+
+def prepare_shift(composer: Composer, wanted: CompositionSpec, library: Library) -> Shifted:
+    """Exchange the slots of neighboring images.
+
+    Raises:
+        SlotlabError: if a group has fewer images than slots.
+    """
+    seed = composer.spec.seed if wanted.seed is None else wanted.seed
+    return Shifted(composer, library, wanted.group or composer.spec.evaluation.batch_size, seed)
+
+
+def prepare_sampling(
+    composer: Composer,
+    wanted: CompositionSpec,
+    report: ReportStage = silent,
+    library: Library | None = None,
+) -> Sampling:
+    """Find the slots of the library, if it is not given, and cluster them.
 
     Raises:
         SlotlabError: if there is no such split, or there are fewer distinct slots than clusters.
     """
     spec = composer.spec
     seed = spec.seed if wanted.seed is None else wanted.seed
-    library = build_library(
-        composer,
-        wanted.library,
-        images=wanted.library_images,
-        report=lambda done, total: report("find slots", done, total),
-    )
+    library = library or find_library(composer, wanted, report)
     count = wanted.clusters or spec.evaluated_slots
     if count is None:
         raise SlotlabError(f"the model '{spec.model.name}' has no number of slots; set 'clusters'")
@@ -100,7 +125,7 @@ def real_images(composer: Composer, split: str, number: int) -> RealImages:
 
 
 def measure_sampling(
-    sampling: Sampling,
+    sampling: Sampling | Shifted,
     metrics: Mapping[str, SetMetric],
     pictures: Iterable[Tensor],
     *,
@@ -121,9 +146,24 @@ def measure_sampling(
         counted(pictures, lambda done: report("paint", done, sampling.count)),
         real_images(composer, evaluation.split, number),
         other=other,
+        through=through_codec(composer, number),
         cache=Cache(None if run is None else run.set_features),
         seed=sampling.seed,
     )
+
+
+def through_codec(composer: Composer, number: int) -> Iterator[Tensor] | None:
+    """Return the evaluated images as they come back from the model's codec; None if it has none."""
+    model, spec = composer.model, composer.spec
+    if not isinstance(model, HasCodec) or not model.has_codec:
+        return None
+    codec: HasCodec = model
+
+    def made() -> Iterator[Tensor]:
+        for _, batch in replace(composer.loader(spec.evaluation.split), masks=False).share(range(number)):
+            yield to_uint8(codec.through_codec(batch.images_BCHW), spec.data.bounds)
+
+    return made()
 
 
 @dataclass(frozen=True)
@@ -137,6 +177,8 @@ class CompositionResult:
 
 
 NOTHING = CompositionResult({}, {})
+CLUSTERS = "clusters"
+"""The way of putting slots together whose metrics have their own names."""
 
 
 def evaluate_composition(composer: Composer, report: ReportStage = silent) -> CompositionResult:
@@ -147,14 +189,23 @@ def evaluate_composition(composer: Composer, report: ReportStage = silent) -> Co
     metrics, left_out = usable(build_set_metrics(composer.spec, composer.engine.device))
     if not metrics:
         return CompositionResult({}, left_out)
-    try:
-        sampling = prepare_sampling(composer, wanted, report)
-        pictures = (composed.images_BCHW for _, composed in sampling.batches())
-        found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
-    except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
-        return CompositionResult({}, left_out | dict.fromkeys(metrics, str(error)))
     facts = {ref.name: definition(ref) for ref in wanted.set_metrics}
-    results = {
-        name: {**result, **facts[name], "composition": sampling.facts} for name, result in found.items()
-    }
+    results: dict[str, Mapping[str, Any]] = {}
+    library: Library | None = None
+    for way in wanted.ways:
+        names = {name: name if way == CLUSTERS else f"{name}_{way}" for name in metrics}
+        try:
+            library = library or find_library(composer, wanted, report)
+            sampling: Sampling | Shifted = (
+                prepare_sampling(composer, wanted, report, library)
+                if way == CLUSTERS
+                else prepare_shift(composer, wanted, library)
+            )
+            pictures = (composed.images_BCHW for _, composed in sampling.batches())
+            found = measure_sampling(sampling, metrics, pictures, floor=wanted.floor, report=report)
+        except SlotlabError as error:  # a model whose slots cannot be composed is still evaluated
+            left_out |= dict.fromkeys(names.values(), str(error))
+            continue
+        for name, result in found.items():
+            results[names[name]] = {**result, **facts[name], "composition": sampling.facts}
     return CompositionResult(results, left_out)

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from slotlab.framework.composition.album import AlbumPicture, AlbumRow
 from slotlab.framework.composition.composer import Composed, Composer, missing_parts
+from slotlab.framework.composition.drawn_modes import denoise_row, draws_row
 from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
 from slotlab.framework.contracts import Slots
 from slotlab.framework.data.loader import to_uint8
@@ -19,7 +20,11 @@ from slotlab.framework.randomness.seeds import mix as mix_seed
 from slotlab.framework.randomness.seeds import permutation, streams
 from slotlab.registry import SlotlabError
 
-Mode = Literal["slots", "mix", "interpolate", "remove", "duplicate"]
+Mode = Literal["slots", "mix", "interpolate", "remove", "duplicate", "draws", "denoise"]
+OF_ONE_IMAGE: tuple[Mode, ...] = ("slots", "remove", "draws", "denoise")
+"""Modes of which each row is of one image; the others take two."""
+STEPPED: tuple[Mode, ...] = ("interpolate", "draws", "denoise")
+"""Modes whose number of pictures is `SlotChoice.steps`."""
 CHOICE = 2
 """Number of the random stream that chooses images and slots; noise and drawn slots have others."""
 
@@ -39,7 +44,7 @@ class SlotChoice:
     slots_b: tuple[int, ...] = ()
     """Slots of image B."""
     steps: int = 7
-    """Pictures of an interpolation, from start to goal."""
+    """Pictures of an interpolation, from start to goal; of draws; of steps in which noise is taken away."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def rows_of(mode: Mode, painter: RowPainter) -> Iterator[AlbumRow]:
 
 def choose_images(mode: Mode, choice: SlotChoice, total: int) -> list[Sequence[int]]:
     """Return the images of each row: the given ones, or the first of a random order of the split."""
-    each = 1 if mode in ("slots", "remove") else 2
+    each = 1 if mode in OF_ONE_IMAGE else 2
     if choice.images:
         if each == 1:
             return [[image] for image in choice.images]
@@ -137,7 +142,7 @@ def check_choice(mode: Mode, choice: SlotChoice) -> None:
     Raises:
         SlotlabError: with what the mode takes.
     """
-    most = {"slots": None, "remove": None, "mix": 2, "interpolate": 2, "duplicate": 2}[mode]
+    most = None if mode in OF_ONE_IMAGE else 2
     least = 2 if mode in ("mix", "interpolate") else 1
     given = len(choice.images)
     if given and (given < least or (most is not None and given > most)):
@@ -145,8 +150,8 @@ def check_choice(mode: Mode, choice: SlotChoice) -> None:
         raise SlotlabError(f"--mode {mode} takes {wanted}, not {given}")
     if (choice.slots or choice.slots_b) and (not given or (mode == "remove" and given > 1)):
         raise SlotlabError("--slot numbers the slots of one image; say which with --image")
-    if choice.slots and mode == "slots":
-        raise SlotlabError("--mode slots shows every slot; leave --slot out")
+    if choice.slots and mode in ("slots", "draws", "denoise"):
+        raise SlotlabError(f"--mode {mode} shows every slot; leave --slot out")
     if choice.slots_b and mode not in ("mix", "interpolate"):
         raise SlotlabError(f"--mode {mode} takes no slots of a second image; leave --slot-b out")
     if mode in ("interpolate", "duplicate") and max(len(choice.slots), len(choice.slots_b)) > 1:
@@ -269,4 +274,6 @@ MODES: dict[Mode, Callable[[RowPainter, Sequence[ImageSlots], Generator, str], A
     "interpolate": interpolate_row,
     "remove": remove_row,
     "duplicate": duplicate_row,
+    "draws": draws_row,
+    "denoise": denoise_row,
 }

@@ -4,12 +4,12 @@ The framework looks for the attribute, never for the component: a part without i
 ability.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
-from slotlab.framework.contracts.model import Decoded, Slots
+from slotlab.framework.contracts.model import Decoded, RandomSource, Slots
 
 
 @runtime_checkable
@@ -39,6 +39,14 @@ class SamplesTogether(Protocol):
     @property
     def streams_per_image(self) -> bool:
         """Whether it can."""
+
+
+@runtime_checkable
+class SamplesInSteps(Protocol):
+    """A `Sampler` that makes a picture step by step, and can show them."""
+
+    def strip(self, slots: Slots, *, generator: RandomSource = None) -> Iterator[Tensor]:
+        """Yield predictions (B, *target_shape) on the way to what `sample` makes of the same arguments."""
 
 
 @runtime_checkable

@@ -223,6 +223,26 @@ class PaintsSlots(Protocol):
         """Return a prediction as images in the spec's value range, or None if it is not an image."""
 
 
+@runtime_checkable
+class PaintsInSteps(PaintsSlots, Protocol):
+    """A model that may make pictures in several steps, such as one that takes noise away."""
+
+    def paint_steps(self, slots: Slots, *, generator: RandomSource = None) -> Iterator[Tensor] | None:
+        """Yield predictions on the way to that of `paint`; None if there is but one step."""
+
+
+@runtime_checkable
+class HasCodec(Protocol):
+    """A model whose pictures are made by a codec."""
+
+    @property
+    def has_codec(self) -> bool:
+        """Whether they are, with its present settings."""
+
+    def through_codec(self, images_BCHW: Tensor) -> Tensor:
+        """Return images as they come back from the codec: as near as a picture can come."""
+
+
 class Trial(Protocol):
     """Two images on their way through a model, before a training; it knows where in the spec they are."""
 

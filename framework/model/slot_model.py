@@ -1,6 +1,6 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from slotlab.framework.contracts import (
     RandomSource,
     Reconstruction,
     Sampler,
+    SamplesInSteps,
     SamplesTogether,
     Size,
     Slots,
@@ -170,6 +171,23 @@ class SlotModel(Model):
             SlotlabError: with the name of the decoder, if its output breaks its promise.
         """
         return self._as_promised(self._painted(slots, None, generator), slots)
+
+    def paint_steps(self, slots: Slots, *, generator: RandomSource = None) -> Iterator[Tensor] | None:
+        """Yield the decoder's predictions on the way to that of `paint`; None if there is but one step."""
+        decoder = self.decoder
+        return decoder.strip(slots, generator=generator) if isinstance(decoder, SamplesInSteps) else None
+
+    @property
+    def has_codec(self) -> bool:
+        """Whether pictures are made by the codec of the objective."""
+        return hasattr(self.objective, "codec")
+
+    @torch.no_grad()
+    def through_codec(self, images_BCHW: Tensor) -> Tensor:
+        """Return images as they come back from the objective's codec."""
+        objective: Any = self.objective
+        back_BCHW: Tensor = objective.codec.module.reconstruct(images_BCHW)
+        return back_BCHW
 
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return a prediction as images in the spec's value range, or None if it is not an image."""

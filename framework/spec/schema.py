@@ -33,14 +33,20 @@ MetricRefs = Annotated[tuple[Annotated[Ref, RefTo("metric")], ...], Len(1)]
 class CompositionSpec(ClosedModel):
     """New pictures from the slots of a split, and how they are evaluated against real ones."""
 
+    ways: Annotated[tuple[Literal["clusters", "shift"], ...], Len(1)] = ("clusters",)
+    """How slots are put together: one of each group of like slots, or `shift`, SlotDiffusion's way: slot i of
+    picture b is that of image b + i, in groups of images. Metrics of `shift` are called `fid_shift`."""
     library: str = "val"
-    """The split whose slots are grouped by k-means."""
+    """The split whose slots are put together; `clusters` groups them by k-means."""
     library_images: PositiveInt | None = None
     """How many of its images the slots are taken from, evenly spaced; None for all."""
     clusters: PositiveInt | None = None
     """How many groups, and so how many slots a picture has; None for the number of slots."""
     count: PositiveInt | None = None
-    """How many pictures; None for as many as there are images in `evaluation.split`."""
+    """How many pictures `clusters` makes; None for as many as there are images in `evaluation.split`."""
+    group: PositiveInt | None = None
+    """How many neighboring images exchange their slots in `shift`, at least as many as there are slots; None
+    for `evaluation.batch_size`, as in SlotDiffusion's code."""
     seed: Annotated[NonNegativeInt, Lt(2**63)] | None = None
     """Seeds k-means and the drawing of slots; None for the spec's seed."""
     set_metrics: tuple[Annotated[Ref, RefTo("set_metric")], ...] = ()

@@ -181,6 +181,14 @@ class Slate(Model):
             expect_decoded(painted, batch, number, self.target, method="sample")
         return painted
 
+    has_codec = True
+
+    @torch.no_grad()
+    def through_codec(self, images_BCHW: Tensor) -> Tensor:
+        """Return images as they come back from the codec."""
+        back_BCHW: Tensor = self.codec.reconstruct(images_BCHW)
+        return back_BCHW
+
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return the picture of tokens (B, 1, H, W)."""
         images_BCHW: Tensor = self.codec.paint(prediction_BCHW[:, 0])

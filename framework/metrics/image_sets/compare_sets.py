@@ -35,6 +35,7 @@ def measure_sets(
     real: RealImages,
     *,
     other: RealImages | None = None,
+    through: Iterable[Tensor] | None = None,
     cache: Cache,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
@@ -45,6 +46,8 @@ def measure_sets(
         images: uint8 batches (B, 3, H, W), read once.
         real: the real images to compare with.
         other: more real images, compared with `real` for the floor; None compares the halves of `real`.
+        through: uint8 batches of the real images as a model's codec gives them back, also compared with
+            `real`: no picture that is made through the codec can be expected to be nearer.
         cache: of the features of real images.
         seed: draws the halves.
 
@@ -60,12 +63,17 @@ def measure_sets(
     found = extract(extractors, images)
     known = real_features(extractors, real, cache)
     against = None if other is None else real_features(extractors, other, cache)
+    coded = None if through is None else extract(extractors, through)
     results = {}
     for name, key in names.items():
         pair = halves(known[key], seed) if against is None else (against[key], known[key])
         result, floor = distances(name, metrics[name], found[key], known[key], pair)
         floor = None if floor is None else {"of": floor_label(other), **floor}
         results[name] = {**result, **reading(metrics[name], key), "floor": floor}
+        if coded is not None:
+            with called(f"set metric '{name}'"):
+                back = as_data(check_distance(name, metrics[name].distance(coded[key], known[key])))
+            results[name]["codec"] = {"of": "real images through the codec", **back}
     return results
 
 
