@@ -30,8 +30,7 @@ def _mixed_facts(members: Sequence[MeasuredRun], across: frozenset[str]) -> Iter
         "plugins": ("evaluations with different replaced plugins", "evaluate all runs alike"),
         "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
         "range": ("mixed value ranges of the images", "evaluate all runs alike (data.value_range)"),
-        "sampling": ("mixed ways of drawing pictures", "evaluate all runs alike (model.decoder.sampling)"),
-        "model": ("models whose settings an evaluation changed", "evaluate all runs alike"),
+        "sampling": ("mixed ways of drawing pictures", "evaluate all runs alike (evaluation.sampling)"),
     }
     for name, (what, hint) in texts.items():
         if name in across:

@@ -16,7 +16,7 @@ KEYS = {
     "checkpoint": "--checkpoint",
 }
 """Facts that identify an evaluation, and the command-line options that choose by them."""
-FACTS = ("filter", "data", "plugins", "images", "slots", "range", "sampling", "model")
+FACTS = ("filter", "data", "plugins", "images", "slots", "range", "sampling")
 """Facts in which evaluations with the same key may differ, and compared evaluations must not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """Facts that must be the same for images with the same id to be the same images."""
@@ -65,7 +65,6 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
         "sampling": _sampling(evaluation) if SAMPLING in listed else UNTOLD_SAMPLING,
-        "model": _words(evaluation.facts.get("model_changes")) or AS_TRAINED,
     }
 
 
@@ -138,7 +137,6 @@ def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
         "checkpoint": LAST,
         "plugins": OWN_PLUGINS,
         "sampling": UNTOLD_SAMPLING,
-        "model": AS_TRAINED,
     }
     return {name: value for name, value in facts.items() if usual.get(name) != value}
 

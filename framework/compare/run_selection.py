@@ -33,7 +33,6 @@ _ALIKE = {
     "slots": "number of slots",
     "range": "value range",
     "sampling": "way of drawing pictures",
-    "model": "settings of the model at evaluation",
 }
 Key = tuple[tuple[str, str], ...]
 

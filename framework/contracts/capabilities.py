@@ -53,9 +53,9 @@ class SamplesInSteps(Protocol):
 class HasSampling(Protocol):
     """A `Sampler` with settings of how it makes pictures, which have no effect on a training.
 
-    They are a part of its Config, `sampling`, which names them in `without_effect`. An evaluation may change
-    them (`--set model.decoder.sampling.steps=50`); its results say which they were, and evaluations with
-    different ones are not compared.
+    They are a part of its Config, `sampling`, which its class attribute `without_effect` names. An evaluation
+    may change them (`evaluation.sampling`); its results say which they were, and evaluations with different
+    ones are not compared.
     """
 
     @property

@@ -30,10 +30,10 @@ from slotlab.framework.runs.measurement import (
     same_measurement,
     settings_of,
 )
-from slotlab.framework.spec.identity import canonical, file_settings
+from slotlab.framework.spec.identity import canonical
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.merge import read_tree
-from slotlab.framework.spec.plain_settings import leaves
+from slotlab.framework.spec.sampling import sampling_of, with_sampling
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
 
@@ -132,8 +132,7 @@ class Places:
         What an evaluation's name contains is left out: dataset, variant, split, protocol, masks, checkpoint.
         """
         mine, theirs = (_decisive(a, b, there) for a, b in ((spec, self.own), (self.own, spec)))
-        found = {path: value for path, value in mine.items() if theirs.get(path, value) != value}
-        return {**found, **model_changes(spec, self.own)}
+        return {path: value for path, value in mine.items() if theirs.get(path, value) != value}
 
     def clear(self, place: Place, source: MaskSource, new: SummaryData, *, masks: bool) -> None:
         """Remove the figures of the evaluation that is replaced, unless weights and facts are the same."""
@@ -149,22 +148,6 @@ class Places:
         shutil.rmtree(folder / SAMPLES, ignore_errors=True)
         if not masks:
             shutil.rmtree(folder / "masks", ignore_errors=True)
-
-
-def model_changes(spec: ExperimentSpec, own: ExperimentSpec) -> dict[str, Any]:
-    """Return the settings of the model and the objective, by path, in which a spec differs from a run's own.
-
-    Where files lie is left out, and so is the number of slots, which is a fact of its own.
-    """
-    mine, theirs = _settings_of_model(spec), _settings_of_model(own)
-    return {path: value for path, value in mine.items() if path in theirs and theirs[path] != value}
-
-
-def _settings_of_model(spec: ExperimentSpec) -> dict[str, Any]:
-    without = {*file_settings(spec), "model.slots"}
-    blocks = (("model", spec.model), ("objective", spec.objective))
-    found = {path: value for key, ref in blocks for path, value in leaves(ref.dump(), key)}
-    return {path: value for path, value in found.items() if path not in without}
 
 
 def binding(limit: int | None, there: int | None) -> int | None:
@@ -188,6 +171,9 @@ def _decisive(spec: ExperimentSpec, other: ExperimentSpec, there: int | None) ->
         "evaluation.slots": spec.evaluated_slots,
         "evaluation.max_images": binding(spec.evaluation.max_images, there),
     }
+    sampling = sampling_of(with_sampling(spec.model, spec.evaluation.sampling))
+    if sampling is not None:
+        found |= {f"evaluation.sampling.{name}": value for name, value in sampling.model_dump().items()}
     for path, ref, others in (
         ("data.dataset", data.dataset, other.data.dataset),
         ("data.protocol", data.protocol, other.data.protocol),

@@ -11,7 +11,7 @@ from slotlab.framework.contracts import MaskSource, Metric, PooledMetric
 from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.breakdown import breakdowns
 from slotlab.framework.evaluation.published import comparable
-from slotlab.framework.evaluation.result_folders import binding, model_changes
+from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
 from slotlab.framework.evaluation.trained_run import Ready, Subject
 from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
@@ -39,7 +39,6 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         "mask_source": source,
         "slots": spec.evaluated_slots,
         "sampling": ready.model.sampling,
-        "model_changes": model_changes(spec, subject.loaded.spec),
         "checkpoint": evaluation.checkpoint,
         "step": subject.weights.step,
         "metrics": facts_of(evaluation.metrics),

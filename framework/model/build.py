@@ -21,6 +21,7 @@ from slotlab.framework.model.anneal import anneal, check_anneal
 from slotlab.framework.model.parts import SpecParts, part_names
 from slotlab.framework.model.weight_init import WEIGHT_INITS
 from slotlab.framework.spec.errors import PathProblem
+from slotlab.framework.spec.sampling import with_sampling
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
 
@@ -68,9 +69,12 @@ class Builder:
             half_features=self.spec.data.features == "half",
         )
         before = len(self.problems)
-        model: Model | None = self.part(
-            self.spec.model, context, "model", check=lambda built: is_model(built)
-        )
+        try:
+            wanted = with_sampling(self.spec.model, self.spec.evaluation.sampling)
+        except PathProblem as problem:
+            self.problems.append(problem)
+            return None
+        model: Model | None = self.part(wanted, context, "model", check=lambda built: is_model(built))
         if model is not None:
             self.problems += parts.unused(self.spec.model.name)
         return model if len(self.problems) == before else None

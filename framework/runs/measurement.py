@@ -27,7 +27,6 @@ SETTINGS = (
     "value_range",
     "slots",
     "sampling",
-    "model_changes",
     "max_images",
     "mask_source",
 )

@@ -76,6 +76,9 @@ class EvaluationSpec(ClosedModel):
     """Images at a time. Does not change results."""
     max_images: PositiveInt | None = None
     """Evaluate only the first images, this many of them; None for all."""
+    sampling: dict[str, Any] | None = None
+    """Settings of the decoder's `sampling` in place of its own, such as `{steps: 50}`, for a decoder that
+    draws pictures; None for its own. Evaluations with different ones are not compared."""
     composition: CompositionSpec | None = None
     """New pictures from slots, made and evaluated after the images; None for no composition."""
 

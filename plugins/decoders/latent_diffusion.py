@@ -5,9 +5,9 @@ defaults; Rombach et al. 2022 (the U-Net); Lu et al. 2022 (DPM-Solver++); Song e
 2020 (DDPM). It is taught to predict the noise that it added to the target at a drawn step. It has no masks.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Len
@@ -49,6 +49,8 @@ class SamplingConfig(ClosedModel):
 class LatentDiffusionConfig(ComponentConfig):
     """Settings of the latent diffusion decoder; the defaults are SlotDiffusion's."""
 
+    without_effect: ClassVar = frozenset({"sampling"})
+    """Settings that have no effect on a training."""
     width: PositiveInt = 128
     """Channels of the U-Net at full resolution."""
     multipliers: Annotated[tuple[PositiveInt, ...], Len(1, 8)] = (1, 2, 3, 4)
@@ -106,6 +108,14 @@ class LatentDiffusion(nn.Module):
         )
         # In a tuple, since torch would take a codec that is a module for a part of this one.
         self._nearest = (context.nearest if config.sampling.requantize else None,)
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The settings of sampling, with the number of evaluations that they come to."""
+        sampling = self.config.sampling
+        found: dict[str, Any] = {"solver": sampling.solver, "steps": evaluations(self.config)}
+        found |= {"eta": sampling.eta} if sampling.solver == "ddim" else {}
+        return {**found, "requantize": sampling.requantize}
 
     def forward(
         self, slots: Slots, *, target_BCHW: Tensor | None = None, generator: RandomSource = None

@@ -181,7 +181,7 @@ def test_metrics_are_those_asked_for_with_the_primary_one_among_them(record: Rec
     [
         (ComparisonRequest(metrics=("arri",)), (), "no run has a metric 'arri'; they have ari; did you mean 'ari'?"),
         (ComparisonRequest(baseline="slots=8"), (), "there is no arm 'slots=8' to compare with; the arms are 'slots=7', 'slots=11'; did you mean 'slots=7'?"),
-        (ComparisonRequest(), ("models",), "arms cannot differ in 'models'; choose from dataset, protocol, split, masks, checkpoint, filter, data, plugins, images, slots, range, sampling, model, versions; did you mean 'model'?"),
+        (ComparisonRequest(), ("model",), "arms cannot differ in 'model'; choose from dataset, protocol, split, masks, checkpoint, filter, data, plugins, images, slots, range, sampling, versions"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said(
