@@ -292,6 +292,18 @@ def test_without_values_a_sample_takes_one_evaluation(sampling: dict[str, Any]) 
     assert len(list(decoder.strip(slots))) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_latents_stay_whole(dtype: torch.dtype) -> None:
+    decoder, keep = build().float(), torch.tensor([[1.0, 0, 1, 1]] * 3)
+    for slots in (Slots(SLOTS.vectors_BKD.to(dtype)), Slots(SLOTS.vectors_BKD.to(dtype), {"keep": keep})):
+        with torch.autocast("cpu", dtype=dtype):
+            made = decoder.sample(slots, generator=stream()).prediction_BCHW
+            found = decoder(slots, target_BCHW=TARGET.float(), generator=stream())
+        assert made.dtype == found.target_BCHW.dtype == torch.float32
+        assert made.isfinite().all()
+        assert found.prediction_BCHW.isfinite().all()
+
+
 def test_another_number_of_slots_is_taken() -> None:
     decoder, slots = build(), Slots(noise(3, 9, 5))
     assert decoder(slots, target_BCHW=TARGET, generator=stream()).prediction_BCHW.shape == TARGET.shape

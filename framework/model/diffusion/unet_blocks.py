@@ -131,7 +131,7 @@ class HeadsAttention(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """A linear map times the GELU of another, and a linear map back (GEGLU: Shazeer 2020, equation 5)."""
+    """A linear map times the GELU of another, and a linear map back (GEGLU: Shazeer 2020)."""
 
     def __init__(self, width: int):
         super().__init__()
