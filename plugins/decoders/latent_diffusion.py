@@ -1,6 +1,6 @@
 """The latent diffusion decoder: a U-Net that attends to the slots takes noise away from latents.
 
-Sources: Wu et al. 2023 (SlotDiffusion), section 3.2 and appendix, whose sizes, noise and solver are the
+Sources: Wu et al. 2023 (SlotDiffusion), section 3 and appendix, whose sizes, noise and solver are the
 defaults; Rombach et al. 2022 (the U-Net); Lu et al. 2022 (DPM-Solver++); Song et al. 2021 (DDIM); Ho et al.
 2020 (DDPM). It is taught to predict the noise that it added to the target at a drawn step. It has no masks.
 """

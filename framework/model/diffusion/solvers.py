@@ -34,7 +34,7 @@ def dpm_orders(evaluations: int) -> list[int]:
     """Return the orders of DPM-Solver's steps, which add up to the evaluations: 3 as often as can be.
 
     Those that are left over are the last ones: an order of 2 or 1, or both if nothing is left over, so that
-    the last step is never of order 3. Source: Lu et al. 2022 (DPM-Solver), section 3.4 ("fast").
+    the last step is never of order 3. Source: Lu et al. 2022 (DPM-Solver), "DPM-Solver-fast".
     """
     threes, rest = divmod(evaluations, 3)
     return [3] * (threes - 1) + [2, 1] if rest == 0 else [3] * threes + [rest]
@@ -44,8 +44,8 @@ def dpm_solver(denoise: Denoise, schedule: NoiseSchedule, x_BCHW: Tensor, evalua
     """Solve by single-step DPM-Solver++ of order 3 for the clean latents.
 
     Evaluations are equidistant in time, from the noisiest step down to the least noisy one, which is the
-    time of the result: nothing is denoised after it. Source: Lu et al. 2022 (DPM-Solver++), section 4.1 and
-    appendix; the orders as in `dpm_orders`. SlotDiffusion takes 20 evaluations.
+    time of the result: nothing is denoised after it. Source: Lu et al. 2022 (DPM-Solver++), section 4 and
+    appendix, and their code; the orders as in `dpm_orders`. SlotDiffusion takes 20 evaluations.
 
     Args:
         denoise: the model.

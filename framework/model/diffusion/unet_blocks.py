@@ -131,16 +131,17 @@ class HeadsAttention(nn.Module):
 
 
 class GatedMLP(nn.Module):
-    """A linear map times the GELU of another, and a linear map back (GEGLU: Shazeer 2020, equation 5)."""
+    """A linear map times the GELU of another, and a linear map back (GEGLU: Shazeer 2020)."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.value, self.gate = (nn.Linear(width, HIDDEN_FACTOR * width) for _ in range(2))
+        self.read = nn.Linear(width, 2 * HIDDEN_FACTOR * width)
         self.out = nn.Linear(HIDDEN_FACTOR * width, width)
 
     def forward(self, x_BTW: Tensor) -> Tensor:
         """Return (B, T, W)."""
-        found_BTW: Tensor = self.out(self.value(x_BTW) * F.gelu(self.gate(x_BTW)))
+        value_BTH, gate_BTH = self.read(x_BTW).chunk(2, dim=2)
+        found_BTW: Tensor = self.out(value_BTH * F.gelu(gate_BTH))
         return found_BTW
 
 
