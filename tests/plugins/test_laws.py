@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -21,6 +22,8 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import (
     AuxiliaryContext,
+    Codec,
+    CodecContext,
     DatasetContext,
     Decoded,
     DecoderContext,
@@ -30,6 +33,7 @@ from slotlab.framework.contracts import (
     GroupingTrace,
     HasOwnWeights,
     InitializerContext,
+    LatentCodec,
     MetricContext,
     ModelOutput,
     ObjectiveContext,
@@ -37,11 +41,14 @@ from slotlab.framework.contracts import (
     Outcome,
     PooledMetric,
     PositionContext,
+    Quantizes,
     RandomSource,
+    RelaxedCodec,
     Sampler,
     ScheduleContext,
     Slots,
     TargetShape,
+    TokenCodec,
 )
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.plugin_loading.discovery import load_registry
@@ -88,8 +95,20 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "norm_groups": 4,
         "sampling": {"steps": 4},
     },
+    ("codec", "vqvae"): {
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "norm_groups": 4,
+        "codes": 16,
+        "code_spread": 1,
+    },
+    ("codec", "dvae"): {"codes": 16, "width": 8},
+    ("codec", "autoencoder_kl"): {"weights": "nowhere"},
 }
 """Settings of a small instance; a component without a line is built with its defaults."""
+PACKAGES = {("codec", "autoencoder_kl"): "diffusers"}
+"""Packages of extras, without which a component cannot be built."""
 CONTEXTS: dict[str, Any] = {
     "dataset": DatasetContext(split="train", image_size=(32, 32)),
     "encoder": EncoderContext(image_size=(32, 48)),
@@ -99,10 +118,11 @@ CONTEXTS: dict[str, Any] = {
     "decoder": DecoderContext(slot_dim=8, target=TargetShape(3, (16, 16))),
     "objective": ObjectiveContext(image_size=(16, 16), feature_channels=5, grid=(4, 4)),
     "auxiliary": AuxiliaryContext(image_size=(16, 16), num_slots=4, slot_dim=8, token_dim=6, grid=(8, 8)),
+    "codec": CodecContext(image_size=(16, 24)),
     "metric": MetricContext(value_range=(-1.0, 1.0)),
 }
 SHAPES = {"encoder": (2, 3, 32, 48), "position": (2, 8, 3, 5), "initializer": (2, 15, 6)}
-SHAPES |= {"grouping": (2, 15, 6), "decoder": (2, 4, 8)}
+SHAPES |= {"grouping": (2, 15, 6), "decoder": (2, 4, 8), "codec": (2, 3, 16, 24)}
 
 
 def every(*kinds: str) -> pytest.MarkDecorator:
@@ -122,6 +142,8 @@ def config_of(item: Registered) -> ComponentConfig:
 
 
 def make(item: Registered, seed: int = 0, context: Any = None) -> Any:
+    if (item.kind, item.component.name) in PACKAGES:
+        pytest.importorskip(PACKAGES[item.kind, item.component.name])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return item.component.build(config_of(item), context or CONTEXTS[item.kind])
@@ -141,6 +163,8 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     stream = None if x.device.type == "meta" else Generator().manual_seed(seed)
     if item.kind in ("encoder", "position"):
         return (module(x),)
+    if item.kind == "codec":
+        return (*coded(module, x), module.losses(x, generator=stream).total)
     if item.kind == "initializer":
         initial = module(x, None, generator=stream)
         return initial.vectors_BKD, *initial.extras.values()
@@ -152,6 +176,20 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     return tuple(
         t for t in (decoded.prediction_BCHW, decoded.masks_BKHW, decoded.parts_BKCHW) if t is not None
     )
+
+
+def coded(codec: Any, x: Tensor) -> tuple[Tensor, ...]:
+    """Return all that a codec makes of images, each with a first axis of images; tokens as floats."""
+    found = [codec.reconstruct(x)]
+    if isinstance(codec, LatentCodec):
+        found += [codec.encode(x), codec.decode(codec.encode(x))]
+    if isinstance(codec, LatentCodec) and isinstance(codec, Quantizes):
+        found += [codec.nearest(codec.encode(x))]
+    if isinstance(codec, TokenCodec):
+        found += [codec.tokens(x).float(), codec.paint(codec.tokens(x))]
+    if isinstance(codec, RelaxedCodec):
+        found += [codec.logits(x), codec.paint_weights(codec.logits(x).softmax(1))]
+    return tuple(found)
 
 
 def same(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
@@ -203,7 +241,7 @@ def test_required_settings_without_a_line_say_what_to_add() -> None:
     )
 
 
-MODULES = ("encoder", "position", "initializer", "grouping", "decoder")
+MODULES = ("encoder", "position", "initializer", "grouping", "decoder", "codec")
 
 
 @every(*MODULES)
@@ -240,6 +278,7 @@ def test_no_global_randomness(item: Registered) -> None:
 
 @every(*MODULES)
 def test_building_draws_from_torch_only(item: Registered) -> None:
+    make(item)  # skips without its package
     with torch.random.fork_rng(), global_randomness_untouched(but_torch=True):
         item.component.build(config_of(item), CONTEXTS[item.kind])
 
@@ -255,7 +294,7 @@ def test_gradients_reach_every_parameter(item: Registered) -> None:
 
 @every(*MODULES)
 def test_images_of_a_batch_do_not_mix(item: Registered) -> None:
-    if item.kind == "grouping":
+    if item.kind in ("grouping", "codec"):
         pytest.skip("has its own test")
     module, x = make(item).eval(), noise(*SHAPES[item.kind])
     changed = x.clone()
@@ -451,6 +490,79 @@ def test_objective_is_zero_only_for_its_target(item: Registered) -> None:
     assert image is None or image.shape == images.shape
 
 
+# --- codecs ------------------------------------------------------------------------------
+
+
+@every("codec")
+def test_a_codec_keeps_its_contract(item: Registered) -> None:
+    codec, images = make(item), noise(*SHAPES["codec"]).clamp(-1, 1)
+    assert isinstance(codec, Codec)
+    assert codec.reconstruct(images).shape == images.shape
+    losses = codec.losses(images, generator=one_stream())
+    assert losses.total.isfinite()
+    assert losses.terms
+    assert all(term.shape == () and term.dtype == images.dtype for term in losses.terms.values())
+    if isinstance(codec, LatentCodec):
+        assert codec.encode(images).shape == (2, codec.latent_shape.channels, *codec.latent_shape.size)
+        assert codec.encode(images).dtype == images.dtype
+        assert codec.decode(codec.encode(images)).shape == images.shape
+    if isinstance(codec, TokenCodec):
+        tokens = codec.tokens(images)
+        assert tokens.shape == (2, *codec.token_grid)
+        assert tokens.dtype == torch.int64
+        assert 0 <= tokens.min() <= tokens.max() < codec.codes
+        assert codec.paint(tokens).shape == images.shape
+    if isinstance(codec, RelaxedCodec):
+        assert codec.logits(images).shape == (2, codec.codes, *codec.token_grid)
+        torch.testing.assert_close(codec.logits(images).exp().sum(1), torch.ones(2, *codec.token_grid))
+
+
+@every("codec")
+def test_codes_and_latents_agree(item: Registered) -> None:
+    codec, images = make(item), noise(*SHAPES["codec"]).clamp(-1, 1)
+    made = codec.reconstruct(images)
+    if isinstance(codec, LatentCodec):
+        latents = codec.encode(images)
+        torch.testing.assert_close(codec.decode(latents), made)
+    if isinstance(codec, LatentCodec) and isinstance(codec, Quantizes):
+        nearest = codec.nearest(latents)
+        assert torch.equal(codec.nearest(nearest), nearest)
+        torch.testing.assert_close(codec.decode(nearest), made)
+    if isinstance(codec, TokenCodec):
+        torch.testing.assert_close(codec.paint(codec.tokens(images)), made)
+    if isinstance(codec, RelaxedCodec):
+        tokens = codec.tokens(images)
+        assert torch.equal(tokens, codec.logits(images).argmax(1))
+        weights = nn.functional.one_hot(tokens, codec.codes).movedim(-1, 1).float()
+        torch.testing.assert_close(codec.paint_weights(weights), made, rtol=1e-4, atol=1e-5)
+
+
+@every("codec")
+@pytest.mark.parametrize("training", [True, False])
+def test_what_a_codec_makes_of_an_image_is_of_that_image(item: Registered, training: bool) -> None:
+    codec, images = make(item).train(training), noise(*SHAPES["codec"]).clamp(-1, 1)
+    alone = [coded(codec, image[None]) for image in images]
+    for both, *each in zip(coded(codec, images), *alone, strict=True):
+        torch.testing.assert_close(both, torch.cat(each), rtol=1e-4, atol=1e-5)
+
+
+@every("codec")
+def test_a_codec_draws_for_its_losses_alone(item: Registered) -> None:
+    codec, images = make(item).train(), noise(*SHAPES["codec"]).clamp(-1, 1)
+    with global_randomness_untouched():
+        assert same(coded(codec, images), coded(codec, images))
+        first, again = (codec.losses(images, generator=one_stream()).total for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@every("codec")
+def test_a_codec_knows_the_value_range(item: Registered) -> None:
+    images = noise(*SHAPES["codec"]).clamp(-1, 1)
+    signed, unit = make(item), make(item, context=replace(CONTEXTS["codec"], value_range=(0.0, 1.0)))
+    made = unit.reconstruct((images + 1) / 2)
+    torch.testing.assert_close(made, (signed.reconstruct(images) + 1) / 2, rtol=1e-4, atol=1e-4)
+
+
 # --- auxiliary losses --------------------------------------------------------------------
 
 TRAINED = """
@@ -599,6 +711,28 @@ def perceptual_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     }
     yield
     del SETTINGS["metric", "lpips"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def variational_autoencoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give `autoencoder_kl` weights of no meaning, where its package is installed."""
+    if find_spec("diffusers") is None:
+        yield
+        return
+    import diffusers
+
+    key, folder = ("codec", "autoencoder_kl"), tmp_path_factory.mktemp("vae")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        diffusers.AutoencoderKL(
+            block_out_channels=(4, 8),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ).save_pretrained(folder)
+    former, SETTINGS[key] = SETTINGS[key], {"weights": str(folder)}
+    yield
+    SETTINGS[key] = former
 
 
 DIAGNOSES = {"slot_usage"}
