@@ -352,6 +352,17 @@ def test_dropout_is_called_once_in_each_residual_block() -> None:
     assert seen == [8, 8, 16, 16, 24, 24, 24, 24, 24, 24, 24, 16, 16, 16, 8, 8, 8]
 
 
+def test_dropout_is_between_the_last_activation_and_convolution_of_a_block() -> None:
+    unet, left_out = build(), (noise(2, 24, 2, 3, seed=6) > 0).double()
+    block, plain = unet.middle[0], Plain(renamed(unet, published_names(unet.sizes)), unet.sizes)
+    x, time, name = noise(2, 24, 2, 3, seed=7), noise(2, 32, seed=4), "middle_block.0"
+    y = plain.conv(plain.silu(plain.group_norm(x, f"{name}.in_layers.0", 1e-5)), f"{name}.in_layers.2")
+    y = y + plain.linear(plain.silu(time), f"{name}.emb_layers.1")[:, :, None, None]
+    y = plain.silu(plain.group_norm(y, f"{name}.out_layers.0", 1e-5)) * left_out
+    found = block(x, Given(F.silu(time), SLOTS, drop=lambda y: y * left_out))
+    torch.testing.assert_close(found, x + plain.conv(y, f"{name}.out_layers.3"), **EXACT)
+
+
 HALVED = (
     "3 levels halve the latents 2 times, and 8x6 do not divide by 4; write fewer multipliers, or take images "
     "of another size"
