@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from importlib import resources
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from slotlab.framework.contracts import DatasetContext
-from slotlab.framework.cost.flops import count_flops
+from slotlab.framework.cost.flops import REST, count_flops
 from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
@@ -41,17 +42,37 @@ WEIGHTS = (
     "spot_coco_teacher",
 )
 """Specs that need a file of weights, which is not there."""
+CODECS = ("vqvae_clevrtex", "dvae_clevrtex")
+"""Specs of codecs, which have no slots."""
 INPUTS = {
     "dinosaur_demo": ("runs/demo", "model.encoder.source"),
     "spot_demo": ("runs/demo", "model.encoder.source"),
     "spot_coco": ("runs/spot_coco_teacher", "auxiliary.0.teacher"),
     "adaslot_clevr10": ("runs/slot_attention_clevr10", "training.start.source"),
+    "slotdiffusion_clevrtex": ("runs/vqvae_clevrtex", "objective.codec.source"),
+    "slotdiffusion_slate_clevrtex": ("runs/dvae_clevrtex", "objective.codec.source"),
 }
 """Specs that need a run, with its folder and the setting that names it."""
 SMALL_ENCODER = ("model.encoder.blocks=[1, 1, 1, 1]", "model.encoder.width=32")
 SMALL_VIT = (RANDOM, "model.encoder.model=vit_tiny_patch16_224", "data.protocol.mask_size=null")
 GENERATED = ("data.dataset={name: scenes, num_train: 2, num_val: 3}", "data.filter=null")
+SMALL_UNET = (
+    "model.decoder.width=32",
+    "model.decoder.multipliers=[1, 2]",
+    "model.decoder.blocks=1",
+    "model.decoder.attention_at=[2]",
+    "evaluation.sampling={steps: 2}",
+    "evaluation.composition=null",
+)
+SMALL_VQVAE = ("model.codec.width=32", "model.codec.blocks=1", "model.codec.codes=16")
 SMALL = {
+    "vqvae_clevrtex": ("model.codec.perceptual=null", *SMALL_VQVAE),
+    "dvae_clevrtex": ("model.codec.codes=16",),
+    "slate_clevrtex": ("model.codec.codes=16", "model.decoder.layers=1"),
+    "slotdiffusion_clevrtex": SMALL_UNET,
+    "slotdiffusion_clevrtex6_course": (*SMALL_UNET, "model.encoder={name: cnn, channels: [8]}"),
+    "slotdiffusion_slate_clevrtex": ("model.decoder.layers=1",),
+    "slotdiffusion_slot_attention_clevrtex": ("model.decoder.broadcast_size=2",),
     "clevrtex6": ("model.decoder.broadcast_size=2",),
     "clevrtex11": ("model.decoder.broadcast_size=2",),
     "slot_attention_clevr6": (*GENERATED, "model.decoder.broadcast_size=2"),
@@ -66,6 +87,12 @@ SMALL = {
     **dict.fromkeys(("spot_coco", "spot_coco_teacher"), (*GENERATED, *SMALL_VIT)),
 }
 """What makes the parts of each spec small beside `REDUCED`; of the others only the data."""
+CODEC = (
+    *GENERATED,
+    "training.phases=[{steps: 1, lr: 1e-3}]",
+    "training.batch_size=2",
+    "training.anneal={}",
+)
 TEACHER = (
     *GENERATED,
     "model.encoder={name: cnn, channels: [12], strides: [16]}",
@@ -119,33 +146,66 @@ def earlier_runs(tmp_path_factory):
     """Runs that shipped specs name, trained for a step: that of the demo, and teachers for two sizes of images."""
     root = tmp_path_factory.mktemp("earlier")
     demo = ["data.dataset.num_train=2", "data.dataset.num_val=1", "training.phases=[{steps: 1, lr: 1e-3}]"]
-    for folder, name, sets in (
+    for folder, spec, sets in (
         ("runs/demo", "demo", demo),
         ("runs/spot_coco_teacher", "spot_coco_teacher", TEACHER),
         ("runs/slot_attention_clevr10", "slot_attention_clevr10", CLEVR),
         ("small/spot_coco_teacher", "spot_coco_teacher", (*TEACHER, "data.protocol.image_size=32")),
+        *(
+            (f"{folder}/{name}", name, (*CODEC, *SMALL[name][at:], *size))
+            for name in CODECS
+            for folder, at, size in (
+                ("runs", int(name == "dvae_clevrtex"), ()),  # with all its codes
+                ("small", 0, ("data.protocol.image_size=32",)),
+            )
+        ),
     ):
-        loaded = prepare(f"{SHIPPED}{name}", sets=sets).loaded
+        loaded = prepare(f"{SHIPPED}{spec}", sets=sets).loaded
         run_training(loaded, root / folder, device=torch.device("cpu"), report=lambda progress: None)
+    tiny_vae(root / "weights" / "sd-vae")
     return root
+
+
+def tiny_vae(folder):
+    """A folder of diffusers like Stable Diffusion's VAE, with few random weights: an eighth of the sides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries that diffusers imports
+        from diffusers import AutoencoderKL
+
+        AutoencoderKL(
+            latent_channels=4,
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=4,
+        ).save_pretrained(folder)
 
 
 @pytest.fixture
 def inputs(earlier_runs):
     """The runs, in the current folder."""
     Path("runs").symlink_to(earlier_runs / "runs")
+    Path("weights").symlink_to(earlier_runs / "weights")
 
 
 def usual(name):
     """The settings that replace what is not there; the rest is as shipped."""
+    if name == "vqvae_clevrtex":
+        return ["model.codec.perceptual=null"]
     return [RANDOM] if name in WEIGHTS else []
 
 
 def reduced(name, tree, earlier):
     """The settings that make a spec small, without changing what it is made of."""
-    sets = [*REDUCED, *SMALL.get(name, ("data.dataset.num_train=2", "data.dataset.num_val=3"))]
+    sets = [
+        *(REDUCED[:-1] if name in CODECS else REDUCED),
+        *SMALL.get(name, ("data.dataset.num_train=2", "data.dataset.num_val=3")),
+    ]
     if "clevrtex" in name:
         sets += [f"data.dataset.root={tree}"]
+    if name in INPUTS and name.startswith("slotdiffusion"):
+        folder, setting = INPUTS[name]
+        sets += [f"{setting}.run={earlier}/small/{Path(folder).name}"]
     if name == "spot_coco":
         sets += [f"auxiliary.0.teacher.run={earlier}/small/spot_coco_teacher"]
     return prepare(f"{SHIPPED}{name}", sets=sets).loaded
@@ -167,6 +227,14 @@ def test_weights_that_are_not_there_are_told_at_their_line(name, inputs):
     assert problem.text.endswith(".pth does not exist")
 
 
+def test_a_file_of_perceptual_weights_that_is_not_there_is_told_at_its_line():
+    with pytest.raises(SpecError) as caught:
+        prepare(f"{SHIPPED}vqvae_clevrtex")
+    [problem] = caught.value.problems
+    assert problem.path[:2] == ("model", "codec")
+    assert "vgg16-397923af.pth does not exist" in problem.text
+
+
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_run_that_is_not_there_is_told_at_its_line(name):
     with pytest.raises(SpecError) as caught:
@@ -185,8 +253,9 @@ def test_shipped_specs_are_different_runs(inputs):
 
 @pytest.mark.parametrize("name", shipped_specs())
 def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
-    flops = count_flops(prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec)
-    assert flops.forward["decoder"] < flops.training["decoder"]
+    spec = prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec
+    flops, part = count_flops(spec), REST if spec.model.name == "codec" else "decoder"
+    assert flops.forward[part] < flops.training[part]
 
 
 @pytest.mark.parametrize(
@@ -194,9 +263,15 @@ def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
     [
         ("dinosaur_coco", 12_452_865),
         ("spot_coco_teacher", 38_580_480 + 2_564_864),
+        ("vqvae_clevrtex", 13_857_886),
+        ("dvae_clevrtex", 681_923),
+        ("slotdiffusion_slot_attention_clevrtex", 5_192_708),
+        ("slotdiffusion_clevrtex", 134_243_331 + 3_347_520),
+        # The reference says 9.89 million: a position more than SlotDiffusion's decoder has would be 192 weights.
+        ("slotdiffusion_slate_clevrtex", 6_542_592 + 3_347_520),
     ],
 )
-def test_published_numbers_of_weights(name, trained):
+def test_published_numbers_of_weights(name, trained, inputs):
     with torch.device("meta"):
         model = build_model(prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec)
     assert sum(one.numel() for one in model.parameters() if one.requires_grad) == trained
@@ -261,7 +336,7 @@ def train_and_evaluate(loaded, tmp_path):
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
     [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=torch.device("cpu"))
     assert run.read_status()["state"] == "done"
-    assert set(summary["methods"]) == {"model", "one_segment"}
+    assert set(summary["methods"]) == {"model", *loaded.spec.evaluation.baselines}
     score = summary["methods"]["one_segment"]["ari" if "ari" in summary["methods"]["model"] else "fg_ari"]
     assert score["mean"] == 0.0
     again = prepare(run.spec).loaded

@@ -35,8 +35,6 @@ class CodecModelConfig(ComponentConfig):
 class CodecModel(Model):
     """Trains a codec by its own losses."""
 
-    compiled = ("codec",)
-
     def __init__(self, codec: Any, context: ModelContext):
         super().__init__(context.names)
         self.codec = codec
