@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len, Lt
-from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
+from slotlab.framework.spec.merge import SHIPPED
+from slotlab.framework.spec.paths import SpecPath, resolve
 from slotlab.framework.spec.schema import Name
 from slotlab.framework.study.labels import label, labelled
 from slotlab.registry import ClosedModel, Ref, RefTo
@@ -46,6 +56,20 @@ class AxisSpec(ClosedModel):
         return self
 
 
+def _place(value: Any) -> Any:
+    """Return the name of a shipped spec as it is, and a file's path made absolute."""
+    return value if isinstance(value, str) and value.startswith(SHIPPED) else str(resolve(value))
+
+
+class FirstSpec(ClosedModel):
+    """A run that is trained before the arms, which all of them share."""
+
+    spec: Annotated[str, BeforeValidator(_place)]
+    """Its spec: a file relative to this one, or slotlab:NAME."""
+    run: SpecPath
+    """Its folder, relative to this file: the one that the base spec or an axis names."""
+
+
 class CompareSpec(ClosedModel):
     """What is compared, and with what. Arms are paired by seed."""
 
@@ -70,6 +94,9 @@ class AblationSpec(ClosedModel):
     """The question that the study answers, in a sentence."""
     base: str
     """The spec of every arm: a file relative to this one, or slotlab:NAME."""
+    first: tuple[FirstSpec, ...] = ()
+    """Runs that are trained before the arms, in this order, if they are not there: what arms name as an
+    input, such as a codec. They are shared by all arms and seeds."""
     settings: Mapping[str, Any] = {}
     """Laid over the base, for all arms: a part of a spec."""
     axes: Annotated[tuple[AxisSpec, ...], Len(1)]

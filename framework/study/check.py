@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 
-from slotlab.framework.spec.errors import PathProblem, Problem
+from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
+from slotlab.framework.spec.merge import find_spec
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec
 from slotlab.framework.study.arms import LoadedArm, blocks, metrics_of, values_of
 from slotlab.framework.study.labels import arm_name, label
 from slotlab.framework.study.launching import LauncherContext
-from slotlab.registry import ComponentError
+from slotlab.registry import ComponentError, SlotlabError
 from slotlab.registry.component import suggest
 
 _UNVARIED = {
@@ -75,3 +77,31 @@ def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathP
     except ComponentError as error:
         where = ("launcher",) if error.field is None else ("launcher", error.field)
         yield PathProblem(where, f"{spec.launcher.name}: {error}")
+
+
+def files(spec: AblationSpec, tree: Tree) -> list[FilePath]:
+    """Return the file of each spec that an ablation names under `first`.
+
+    Raises:
+        SpecError: if one does not exist.
+    """
+    found: list[FilePath] = []
+    for index, one in enumerate(spec.first):
+        where = ("first", index, "spec")
+        try:
+            found.append(find_spec(one.spec, FilePath()))
+        except SlotlabError as error:
+            raise SpecError([Problem(tree.locate(where), where, str(error))]) from None
+    return found
+
+
+def missing(spec: AblationSpec, tree: Tree) -> list[Problem]:
+    """Return a problem for each run under `first` whose folder is not there: the arms cannot be read then."""
+    problems = []
+    for index, one in enumerate(spec.first):
+        if not RunFolder(one.run).spec.is_file():
+            text = f"{one.run} is not there: 'slotlab ablate' trains it before it reads the arms, and so does"
+            where = ("first", index)
+            command = f"'slotlab train {one.spec} --run {one.run}'"
+            problems.append(Problem(tree.locate(where), where, f"{text} {command}"))
+    return problems

@@ -15,7 +15,7 @@ from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec
 from slotlab.framework.study.arms import ArmLoader, LoadedArm, lay, warnings
-from slotlab.framework.study.check import check_axes, check_sampling, check_study
+from slotlab.framework.study.check import check_axes, check_sampling, check_study, files, missing
 from slotlab.framework.study.labels import Combination, Space, label
 from slotlab.registry import Registry, SlotlabError
 
@@ -54,12 +54,11 @@ def load_ablation(
         SpecError: with every mistake of the ablation and of its arms, each once.
         SlotlabError: if there is no such file.
     """
-    path = find_spec(name, FilePath())
-    tree = read_ablation(path, name, sets)
-    registry = load_registry(plugins, strict=strict_plugins)
-    spec = validated(tree, registry)
+    path, tree, registry, spec = read_head(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
     chosen = combinations(spec, tree)
     base = base_file(tree, path)
+    if lacking := missing(spec, tree):
+        raise SpecError(lacking)
     common = lay(read_base(base, tree, name), tree.child("settings"))
     arms = ArmLoader(spec, tree, common, path, registry, Admission(tuple(plugins), trust)).load_all(chosen)
     problems = [Problem(tree.locate(p.path), p.path, p.text) for p in check_study(spec, arms)]
@@ -68,6 +67,27 @@ def load_ablation(
     wanted = {axis: label(one) for axis, one in spec.compare.baseline.items()} or arms[0].labels
     baseline = next(arm for arm in arms if arm.labels == wanted)
     return Ablation(spec, path, base, arms, baseline, warnings(arms))
+
+
+def read_head(
+    name: str | FilePath,
+    *,
+    sets: Sequence[str] = (),
+    plugins: Sequence[FilePath] = (),
+    strict_plugins: bool = False,
+) -> tuple[FilePath, Tree, Registry, AblationSpec]:
+    """Return an ablation's file, tree, components and typed sections, without its arms.
+
+    Raises:
+        SpecError: with every mistake of the ablation's own sections.
+        SlotlabError: if there is no such file.
+    """
+    path = find_spec(name, FilePath())
+    tree = read_ablation(path, name, sets)
+    registry = load_registry(plugins, strict=strict_plugins)
+    spec = validated(tree, registry)
+    files(spec, tree)
+    return path, tree, registry, spec
 
 
 def read_ablation(path: FilePath, name: str | FilePath, sets: Sequence[str]) -> Tree:

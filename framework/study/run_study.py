@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from slotlab.framework.runs.folder import MODEL, RunFolder
+from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.launching import RETRY, Job, Launcher, Task
-from slotlab.framework.study.plan import StudyRun
-from slotlab.framework.study.run_status import Glance, glance
+from slotlab.framework.study.run_status import Glance, WantedEvaluation, glance
 from slotlab.framework.system.locks import exclusive, is_held
 from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped, listening
 from slotlab.registry import SlotlabError
@@ -27,11 +28,35 @@ PATIENCE = 60.0
 """Seconds that runs have to save when the study is asked to end."""
 
 
+class Startable(Protocol):
+    """A run that can be started: one of an arm with a seed, or one that is trained before the arms."""
+
+    @property
+    def name(self) -> str:
+        """The name that is shown to users."""
+
+    @property
+    def run_id(self) -> str:
+        """Its identity."""
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, absolute."""
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """What is trained."""
+
+    @property
+    def wanted(self) -> WantedEvaluation:
+        """How it is to be evaluated."""
+
+
 @dataclass
 class Ticket:
     """A run on its way to its end."""
 
-    run: StudyRun
+    run: Startable
     task: Task | None = None
     claim: ExitStack = field(default_factory=ExitStack)
     failures: int = 0
@@ -59,7 +84,7 @@ class Conductor:
     failures: dict[str, str] = field(default_factory=dict)
     """Reasons of runs that failed for good, by run id."""
 
-    def conduct(self, runs: Sequence[StudyRun]) -> None:
+    def conduct(self, runs: Sequence[Startable]) -> None:
         """Bring runs to their end; those that fail for good are recorded, and the rest go on.
 
         Raises:
@@ -130,7 +155,7 @@ class Conductor:
         ticket.look_at = time.monotonic() + 5 * self.every
         return False
 
-    def job(self, run: StudyRun) -> Job:
+    def job(self, run: Startable) -> Job:
         """Return the command that trains a run, resumes it, or evaluates it if it is trained."""
         spec = self.study.spec(run.run_id).absolute()
         words = ("train", str(spec), "--run", str(run.folder), "--device", self.device)
@@ -185,7 +210,7 @@ class Conductor:
             time.sleep(self.every)
 
 
-def record_failure(run: StudyRun, now: Glance, reason: str) -> None:
+def record_failure(run: Startable, now: Glance, reason: str) -> None:
     """Note in a run's folder that it failed, which a killed process could not do itself."""
     folder = RunFolder(run.folder)
     if now.state == "waiting" and not folder.spec.is_file():
