@@ -3,13 +3,18 @@
 import csv
 import json
 import re
+import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+from torch import nn
 
 import slotlab
 from slotlab.framework.contracts import Batch
@@ -293,8 +298,6 @@ def test_other_sampling_is_another_evaluation_and_is_not_compared(
     slotlab.compare([one, other])  # both have the one with 3 steps
     for name in summaries:
         if not summaries[name]["changes"]:
-            import shutil
-
             shutil.rmtree(one / "evaluation" / name)
     with pytest.raises(SlotlabError, match=r"way of drawing pictures|mixed ways of drawing pictures"):
         slotlab.compare([one, other])
@@ -315,3 +318,75 @@ def slotlab_copy(runs: Path, tmp_path: Path) -> Callable[[str, int], Path]:
 def test_messages_name_where_it_is_wrong(runs: Path) -> None:
     content = changed("diffusion", objective={"name": "latent_noise", "codec": VQVAE})
     assert re.search(r"wrong\.yaml:\d+: objective\.codec", refused(runs / "wrong.yaml", content))
+
+
+# --- composing and showing ---------------------------------------------------------------
+
+
+def test_set_metrics_of_both_ways_stand_beside_the_floor_of_the_codec(
+    runs: Path, tmp_path: Path, blank_figures: None
+) -> None:
+    weights = tmp_path / "features.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layers = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        torch.jit.save(torch.jit.script(layers), str(weights))
+    composition = {
+        "ways": ["clusters", "shift"],
+        "group": 3,
+        "set_metrics": [{"name": "frechet_torchscript", "weights": str(weights), "size": 8}],
+    }
+    spec = changed("diffusion", evaluation={**SPECS["diffusion"]["evaluation"], "composition": composition})
+    (runs / "composed.yaml").write_text(yaml.safe_dump(spec))
+    run = slotlab.train(runs / "composed.yaml", run=tmp_path / "run", device="cpu", trust=True)
+    [summary] = run.summaries().values()
+    assert set(summary["set_metrics"]) == {"frechet_torchscript", "frechet_torchscript_shift"}
+    for result in summary["set_metrics"].values():
+        assert result["codec"]["of"] == "real images through the codec"
+        assert result["codec"]["images"] == 6
+        assert result["codec"]["value"] > 0
+    assert summary["set_metrics"]["frechet_torchscript_shift"]["composition"]["shift"] == {"group": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "pictures"),
+    [("diffusion", "draws", 4), ("diffusion", "denoise", 5), ("tokens", "draws", 4)],
+)
+def test_draws_and_denoising_strips_end_with_what_evaluation_measures(
+    runs: Path, tmp_path: Path, name: str, mode: str, pictures: int
+) -> None:
+    run = slotlab.open_run(runs / "runs" / name)
+    album = run.compose(mode, images=[2], steps=3, out=tmp_path / mode)
+    files = sorted(path for path in album.folder.glob("000-*.png"))
+    assert len(files) == pictures
+    measured = run.segment(run.images(positions=[2])).reconstruction_BCHW
+    assert measured is not None
+    own = {"draws": "000-draw0", "denoise": "000-picture"}[mode]
+    shown = torch.from_numpy(np.array(Image.open(album.folder / f"{own}.png"))).movedim(-1, 0)
+    assert (shown.int() - measured[0].int()).abs().max() <= 1
+
+
+def test_a_decoder_without_steps_has_no_denoising_strip(runs: Path) -> None:
+    with pytest.raises(
+        SlotlabError, match=r"the decoder 'autoregressive' does not make pictures step by step"
+    ):
+        slotlab.open_run(runs / "runs" / "tokens").compose("denoise", images=[0])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"step": 3}, "evaluation.sampling.step: 'step' is no setting of how the decoder 'latent_diffusion' draws pictures; did you mean 'steps'? (settings: solver, steps, requantize, eta)"),
+        ({"steps": 0}, "evaluation.sampling.steps: Input should be greater than 0"),
+        ({"steps": 5000}, "5000 steps are more than there are 'timesteps', 1000"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_sampling_are_told(runs: Path, sampling: dict[str, Any], message: str) -> None:
+    content = changed("diffusion", evaluation={**SPECS["diffusion"]["evaluation"], "sampling": sampling})
+    assert message in refused(runs / "wrong.yaml", content)
+
+
+def test_a_decoder_that_draws_nothing_has_no_sampling(runs: Path) -> None:
+    content = changed("tokens", evaluation={**SPECS["tokens"]["evaluation"], "sampling": {"steps": 2}})
+    message = "the decoder 'autoregressive' has no settings of how it draws pictures; leave 'sampling' out"
+    assert message in refused(runs / "wrong.yaml", content)
