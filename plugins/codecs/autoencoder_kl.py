@@ -153,6 +153,7 @@ def load_network(config: AutoencoderKLConfig, facts: Mapping[str, Any]) -> Any:
     """
     import diffusers  # slow to import
 
+    kind: Any = diffusers.AutoencoderKL
     state = read_weights(config.file)
     found = digest_of(config.file, config.network)
     if config.digest not in ("", found):
@@ -160,7 +161,7 @@ def load_network(config: AutoencoderKLConfig, facts: Mapping[str, Any]) -> Any:
         raise ComponentError(f"{text}; name the right file, or leave 'digest' out", field="weights")
     try:
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            network = diffusers.AutoencoderKL.from_config(dict(facts))
+            network = kind.from_config(dict(facts))
         network.load_state_dict({present_name(name): value.float() for name, value in state.items()})
     except Exception as error:  # diffusers raises many kinds for settings that do not fit
         lines = str(error).splitlines()
