@@ -4,7 +4,7 @@ Its run is the input of models that predict latents or tokens: `codec: {name: tr
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,6 +30,9 @@ class CodecModelConfig(ComponentConfig):
 
     codec: Annotated[Ref, RefTo("codec")]
     """The codec: it has losses of its own, and no objective is needed."""
+    weight_init: Literal["torch", "keras"] = "torch"
+    """How the weights of convolutions and linear maps are drawn: as torch does, or as Keras (Glorot-uniform, zero
+    biases), which are larger; a small VQ-VAE needs them."""
 
 
 class CodecModel(Model):

@@ -9,7 +9,7 @@ A codec that was trained before stands in an objective instead: `slot_autoencode
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -58,6 +58,8 @@ class SlateConfig(ComponentConfig):
     """From tokens and initial slots to slots."""
     decoder: Annotated[Ref, RefTo("decoder")]
     """From slots to tokens, which it reads in training: `autoregressive`. Its inputs are also the slots'."""
+    weight_init: Literal["torch", "keras"] = "torch"
+    """How the weights of convolutions, linear maps and GRU cells are drawn: as torch does, or as Keras."""
 
 
 @runtime_checkable
