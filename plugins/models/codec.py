@@ -31,8 +31,8 @@ class CodecModelConfig(ComponentConfig):
     codec: Annotated[Ref, RefTo("codec")]
     """The codec: it has losses of its own, and no objective is needed."""
     weight_init: Literal["torch", "keras"] = "torch"
-    """How the weights of convolutions and linear maps are drawn: as torch does, or as Keras (Glorot-uniform, zero
-    biases), which are larger; a small VQ-VAE needs them."""
+    """How the weights of convolutions and linear maps are drawn: as torch does, or as Keras (Glorot-uniform,
+    zero biases), which are larger; a small VQ-VAE needs them."""
 
 
 class CodecModel(Model):
