@@ -260,6 +260,18 @@ def test_only_so_many_at_once(planned: Planned) -> None:
         ticket.claim.close()
 
 
+@pytest.mark.parametrize(("batch", "steps"), [(2, 4), (8, 1)])
+def test_the_time_left_is_that_of_the_images_left(
+    planned: Planned, pretend: Any, batch: int, steps: int
+) -> None:
+    lengths = f"settings.training.phases=[{{steps: {steps + 6}, lr: 1e-3}}]"
+    _, [run, *_] = planned(f"settings.training.batch_size={batch}", lengths)
+    folder = pretend.training(run, steps=steps, state="running")
+    with exclusive(folder.path, "held"):
+        assert glance(run.folder, None).seconds_left == pytest.approx(6 * batch / 10)  # 10 images a second
+    assert glance(run.folder, None).seconds_left is None, "it was killed"
+
+
 WANTED = WantedEvaluation("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
 SUMMARY = {
     "split": "val",
