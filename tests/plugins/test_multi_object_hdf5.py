@@ -144,6 +144,11 @@ def test_many_labels_and_many_backgrounds(tmp_path: Path) -> None:
     assert build(path, backgrounds=201).attributes(0)["num_objects"] == 1
 
 
+def test_what_is_background_is_no_object_though_it_is_visible(file: Path) -> None:
+    attributes = build(file, backgrounds=2).attributes(0)
+    assert ([one["index"] for one in attributes["objects"]], attributes["num_objects"]) == ([2], 1)
+
+
 def test_gray_pictures_become_rgb(tmp_path: Path) -> None:
     images, labels = scenes()
     sample = build(write(tmp_path / "a.h5", {"image": images[..., :1], "mask": labels}))[2]
