@@ -308,6 +308,13 @@ def test_a_summary_of_anything_else_is_not_the_wanted_one(change: dict[str, Any]
     assert not WANTED.is_met({**SUMMARY, **change}, 3)
 
 
+def test_no_more_images_are_wanted_than_there_are() -> None:
+    few = {**SUMMARY, "data": {"images": 8}}
+    assert WANTED.is_met({**few, "images": 8}, 3)
+    assert not WANTED.is_met({**few, "images": 7}, 3)
+    assert WANTED.is_met({**SUMMARY, "data": {}}, 3), "it is not told how many there are"
+
+
 # --- which checkpoint is evaluated -------------------------------------------------------
 
 BEST = ("settings.training.checkpoint.best=ari", "settings.evaluation.checkpoint=best")
