@@ -34,6 +34,7 @@ CONTEXT = GroupingContext(slot_dim=WIDTH, token_dim=TOKEN_WIDTH, grid=GRID)
 VARIANTS: dict[str, dict[str, Any]] = {
     "translation": {"scales": False},
     "translation and scale": {},
+    "scales of a narrow range": {"min_scale": 0.3, "max_scale": 0.6},
     "keys alone": {"values": False},
     "rotation by 45": {"rotations": "45"},
     "rotation by 90": {"rotations": "90", "iterations": 2},

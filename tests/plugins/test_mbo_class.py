@@ -72,5 +72,9 @@ def test_without_a_category_there_is_no_value() -> None:
     values = METRIC(replace(found, attributes=(unknown,) * 4))
     assert all(math.isnan(one) for one in values.tolist())
     assert METRIC(replace(found, true_BHW=seen, attributes=(unknown,) * 4)).isfinite().all()
+    beside = torch.cat([found.true_BHW[:1], seen[1:]])  # the table of the batch has a row for the bus
+    assert (
+        METRIC(replace(found, true_BHW=beside, attributes=(facts(KINDS), *(unknown,) * 3))).isfinite().all()
+    )
     assert METRIC(replace(found, attributes=())).isnan().all()
     assert METRIC(replace(found, true_BHW=torch.zeros_like(seen))).isnan().all(), "nothing but background"

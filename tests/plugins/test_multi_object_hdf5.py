@@ -144,6 +144,20 @@ def test_many_labels_and_many_backgrounds(tmp_path: Path) -> None:
     assert build(path, backgrounds=201).attributes(0)["num_objects"] == 1
 
 
+@pytest.mark.parametrize(("largest", "dtype"), [(255, torch.uint8), (256, torch.int32)])
+def test_masks_are_as_wide_as_their_largest_label(tmp_path: Path, largest: int, dtype: torch.dtype) -> None:
+    images, labels = scenes()
+    wide = np.where(labels == 2, largest, labels.astype(np.int32))
+    mask_HW = build(write(tmp_path / "a.h5", {"image": images, "mask": wide})).mask(0)
+    assert mask_HW.dtype == dtype
+    np.testing.assert_array_equal(mask_HW.numpy(), wide[0])
+
+
+def test_what_is_background_is_no_object_though_it_is_visible(file: Path) -> None:
+    attributes = build(file, backgrounds=2).attributes(0)
+    assert ([one["index"] for one in attributes["objects"]], attributes["num_objects"]) == ([2], 1)
+
+
 def test_gray_pictures_become_rgb(tmp_path: Path) -> None:
     images, labels = scenes()
     sample = build(write(tmp_path / "a.h5", {"image": images[..., :1], "mask": labels}))[2]

@@ -111,6 +111,7 @@ def test_speed_is_the_median_without_warm_up() -> None:
     log = [line(10, 1.0), line(20, 5.0), {"kind": "validation", "step": 20}, line(30, 7.0), line(40, 6.0)]
     assert images_per_second(log) == 6.0
     assert images_per_second(log, [25]) == 5.5  # the line of step 30 is the first after a restart
+    assert images_per_second(log, [20]) == 5.5, "nor is the line warm-up after which it was resumed"
     assert images_per_second(log[:1]) == 1.0
     assert images_per_second([]) is None
 

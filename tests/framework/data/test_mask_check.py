@@ -1,5 +1,6 @@
 """Masks that are probably no labels: what is said of which, and that nothing is said of sound ones."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,12 @@ def test_the_setting_that_is_named_is_the_right_one(tmp_path: Path) -> None:
     [text] = cautions(tmp_path / "void")
     assert text.endswith("write void: 255, which leaves its pixels out of every metric of masks")
     assert cautions(tmp_path / "void", "data.dataset.void=255") == []
+
+
+def test_the_largest_label_is_never_void(tmp_path: Path) -> None:
+    write(tmp_path, lambda mask: Image.fromarray(np.where(mask == 0, 255, mask)))
+    [text] = cautions(tmp_path, "data.dataset.void=255")
+    assert re.search(r": the ground counts as an object\. [123] is the largest in ", text)
 
 
 def test_whoever_evaluates_is_told_and_whoever_only_reads_pays_nothing(

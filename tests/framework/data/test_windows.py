@@ -91,6 +91,16 @@ def test_training_sees_other_parts_in_every_epoch_and_evaluation_the_center(
     assert torch.equal(one[0], second[3]), "whatever the order"
 
 
+@pytest.mark.parametrize("augmentation", [{"window": "random"}, {"flip": True, "crop": 0.5}])
+def test_the_seed_of_the_training_draws_and_that_of_the_data_does_not(
+    spec: Callable[..., ExperimentSpec], augmentation: dict[str, Any]
+) -> None:
+    first = spec(augmentation=augmentation)
+    seen = images(train_loader(first, CPU), 0)
+    assert torch.equal(seen, images(train_loader(spec(augmentation=augmentation, seed=1), CPU), 0))
+    assert not torch.equal(seen, images(train_loader(first.model_copy(update={"seed": 1}), CPU), 0))
+
+
 def test_what_cannot_be(spec: Callable[..., ExperimentSpec]) -> None:
     wanted = {"augmentation": {"window": "random"}}
     cases: tuple[tuple[dict[str, Any], str], ...] = (

@@ -7,7 +7,7 @@ import torch
 
 from slotlab.framework.scenes import RECIPES, Pictures, Recipe, draw_pictures
 from slotlab.framework.scenes import pictures as draw
-from slotlab.framework.scenes.camera import CENTERS, QUARTERS
+from slotlab.framework.scenes.camera import CENTERS, QUARTERS, draw_camera
 from slotlab.framework.scenes.colors import CLEAR, choose_clear, difference, encoding, hsv_to_rgb
 from slotlab.framework.scenes.counter_random import Chance, picture_keys
 from slotlab.framework.scenes.layout import SceneLayout
@@ -149,6 +149,19 @@ def test_every_ray_goes_down_to_the_ground(size: tuple[int, int], view: str) -> 
         assert rays_3BSN[2].max() < -0.03
         torch.testing.assert_close(dot(rays_3BSN, rays_3BSN), torch.ones_like(rays_3BSN[0]))
         assert along.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(24, 48), (48, 24), (24, 24)])
+def test_a_point_is_in_view_if_it_falls_on_a_pixel(size: tuple[int, int]) -> None:
+    camera = draw_camera(Chance(picture_keys(3, 1, torch.arange(2))), "crop", size)
+    steps = torch.linspace(-12, 12, 97)
+    x, y = torch.meshgrid(steps, steps, indexing="ij")
+    points_3BN = torch.stack([x, y, torch.zeros_like(x)]).flatten(1)[:, None].expand(-1, 2, -1)
+    u_BN, v_BN, depth_BN = camera.project(points_3BN)
+    column_BN, row_BN = size[1] / 2 + u_BN * min(size) / 2, size[0] / 2 - v_BN * min(size) / 2
+    on_BN = (column_BN > 0) & (column_BN < size[1]) & (row_BN > 0) & (row_BN < size[0]) & (depth_BN > 4)
+    assert on_BN.any()
+    assert torch.equal(camera.holds(points_3BN, torch.zeros_like(depth_BN)), on_BN)
 
 
 def test_objects_stand_apart() -> None:

@@ -32,6 +32,12 @@ def test_a_sample_is_the_same_for_any_order_and_grows_by_its_count(
     assert chosen <= as_set(Space(AXES).sample(count + 1, seed))
 
 
+@given(seed=st.integers(0, 99), count=st.integers(1, 12))
+def test_a_sample_has_the_order_of_the_grid(seed: int, count: int) -> None:
+    chosen = Space(AXES).sample(count, seed)
+    assert chosen == [one for one in Space(AXES).grid() if one in chosen]
+
+
 def test_a_new_value_keeps_most_of_a_sample_and_another_seed_draws_another() -> None:
     wider = {**AXES, "slots": [*AXES["slots"], "11"]}
     before, after = as_set(Space(AXES).sample(6, 0)), as_set(Space(wider).sample(6, 0))

@@ -260,6 +260,18 @@ def test_only_so_many_at_once(planned: Planned) -> None:
         ticket.claim.close()
 
 
+@pytest.mark.parametrize(("batch", "steps"), [(2, 4), (8, 1)])
+def test_the_time_left_is_that_of_the_images_left(
+    planned: Planned, pretend: Any, batch: int, steps: int
+) -> None:
+    lengths = f"settings.training.phases=[{{steps: {steps + 6}, lr: 1e-3}}]"
+    _, [run, *_] = planned(f"settings.training.batch_size={batch}", lengths)
+    folder = pretend.training(run, steps=steps, state="running")
+    with exclusive(folder.path, "held"):
+        assert glance(run.folder, None).seconds_left == pytest.approx(6 * batch / 10)  # 10 images a second
+    assert glance(run.folder, None).seconds_left is None, "it was killed"
+
+
 WANTED = WantedEvaluation("val", "whole", "decoder", 7, ("ari", "mse"), ("one_segment",), 10)
 SUMMARY = {
     "split": "val",
@@ -294,6 +306,13 @@ SUMMARY = {
 def test_a_summary_of_anything_else_is_not_the_wanted_one(change: dict[str, Any]) -> None:
     assert WANTED.is_met(SUMMARY, 3)
     assert not WANTED.is_met({**SUMMARY, **change}, 3)
+
+
+def test_no_more_images_are_wanted_than_there_are() -> None:
+    few = {**SUMMARY, "data": {"images": 8}}
+    assert WANTED.is_met({**few, "images": 8}, 3)
+    assert not WANTED.is_met({**few, "images": 7}, 3)
+    assert WANTED.is_met({**SUMMARY, "data": {}}, 3), "it is not told how many there are"
 
 
 # --- which checkpoint is evaluated -------------------------------------------------------

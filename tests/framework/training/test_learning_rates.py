@@ -1,12 +1,14 @@
 """A training that goes on with other rates: they are those of the new schedule at the saved place."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 
-from slotlab.framework.training.learning_rates import take_over
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.framework.training.learning_rates import have_changed, rates, take_over
 
 
 def made(lr: float, steps: int) -> tuple[torch.nn.Parameter, torch.optim.Adam, LRScheduler]:
@@ -49,3 +51,15 @@ def test_moments_of_other_groups_are_dropped() -> None:
     take_over(new, ExponentialLR(new, 0.5), saved)
     assert new.state_dict()["state"] == {}
     assert [group["lr"] for group in new.param_groups] == [0.01, 0.5e-4]
+
+
+def test_whatever_sets_a_rate_is_seen_to_change_and_nothing_else(tiny: Callable[..., ExperimentSpec]) -> None:
+    saved = {"phase": 0, "rates": rates(tiny(), 0)}
+    assert not have_changed(saved, tiny(seed=1, training={"batch_size": 3, "log_every": 7}))
+    changes: tuple[dict[str, Any], ...] = (
+        {"phases": [{"steps": 2, "lr": 0.02}]},
+        {"phases": [{"steps": 2, "lr": 0.01, "schedule": "cosine"}]},
+        {"optimizer": {"name": "adam", "eps": 1e-6}},
+        {"groups": [{"weights": ["encoder"], "lr_factor": 0.1}]},
+    )
+    assert [have_changed(saved, tiny(training=change)) for change in changes] == [True] * len(changes)

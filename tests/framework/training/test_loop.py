@@ -249,6 +249,12 @@ def test_log_lines(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
     assert {one.total_steps for one in seen} == {6}
 
 
+def test_a_training_ends_with_a_validation(tiny: Specs, noise_loader: Loaders, run: RunFolder) -> None:
+    spec = tiny(training={"phases": [{"epochs": 3, "lr": 0.01}], "validate_every": 2})
+    trained(spec, noise_loader(), run, validation=Validation(noise_loader()))
+    assert [line["epoch"] for line in run.read_log() if line["kind"] == "validation"] == [2, 3]
+
+
 class WithTerms:
     """An objective around another that also reports the loss as a term, or spoils it from step `bad` on."""
 
