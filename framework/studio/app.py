@@ -1,7 +1,10 @@
 """The web application: JSON, PNGs and the files of the page. Errors have messages for the user."""
 
+import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.slot_colors import slot_color
 from slotlab.framework.studio.request_limit import BoundedBodies
-from slotlab.framework.studio.requests import CompositionRequest, NonNegative
+from slotlab.framework.studio.requests import CompositionRequest, DrawRequest, NonNegative
 from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
@@ -116,11 +119,18 @@ def add_images(app: "FastAPI", studio: Studio) -> None:
 def add_compositions(app: "FastAPI", studio: Studio) -> None:
     """Add the routes of new pictures, from chosen and from random slots."""
     from fastapi import Response
+    from fastapi.responses import StreamingResponse
 
     @app.post("/api/compose")
     def compose(wanted: CompositionRequest) -> Response:
         make = studio.compose if wanted.show == "picture" else studio.compose_segments
         return png(make(wanted.slots))
+
+    @app.post("/api/draw")
+    def draw(wanted: DrawRequest) -> Response:
+        frames = studio.draw(wanted.slots, wanted.draw)
+        first = next(frames)  # now, so that a mistake is answered in words
+        return StreamingResponse(map(as_line, chain([first], frames)), media_type="application/x-ndjson")
 
     @app.get("/api/samples/{seed}/{number}.png")
     def sample(seed: NonNegative, number: NonNegative) -> Response:
@@ -141,8 +151,16 @@ def facts(studio: Studio) -> dict[str, Any]:
         "image_size": spec.data.settings.image_size,
         "slots": slots,
         "seed": spec.seed,
+        "draws": studio.composer.model.sampling is not None,
         "device": str(studio.composer.engine.device),
     }
+
+
+def as_line(frame: tuple[int, int, NDArray[np.uint8]]) -> bytes:
+    """Return one line of JSON: how many of how many steps are done, and the picture, a PNG in base 64."""
+    done, total, picture = frame
+    content = b64encode(to_png(picture)).decode()
+    return json.dumps({"done": done, "total": total, "png": content}).encode() + b"\n"
 
 
 def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:

@@ -33,3 +33,13 @@ class CompositionRequest(BaseModel):
 
     slots: Annotated[list[Pick], Field(min_length=1, max_length=64)]
     show: Literal["picture", "segments"] = "picture"
+
+
+class DrawRequest(BaseModel):
+    """The slots of a new picture, and which draw of it is wanted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slots: Annotated[list[Pick], Field(min_length=1, max_length=64)]
+    draw: NonNegative = 0
+    """0 for the noise of the first slot's image, as in an evaluation; others have noise of their own."""

@@ -4,7 +4,7 @@ Axes: K slots, H rows, W columns, C channels. Pictures are uint8. Only one reque
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 
@@ -17,6 +17,7 @@ from slotlab.framework.composition.edits import chosen, each, together
 from slotlab.framework.contracts import Slots
 from slotlab.framework.data.loader import to_uint8
 from slotlab.framework.figures.slot_colors import rgb, slot_color
+from slotlab.framework.randomness.seeds import mix
 from slotlab.framework.studio.requests import Pick
 from slotlab.registry import SlotlabError
 
@@ -139,6 +140,34 @@ class Studio:
         if masks_BKHW is None:
             raise SlotlabError(f"the {self.composer.part('decoder')} has no masks")
         return segments(masks_BKHW[0], [pick.slot for pick in picks])
+
+    def draw(self, picks: Sequence[Pick], number: int) -> Iterator[tuple[int, int, Pixels]]:
+        """Yield (steps done, steps in all, picture) while a picture is drawn; the last one is the picture.
+
+        Pictures on the way are what the decoder takes for the picture then, uint8 (H, W, 3). A decoder that
+        does not draw in steps has one step.
+
+        Raises:
+            SlotlabError: as `compose` does.
+        """
+        composer, places = self.composer, [picks[0].image]
+        seed = composer.spec.seed if number == 0 else mix(composer.spec.seed, number)
+        with self._lock:
+            slots = together([self._pick(pick) for pick in picks], 1)
+            strip = composer.strip(slots, seed=seed, positions=places)
+        total = 1 if strip is None else 1 + int((composer.model.sampling or {}).get("steps", 0))
+        done = 0
+        # Locked step by step: a request may be answered by several threads in turn.
+        while strip is not None and (images_BCHW := self._next(strip)) is not None:
+            done += 1
+            yield done, max(total, done + 1), picture(images_BCHW[0])
+        with self._lock:
+            composed = composer.decode(slots, seed=seed, positions=places)
+        yield done + 1, done + 1, picture(composed.images_BCHW[0])
+
+    def _next(self, pictures: Iterator[Tensor]) -> Tensor | None:
+        with self._lock:
+            return next(pictures, None)
 
     def _decode(self, picks: Sequence[Pick]) -> Composed:
         # With the noise of the first slot's image, all slots of an image give its reconstruction.

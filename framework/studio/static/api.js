@@ -31,5 +31,28 @@ export async function compose(slots, show, signal) {
   return (await answer("api/compose", options)).blob();
 }
 
+// Draw a picture; `seen` is called with each line of the answer: steps done, steps in all, picture.
+export async function draw(slots, number, signal, seen) {
+  const options = {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ slots, draw: number }),
+    signal,
+  };
+  const reader = (await answer("api/draw", options)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (text + value).split("\n");
+    text = lines.pop();
+    for (const line of lines) {
+      const step = JSON.parse(line);
+      const bytes = Uint8Array.from(atob(step.png), (letter) => letter.charCodeAt(0));
+      seen({ ...step, blob: new Blob([bytes], { type: "image/png" }) });
+    }
+  }
+}
+
 export const image = (position, name) => `api/images/${position}/${name}.png`;
 export const slotImage = (position, slot, name) => `api/images/${position}/slots/${slot}/${name}.png`;

@@ -1,6 +1,7 @@
 // Two pickers, the slots of their images, and the picture that the kept slots are decoded to.
 
 import { compose, getJson } from "./api.js";
+import { Draws } from "./draws.js";
 import { Picker } from "./picker.js";
 import { Samples } from "./samples.js";
 import { Slots } from "./slots.js";
@@ -94,6 +95,7 @@ async function start() {
   );
   byId("pickers").append(...pickers.map((picker) => picker.element));
   new Samples(run);
+  new Draws(run, () => slots.picks(Number(amount.value) / 100));
   await pickers[0].choose(0);
   await pickers[1].choose(Math.min(1, run.images - 1));
 }

@@ -147,6 +147,7 @@ def test_facts_of_the_run(client: Any) -> None:
         "slots": 4,
         "seed": 0,
         "device": "cpu",
+        "draws": False,
     }
 
 

@@ -1,10 +1,8 @@
 """The studio's page in a real browser, served by the command as a user starts it."""
 
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,10 @@ PIXELS = """picture => {
 
 
 @pytest.fixture(scope="module")
-def address(run_path: Path) -> Iterator[str]:
+def address(run_path: Path, serve: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """The page of `slotlab studio RUN`, which ends well by Ctrl-C."""
-    words = [
-        sys.executable,
-        "-m",
-        "slotlab.framework.cli",
-        "studio",
-        str(run_path),
-        "--port=0",
-        "--device=cpu",
-    ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.fullmatch(
-            r"studio of 'demo' with 12 images at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", line
-        )
-        assert found, line
-        yield found[1]
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    with serve(run_path, "studio of 'demo' with 12 images") as address:
+        yield address
 
 
 @pytest.fixture
