@@ -1,5 +1,6 @@
 """The autoregressive decoder of tokens, and SLATE, against plain transcriptions of the published definitions."""
 
+import json
 from math import prod
 from typing import Any
 
@@ -263,3 +264,23 @@ def test_no_gradient_of_the_slots_reaches_slates_codec(tmp_path: Any) -> None:
     losses = model.losses(batch, generator=Generator().manual_seed(4))
     others = torch.autograd.grad(losses.terms["tokens"], list(model.codec.parameters()), allow_unused=True)
     assert all(gradient is None for gradient in others)
+
+
+SHAPES = {
+    "data.protocol.image_size": 64,
+    "model.slot_dim": 192,
+    "model.codec": {"name": "dvae", "codes": 1024},
+    "model.grouping": {"name": "slot_attention", "iterations": 3, "mlp_dim": 192},
+    "model.decoder": {"name": "autoregressive", "blocks": "slate", "layers": 4, "heads": 4, "width": 192},
+}
+"""SLATE's own settings, for 3D Shapes."""
+
+
+def test_slate_has_as_many_weights_as_its_authors_model(tmp_path: Any) -> None:
+    (tmp_path / "slate.yaml").write_text(SPEC)
+    sets = [f"{path}={json.dumps(value)}" for path, value in SHAPES.items()]
+    with torch.device("meta"):
+        model = build_model(load_spec(tmp_path / "slate.yaml", sets=sets).spec)
+    counts = {name: sum(one.numel() for one in part.parameters()) for name, part in model.named_children()}
+    assert (counts["decoder"], counts["codec"]) == (2_847_744, 285_635)
+    assert sum(counts.values()) == 3_616_451  # 3.62 million
