@@ -242,7 +242,9 @@ def test_a_run_that_is_not_there_is_told_at_its_line(name):
     [problem] = caught.value.problems
     folder, setting = INPUTS[name]
     assert ".".join(map(str, problem.path)) == setting
-    assert problem.text == f"{Path.cwd() / folder} does not exist"
+    run, name = Path.cwd() / folder, Path(folder).name
+    command = f"slotlab train slotlab:{name} --run {run}"
+    assert problem.text == f"{run} does not exist; train it first: {command}"
 
 
 def test_shipped_specs_are_different_runs(inputs):

@@ -1,14 +1,30 @@
 """A trained run as an input of another one: its weights are named by their content, not by their place."""
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import PositiveInt, model_validator
 
 from slotlab.framework.runs.checkpoints import Checkpoint
 from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.spec.merge import SHIPPED, shipped_specs
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, SlotlabError
 from slotlab.registry.component import custom_error
+
+
+def lies(path: Path) -> bool:
+    """Return whether there is anything at a path."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def how_to_make(run: Path) -> str:
+    """Return the command that makes a run, by the spec that comes with slotlab under the folder's name."""
+    shipped = run.name in shipped_specs()
+    return f"train it first: slotlab train {f'{SHIPPED}{run.name}' if shipped else 'SPEC'} --run {run}"
 
 
 class RunInput(ClosedModel):
@@ -34,7 +50,8 @@ class RunInput(ClosedModel):
             try:
                 object.__setattr__(self, "digest", self.find().checksum)
             except SlotlabError as error:
-                raise custom_error("run_input", str(error)) from None
+                text = str(error) if lies(self.run) else f"{error}; {how_to_make(self.run)}"
+                raise custom_error("run_input", text) from None
         return self
 
     def find(self) -> Checkpoint:

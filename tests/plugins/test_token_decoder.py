@@ -269,7 +269,7 @@ def test_no_gradient_of_the_slots_reaches_slates_codec(tmp_path: Any) -> None:
 SHAPES = {
     "data.protocol.image_size": 64,
     "model.slot_dim": 192,
-    "model.codec": {"name": "dvae", "codes": 1024},
+    "model.codec": {"name": "dvae", "codes": 1024, "width": 64},
     "model.grouping": {"name": "slot_attention", "iterations": 3, "mlp_dim": 192},
     "model.decoder": {"name": "autoregressive", "blocks": "slate", "layers": 4, "heads": 4, "width": 192},
 }

@@ -160,7 +160,10 @@ def problem(settings: str, tmp_path: Path) -> str:
 
 def test_a_missing_run_is_an_error_at_its_line(tmp_path: Path, slotlab: Slotlab) -> None:
     text = problem("{run: nowhere}", tmp_path)
-    assert text == f"{tmp_path / 'nowhere'} does not exist"
+    assert (
+        text
+        == f"{tmp_path / 'nowhere'} does not exist; train it first: slotlab train SPEC --run {tmp_path / 'nowhere'}"
+    )
     code, out, err = slotlab("validate", "user.yaml")
     assert code != 0
     assert "warning" not in out + err
