@@ -36,9 +36,11 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
     """Print the metrics of the model and the baselines, then published numbers of the same protocol."""
     out = console()
     variant = f" {result['variant']}" if result["variant"] else ""
-    title = "{dataset}{variant} {split}: {images} images of {size} pixels, masks from the {mask_source}"
+    title = "{dataset}{variant} {split}: {images} images of {size} pixels"
     size = in_pixels(result["image_size"])
-    title += "" if result.get("mask_size") is None else f" at {in_pixels(result['mask_size'])} pixels"
+    if result.get("slots") is not None:
+        title += ", masks from the {mask_source}"
+        title += "" if result.get("mask_size") is None else f" at {in_pixels(result['mask_size'])} pixels"
     out.print(title.format(**result | {"variant": variant, "size": size}), style="bold", soft_wrap=True)
     facts = [f"protocol {result['protocol']}", result["filter"] or "any number of objects"]
     facts += [f"{name} {value}" for name, value in result.get("changes", {}).items() if name != "data.filter"]

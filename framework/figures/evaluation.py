@@ -63,8 +63,10 @@ class Evaluated:
 
     @property
     def title(self) -> str:
-        """The title for figures of the evaluation: that of the data, and the mask source."""
-        return f"{self.data_title}, masks from the {self.loaded.spec.evaluation.mask_source}"
+        """The title for figures of the evaluation: that of the data, and the mask source, if there are slots."""
+        spec = self.loaded.spec
+        words = "" if spec.evaluated_slots is None else f", masks from the {spec.evaluation.mask_source}"
+        return f"{self.data_title}{words}"
 
     @property
     def composer(self) -> Composer:
