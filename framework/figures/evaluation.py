@@ -63,7 +63,7 @@ class Evaluated:
 
     @property
     def title(self) -> str:
-        """The title for figures of the evaluation: that of the data, and the mask source, if there are slots."""
+        """The title for figures of the evaluation: the data, and the masks of a model with slots."""
         spec = self.loaded.spec
         words = "" if spec.evaluated_slots is None else f", masks from the {spec.evaluation.mask_source}"
         return f"{self.data_title}{words}"
