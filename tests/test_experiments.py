@@ -47,6 +47,8 @@ CODECS = ("vqvae_clevrtex", "dvae_clevrtex")
 INPUTS = {
     "dinosaur_demo": ("runs/demo", "model.encoder.source"),
     "spot_demo": ("runs/demo", "model.encoder.source"),
+    "ft_dinosaur_demo": ("runs/demo", "model.encoder.source"),
+    "adaslot_demo": ("runs/slots7_demo", "training.start.source"),
     "spot_coco": ("runs/spot_coco_teacher", "auxiliary.0.teacher"),
     "adaslot_clevr10": ("runs/slot_attention_clevr10", "training.start.source"),
     "slotdiffusion_clevrtex": ("runs/vqvae_clevrtex", "objective.codec.source"),
@@ -143,11 +145,12 @@ def small_clevrtex(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def earlier_runs(tmp_path_factory):
-    """Runs that shipped specs name, trained for a step: that of the demo, and teachers for two sizes of images."""
+    """Runs that shipped specs name, trained for a step: those of the demo, and teachers for two sizes of images."""
     root = tmp_path_factory.mktemp("earlier")
     demo = ["data.dataset.num_train=2", "data.dataset.num_val=1", "training.phases=[{steps: 1, lr: 1e-3}]"]
     for folder, spec, sets in (
         ("runs/demo", "demo", demo),
+        ("runs/slots7_demo", "slots7_demo", demo),
         ("runs/spot_coco_teacher", "spot_coco_teacher", TEACHER),
         ("runs/slot_attention_clevr10", "slot_attention_clevr10", CLEVR),
         ("small/spot_coco_teacher", "spot_coco_teacher", (*TEACHER, "data.protocol.image_size=32")),

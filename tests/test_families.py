@@ -25,12 +25,14 @@ SMALL: dict[str, Any] = {
     "evaluation.baselines": [],
 }
 PIXELS = {"model.decoder.broadcast_size": 4}
-INPUTS = {"dinosaur_demo": ("demo",), "spot_demo": ("demo",)}
+FEATURES = ("dinosaur_demo", "ft_dinosaur_demo", "spot_demo")
+"""The families that reconstruct features."""
+INPUTS = {**dict.fromkeys(FEATURES, ("demo",)), "adaslot_demo": ("slots7_demo",)}
 """The runs that a family starts from, in the order in which they are trained."""
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    return SMALL | ({} if name in INPUTS else PIXELS)
+    return SMALL | ({} if name in FEATURES else PIXELS)
 
 
 @pytest.fixture(scope="module")
