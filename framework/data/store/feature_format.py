@@ -14,7 +14,7 @@ its checksum, so that a packing that was killed goes on where it was.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,8 @@ MAKERS: Mapping[Kind, str] = {"features": "encoder", "targets": "objective"}
 """Which part of a model makes it."""
 Number = Literal["<f2", "<i2", "<i4"]
 """NumPy's name of the type of what is stored."""
+LATER = frozenset({"kind", "number"})
+"""What stores of features, the first of these stores, do not say of themselves."""
 
 
 def manifest_name(kind: Kind) -> str:
@@ -54,7 +56,7 @@ def kind_in(folder: Path) -> Kind | None:
     return next((kind for kind in KINDS if (folder / manifest_name(kind)).is_file()), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureLayout(RowLayout):
     """The shapes of a store's arrays."""
 
@@ -64,6 +66,11 @@ class FeatureLayout(RowLayout):
     mirrored: bool
     kind: Kind = "features"
     number: Number = "<f2"
+
+    def __repr__(self) -> str:
+        """Return what the checksum of a store begins with."""
+        told = [one.name for one in fields(self) if self.kind != "features" or one.name not in LATER]
+        return f"FeatureLayout({', '.join(f'{name}={getattr(self, name)!r}' for name in told)})"
 
     @property
     def arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -157,8 +164,8 @@ class FeatureManifest:
     def to_bytes(self) -> bytes:
         """Return the content of the manifest's file, with its seal."""
         data = asdict(self)
-        if self.kind == "features":  # theirs is older than the other kind, and says neither
-            del data["kind"], data["number"]
+        if self.kind == "features":
+            data = {name: value for name, value in data.items() if name not in LATER}
         return f"{json.dumps(data | {'seal': seal(data)}, indent=1)}\n".encode()
 
 

@@ -1,5 +1,6 @@
 """What a frozen codec makes for an objective, stored: the same training, and what is refused."""
 
+import inspect
 import json
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 import slotlab
 from slotlab.framework.api.feature_packing import pack_features, verify_feature_stores
 from slotlab.framework.cli.print_stores import print_packed_features
-from slotlab.framework.contracts import Batch
+from slotlab.framework.contracts import Batch, StorableTarget, TakesFeatures, TakesTargets
 from slotlab.framework.data.store import feature_pack
 from slotlab.framework.data.store.features import FeatureStore
 from slotlab.framework.evaluation.conditions import own_condition
@@ -329,6 +330,7 @@ def test_few_classes_may_be_others_on_another_device() -> None:
     [
         (["objective=pixel_mse", "model.decoder={name: spatial_broadcast, broadcast_size: 4, channels: [4]}"], "the objective 'pixel_mse' does not say that its target may be stored", "targets"),
         (["data.augmentation.crop=0.5"], "every random crop is another picture", "crop"),
+        (["data.protocol.fit=cover", "data.augmentation.window=random"], "every random window is another picture", "window"),
         (["data.targets=full", "data.feature_store=required"], "write 'features: half' or 'targets: half'", "feature_store"),
     ],
 )  # fmt: skip
@@ -364,6 +366,16 @@ def test_only_specs_with_half_targets_are_packed(place: Path) -> None:
     assert "every epoch shows new pictures, whose targets" in refusal(pack, spec_file(place), sets=endless)
     required = [*endless, "data.feature_store=required"]
     assert "whose targets no store can hold" in refusal(trained, spec_file(place), place / "run", *required)
+
+
+def test_children_are_no_members_of_protocols(place: Path) -> None:
+    """From Python 3.12 on isinstance looks for members statically, and does not find torch's children."""
+    model = build_model(prepare(spec_file(place)).loaded.spec)
+    asked = [(model, TakesFeatures), (model, TakesTargets), (model.objective, StorableTarget)]
+    for one, protocol in asked:
+        names = [name for name in vars(protocol) if not name.startswith("_")]
+        assert names
+        assert all(inspect.getattr_static(one, name, None) is not None for name in names)
 
 
 def test_tokens_are_stored_in_as_few_bits_as_hold_them() -> None:
@@ -405,6 +417,24 @@ def test_a_store_is_printed_and_verified(
     array[4, 0, 0, 0] += 1
     array.flush()
     assert verify_feature_stores(path)["stores"][0]["problems"] == [f"{path}: item 4 is not what was packed"]
+
+
+def test_the_commands_pack_and_verify_what_they_are_told(
+    place: Path, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = spec_file(place)
+    assert command("data", "pack", spec, "--targets", "--device=cpu") == 0
+    assert (
+        "image_folder all: targets of 12 images, classes (int16) at 2x2 positions" in capsys.readouterr().out
+    )
+    [path] = (place / "stores").iterdir()
+    for words in ((path,), (spec, "--targets")):
+        assert command("data", "verify", *words) == 0
+        assert f"{path}: intact, 12 images" in capsys.readouterr().out
+    assert command("data", "pack", spec, "--targets", "--features") == 1
+    assert "data.features is full; write 'features: half' there" in capsys.readouterr().err
+    assert command("data", "pack", spec, "--targets", "--workers=2") == 1
+    assert "--workers: targets are packed in one process" in capsys.readouterr().err
 
 
 def test_a_damaged_store_is_refused(place: Path) -> None:
