@@ -26,7 +26,7 @@ from slotlab.framework.data.loader import train_loader
 from slotlab.framework.jobs.estimate import TrialTraining
 from slotlab.framework.jobs.train import prepare
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.feature_stores import with_features
+from slotlab.framework.model.feature_stores import with_stores
 from slotlab.framework.model.half_features import rounded_features
 
 
@@ -89,7 +89,7 @@ def measured(spec, options):
     engine = Engine.open(spec, torch.device("cpu"), warn=print)
     training = TrialTraining.of(engine)
     computed = train_loader(spec, engine.placement)
-    [stored] = with_features(spec, training.trainee.model, computed)
+    [stored] = with_stores(spec, training.trainee.model, computed)
     assert stored.features is not None
     sides = [steps_of(training, replace(loader, masks=False)) for loader in (computed, stored)]
     seconds = [[], []]

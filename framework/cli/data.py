@@ -1,7 +1,8 @@
 """The `data` commands: inspect, pack, verify and render."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,9 @@ from slotlab.framework.api.consent import consent
 from slotlab.framework.cli.options import DeviceOption, JsonOption, PluginOption, SetOption, TrustOption
 from slotlab.framework.cli.output import emit
 from slotlab.registry import SlotlabError
+
+if TYPE_CHECKING:
+    from slotlab.framework.data.store.feature_format import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +35,13 @@ StoresOption = Annotated[
 ]
 FeaturesOption = Annotated[
     bool, typer.Option("--features", help="The features of a spec's frozen encoder, in place of images.")
+]
+TargetsOption = Annotated[
+    bool,
+    typer.Option(
+        "--targets",
+        help="The targets that a spec's frozen codec makes, in place of images. Goes with --features.",
+    ),
 ]
 WorkersOption = Annotated[int | None, typer.Option(help="The number of processes; by default one per core.")]
 
@@ -86,6 +97,7 @@ def pack(
     stores: StoresOption = None,
     protocol: DataProtocolOption = None,
     features: FeaturesOption = False,
+    targets: TargetsOption = False,
     device: DeviceOption = "auto",
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
@@ -95,16 +107,19 @@ def pack(
     """Pack data into a store, which trainings read fast.
 
     Images are decoded, cropped and resized once. An interrupted command continues where it stopped.
-    With --features a spec's frozen encoder sees each image once, and its features are stored.
+    With --features a spec's frozen encoder sees each image once, and its features are stored; with --targets
+    a frozen codec does, and its latents or tokens are stored.
     """
-    if features:
+    if kinds := chosen_kinds(features, targets):
         if workers is not None:
-            raise SlotlabError("--workers: features are packed in one process, on the device; leave it out")
+            what_is = " and ".join(kinds)
+            raise SlotlabError(f"--workers: {what_is} are packed in one process, on the device; leave it out")
         from slotlab.framework.api.feature_packing import pack_features
         from slotlab.framework.cli.print_stores import print_packed_features
 
         packed = pack_features(
             what,
+            kinds=kinds,
             on_error=on_error,
             splits=split,
             stores=stores,
@@ -144,6 +159,7 @@ def verify(
     stores: StoresOption = None,
     protocol: DataProtocolOption = None,
     features: FeaturesOption = False,
+    targets: TargetsOption = False,
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
@@ -156,15 +172,23 @@ def verify(
     from slotlab.framework.api.feature_packing import verify_feature_stores
     from slotlab.framework.api.packing import verify_store
     from slotlab.framework.cli.print_stores import print_verified
-    from slotlab.framework.data.store.feature_format import MANIFEST
+    from slotlab.framework.data.store.feature_format import kind_in
 
-    chosen = verify_feature_stores if features or (Path(what) / MANIFEST).is_file() else verify_store
+    kinds, chosen = chosen_kinds(features, targets), verify_store
+    if kinds or kind_in(Path(what)) is not None:
+        chosen = partial(verify_feature_stores, kinds=kinds)
     result = chosen(
         what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
     )
     emit(result, json, print_verified)
     if any(store["problems"] for store in result["stores"]):
         raise typer.Exit(1)
+
+
+def chosen_kinds(features: bool, targets: bool) -> "list[Kind]":
+    """Return which stores are meant, in place of those of images."""
+    kinds: list[Kind] = ["features"] if features else []
+    return [*kinds, "targets"] if targets else kinds
 
 
 @app.command()

@@ -21,13 +21,15 @@ def print_packed(result: dict[str, Any]) -> None:
 
 
 def print_packed_features(result: dict[str, Any]) -> None:
-    """Print the content and the path of each store of features."""
+    """Print the content and the path of each store of features or targets."""
     out = console()
     for store in result["stores"]:
         rows, columns = store["grid"]
-        text = f"{store['dataset']} {store['split']}: features of {store['images']} images"
+        text = f"{store['dataset']} {store['split']}: {store['kind']} of {store['images']} images"
         mirrored = ", mirrored too" if store["mirrored"] else ""
-        shape = f"{store['channels']} channels at {rows}x{columns} positions{mirrored}"
+        classes = store["type"].startswith("int")
+        values = f"classes ({store['type']})" if classes else f"{store['channels']} channels"
+        shape = f"{values} at {rows}x{columns} positions{mirrored}"
         out.print(f"{text}, {shape}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
         for problem in store["skipped"]:
             out.print(f"left out: {problem}", soft_wrap=True)

@@ -17,6 +17,7 @@ from slotlab.framework.contracts.capabilities import (
     Sampler,
     SamplesInSteps,
     SamplesTogether,
+    StorableTarget,
 )
 from slotlab.framework.contracts.codec import (
     Codec,
@@ -100,6 +101,7 @@ from slotlab.framework.contracts.trained_model import (
     Reconstructs,
     Rehearses,
     TakesFeatures,
+    TakesTargets,
     Tokens,
     Trial,
 )
@@ -193,7 +195,9 @@ __all__ = [
     "Size",
     "Slots",
     "StartContext",
+    "StorableTarget",
     "TakesFeatures",
+    "TakesTargets",
     "TargetShape",
     "TokenCodec",
     "Tokens",

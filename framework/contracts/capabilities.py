@@ -7,7 +7,7 @@ ability.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts.model import Decoded, RandomSource, Slots
 
@@ -121,6 +121,24 @@ class HasOwnWeights(Protocol):
     @property
     def own_weights(self) -> bool:
         """Whether it does: the spec's `model.weight_init` then leaves it and its children as they are."""
+
+
+@runtime_checkable
+class StorableTarget(Protocol):
+    """An objective that says whether its target may be stored.
+
+    Where `target_maker` is a module, the target depends on the images alone: the module is never trained, is
+    always in evaluation mode and draws nothing, `target` never reads its argument `features_BCHW`, and no
+    image's target depends on its batch.
+    """
+
+    @property
+    def target_maker(self) -> nn.Module | None:
+        """The frozen module that makes it, by whose weights a store is found; None where there is none."""
+
+    @property
+    def target_settings(self) -> Collection[str]:
+        """The names of the objective's settings that decide about the target, besides these weights."""
 
 
 @runtime_checkable

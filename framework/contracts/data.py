@@ -197,6 +197,10 @@ class Batch:
     features_BCHW: Tensor | None = None
     """What the model's frozen encoder makes of the images, from a store: float32 (B, channels, *grid),
     rounded to 16 bits; None where the encoder computes it. Only a model that `TakesFeatures` gets any."""
+    target_BCHW: Tensor | None = None
+    """The target that the model's objective makes of the images, from a store: (B, *target_shape), float32
+    rounded to 16 bits, or int64 for classes; None where it is computed. Only a model that `TakesTargets` gets
+    any."""
 
     def at(self, rows: slice) -> "Batch":
         """Return some of the samples, as views."""
@@ -208,6 +212,7 @@ class Batch:
             ids=self.ids[rows],
             attributes=self.attributes[rows],
             features_BCHW=None if self.features_BCHW is None else self.features_BCHW[rows],
+            target_BCHW=None if self.target_BCHW is None else self.target_BCHW[rows],
         )
 
     def chunk(self, parts: int) -> list["Batch"]:

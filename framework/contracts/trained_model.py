@@ -66,6 +66,8 @@ class ModelContext:
     """How messages name the parts: `encoder 'cnn'`, by the part's attribute in the model."""
     half_features: bool = False
     """Whether the frozen encoder's features are rounded to 16 bits (see `TakesFeatures`)."""
+    half_targets: bool = False
+    """Whether the objective's target is rounded to 16 bits (see `TakesTargets`)."""
 
 
 class Model(nn.Module, ABC):
@@ -201,15 +203,28 @@ class TakesFeatures(Protocol):
     Its `losses` uses `Batch.features_BCHW` and its `reconstruct` an argument `features_BCHW`, where they are
     not None, in place of calling the encoder. It rounds what the encoder computes in the same way
     (`framework.model.half_features`), so that a store changes nothing but the time.
+
+    Its child `encoder` (`Freezable`) makes a feature map of images (B, 3, H, W) in the spec's value range. A
+    child is no member of a protocol: from Python 3.12 on they are looked up without torch, and not found.
     """
 
     @property
     def half_features(self) -> bool:
         """Whether it does so: what `ModelContext.half_features` said."""
 
+
+@runtime_checkable
+class TakesTargets(Protocol):
+    """A model whose objective's target may come from a store, rounded to 16 bits; classes are exact.
+
+    Its `losses` uses `Batch.target_BCHW`, where it is not None, in place of calling the objective's `target`.
+    It rounds what the objective computes in the same way (`framework.model.half_targets`). Its child
+    `objective` is a `StorableTarget`.
+    """
+
     @property
-    def encoder(self) -> nn.Module:
-        """The encoder (`Freezable`): images (B, 3, H, W) in the spec's value range to a feature map."""
+    def half_targets(self) -> bool:
+        """Whether it does so: what `ModelContext.half_targets` said."""
 
 
 @runtime_checkable

@@ -75,6 +75,8 @@ class Loader:
     """(rows, columns) of the masks; None for those of the images."""
     features: FeatureStore | None = None
     """Stored features of all samples of the selection's base; None leaves them to the encoder."""
+    targets: FeatureStore | None = None
+    """Stored targets of the same; None leaves them to the objective."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
     windows: Windows | None = None
@@ -182,15 +184,16 @@ class Loader:
             ids=raw.ids,
             attributes=raw.attributes,
             share=share,
-            features_BCHW=self._features(group, epoch),
+            features_BCHW=self._stored(self.features, group, epoch),
+            target_BCHW=self._stored(self.targets, group, epoch),
         )
 
-    def _features(self, group: list[int], epoch: int) -> Tensor | None:
-        if self.features is None:
+    def _stored(self, store: FeatureStore | None, group: list[int], epoch: int) -> Tensor | None:
+        if store is None:
             return None
         places = self.selection.positions
         mirrored_B = None if self.augment is None else self.augment.mirrored(group, epoch)
-        return self.features.batch([places[index] for index in group], self.device, mirrored_B)
+        return store.batch([places[index] for index in group], self.device, mirrored_B)
 
 
 def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:

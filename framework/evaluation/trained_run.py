@@ -7,12 +7,13 @@ import torch
 
 from slotlab.framework.contracts import Metric, Model, PooledMetric, Size
 from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.store.feature_format import Kind
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_checkpoint
 from slotlab.framework.model.engine import Engine
-from slotlab.framework.model.feature_stores import with_features
+from slotlab.framework.model.feature_stores import with_stores
 from slotlab.framework.runs.folder import RunFolder, Weights
 from slotlab.framework.runs.versions import check_versions
 from slotlab.framework.spec.errors import PathProblem
@@ -20,6 +21,9 @@ from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.sides import in_pixels
 from slotlab.registry import SlotlabError
+
+READ: tuple[Kind, ...] = ("features",)
+"""What an evaluation reads from stores besides pictures: it computes no loss, and needs no targets."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Subject:
         try:
             loader = evaluation_loader(spec, engine.placement)
             model = self.model(spec)
-            [loader] = with_features(spec, model, loader)
+            [loader] = with_stores(spec, model, loader, kinds=READ)
         except PathProblem as problem:
             raise condition.loaded.error([problem]) from None
         return Ready(condition, engine, model, loader, metrics)

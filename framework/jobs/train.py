@@ -15,7 +15,7 @@ from slotlab.framework.figures.training_curves import draw_learning_rate, draw_l
 from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
-from slotlab.framework.model.feature_stores import with_features
+from slotlab.framework.model.feature_stores import with_stores
 from slotlab.framework.model.start import check_start, initial_model
 from slotlab.framework.plugin_loading.trust import Code, Trusted
 from slotlab.framework.runs.folder import RunFolder
@@ -113,15 +113,15 @@ class TrainingData:
         except PathProblem as problem:
             raise loaded.error([problem]) from None
 
-    def with_features(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
-        """Return the same data with the stored features of the model's encoder, where they are to be read.
+    def with_stores(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
+        """Return the same data with the model's stored features and targets, where they are to be read.
 
         Raises:
             SpecError: if a store is required and missing.
-            SlotlabError: if a store does not hold what the encoder makes of the images.
+            SlotlabError: if a store does not hold what the model makes of the images.
         """
         try:
-            return TrainingData(*with_features(loaded.spec, model, self.train, self.evaluation))
+            return TrainingData(*with_stores(loaded.spec, model, self.train, self.evaluation))
         except PathProblem as problem:
             raise loaded.error([problem]) from None
 
@@ -160,7 +160,7 @@ def run_training(
     engine = Engine.open(loaded.spec, device, warn=warn)
     data = TrainingData.open(loaded, engine)
     model = rehearsed_model(engine, loaded, data.evaluation)
-    data = data.with_features(loaded, model)
+    data = data.with_stores(loaded, model)
     facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
     opened = Trackers(warn) if trackers is None else nullcontext(trackers)
     with (

@@ -67,6 +67,7 @@ class Builder:
             parts=parts,
             names=part_names(self.spec),
             half_features=self.spec.data.features == "half",
+            half_targets=self.spec.data.targets == "half",
         )
         before = len(self.problems)
         try:

@@ -22,8 +22,8 @@ from slotlab.framework.contracts.promises import expect_type
 from slotlab.framework.data.source import known_splits, own_splits
 from slotlab.framework.model.anneal import check_anneal
 from slotlab.framework.model.build import Builder
-from slotlab.framework.model.half_features import check_features
 from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
+from slotlab.framework.model.storables import check_storables
 from slotlab.framework.model.trial_pass import Walk
 from slotlab.framework.spec.errors import Path, PathProblem, shorten
 from slotlab.framework.spec.schema import HALVES, ExperimentSpec
@@ -47,7 +47,7 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
             builder.problems += check_recompute(spec, model)
             builder.problems += check_groups(spec, model)
             builder.problems += check_anneal(spec, model)
-            builder.problems += check_features(spec, model)
+            builder.problems += check_storables(spec, model)
             builder.problems += check_best(spec)
             builder.problems += check_checkpoint(spec)
             builder.problems += check_shapes(spec, model)

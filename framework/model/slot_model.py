@@ -32,6 +32,7 @@ from slotlab.framework.contracts import (
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.half_features import features_of
+from slotlab.framework.model.half_targets import target_of
 from slotlab.framework.model.slot_trial import SlotTrial
 from slotlab.framework.randomness.noise import copied, with_noise
 from slotlab.registry import SlotlabError
@@ -61,12 +62,14 @@ class SlotModel(Model):
         auxiliary: Mapping[str, nn.Module] | None = None,
         names: Mapping[str, str] | None = None,
         half_features: bool = False,
+        half_targets: bool = False,
         image_size: Size | None = None,
     ):
         super().__init__(names)
         self.image_size = image_size
         """(rows, columns) of its images; None for a model that is not told."""
-        self.half_features, self.num_slots, self.slot_dim = half_features, num_slots, slot_dim
+        self.half_features, self.half_targets = half_features, half_targets
+        self.num_slots, self.slot_dim = num_slots, slot_dim
         self.traced = traced
         """Whether an auxiliary loss reads the grouping's trace."""
         self.encoder = encoder
@@ -219,8 +222,11 @@ class SlotModel(Model):
         num_slots: int | None = None,
         generator: RandomSource = None,
         features_BCHW: Tensor | None = None,
+        target_BCHW: Tensor | None = None,
     ) -> ModelOutput:
         """Encode, find the target and decode, as in training: the decoder receives the target.
+
+        Features and target may be given.
 
         Raises:
             SlotlabError: naming the part, if one raises.
@@ -229,7 +235,8 @@ class SlotModel(Model):
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
         grouped = encoded.grouped
-        target_BCHW = self._target(images_BCHW, encoded)
+        if target_BCHW is None:
+            target_BCHW = self._target(images_BCHW, encoded)
         with self.calling("decoder"):
             decoded = self.decode(
                 grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
@@ -258,7 +265,8 @@ class SlotModel(Model):
             raise SlotlabError(
                 f"losses are those of a slotlab.contracts.Batch, not of a {type(batch).__name__}"
             )
-        output = self(batch.images_BCHW, generator=generator, features_BCHW=batch.features_BCHW)
+        stored = {"features_BCHW": batch.features_BCHW, "target_BCHW": batch.target_BCHW}
+        output = self(batch.images_BCHW, generator=generator, **stored)
         with self.calling("objective"):
             losses = self.objective.loss(output.decoded, output.target_BCHW)
         if not hasattr(self, "auxiliary"):
@@ -322,7 +330,7 @@ class SlotModel(Model):
 
     def _target(self, images_BCHW: Tensor, encoded: Encoded) -> Tensor:
         with self.calling("objective"):
-            return self.objective.target(images_BCHW, encoded.features_BCHW)
+            return target_of(self.objective, images_BCHW, encoded.features_BCHW, half=self.half_targets)
 
     def _told(self, images_BCHW: Tensor, encoded: Encoded, painting: RandomSource) -> Decoded:
         """Decode as in training: the decoder receives the target, which is made of the images alone."""
@@ -339,7 +347,7 @@ class SlotModel(Model):
         """Return whether the decoder works if it receives the target."""
         stream, grouped = Generator(images_BCHW.device).manual_seed(0), encoded.grouped
         try:
-            target_BCHW = self.objective.target(images_BCHW, encoded.features_BCHW)
+            target_BCHW = self._target(images_BCHW, encoded)
             self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=stream)
         except Exception:  # the mistake is elsewhere; the first error says more
             return False

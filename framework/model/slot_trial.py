@@ -17,6 +17,7 @@ from slotlab.framework.contracts.promises import (
     expect_slots,
 )
 from slotlab.framework.model.half_features import features_of
+from slotlab.framework.model.half_targets import target_of
 from slotlab.registry import ComponentError
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ class SlotTrial:
     def target(self, features_BCHW: Tensor) -> Tensor:
         """Check the objective's target, and return it."""
         self.trial.at("objective")
-        target = self.model.objective.target_shape
-        target_BCHW = self.model.objective.target(self.trial.images_BCHW, features_BCHW)
+        model, images_BCHW = self.model, self.trial.images_BCHW
+        target = model.objective.target_shape
+        target_BCHW = target_of(model.objective, images_BCHW, features_BCHW, half=model.half_targets)
         what = "the target, by the objective's target_shape,"
         expect(target_BCHW, (2, target.channels, *target.size), what, floating=False)
         if target.classes is not None:

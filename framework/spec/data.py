@@ -81,8 +81,13 @@ class DataSpec(ClosedModel):
     features: Literal["full", "half"] = "full"
     """A frozen encoder's features: as it computes them, or rounded to 16 bits, so that a store can hold them
     (`slotlab data pack --features`). Rounding changes trained weights: it is part of a run's identity."""
+    targets: Literal["full", "half"] = "full"
+    """A frozen codec's latents or tokens, which the objective predicts: as it computes them, or as a store
+    holds them (`slotlab data pack --targets`), computed in float32 and latents rounded to 16 bits. Rounding
+    changes trained weights: it is part of a run's identity."""
     feature_store: Literal["auto", "required", "off"] = "auto"
-    """Whether half features are read from a store: if there is one; always; never. It changes no number."""
+    """Whether half features and targets are read from a store: if there is one; always; never. It changes no
+    number."""
     stores: SpecPath | None = None
     """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
     resident: Literal["auto", "yes", "no"] = "auto"

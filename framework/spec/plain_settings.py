@@ -33,6 +33,7 @@ WITHOUT_EFFECT = {
 ADDED = {
     "data.seed": 0,
     "data.features": "full",
+    "data.targets": "full",
     "data.augmentation.window": "center",
     "data.protocol.fit": "squash",
     "data.protocol.interpolation": "bilinear",

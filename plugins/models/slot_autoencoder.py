@@ -125,6 +125,7 @@ def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | N
         auxiliary=auxiliary,
         names=context.names,
         half_features=context.half_features,
+        half_targets=context.half_targets,
         image_size=context.image_size,
     )
 

@@ -31,12 +31,21 @@ class LatentNoiseConfig(ComponentConfig):
 class LatentNoise(nn.Module):
     """The target are the codec's latents (B, C, H, W)."""
 
+    target_settings = ("codec",)
+    """The settings that decide about them."""
+
     def __init__(self, config: LatentNoiseConfig, context: ObjectiveContext):
         super().__init__()
         codec = frozen_codec(config.codec, context, wanted=LatentCodec, what="latents")
         self.codec = Held(codec)
         self.target_shape: TargetShape = codec.latent_shape
         self.quantizes = isinstance(codec, Quantizes)
+
+    @property
+    def target_maker(self) -> nn.Module:
+        """The codec: nothing else decides about the target, so it can be stored."""
+        codec: nn.Module = self.codec.module
+        return codec
 
     @torch.no_grad()
     def target(self, images_BCHW: Tensor, features_BCHW: Tensor) -> Tensor:

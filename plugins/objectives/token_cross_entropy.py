@@ -29,12 +29,21 @@ class TokenCrossEntropyConfig(ComponentConfig):
 class TokenCrossEntropy(nn.Module):
     """The target are the codec's tokens, int64 (B, 1, H, W)."""
 
+    target_settings = ("codec",)
+    """The settings that decide about them."""
+
     def __init__(self, config: TokenCrossEntropyConfig, context: ObjectiveContext):
         super().__init__()
         codec = frozen_codec(config.codec, context, wanted=TokenCodec, what="tokens")
         self.codec = Held(codec)
         self.reduction = config.reduction
         self.target_shape = TargetShape(1, codec.token_grid, classes=codec.codes)
+
+    @property
+    def target_maker(self) -> nn.Module:
+        """The codec: nothing else decides about the target, so it can be stored."""
+        codec: nn.Module = self.codec.module
+        return codec
 
     @torch.no_grad()
     def target(self, images_BCHW: Tensor, features_BCHW: Tensor) -> Tensor:

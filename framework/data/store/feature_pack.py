@@ -1,6 +1,6 @@
-"""Packing features: a frozen encoder sees each picture once, and what it makes of it is stored.
+"""Packing features or targets: a frozen encoder or codec sees each picture once, and what it makes is stored.
 
-In one process, on the encoder's device; the pictures come from their own store where there is one.
+In one process, on the device that it is on; the pictures come from their own store where there is one.
 """
 
 import json
@@ -18,13 +18,14 @@ from torch import Tensor
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.feature_format import (
-    FEATURES,
     FORMAT,
-    MANIFEST,
+    MAKERS,
     MIRRORED,
     FeatureKey,
     FeatureLayout,
     FeatureManifest,
+    array_name,
+    manifest_name,
 )
 from slotlab.framework.data.store.features import FeatureStore, open_features
 from slotlab.framework.data.store.format import ITEMS, Facts, item_digest, write_line
@@ -43,12 +44,12 @@ from slotlab.framework.data.store.rows import Rows, read
 from slotlab.registry import SlotlabError
 
 Encode = Callable[[Tensor], Tensor]
-"""Images, uint8 (B, 3, H, W) on the CPU, to features, float16 (B, C, H, W) on the CPU."""
+"""Images, uint8 (B, 3, H, W) on the CPU, to what is stored, (B, C, H, W) of the layout's type on the CPU."""
 
 
 @dataclass(frozen=True)
 class FeaturePacking:
-    """The features of one source on their way into a store."""
+    """The features or targets of one source on their way into a store."""
 
     key: FeatureKey
     layout: FeatureLayout
@@ -56,7 +57,7 @@ class FeaturePacking:
     pictures: Store | None = None
     """The packed pictures of the source, if there are any."""
     chunk: int = 32
-    """How many pictures the encoder sees at a time, and are written between two syncs of the disk."""
+    """How many pictures are encoded at a time, and are written between two syncs of the disk."""
     on_error: Literal["fail", "skip"] = "fail"
     report: Callable[[PackProgress], None] = lambda progress: None
     say: Notify = lambda text: None
@@ -73,7 +74,7 @@ class FeaturePacking:
             DataError: with every broken picture, if `on_error` is `fail` or none can be read.
             StoreError: if there is a store and it is damaged.
             PackStopped: after Ctrl-C.
-            SlotlabError: if the dataset has no fingerprint, features are not finite in 16 bits, the disk is
+            SlotlabError: if the dataset has no fingerprint, numbers are not finite in 16 bits, the disk is
                 full, the files change meanwhile, or another process packs the same.
         """
         path = self.key.path(stores)
@@ -105,7 +106,7 @@ class FeaturePacking:
     @contextmanager
     def _opened(self, folder: Path) -> Iterator[Journaled]:
         facts = {
-            "features": FORMAT,
+            self.key.kind: FORMAT,
             "identity": self.key.identity,
             "fingerprint": self.key.fingerprint,
             "layout": repr(self.layout),
@@ -165,17 +166,24 @@ class FeaturePacking:
         if not images:
             return {}
         images_BCHW = torch.stack(list(images.values()))
-        views = {FEATURES: images_BCHW, MIRRORED: images_BCHW.flip(3)}
+        views = {array_name(self.key.kind): images_BCHW, MIRRORED: images_BCHW.flip(3)}
         found: dict[int, dict[str, bytes]] = {index: {} for index in images}
         for name in self.layout.arrays:
-            half_BCHW = self.encode(views[name])
-            if not bool(half_BCHW.isfinite().all()):
-                text = "features that are not finite in 16 bits, which hold numbers to 65504"
-                raise SlotlabError(f"the encoder makes {text}; write data.features: full")
-            for index, half_CHW in zip(images, half_BCHW, strict=True):
-                half_HWC = half_CHW.permute(1, 2, 0).contiguous().numpy()
-                found[index][name] = half_HWC.astype("<f2").tobytes()
+            stored_BCHW = self.encode(views[name])
+            self._check(stored_BCHW)
+            for index, stored_CHW in zip(images, stored_BCHW, strict=True):
+                stored_HWC = stored_CHW.permute(1, 2, 0).contiguous().numpy()
+                found[index][name] = stored_HWC.astype(self.layout.number).tobytes()
         return found
+
+    def _check(self, stored_BCHW: Tensor) -> None:
+        kind = self.key.kind
+        if stored_BCHW.is_floating_point():
+            fits, text = stored_BCHW.isfinite(), "not finite in 16 bits, which hold numbers to 65504"
+        else:  # what is too large for the type has become negative
+            fits, text = stored_BCHW >= 0, "classes that do not exist"
+        if not bool(fits.all()):
+            raise SlotlabError(f"the {MAKERS[kind]} makes {kind} that are {text}; write data.{kind}: full")
 
     def _finish(self, partial: Journaled, path: Path) -> None:
         table, layout, source = partial.gather(), self.layout, self.source
@@ -188,8 +196,10 @@ class FeaturePacking:
             channels=layout.channels,
             grid=layout.grid,
             mirrored=layout.mirrored,
+            kind=layout.kind,
+            number=layout.number,
             checksum=table.total.hexdigest(),
             bad=table.bad,
             files={**{name: layout.file_bytes(name) for name in layout.arrays}, ITEMS: table.offsets[-1]},
         )
-        partial.place(path, {MANIFEST: manifest.to_bytes()})
+        partial.place(path, {manifest_name(layout.kind): manifest.to_bytes()})

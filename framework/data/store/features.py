@@ -1,4 +1,4 @@
-"""Find, read and verify stores of features. `feature_format` documents the files."""
+"""Find, read and verify stores of features and targets. `feature_format` documents the files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,11 +15,13 @@ from torch import Tensor
 from slotlab.framework.contracts import DataError, DataProblem
 from slotlab.framework.data.progress import ReportItems
 from slotlab.framework.data.store.feature_format import (
-    FEATURES,
-    MANIFEST,
+    MAKERS,
     MIRRORED,
     FeatureKey,
     FeatureManifest,
+    Kind,
+    array_name,
+    manifest_name,
     read_feature_manifest,
 )
 from slotlab.framework.data.store.format import StoreError, check_sizes, damaged
@@ -29,7 +31,7 @@ from slotlab.framework.data.store.verify import CHANGED, has_header, read_items
 
 @dataclass(frozen=True, eq=False)
 class FeatureStore:
-    """A store of features, read from the disk through a memory map, or from a device's memory."""
+    """A store of features or targets, read from the disk through a memory map, or from a device's memory."""
 
     path: Path
     manifest: FeatureManifest
@@ -37,7 +39,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, path: Path) -> "FeatureStore":
-        """Open the store in folder `path`, without reading features.
+        """Open the store in folder `path`, without reading what it holds.
 
         Raises:
             StoreError: if there is none, it has another format, or a file was changed.
@@ -66,13 +68,18 @@ class FeatureStore:
         return self.manifest.items
 
     @property
+    def kind(self) -> Kind:
+        """What it holds."""
+        return self.manifest.kind
+
+    @property
     def checksum(self) -> str:
-        """A hash of all features."""
+        """A hash of all that it holds."""
         return self.manifest.checksum
 
     @property
     def bytes(self) -> int:
-        """The size of the features in bytes."""
+        """The size of what it holds in bytes."""
         return self.manifest.layout.bytes
 
     @cached_property
@@ -81,7 +88,9 @@ class FeatureStore:
         return {int(index): DataProblem(*found[0]) for index, found in self.manifest.bad.items()}
 
     def batch(self, indices: Sequence[int], device: torch.device, mirrored_B: Tensor | None = None) -> Tensor:
-        """Return the features of the items at `indices` on `device`: float32 (B, C, H, W), channels last.
+        """Return what is stored of the items at `indices` on `device`: (B, C, H, W), channels last.
+
+        Features and targets are float32, classes int64.
 
         Args:
             indices: positions in the source, any number of times.
@@ -99,19 +108,24 @@ class FeatureStore:
             raise IndexError(f"{self.path} has {len(self)} items, there is no item {outside[0]}")
         if self.bad and (found := [self.bad[row] for row in rows.tolist() if row in self.bad]):
             raise DataError(*found)
-        half_BHWC = self._gather(FEATURES, rows, device)
+        stored_BHWC = self._gather(array_name(self.kind), rows, device)
         if mirrored_B is not None and bool(mirrored_B.any()):
             if MIRRORED not in self._arrays:
-                raise StoreError(f"{self.path} has no features of mirrored pictures")
-            half_BHWC[mirrored_B.to(device)] = self._gather(MIRRORED, rows[mirrored_B.numpy()], device)
-        return half_BHWC.permute(0, 3, 1, 2).float()
+                raise StoreError(f"{self.path} has no {self.kind} of mirrored pictures")
+            stored_BHWC[mirrored_B.to(device)] = self._gather(MIRRORED, rows[mirrored_B.numpy()], device)
+        return widened(stored_BHWC.permute(0, 3, 1, 2))
 
     def resident(self, device: torch.device) -> "FeatureStore":
-        """Return the same store with all features in the memory of `device`."""
+        """Return the same store with all that it holds in the memory of `device`."""
         return replace(self, _held={name: hold(array, device) for name, array in self._arrays.items()})
 
     def _gather(self, name: str, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         return gather(self._held.get(name), self._arrays[name], rows, device)
+
+
+def widened(stored: Tensor) -> Tensor:
+    """Return what is stored as a model takes it: float32 for numbers of 16 bits, int64 for classes."""
+    return stored.float() if stored.is_floating_point() else stored.long()
 
 
 def find_features(key: FeatureKey, stores: Path) -> FeatureStore | None:
@@ -134,8 +148,10 @@ def open_features(key: FeatureKey, path: Path) -> FeatureStore:
         StoreError: if it is damaged, or of other data under the same name.
     """
     store = FeatureStore.open(path)
-    if (store.manifest.identity, store.manifest.fingerprint) != (key.identity, key.fingerprint):
-        raise StoreError(f"{path} is a store of other features; delete it and pack again")
+    manifest = store.manifest
+    found = (manifest.kind, manifest.identity, manifest.fingerprint)
+    if found != (key.kind, key.identity, key.fingerprint):
+        raise StoreError(f"{path} is a store of other {key.kind}; delete it and pack again")
     return store
 
 
@@ -156,7 +172,7 @@ def unfit(key: FeatureKey, stores: Path) -> dict[Path, str]:
 def differences(manifest: FeatureManifest, key: FeatureKey) -> list[str]:
     """Return what a store was packed from, where that is not what the key asks for."""
     found = [
-        _WORDS.get(name, f"another {name}")
+        _WORDS.get(name, f"another {name}").format(MAKERS[key.kind])
         for name, value in key.identity.items()
         if manifest.identity.get(name) != value and name != "mirrored"
     ]
@@ -168,14 +184,14 @@ def differences(manifest: FeatureManifest, key: FeatureKey) -> list[str]:
 
 
 _WORDS = {
-    "component": "another encoder",
-    "settings": "other settings of the encoder",
+    "component": "another {}",
+    "settings": "other settings of the {}",
     "weights": "other weights",
     "pictures": "pictures prepared otherwise",
     "seed": "pictures of another seed",
     "code": "another version of slotlab",
 }
-"""How messages name what differs, by the name in `FeatureKey.identity`."""
+"""How messages name what differs, by the name in `FeatureKey.identity`; braces stand for what makes it."""
 
 
 def verify_features(store: FeatureStore, report: ReportItems = lambda done, total: None) -> list[DataProblem]:
@@ -188,8 +204,9 @@ def verify_features(store: FeatureStore, report: ReportItems = lambda done, tota
     ]
     table, items = read_items(store.path, layout, report)
     found += items
-    if (store.path / MANIFEST).read_bytes() != store.manifest.to_bytes():
-        found.append(DataProblem(str(store.path / MANIFEST), CHANGED))
+    manifest = store.path / manifest_name(store.kind)
+    if manifest.read_bytes() != store.manifest.to_bytes():
+        found.append(DataProblem(str(manifest), CHANGED))
     if not items and table.total.hexdigest() != store.checksum:
         text = f"its items make the checksum {table.total.hexdigest()}, its manifest says {store.checksum}"
         found.append(DataProblem(str(store.path), text))

@@ -268,7 +268,12 @@ def hold(array: NDArray[Any], device: torch.device) -> Tensor:
     return held
 
 
-_TYPES = {"uint8": torch.uint8, "int32": torch.int32, "float16": torch.float16}
+_TYPES = {
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True, eq=False)

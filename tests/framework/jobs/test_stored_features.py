@@ -382,6 +382,15 @@ def test_a_damaged_store_is_refused(place: Path) -> None:
     assert "is not there" in refusal(FeatureStore.open, path)
 
 
+def test_a_store_of_features_says_what_it_said_before_there_were_others(place: Path) -> None:
+    path = Path(pack_features(spec_file(place))["stores"][0]["path"])
+    old = "FeatureLayout(items=10, channels=5, grid=(4, 4), mirrored=False)"  # its checksum begins with it
+    assert repr(FeatureStore.open(path).manifest.layout) == old
+    told = {"name", "split", "identity", "fingerprint", "items", "channels", "grid", "mirrored"}
+    told |= {"checksum", "bad", "files", "format", "seal"}
+    assert set(json.loads((path / "features.json").read_text())) == told
+
+
 def test_rows_are_returned_as_asked_for(place: Path) -> None:
     path = Path(pack_features(spec_file(place))["stores"][0]["path"])
     store, cpu = FeatureStore.open(path), torch.device("cpu")
