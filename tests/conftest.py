@@ -247,6 +247,14 @@ def synthetic() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def tfrecord_writer() -> ModuleType:
+    """The module beside this file that writes MOVi's files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).resolve().parent)
+        return importlib.import_module("tfrecord_writer")
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A headless browser, one for all tests of a process: Playwright cannot be started twice in one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
