@@ -61,6 +61,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image_folder"): {"images": "nowhere"},
     ("dataset", "coco_panoptic"): {"splits": {"all": {"images": "a", "annotations": "b", "panoptic": "c"}}},
     ("dataset", "multi_object_hdf5"): {"path": "nowhere"},
+    ("dataset", "movi"): {"root": "nowhere"},
     ("dataset", "scenes"): {
         "num_train": 3,
         "num_val": 3,

@@ -100,4 +100,6 @@ def _tree(data: Any, mark: Mark) -> Tree:
     """Return plain data as a tree whose every value has the same mark."""
     if isinstance(data, dict):
         return Tree({key: _tree(value, mark) for key, value in data.items()}, mark)
+    if isinstance(data, list):
+        return Tree([_tree(value, mark) for value in data], mark)
     return Tree(data, mark)

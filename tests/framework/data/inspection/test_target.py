@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("blank_figures")
 RIGHT = (
     "give a spec (FILE.yaml or slotlab:NAME), the folder that holds clevrtex_<variant> or its archives, "
     "a folder with images and color masks in train and val, COCO's folder with annotations/panoptic_*.json, "
-    "a folder of pictures, or .hdf5 files"
+    "a folder of pictures, a folder with the TFRecord files of MOVi, or .hdf5 files"
 )
 
 
