@@ -9,10 +9,10 @@ frames, 12 a second. The test splits of C, D and E show objects and backgrounds 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import PositiveInt, model_validator
+from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 
 from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized, Sample, Size
@@ -27,6 +27,17 @@ Split = Literal["train", "val", "test"]
 _MOST_OBJECTS = {"a": 10, "b": 10, "c": 10, "d": 23, "e": 23, "f": 23}
 
 
+def read_frames(value: Any) -> Any:
+    """Return the setting of frames per clip, if it is a number from 1, one for each split, or None."""
+    splits = isinstance(value, Mapping)
+    numbers = [] if value is None else value.values() if splits else [value]
+    right = all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in numbers)
+    if not right or (splits and not value.keys() <= movi_files.ON_DISK.keys()):
+        text = "write how many frames, from 1, or that for splits (train, val, test), such as {train: 9}"
+        raise custom_error("frames_per_clip", text)
+    return value
+
+
 class MOViConfig(ComponentConfig):
     """Settings of MOVi."""
 
@@ -38,7 +49,9 @@ class MOViConfig(ComponentConfig):
     """Rows and columns of the frames: 256 for the folder 256x256; null for the only size that is there."""
     splits: tuple[Split, ...] = ("train", "val", "test")
     """The splits that are there; `val` is the files' validation. A, B and F are published without test."""
-    frames_per_clip: PositiveInt | Mapping[Split, PositiveInt] | None = None
+    frames_per_clip: Annotated[
+        PositiveInt | Mapping[Split, PositiveInt] | None, BeforeValidator(read_frames)
+    ] = None
     """How many frames of each clip are read, evenly spaced from the first: frame i T // n, of T frames. 1 is
     the first alone, null all. {train: 9} reads 9 of each training clip and all of the others."""
 

@@ -205,6 +205,18 @@ def test_frames_per_clip(root: Path, tfrecord_writer: ModuleType) -> None:
     )
 
 
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "all", [9], {"train": 0}, {"trian": 9}, {"val": True}])
+def test_frames_per_clip_that_are_no_number(value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        MOViConfig.model_validate({"root": "nowhere", "frames_per_clip": value})
+    [error] = caught.value.errors()
+    assert error["loc"] == ("frames_per_clip",)
+    if value is not True:
+        assert error["msg"] == (
+            "write how many frames, from 1, or that for splits (train, val, test), such as {train: 9}"
+        )
+
+
 @pytest.mark.parametrize("shards", [1, 2, 3, 12])
 def test_the_order_of_clips_is_that_of_files_and_records(
     tmp_path: Path, tfrecord_writer: ModuleType, shards: int

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from slotlab.framework.contracts import DataError
 from slotlab.framework.data.formats.crc32c import crc32c, masked_crc32c
 from slotlab.framework.data.formats.tf_example import (
+    KINDS,
     list_floats,
     list_ints,
     list_items,
@@ -124,6 +125,73 @@ def test_fields_that_a_later_format_may_have_are_skipped(tfrecord_writer: Module
     entry = writer.sized(1, b"x") + extra + writer.sized(2, writer.feature([b"a"]))
     data = extra + writer.sized(1, extra + writer.sized(1, entry)) + writer.varint(8 * 12 + 1) + b"12345678"
     assert list(parse_example(data)) == ["x"]
+
+
+def protobuf_example() -> Any:
+    """The class of Example, as protobuf makes it of TensorFlow's example.proto and feature.proto."""
+    pytest.importorskip("google.protobuf", reason="protobuf is not installed")
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file: Any = descriptor_pb2.FileDescriptorProto(name="oracle.proto", package="oracle", syntax="proto3")
+
+    def add(name: str, *fields: tuple[str, int, str, bool], inside: Any = None) -> Any:
+        made = (file.message_type if inside is None else inside.nested_type).add(name=name)
+        for title, number, kind, repeated in fields:
+            field = made.field.add(name=title, number=number, label=3 if repeated else 1)
+            if kind.startswith("."):
+                field.type, field.type_name = field.TYPE_MESSAGE, kind
+            else:
+                field.type = getattr(field, f"TYPE_{kind}")
+        return made
+
+    for name, kind in (("BytesList", "BYTES"), ("FloatList", "FLOAT"), ("Int64List", "INT64")):
+        add(name, ("value", 1, kind, True))
+    lists = (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List"))
+    feature = add(
+        "Feature", *((name, n, f".oracle.{kind}", False) for n, (name, kind) in enumerate(lists, 1))
+    )
+    feature.oneof_decl.add(name="kind")
+    for field in feature.field:
+        field.oneof_index = 0
+    features = add("Features", ("feature", 1, ".oracle.Features.FeatureEntry", True))
+    entry = add(
+        "FeatureEntry", ("key", 1, "STRING", False), ("value", 2, ".oracle.Feature", False), inside=features
+    )
+    entry.options.map_entry = True
+    add("Example", ("features", 1, ".oracle.Features", False))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("oracle.Example"))
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.lists(st.binary(max_size=9), max_size=4)
+        | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4)
+        | st.lists(st.floats(width=32, allow_nan=False), max_size=4),
+        max_size=5,
+    )
+)
+def test_protobufs_own_messages_are_read(values: dict[str, list[Any]]) -> None:
+    example = protobuf_example()()
+    kinds = {bytes: ("bytes_list", "bytes"), int: ("int64_list", "int64"), float: ("float_list", "float")}
+    for name, items in values.items():
+        held = getattr(example.features.feature[name], kinds[type(items[0]) if items else bytes][0])
+        held.SetInParent()
+        held.value.extend(items)
+    data = example.SerializeToString()
+    found = parse_example(data)
+    assert set(found) == set(values)
+    for name, items in values.items():
+        feature = found[name]
+        part = data[feature.start : feature.end]
+        assert KINDS[feature.kind] == kinds[type(items[0]) if items else bytes][1]
+        if KINDS[feature.kind] == "bytes":
+            assert [part[start:end] for start, end in list_items(part).tolist()] == items
+        else:
+            read: Any = list_ints if KINDS[feature.kind] == "int64" else list_floats
+            assert read(part).tolist() == items
 
 
 def message(name: str, feature: bytes, writer: ModuleType) -> bytes:
@@ -273,6 +341,19 @@ def test_a_file_that_ends_anywhere_is_an_error_or_has_fewer_records(
             short = (len(whole) if row else end) - size
             text = f"it is cut off: the file ends {short} bytes too early; download the file again"
             assert line == f"{path}[{row}]: {text}"
+
+
+def test_tensorboards_own_files_are_read(tmp_path: Path, tfrecord_writer: ModuleType) -> None:
+    """Its writer of records is the only one among slotlab's own dependencies."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    records = [b"", b"one", bytes(range(256)) * 40]
+    path = tmp_path / "a"
+    with path.open("wb") as file:
+        for data in records:
+            RecordWriter(file).write(data)
+    assert path.read_bytes() == b"".join(map(tfrecord_writer.framed, records))
+    assert [place.read() for place in list_records(path)] == records
 
 
 def test_what_is_no_tfrecord_file(tmp_path: Path) -> None:
