@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from slotlab.framework.laws.bench import BENCHES
+from slotlab.framework.laws.benches import BENCHES
 from slotlab.framework.laws.blame import global_streams, line_of_attribute, line_of_code, line_that_changes
 from slotlab.framework.laws.subject import Lacking, Subject
 from slotlab.framework.laws.verdict import Broken, Law, Place, Skip

@@ -27,6 +27,7 @@ from slotlab.framework.laws.verdict import Broken, Law, Skip
 from slotlab.registry import SlotlabError
 
 DECLARED, BOUNDED = "says what it is", "stays within its bounds"
+STAYS, NAMELESS = "inputs stay as they are", "segments have no names"
 SEGMENTS = frozenset({"predicted_BHW", "masks_BKHW"})
 
 
@@ -214,7 +215,8 @@ def outcome_stays(subject: Subject) -> None:
         raise Broken(text, place=place or subject.place())
 
 
-TRIED = (BUILT, DECLARED, PROMISED, DRAWN)
+GIVEN = (BUILT, DECLARED, PROMISED, DRAWN)
+TRIED = (*GIVEN, STAYS)
 METRIC = (
     Law(DECLARED, says_what_it_is, "see slotlab.contracts.Metric", (BUILT,)),
     Law(
@@ -223,22 +225,18 @@ METRIC = (
         "return one value an image: x.flatten(1).mean(1).double()",
         (BUILT, DECLARED),
     ),
-    Law(
-        DRAWN, draws_nothing, "measure all pixels, or choose them without chance", (BUILT, DECLARED, PROMISED)
-    ),
+    Law(DRAWN, draws_nothing, "measure all pixels, or choose them without chance", GIVEN[:3]),
+    Law(STAYS, outcome_stays, "clone before you change", GIVEN),
     Law(BOUNDED, stays_within_its_bounds, "write other bounds, or clamp what rounding adds", TRIED),
     Law("images do not mix", images_do_not_mix, "take no mean, norm or maximum over the first axis", TRIED),
-    Law("inputs stay as they are", outcome_stays, "clone before you change", TRIED),
     Law("reads what it needs", reads_what_it_needs, "name in 'needs' all that it reads", TRIED),
-    Law(
-        "segments have no names",
-        segments_have_no_names,
-        "match segments; never compare labels with numbers",
-        TRIED,
-    ),
+    Law(NAMELESS, segments_have_no_names, "match segments; never compare labels with numbers", TRIED),
     Law("void does not count", void_does_not_count, "use outcome.counts_BTP, or outcome.scored_BHW", TRIED),
     Law(
-        "dropped slots do not count", dropped_slots_do_not_count, "leave out slots whose keep_BK is 0", TRIED
+        "dropped slots do not count",
+        dropped_slots_do_not_count,
+        "leave out slots whose keep_BK is 0",
+        (*TRIED, NAMELESS),
     ),
     Law(
         "the truth is the best",

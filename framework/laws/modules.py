@@ -1,26 +1,27 @@
 """Laws of all modules: what is trained and called for images."""
 
 import copy
-import pickle
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from slotlab.framework.contracts import Annealable
 from slotlab.framework.contracts.promises import expect_finite
 from slotlab.framework.laws.blame import (
     global_streams,
-    line_of_attribute,
     line_that_changes,
     raised_at,
 )
 from slotlab.framework.laws.compare import all_close, expect_close, greatest, same
 from slotlab.framework.laws.devices import MOVED, moves_with_its_model, works_without_values
 from slotlab.framework.laws.general import BUILT
+from slotlab.framework.laws.saving import (
+    assigned,
+    is_saved_whole,
+    schedulable_can_be_set,
+    seed_decides_the_weights,
+)
 from slotlab.framework.laws.subject import Subject, evaluated
 from slotlab.framework.laws.verdict import Broken, Law, Skip
-from slotlab.framework.model.anneal import is_number
 from slotlab.registry import ComponentError, SlotlabError
 
 PROMISED, FINITE, DRAWN = "keeps its contract", "values are finite", "draws from its generator alone"
@@ -120,23 +121,6 @@ def repair_of_draws(subject: Subject) -> str:
     return f"{article} {subject.kind} draws nothing outside of training: guard it with 'if self.training:'"
 
 
-def seed_decides_the_weights(subject: Subject) -> None:
-    """Two builds with one seed have equal weights."""
-    first, again = (subject.build(seed=0).state_dict() for _ in range(2))
-    for name, tensor in first.items():
-        if not torch.equal(tensor, again[name]):
-            raise Broken(f"'{name}' differs between two builds with one seed", place=assigned(subject, name))
-
-
-def assigned(subject: Subject, path: str) -> Any:
-    """Return the line where an attribute of what is built, or the beginning of its path, is assigned."""
-    for name in (path.partition(".")[0], path.rpartition(".")[2]):
-        found = None if subject.kind_of_built is None else line_of_attribute(subject.kind_of_built, name)
-        if found is not None:
-            return found
-    return subject.place("__init__")
-
-
 def inputs_stay(subject: Subject) -> None:
     """It changes none of the tensors that it is given."""
     for training in (True, False):
@@ -169,23 +153,6 @@ def input_name(subject: Subject, inputs: tuple[Tensor, ...], copies: list[Tensor
     return " and ".join(changed)
 
 
-def is_saved_whole(subject: Subject) -> None:
-    """Its state_dict and its pickle carry all that its results depend on."""
-    part, other = subject.build().eval(), subject.build(seed=9).eval()
-    other.load_state_dict(part.state_dict())
-    expected = subject.call(part)
-    reason = "with the weights of another one loaded it computes something else: state_dict lacks something"
-    expect_close(subject.call(other), expected, reason, subject.place("__init__"), 1e-6)
-    try:
-        again = pickle.loads(pickle.dumps(part))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        repair = "keep no lambdas and open files in attributes"
-        raise Broken(f"it cannot be pickled: {error}", repair, place=subject.place("__init__")) from None
-    expect_close(
-        subject.call(again), expected, "its pickle computes something else", subject.place("__init__"), 1e-6
-    )
-
-
 def images_do_not_mix(subject: Subject) -> None:
     """In evaluation what becomes of an image depends on that image alone."""
     part, inputs = subject.used(), subject.inputs()
@@ -212,7 +179,7 @@ def every_weight_is_learned(subject: Subject) -> None:
         raise Skip("it has no parameters that are learned")
     found = [one for one in subject.call(part) if one.requires_grad]
     if subject.kind == "codec":
-        from slotlab.framework.laws.bench import codec_losses
+        from slotlab.framework.laws.bench_pictures import codec_losses
         from slotlab.framework.laws.inputs import stream
 
         found.append(codec_losses(part, subject.inputs()[0], stream()))
@@ -232,52 +199,6 @@ def works_in_bfloat16(subject: Subject) -> None:
     for one in found:
         if not one.isfinite().all():
             raise Broken("values are not finite in bfloat16", place=subject.place())
-
-
-def schedulable_can_be_set(subject: Subject) -> None:
-    """What it declares as schedulable is there, can be set, and survives copying."""
-    part = subject.build()
-    if not isinstance(part, Annealable):
-        raise Skip("it declares nothing as schedulable")
-    if isinstance(part.schedulable, str):
-        raise Broken(
-            f"'schedulable' is the text {part.schedulable!r}, and should be a tuple of names",
-            place=subject.place("schedulable"),
-        )
-    for name in part.schedulable:
-        check_schedulable(subject, part, name)
-
-
-def check_schedulable(subject: Subject, part: Any, name: str) -> None:
-    """Look at one schedulable attribute."""
-    place = subject.place("schedulable")
-    value = getattr(part, name, None)
-    if not is_number(value):
-        has = f"a {type(value).__name__}" if hasattr(part, name) else "no attribute of what is built"
-        repair = f"set self.{name} to a float, or register a buffer of one value under this name"
-        raise Broken(f"'schedulable' names '{name}', which is {has}", repair, place=place)
-    if isinstance(value, nn.Parameter):
-        raise Broken(
-            f"'{name}' is schedulable and a parameter: the optimizer would change it, too",
-            "make it a buffer",
-            place=assigned(subject, name),
-        )
-    try:
-        with torch.no_grad():
-            value.fill_(0.375) if isinstance(value, Tensor) else setattr(part, name, 0.375)
-    except AttributeError as error:
-        raise Broken(
-            f"'{name}' is schedulable and cannot be set: {error}",
-            "make it a plain attribute",
-            place=assigned(subject, name),
-        ) from None
-    copied = getattr(copy.deepcopy(part), name)
-    if abs(float(copied) - 0.375) > 1e-6:
-        raise Broken(
-            f"'{name}' was set to 0.375 and is {float(copied):g} after saving",
-            "make it a plain attribute or a buffer",
-            place=assigned(subject, name),
-        )
 
 
 MODULES = (

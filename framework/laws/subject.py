@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from slotlab.framework.laws.bench import BENCHES, Bench
+from slotlab.framework.laws.bench import Bench
+from slotlab.framework.laws.benches import BENCHES
 from slotlab.framework.laws.blame import files_of, line_of_attribute, line_of_code
 from slotlab.framework.laws.verdict import Broken, Place, Skip
 from slotlab.registry import ComponentConfig, ComponentError, Registered, Registry

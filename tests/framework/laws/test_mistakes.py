@@ -17,7 +17,7 @@ def table(name, file):
     return getattr(module, name)
 
 
-MISTAKES = table("ENCODERS", "wrong_encoders")
+MISTAKES = table("ENCODERS", "wrong_encoders") | table("PARTS", "wrong_parts")
 
 
 @pytest.mark.parametrize("name", MISTAKES)

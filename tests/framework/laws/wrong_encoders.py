@@ -204,7 +204,7 @@ ENCODERS = {
     ),
     "an operation that half precision lacks": (
         "works in bfloat16",
-        "but got struct c10::BFloat16",
+        "for `end`",
         "float32",
         computing(
             "found = self.layer(images_BCHW)",
