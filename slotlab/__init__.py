@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slotlab import composition, contracts, data, hooks, images, metrics, results
     from slotlab.framework.api.ablation import ablate
+    from slotlab.framework.api.checking import check, laws
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
     from slotlab.framework.api.mixing_page import open_studio
@@ -67,6 +68,7 @@ __all__ = [
     "SpecPath",
     "ablate",
     "build_model",
+    "check",
     "compare",
     "composition",
     "contracts",
@@ -74,6 +76,7 @@ __all__ = [
     "hookimpl",
     "hooks",
     "images",
+    "laws",
     "list_components",
     "list_runs",
     "load_spec",
@@ -94,7 +97,9 @@ _JOBS = "framework.api."
 _HOMES = {
     "ablate": "framework.api.ablation",
     "build_model": "framework.api.models",
+    "check": "framework.api.checking",
     "compare": "framework.api.comparison",
+    "laws": "framework.api.checking",
     "list_components": "framework.api.components",
     "list_runs": "framework.api.run_lists",
     "load_spec": "framework.api.specs",

@@ -11,6 +11,7 @@ from slotlab.framework.api.run import Run
 from slotlab.framework.api.scoring import Scores
 from slotlab.framework.api.segmenting import Images, Segmentation
 from slotlab.framework.api.specs import Spec
+from slotlab.framework.laws.verdict import Verdict
 
 __all__ = [
     "ComponentInfo",
@@ -26,4 +27,5 @@ __all__ = [
     "SettingInfo",
     "Spec",
     "Study",
+    "Verdict",
 ]

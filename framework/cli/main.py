@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework.cli.ablate import ablate
+from slotlab.framework.cli.check import check
 from slotlab.framework.cli.compare import compare
 from slotlab.framework.cli.compose import compose
 from slotlab.framework.cli.data import app as data
@@ -35,7 +36,7 @@ app = typer.Typer(
     "Models, data and metrics are plugins, put together by specs (YAML files).",
 )
 app.command(name="list")(list_components)
-for command in (show, validate, schema, estimate, train, evaluate):  # in the order of the help
+for command in (show, validate, check, schema, estimate, train, evaluate):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
 for command in (ablate, watch, runs, compare, report, probe, compose, studio, score, published):

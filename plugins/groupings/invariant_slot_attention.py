@@ -7,7 +7,7 @@ initializer `posed` draws the first ones; slots without a frame start in the mid
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Le
@@ -21,6 +21,8 @@ from slotlab.registry import Component, ComponentConfig, ComponentError, hookimp
 
 class InvariantSlotAttentionConfig(ComponentConfig):
     """Settings of invariant slot attention; the defaults are the paper's for CLEVRTex."""
+
+    EXCEPTIONS: ClassVar = {"tokens have no order": "tokens are where they are: poses are fitted to places"}
 
     iterations: Annotated[PositiveInt, Le(100)] = 3
     """Rounds of attention and update; one more round updates only the frames."""

@@ -15,7 +15,7 @@ the image.
 
 from collections.abc import Iterable
 from math import inf
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -28,6 +28,8 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 
 class SlotUsageConfig(ComponentConfig):
     """Settings of slot usage."""
+
+    EXCEPTIONS: ClassVar = {"the truth is the best": "a diagnosis: neither more nor less is better"}
 
     least_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The part of the image's pixels that a slot must hold to count; 0 requires one pixel."""

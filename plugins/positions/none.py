@@ -1,6 +1,7 @@
 """No position code, for features that already encode their position, such as those of a ViT."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from torch import nn
 
@@ -10,6 +11,8 @@ from slotlab.registry import Component, ComponentConfig, hookimpl
 
 class NoneConfig(ComponentConfig):
     """No settings."""
+
+    EXCEPTIONS: ClassVar = {"a code is added": "it is there for features that know their places already"}
 
 
 def build_none(config: NoneConfig, context: PositionContext) -> nn.Module:

@@ -1,0 +1,26 @@
+"""Tensors that components are tried on: drawn from seeds, so that every check sees the same."""
+
+import torch
+from torch import Generator, Tensor
+
+from slotlab.framework.contracts import Slots
+
+
+def noise(*shape: int, seed: int = 5) -> Tensor:
+    """Return normal noise, float32."""
+    return torch.randn(*shape, generator=Generator().manual_seed(seed))
+
+
+def pictures(batch: int, rows: int, columns: int, seed: int = 5) -> Tensor:
+    """Return images (B, 3, H, W) in (-1, 1)."""
+    return noise(batch, 3, rows, columns, seed=seed).clamp(-1, 1)
+
+
+def stream(seed: int = 1) -> Generator:
+    """Return a new random stream."""
+    return Generator().manual_seed(seed)
+
+
+def some_slots(batch: int = 2, num: int = 4, dim: int = 8) -> Slots:
+    """Return slots that something belongs to."""
+    return Slots(noise(batch, num, dim), {"weight": noise(batch, num, seed=6)})

@@ -1,0 +1,90 @@
+"""Every component that comes with slotlab, or stands in its documentation, keeps the laws of its kind."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from slotlab.framework.laws.kinds import LAWS
+from slotlab.framework.laws.runner import check
+from slotlab.framework.laws.selection import select
+from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.registry import KINDS
+
+ROOT = Path(__file__).resolve().parents[3]
+REGISTRY = load_registry()
+FILES = {
+    ("auxiliary", "attention_distill"),
+    ("codec", "autoencoder_kl"),
+    ("codec", "trained"),
+    ("encoder", "trained"),
+    ("metric", "lpips"),
+    ("objective", "latent_noise"),
+    ("objective", "token_cross_entropy"),
+}
+"""Components that need a run or a file of weights; test_laws.py makes some for them."""
+
+
+def small_settings():
+    """Return the settings of small instances, which test_laws.py keeps."""
+    tree = ast.parse((ROOT / "tests" / "plugins" / "test_laws.py").read_text())
+    (node,) = (
+        one
+        for one in tree.body
+        if isinstance(one, ast.AnnAssign) and getattr(one.target, "id", "") == "SETTINGS"
+    )
+    return ast.literal_eval(node.value)
+
+
+SETTINGS = small_settings()
+SHIPPED = [item for item in REGISTRY.all() if (item.kind, item.component.name) not in FILES]
+
+
+@pytest.mark.parametrize("item", SHIPPED, ids=[f"{item.kind}-{item.component.name}" for item in SHIPPED])
+def test_a_shipped_component_keeps_the_laws(item):
+    verdicts = check([item], REGISTRY, SETTINGS)
+    assert [str(one) for one in verdicts if one.state == "failed"] == []
+    assert any(one.state == "passed" for one in verdicts)
+
+
+def test_components_without_their_files_say_what_they_need():
+    for kind, name in sorted(FILES):
+        verdicts = check([REGISTRY.find(kind, name)], REGISTRY)
+        (wrong,) = [one for one in verdicts if one.state == "failed"]
+        assert wrong.law == "can be built"
+        assert "has no default" in wrong.reason or "needs 'backbone" in wrong.reason
+
+
+def test_every_law_has_a_name_of_its_own_and_says_what_it_checks():
+    assert set(LAWS) <= set(KINDS)
+    for kind, laws in LAWS.items():
+        assert len({law.name for law in laws}) == len(laws), kind
+        names = [law.name for law in laws]
+        for law in laws:
+            assert law.check.__doc__
+            assert law.repair
+            assert all(name in [*names, "can be built"] for name in law.needs)
+
+
+FENCE = re.compile(r"^```python file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTED = dict(FENCE.findall((ROOT / "docs" / "writing_a_plugin.md").read_text()))
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_documented_component_keeps_the_laws(name):
+    Path(name).write_text(DOCUMENTED[name])
+    registry, items = select([name])
+    given = {("model", "mixture"): {"slots": 3}, ("start", "published"): {"file": "published.pth"}}
+    assert [str(one) for one in check(items, registry, given) if one.state == "failed"] == []
+
+
+def test_the_cheap_half_calls_nothing_that_is_built():
+    verdicts = check(SHIPPED, REGISTRY, SETTINGS, cheap=True)
+    assert {one.law for one in verdicts} == {
+        "is described",
+        "settings are documented",
+        "settings are closed and frozen",
+        "settings survive saving",
+        "imports are found",
+    }
