@@ -228,12 +228,24 @@ def test_removal_and_duplication(run: Path, slotlab: Slotlab) -> None:
     [
         (
             ["--mode", "mixx"],
-            "there is no mode 'mixx'; did you mean 'mix'? (modes: slots, mix, interpolate, remove, duplicate, sample)",
+            "there is no mode 'mixx'; did you mean 'mix'? (modes: slots, mix, interpolate, remove, duplicate, draws, denoise, sample, shift)",
         ),
         (["--image", 3], "--image goes with modes that take images, not with --mode sample"),
         (["--mode", "mix", "--metric", "fid"], "--metric goes with --mode sample, not with --mode mix"),
-        (["--steps", 7], "--steps goes with --mode interpolate, not with --mode sample"),
-        (["--mode", "mix", "--steps", 3], "--steps goes with --mode interpolate, not with --mode mix"),
+        (["--steps", 7], "--steps goes with --mode interpolate, draws or denoise, not with --mode sample"),
+        (
+            ["--mode", "shift", "--count", 3],
+            "--count goes with --mode sample, not with --mode shift: every slot of the library is used once, in groups of neighboring images",
+        ),
+        (
+            ["--mode", "shift", "--clusters", 3],
+            "--clusters goes with --mode sample, not with --mode shift: every slot of the library is used once, in groups of neighboring images",
+        ),
+        (["--mode", "draws", "--image", 1, "--slot", 0], "--mode draws shows every slot; leave --slot out"),
+        (
+            ["--mode", "mix", "--steps", 3],
+            "--steps goes with --mode interpolate, draws or denoise, not with --mode mix",
+        ),
         (["--mode", "mix", "--clusters", 3], "--clusters goes with --mode sample, not with --mode mix"),
         (
             ["--mode", "slots", "--image", 3, "--count", 2],
