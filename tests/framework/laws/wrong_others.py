@@ -126,7 +126,7 @@ OTHERS = {
     "a schedule past the rate": (
         "stays within the rate",
         "with a rate of 0.4 and 10 steps it gives 0.4 to 0.6",
-        "give at most the base rate",
+        "factors in [0, 1] of the base rate",
         whole(SCHEDULE, ("1 - step", "1 + step"), BUILD),
     ),
 }
