@@ -37,6 +37,10 @@ class Bench:
         """Return contexts, of which the first that a component accepts is the usual one."""
         raise NotImplementedError
 
+    def contexts_of(self, config: Any) -> Sequence[Any]:
+        """Return the contexts for a component with these settings."""
+        return self.contexts()
+
     def others(self, context: Any) -> Sequence[tuple[str, Any]]:
         """Return other contexts that a component should fit, or refuse, each with a name."""
         raise NotImplementedError

@@ -1,11 +1,20 @@
 """What metrics, auxiliary losses, optimizers and schedules are told, and on what they are tried."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from slotlab.framework.contracts import AuxiliaryContext, MetricContext, OptimizerContext, ScheduleContext
+from slotlab.framework.contracts import (
+    AuxiliaryContext,
+    DatasetContext,
+    MetricContext,
+    OptimizerContext,
+    ScheduleContext,
+    SetMetricContext,
+)
 from slotlab.framework.laws.bench import Bench, Tensors
 from slotlab.framework.laws.inputs import pictures
 
@@ -43,6 +52,33 @@ class AuxiliaryBench(Bench):
     def inputs(self, context: AuxiliaryContext, batch: int, seed: int) -> Tensors:
         """Return images."""
         return (pictures(batch, *context.image_size, seed=seed),)
+
+
+class DatasetBench(Bench):
+    """Datasets: all of the data, or pictures made at a small size."""
+
+    told = DatasetContext
+
+    def contexts(self) -> Sequence[DatasetContext]:
+        """Return the usual split of a dataset that the protocol splits, then that of a generated one."""
+        return [DatasetContext(split=split, image_size=(32, 32)) for split in ("train", "all")]
+
+    def contexts_of(self, config: Any) -> Sequence[DatasetContext]:
+        """Return the first split of a dataset with splits of its own."""
+        splits = getattr(config, "splits", None)
+        return (
+            [replace(one, split=next(iter(splits))) for one in self.contexts()] if splits else self.contexts()
+        )
+
+
+class SetMetricBench(Bench):
+    """Set metrics: they are given images by their own laws."""
+
+    told = SetMetricContext
+
+    def contexts(self) -> Sequence[SetMetricContext]:
+        """Return the CPU."""
+        return [SetMetricContext(device=torch.device("cpu"))]
 
 
 class OptimizerBench(Bench):

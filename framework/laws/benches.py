@@ -7,7 +7,14 @@ from slotlab.framework.laws.bench import (
     InitializerBench,
     PositionBench,
 )
-from slotlab.framework.laws.bench_others import AuxiliaryBench, MetricBench, OptimizerBench, ScheduleBench
+from slotlab.framework.laws.bench_others import (
+    AuxiliaryBench,
+    DatasetBench,
+    MetricBench,
+    OptimizerBench,
+    ScheduleBench,
+    SetMetricBench,
+)
 from slotlab.framework.laws.bench_pictures import CodecBench, DecoderBench, ObjectiveBench
 
 BENCHES: dict[str, Bench] = {
@@ -20,6 +27,8 @@ BENCHES: dict[str, Bench] = {
     "codec": CodecBench(),
     "metric": MetricBench(),
     "auxiliary": AuxiliaryBench(),
+    "dataset": DatasetBench(),
+    "set_metric": SetMetricBench(),
     "optimizer": OptimizerBench(),
     "schedule": ScheduleBench(),
 }

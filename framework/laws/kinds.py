@@ -6,6 +6,7 @@ from slotlab.framework.laws.losses import AUXILIARY, CODEC
 from slotlab.framework.laws.metric import METRIC
 from slotlab.framework.laws.modules import MODULES
 from slotlab.framework.laws.objective import OBJECTIVE
+from slotlab.framework.laws.others import DATASET, SET_METRIC
 from slotlab.framework.laws.slots import GROUPING, INITIALIZER, POSITION
 from slotlab.framework.laws.training import OPTIMIZER, SCHEDULE
 from slotlab.framework.laws.verdict import Law
@@ -20,6 +21,8 @@ LAWS: dict[str, tuple[Law, ...]] = {
     "metric": METRIC,
     "codec": (*MODULES, *CODEC),
     "auxiliary": AUXILIARY,
+    "dataset": DATASET,
+    "set_metric": SET_METRIC,
     "optimizer": OPTIMIZER,
     "schedule": SCHEDULE,
 }

@@ -99,7 +99,7 @@ class Subject:
             ComponentError: why it refuses the first one, if it refuses them all.
         """
         refusal = None
-        for context in self.bench.contexts():
+        for context in self.bench.contexts_of(self.config):
             try:
                 self.build(context)
             except ComponentError as error:

@@ -17,7 +17,11 @@ def table(name, file):
     return getattr(module, name)
 
 
-MISTAKES = table("ENCODERS", "wrong_encoders") | table("PARTS", "wrong_parts")
+MISTAKES = {
+    **table("ENCODERS", "wrong_encoders"),
+    **table("PARTS", "wrong_parts"),
+    **table("OTHERS", "wrong_others"),
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -18,12 +18,14 @@ FILES = {
     ("auxiliary", "attention_distill"),
     ("codec", "autoencoder_kl"),
     ("codec", "trained"),
+    *(("dataset", name) for name in ("clevrtex", "clevrtex_flat", "coco_panoptic", "image_folder")),
+    ("dataset", "multi_object_hdf5"),
     ("encoder", "trained"),
     ("metric", "lpips"),
     ("objective", "latent_noise"),
     ("objective", "token_cross_entropy"),
 }
-"""Components that need a run or a file of weights; test_laws.py makes some for them."""
+"""Components that need data, a run or weights; test_laws.py and their own tests make some for them."""
 
 
 def small_settings():
@@ -50,10 +52,12 @@ def test_a_shipped_component_keeps_the_laws(item):
 
 def test_components_without_their_files_say_what_they_need():
     for kind, name in sorted(FILES):
-        verdicts = check([REGISTRY.find(kind, name)], REGISTRY)
+        given = SETTINGS if kind == "dataset" else {}
+        verdicts = check([REGISTRY.find(kind, name)], REGISTRY, given)
         (wrong,) = [one for one in verdicts if one.state == "failed"]
         assert wrong.law == "can be built"
-        assert "has no default" in wrong.reason or "needs 'backbone" in wrong.reason
+        words = ("has no default", "needs 'backbone", "there is no ", "No such file")
+        assert any(word in wrong.reason for word in words), wrong
 
 
 def test_every_law_has_a_name_of_its_own_and_says_what_it_checks():
@@ -79,8 +83,19 @@ def test_a_documented_component_keeps_the_laws(name):
     assert [str(one) for one in check(items, registry, given) if one.state == "failed"] == []
 
 
+def test_the_broken_law_of_the_page_is_what_is_printed(slotlab):
+    build = "        self.channels = width\n"
+    text = DOCUMENTED["dilated_cnn.py"]
+    assert text.count(build) == 1
+    Path("dilated_cnn.py").write_text(text.replace(build, f"        self.spare = nn.Linear(2, 2)\n{build}"))
+    code, out, _ = slotlab("check", "dilated_cnn.py")
+    assert code == 1
+    assert f"\n{out.splitlines()[0]}\n" in (ROOT / "docs" / "writing_a_plugin.md").read_text()
+
+
 def test_the_cheap_half_calls_nothing_that_is_built():
-    verdicts = check(SHIPPED, REGISTRY, SETTINGS, cheap=True)
+    verdicts = check(REGISTRY.all(), REGISTRY, SETTINGS, cheap=True)
+    assert [str(one) for one in verdicts if one.state == "failed"] == []
     assert {one.law for one in verdicts} == {
         "is described",
         "settings are documented",
