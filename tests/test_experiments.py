@@ -42,19 +42,20 @@ WEIGHTS = (
     "spot_coco_teacher",
 )
 """Specs that need a file of weights, which is not there."""
-CODECS = ("vqvae_clevrtex", "dvae_clevrtex")
+CODECS = ("vqvae_clevrtex", "dvae_clevrtex", "vqvae_demo")
 """Specs of codecs, which have no slots."""
 INPUTS = {
-    "dinosaur_demo": ("runs/demo", "model.encoder.source"),
-    "spot_demo": ("runs/demo", "model.encoder.source"),
-    "ft_dinosaur_demo": ("runs/demo", "model.encoder.source"),
-    "adaslot_demo": ("runs/slots7_demo", "training.start.source"),
-    "spot_coco": ("runs/spot_coco_teacher", "auxiliary.0.teacher"),
-    "adaslot_clevr10": ("runs/slot_attention_clevr10", "training.start.source"),
-    "slotdiffusion_clevrtex": ("runs/vqvae_clevrtex", "objective.codec.source"),
-    "slotdiffusion_slate_clevrtex": ("runs/dvae_clevrtex", "objective.codec.source"),
+    "dinosaur_demo": {"model.encoder.source": "runs/demo"},
+    "spot_demo": {"model.encoder.source": "runs/demo"},
+    "ft_dinosaur_demo": {"model.encoder.source": "runs/demo"},
+    "adaslot_demo": {"training.start.source": "runs/slots7_demo"},
+    "slotdiffusion_demo": {"model.encoder.source": "runs/demo", "objective.codec.source": "runs/vqvae_demo"},
+    "spot_coco": {"auxiliary.0.teacher": "runs/spot_coco_teacher"},
+    "adaslot_clevr10": {"training.start.source": "runs/slot_attention_clevr10"},
+    "slotdiffusion_clevrtex": {"objective.codec.source": "runs/vqvae_clevrtex"},
+    "slotdiffusion_slate_clevrtex": {"objective.codec.source": "runs/dvae_clevrtex"},
 }
-"""Specs that need a run, with its folder and the setting that names it."""
+"""Specs that need runs: the settings that name them, and their folders."""
 SMALL_ENCODER = ("model.encoder.blocks=[1, 1, 1, 1]", "model.encoder.width=32")
 SMALL_VIT = (RANDOM, "model.encoder.model=vit_tiny_patch16_224", "data.protocol.mask_size=null")
 GENERATED = ("data.dataset={name: scenes, num_train: 2, num_val: 3}", "data.filter=null")
@@ -67,7 +68,9 @@ SMALL_UNET = (
     "evaluation.composition=null",
 )
 SMALL_VQVAE = ("model.codec.width=32", "model.codec.blocks=1", "model.codec.codes=16")
+DEMO = ("data.dataset.num_train=2", "data.dataset.num_val=3")
 SMALL = {
+    "slotdiffusion_demo": (*DEMO, "evaluation.sampling={steps: 2}"),
     "vqvae_clevrtex": ("model.codec.perceptual=null", *SMALL_VQVAE),
     "dvae_clevrtex": ("model.codec.codes=16",),
     "slate_clevrtex": ("model.codec.codes=16", "model.decoder.layers=1"),
@@ -155,7 +158,7 @@ def earlier_runs(tmp_path_factory):
         ("runs/slot_attention_clevr10", "slot_attention_clevr10", CLEVR),
         ("small/spot_coco_teacher", "spot_coco_teacher", (*TEACHER, "data.protocol.image_size=32")),
         *(
-            (f"{folder}/{name}", name, (*CODEC, *SMALL[name][at:], *size))
+            (f"{folder}/{name}", name, (*CODEC, *SMALL.get(name, ())[at:], *size))
             for name in CODECS
             for folder, at, size in (
                 ("runs", int(name == "dvae_clevrtex"), ()),  # with all its codes
@@ -202,13 +205,15 @@ def reduced(name, tree, earlier):
     """The settings that make a spec small, without changing what it is made of."""
     sets = [
         *(REDUCED[:-1] if name in CODECS else REDUCED),
-        *SMALL.get(name, ("data.dataset.num_train=2", "data.dataset.num_val=3")),
+        *SMALL.get(name, DEMO),
     ]
     if "clevrtex" in name:
         sets += [f"data.dataset.root={tree}"]
-    if name in INPUTS and name.startswith("slotdiffusion"):
-        folder, setting = INPUTS[name]
-        sets += [f"{setting}.run={earlier}/small/{Path(folder).name}"]
+        if name.startswith("slotdiffusion"):
+            inputs = INPUTS.get(name, {})
+            sets += [
+                f"{setting}.run={earlier}/small/{Path(folder).name}" for setting, folder in inputs.items()
+            ]
     if name == "spot_coco":
         sets += [f"auxiliary.0.teacher.run={earlier}/small/spot_coco_teacher"]
     return prepare(f"{SHIPPED}{name}", sets=sets).loaded
@@ -242,12 +247,12 @@ def test_a_file_of_perceptual_weights_that_is_not_there_is_told_at_its_line():
 def test_a_run_that_is_not_there_is_told_at_its_line(name):
     with pytest.raises(SpecError) as caught:
         prepare(f"{SHIPPED}{name}")
-    [problem] = caught.value.problems
-    folder, setting = INPUTS[name]
-    assert ".".join(map(str, problem.path)) == setting
-    run, name = Path.cwd() / folder, Path(folder).name
-    command = f"slotlab train slotlab:{name} --run {run}"
-    assert problem.text == f"{run} does not exist; train it first: {command}"
+    told = {".".join(map(str, problem.path)): problem.text for problem in caught.value.problems}
+    runs = {setting: Path.cwd() / folder for setting, folder in INPUTS[name].items()}
+    assert told == {
+        setting: f"{run} does not exist; train it first: slotlab train slotlab:{run.name} --run {run}"
+        for setting, run in runs.items()
+    }
 
 
 def test_shipped_specs_are_different_runs(inputs):
