@@ -209,10 +209,12 @@ def test_the_teacher_is_in_no_checkpoint_and_goes_where_the_model_goes(student: 
     assert len(list(model.parameters())) == len(list(plain.parameters()))
     output = model(images(), generator=stream())
     expected = loss_of(model).labels(replace(output, generator=stream()))[0]
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+    copied, read = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for other in (copied, read):
         labels, _ = loss_of(other).labels(replace(output, generator=stream()))
         assert torch.equal(labels, expected)
-        assert loss_of(other).teacher.module is not loss_of(model).teacher.module
+    assert loss_of(copied).teacher.module is loss_of(model).teacher.module, "such as an average of weights"
+    assert loss_of(read).teacher.module is not loss_of(model).teacher.module
     teacher = loss_of(model.double()).teacher.module
     assert {p.dtype for p in teacher.parameters()} == {torch.float64}
     assert {p.device.type for p in loss_of(model.to("meta")).teacher.module.parameters()} == {"meta"}

@@ -19,6 +19,7 @@ FILES = {
     ("codec", "autoencoder_kl"),
     ("codec", "trained"),
     *(("dataset", name) for name in ("clevrtex", "clevrtex_flat", "coco_panoptic", "image_folder")),
+    ("dataset", "movi"),
     ("dataset", "multi_object_hdf5"),
     ("encoder", "trained"),
     ("metric", "lpips"),
