@@ -45,7 +45,7 @@ class Images:
 def images_of(composer: Composer, split: str, positions: Iterable[int]) -> Images:
     """Return images of a split; see `Run.images`."""
     places = tuple(positions)
-    batch = composer.look(split, places).batch
+    batch = composer.read(split, places)
     return Images(
         images_BCHW=to_uint8(batch.images_BCHW, composer.spec.data.bounds).contiguous().cpu(),
         masks_BHW=None if batch.masks_BHW is None else batch.masks_BHW.cpu(),

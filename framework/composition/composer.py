@@ -149,15 +149,23 @@ class Composer:
         Raises:
             SlotlabError: if there is no such split or position.
         """
+        batch = self.read(split, positions)
+        slots, attention_BKHW = self.encode(batch.images_BCHW, positions)
+        return Seen(split, tuple(positions), batch, slots, attention_BKHW)
+
+    def read(self, split: str, positions: Sequence[int]) -> Batch:
+        """Read images of a split by their positions, as the model sees them.
+
+        Raises:
+            SlotlabError: if there is no such split or position.
+        """
         loader = self.loader(split)
         for position in positions:
             if not 0 <= position < len(loader.dataset):
                 last = len(loader.dataset) - 1
                 raise SlotlabError(f"split '{split}' has no image {position}: they are 0 to {last}")
         # At once, whatever the loader's batch size: the caller has room for the images.
-        batch = next(replace(loader, batch_size=max(len(positions), 1)).epoch(list(positions)))
-        slots, attention_BKHW = self.encode(batch.images_BCHW, positions)
-        return Seen(split, tuple(positions), batch, slots, attention_BKHW)
+        return next(replace(loader, batch_size=max(len(positions), 1)).epoch(list(positions)))
 
     @torch.no_grad()
     def encode(self, images_BCHW: Tensor, positions: Sequence[int]) -> tuple[Slots, Tensor]:

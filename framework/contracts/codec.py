@@ -93,5 +93,10 @@ class RelaxedCodec(TokenCodec, Protocol):
     def logits(self, images_BCHW: Tensor) -> Tensor:
         """Return the logarithm of each code's probability, (B, codes, *token_grid)."""
 
+    def losses_of(
+        self, images_BCHW: Tensor, logits_BCHW: Tensor, *, generator: Generator | None = None
+    ) -> Losses:
+        """Return `losses` of images whose logits were computed before, with their gradient."""
+
     def paint_weights(self, weights_BCHW: Tensor) -> Tensor:
         """Return images of weights over codes, (B, codes, *token_grid), which sum to one over codes."""

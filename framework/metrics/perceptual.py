@@ -10,12 +10,12 @@ Weights are read from files; nothing is downloaded.
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from slotlab.framework.model.weights_file import read_weights
 from slotlab.registry import ComponentError
 
 Network = Literal["alex", "vgg"]
@@ -107,7 +107,7 @@ def load_features(network: Network, path: Path | None) -> nn.Sequential:
     if path is None:
         url = f"https://download.pytorch.org/models/{FILES[network]}"
         raise ComponentError(f"needs 'backbone: FILE' with ImageNet weights; take {url}", field="backbone")
-    state = read(path, field="backbone")
+    state = read_weights(path, field="backbone")
     with torch.device("meta"):
         whole = alexnet() if network == "alex" else vgg16()
     features: nn.Sequential = whole.features[: LAYERS[network][-1] + 1]
@@ -133,26 +133,9 @@ def load_linear(network: Network, path: Path | None) -> list[Tensor]:
             text = "needs 'linear: FILE', or the package lpips: pip install 'slotlab[lpips]'"
             raise ComponentError(text, field="linear")
         path = Path(package.origin).parent / "weights" / "v0.1" / f"{network}.pth"
-    state = read(path, field="linear")
+    state = read_weights(path, field="linear")
     try:
         return [state[f"lin{i}.model.1.weight"].flatten().double() for i in range(len(LAYERS[network]))]
     except KeyError as error:
         message = f"weights file {path} does not hold LPIPS weights of '{network}': {error}"
         raise ComponentError(message, field="linear") from error
-
-
-def read(path: Path, *, field: str) -> dict[str, Any]:
-    """Read tensors by name, executing nothing.
-
-    Raises:
-        ComponentError: if the file does not exist, or is of another kind.
-    """
-    if not path.is_file():
-        raise ComponentError(f"weights file {path} does not exist", field=field)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ComponentError(f"weights file {path} cannot be read as torch weights", field=field) from error
-    if not isinstance(state, dict):
-        raise ComponentError(f"weights file {path} holds no weights by name", field=field)
-    return state

@@ -6,17 +6,16 @@ group norm and swish in levels of growing width, each level but the last halving
 attention over positions and another block. The decoder mirrors it, with one more block in each level.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slotlab.framework.model.draws import Dropping, unchanged
+
 NORM_EPS = 1e-6
-Drop = Callable[[Tensor], Tensor] | None
-"""What drops values of features, in training; None for nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +45,6 @@ class Layout:
         return nn.GroupNorm(self.norm_groups, channels, eps=NORM_EPS)
 
 
-def dropping(rate: float, generator: Generator | None) -> Drop:
-    """Return a dropout that draws from `generator` alone; None for rate 0."""
-    if rate == 0:
-        return None
-
-    def drop(x_BCHW: Tensor) -> Tensor:
-        kept_BCHW = torch.rand(x_BCHW.shape, generator=generator, device=x_BCHW.device) >= rate
-        return x_BCHW * kept_BCHW / (1 - rate)
-
-    return drop
-
-
 class ResidualBlock(nn.Module):
     """Norm, swish, conv; norm, swish, dropout, conv; plus the input, by a 1x1 conv if the width changes."""
 
@@ -69,11 +56,10 @@ class ResidualBlock(nn.Module):
         same = channels_in == channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
 
-    def forward(self, x_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         """Return features (B, channels, H, W)."""
         hidden_BCHW = F.silu(self.norm_out(self.conv_in(F.silu(self.norm_in(x_BCHW)))))
-        hidden_BCHW = hidden_BCHW if drop is None else drop(hidden_BCHW)
-        made_BCHW: Tensor = self.shortcut(x_BCHW) + self.conv_out(hidden_BCHW)
+        made_BCHW: Tensor = self.shortcut(x_BCHW) + self.conv_out(drop(hidden_BCHW))
         return made_BCHW
 
 
@@ -85,7 +71,7 @@ class PositionAttention(nn.Module):
         self.norm = layout.norm(channels)
         self.to_q, self.to_k, self.to_v, self.to_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
-    def forward(self, x_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         """Return features of the same shape; nothing is dropped here."""
         normed_BCHW = self.norm(x_BCHW)
         query_B1NC, keys_B1NC, values_B1NC = (
@@ -103,7 +89,7 @@ class Halve(nn.Conv2d):
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, stride=2)
 
-    def forward(self, x_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         """Return a map with half as many rows and columns."""
         return super().forward(F.pad(x_BCHW, (0, 1, 0, 1)))
 
@@ -114,7 +100,7 @@ class Double(nn.Conv2d):
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1)
 
-    def forward(self, x_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         """Return a map with twice as many rows and columns."""
         return super().forward(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
@@ -130,7 +116,7 @@ class Ladder(nn.Module):
         self.norm = layout.norm(last)
         self.conv_out = nn.Conv2d(last, made, 3, padding=1)
 
-    def forward(self, x_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def forward(self, x_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         """Return what the last convolution makes."""
         x_BCHW = self.conv_in(x_BCHW)
         for part in self.parts:

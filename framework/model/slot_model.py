@@ -1,14 +1,12 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import (
-    NO_IMAGE,
     Batch,
     Decoded,
     Found,
@@ -33,8 +31,10 @@ from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.half_targets import target_of
+from slotlab.framework.model.held import Held
+from slotlab.framework.model.slot_reconstruction import SlotReconstruction
 from slotlab.framework.model.slot_trial import SlotTrial
-from slotlab.framework.randomness.noise import copied, with_noise
+from slotlab.framework.randomness.noise import with_noise
 from slotlab.registry import SlotlabError
 
 
@@ -173,7 +173,7 @@ class SlotModel(Model):
         Raises:
             SlotlabError: with the name of the decoder, if its output breaks its promise.
         """
-        return self._as_promised(self._painted(slots, None, generator), slots)
+        return self.as_promised(self.painted(slots, None, generator), slots)
 
     def paint_steps(self, slots: Slots, *, generator: RandomSource = None) -> Iterator[Tensor] | None:
         """Yield the decoder's predictions on the way to that of `paint`; None if there is but one step."""
@@ -183,7 +183,7 @@ class SlotModel(Model):
     @property
     def has_codec(self) -> bool:
         """Whether pictures are made by the codec of the objective."""
-        return hasattr(self.objective, "codec")
+        return isinstance(getattr(self.objective, "codec", None), Held)
 
     @torch.no_grad()
     def through_codec(self, images_BCHW: Tensor) -> Tensor:
@@ -196,7 +196,8 @@ class SlotModel(Model):
         """Return a prediction as images in the spec's value range, or None if it is not an image."""
         return self.objective.to_image(prediction_BCHW)
 
-    def _painted(self, slots: Slots, grouped: Grouped | None, generator: RandomSource) -> Decoded:
+    def painted(self, slots: Slots, grouped: Grouped | None, generator: RandomSource) -> Decoded:
+        """Decode slots without a target: by `sample`, where the decoder has it."""
         decoder = self.decoder
         if not isinstance(decoder, Sampler):
             return self.decode(slots, grouped=grouped, generator=generator)
@@ -208,7 +209,8 @@ class SlotModel(Model):
             return run(slots, grouped, generator=generator)
         return with_noise(run, generator, slots, grouped)
 
-    def _as_promised(self, painted: Decoded, slots: Slots) -> Decoded:
+    def as_promised(self, painted: Decoded, slots: Slots) -> Decoded:
+        """Return what was painted, compared with the decoder's promise."""
         batch, number = slots.vectors_BKD.shape[:2]
         method = "sample" if isinstance(self.decoder, Sampler) else "forward"
         with self.promising("decoder"):
@@ -236,7 +238,7 @@ class SlotModel(Model):
         )
         grouped = encoded.grouped
         if target_BCHW is None:
-            target_BCHW = self._target(images_BCHW, encoded)
+            target_BCHW = self.target(images_BCHW, encoded)
         with self.calling("decoder"):
             decoded = self.decode(
                 grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
@@ -299,24 +301,7 @@ class SlotModel(Model):
         encoded = self.encode(
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
-        slots = encoded.grouped.slots
-        told = self._told(images_BCHW, encoded, copied(painting)) if self.is_told else None
-        if told is not None and not self.makes_pictures(self._target(images_BCHW, encoded)):
-            return Reconstruction(encoded.found, told, None, NO_IMAGE)
-        try:
-            with self.calling("decoder"):
-                decoded = self._painted(slots, encoded.grouped, painting)
-        except SlotlabError as error:
-            if isinstance(self.decoder, Sampler) or not self._decodes_with_target(images_BCHW, encoded):
-                raise
-            return Reconstruction(encoded.found, None, None, f"{TEACHING} ({error})")
-        decoded = self._as_promised(decoded, slots)
-        if told is not None:
-            decoded = replace(decoded, masks_BKHW=told.masks_BKHW)
-        with self.calling("objective"):
-            pictures_BCHW = self.objective.to_image(decoded.prediction_BCHW)
-        lacking = "" if pictures_BCHW is not None else NO_IMAGE
-        return Reconstruction(encoded.found, decoded, pictures_BCHW, lacking)
+        return SlotReconstruction(self, images_BCHW, encoded).made(painting)
 
     @property
     def is_told(self) -> bool:
@@ -328,35 +313,11 @@ class SlotModel(Model):
         with self.calling("objective"):
             return self.objective.to_image(target_BCHW) is not None
 
-    def _target(self, images_BCHW: Tensor, encoded: Encoded) -> Tensor:
+    def target(self, images_BCHW: Tensor, encoded: Encoded) -> Tensor:
+        """Return the objective's target for images."""
         with self.calling("objective"):
             return target_of(self.objective, images_BCHW, encoded.features_BCHW, half=self.half_targets)
-
-    def _told(self, images_BCHW: Tensor, encoded: Encoded, painting: RandomSource) -> Decoded:
-        """Decode as in training: the decoder receives the target, which is made of the images alone."""
-        grouped = encoded.grouped
-        target_BCHW = self._target(images_BCHW, encoded)
-        with self.calling("decoder"):
-            told = self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=painting)
-        with self.promising("decoder"):
-            batch, number = grouped.slots.vectors_BKD.shape[:2]
-            expect_decoded(told, batch, number, self.objective.target_shape, method="forward")
-        return told
-
-    def _decodes_with_target(self, images_BCHW: Tensor, encoded: Encoded) -> bool:
-        """Return whether the decoder works if it receives the target."""
-        stream, grouped = Generator(images_BCHW.device).manual_seed(0), encoded.grouped
-        try:
-            target_BCHW = self._target(images_BCHW, encoded)
-            self.decode(grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=stream)
-        except Exception:  # the mistake is elsewhere; the first error says more
-            return False
-        return True
 
     def rehearse(self, trial: Trial) -> None:
         """Pass two images through part by part, and compare each part with its promises."""
         SlotTrial(trial, self).through()
-
-
-TEACHING = "the decoder needs the target, which an evaluation does not give it, and has no method 'sample'"
-"""Why there may be no picture of a reconstruction."""

@@ -1,5 +1,6 @@
 """A trained run as an input of another one: its weights are named by their content, not by their place."""
 
+from os.path import lexists
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,14 +12,6 @@ from slotlab.framework.spec.merge import SHIPPED, shipped_specs
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, SlotlabError
 from slotlab.registry.component import custom_error
-
-
-def lies(path: Path) -> bool:
-    """Return whether there is anything at a path."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def how_to_make(run: Path) -> str:
@@ -50,7 +43,7 @@ class RunInput(ClosedModel):
             try:
                 object.__setattr__(self, "digest", self.find().checksum)
             except SlotlabError as error:
-                text = str(error) if lies(self.run) else f"{error}; {how_to_make(self.run)}"
+                text = str(error) if lexists(self.run) else f"{error}; {how_to_make(self.run)}"
                 raise custom_error("run_input", text) from None
         return self
 

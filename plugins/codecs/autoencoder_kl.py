@@ -10,9 +10,8 @@ anew in each step. A codec draws nothing when it encodes, so that an image has o
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +20,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import CodecContext, Losses, TargetShape
+from slotlab.framework.model.held import Held
 from slotlab.framework.model.value_range import SIGNED, rescale
+from slotlab.framework.model.weights_file import read_weights
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.optional import require
@@ -88,23 +89,19 @@ class AutoencoderKL(nn.Module):
             raise ComponentError(f"{text}, not {context.image_channels}", field="weights")
         size = (rows // factor, columns // factor)
         self.latent_shape = TargetShape(network.config["latent_channels"], size)
-        # Not a child: a checkpoint holds what is trained, and the spec has the hash of these weights.
-        self._network: list[Any] = [network]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AutoencoderKL":
-        self._network[0]._apply(fn)  # it moves with the module
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        self.network = Held(network)
 
     def encode(self, images_BCHW: Tensor) -> Tensor:
         """Return the means of the latents, times `scaling`: (B, *latent_shape)."""
         signed_BCHW = rescale(images_BCHW, self.value_range, SIGNED)
-        mean_BCHW: Tensor = self._network[0].encode(signed_BCHW).latent_dist.mean
+        mean_BCHW: Tensor = self.network.module.encode(signed_BCHW).latent_dist.mean
         return mean_BCHW * self.scaling
 
     def decode(self, latents_BCHW: Tensor) -> Tensor:
         """Return images (B, 3, H, W) of latents."""
-        return rescale(self._network[0].decode(latents_BCHW / self.scaling).sample, SIGNED, self.value_range)
+        return rescale(
+            self.network.module.decode(latents_BCHW / self.scaling).sample, SIGNED, self.value_range
+        )
 
     def reconstruct(self, images_BCHW: Tensor) -> Tensor:
         """Return images as they come back from the means of their latents."""
@@ -154,7 +151,7 @@ def load_network(config: AutoencoderKLConfig, facts: Mapping[str, Any]) -> Any:
     import diffusers  # slow to import
 
     kind: Any = diffusers.AutoencoderKL
-    state = read_weights(config.file)
+    state = read_weights(config.file, field="weights")
     found = digest_of(config.file, config.network)
     if config.digest not in ("", found):
         text = f"the weights in {config.weights} are others by now: {found}, and were {config.digest}"
@@ -177,28 +174,6 @@ def present_name(name: str) -> str:
     if place and len(words) == 3 and words[1] in FORMER:
         return f"{place}.attentions.{words[0]}.{FORMER[words[1]]}.{words[2]}"
     return name
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name, executing nothing.
-
-    Raises:
-        ComponentError: if the file does not exist, or is of another kind.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ComponentError(f"weights file {path} does not exist", field="weights")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise ComponentError(f"weights file {path} cannot be read: {error}", field="weights") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ComponentError(f"weights file {path} holds no weights by name", field="weights")
-    return state
 
 
 @hookimpl

@@ -91,7 +91,12 @@ class DVAE(nn.Module):
 
     def losses(self, images_BCHW: Tensor, *, generator: Generator | None = None) -> Losses:
         """Return the squared error of pictures of drawn weights, and the use of codes in this batch."""
-        logits_BVHW = self.logits(images_BCHW)
+        return self.losses_of(images_BCHW, self.logits(images_BCHW), generator=generator)
+
+    def losses_of(
+        self, images_BCHW: Tensor, logits_BVHW: Tensor, *, generator: Generator | None = None
+    ) -> Losses:
+        """Return the losses of images whose logits are known."""
         noise_BVHW = gumbel_noise(logits_BVHW, generator)
         weights_BVHW = relaxed(logits_BVHW, noise_BVHW, self.tau, straight_through=self.straight_through)
         target_BCHW = rescale(images_BCHW, self.given, self.inner)

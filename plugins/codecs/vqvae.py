@@ -8,8 +8,8 @@ no discriminator. The latents that its diffusion model predicts are those before
 The network works on images in [-1, 1], whatever the spec's value range, so that losses are the same in both.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import torch
 from annotated_types import Len, Lt
@@ -19,8 +19,10 @@ from torch.nn import functional as F
 
 from slotlab.framework.contracts import CodecContext, Losses, TargetShape
 from slotlab.framework.metrics.perceptual import LEAST_SIDE, PerceptualDistance
-from slotlab.framework.model.autoencoder_blocks import Drop, Layout, dropping, make_decoder, make_encoder
+from slotlab.framework.model.autoencoder_blocks import Layout, make_decoder, make_encoder
 from slotlab.framework.model.codebook import Codebook, code_usage, straight_through
+from slotlab.framework.model.draws import Dropping, dropping, unchanged
+from slotlab.framework.model.held import Held
 from slotlab.framework.model.value_range import SIGNED, rescale
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
@@ -98,14 +100,7 @@ class VQVAE(nn.Module):
         self.from_codes = nn.Conv2d(channels, channels, 1)
         self.decoder = make_decoder(layout, context.image_channels, channels)
         self.perceptual_weight = 0.0 if config.perceptual is None else config.perceptual.weight
-        # Not a child: a checkpoint holds what is trained, and files of weights are named in the spec.
-        self._distance: list[Any] = make_distance(config.perceptual, context)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VQVAE":
-        for distance in self._distance:
-            distance._apply(fn)  # it moves with the module
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        self.distance = make_distance(config.perceptual, context)
 
     def encode(self, images_BCHW: Tensor) -> Tensor:
         """Return the latents (B, *latent_shape), before the codes."""
@@ -133,7 +128,7 @@ class VQVAE(nn.Module):
 
     def losses(self, images_BCHW: Tensor, *, generator: Generator | None = None) -> Losses:
         """Return the sum of the terms, and the use of codes in this batch for the log."""
-        drop = dropping(self.dropout, generator) if self.training else None
+        drop = dropping(self.dropout if self.training else 0.0, generator)
         signed_BCHW = rescale(images_BCHW, self.value_range, SIGNED)
         latents_BCHW = self._encode(signed_BCHW, drop)
         tokens_BHW = self.codebook.tokens(latents_BCHW)
@@ -148,19 +143,19 @@ class VQVAE(nn.Module):
 
     def _errors(self, signed_BCHW: Tensor, made_BCHW: Tensor) -> dict[str, Tensor]:
         made_BCHW = made_BCHW.to(signed_BCHW.dtype)
-        if not self._distance:
+        if self.distance is None:
             return {"reconstruction": F.mse_loss(made_BCHW, signed_BCHW)}
-        distance_B = self._distance[0](signed_BCHW, made_BCHW, signed_BCHW.dtype)
+        distance_B = self.distance.module(signed_BCHW, made_BCHW, signed_BCHW.dtype)
         return {
             "reconstruction": F.l1_loss(made_BCHW, signed_BCHW),
             "perceptual": self.perceptual_weight * distance_B.mean(),
         }
 
-    def _encode(self, signed_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def _encode(self, signed_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         latents_BCHW: Tensor = self.to_latents(self.encoder(signed_BCHW, drop))
         return latents_BCHW
 
-    def _decode(self, codes_BCHW: Tensor, drop: Drop = None) -> Tensor:
+    def _decode(self, codes_BCHW: Tensor, drop: Dropping = unchanged) -> Tensor:
         made_BCHW: Tensor = self.decoder(self.from_codes(codes_BCHW), drop)
         return made_BCHW
 
@@ -192,14 +187,14 @@ def check_layout(config: VQVAEConfig, context: CodecContext) -> Layout:
     return layout
 
 
-def make_distance(config: Perceptual | None, context: CodecContext) -> list[PerceptualDistance]:
-    """Return the perceptual distance; nothing without settings.
+def make_distance(config: Perceptual | None, context: CodecContext) -> Held | None:
+    """Return the perceptual distance, which is no child, as the spec names its files; None without settings.
 
     Raises:
         ComponentError: if its files or the images do not do.
     """
     if config is None:
-        return []
+        return None
     least = LEAST_SIDE["vgg"]
     if min(context.image_size) < least:
         rows, columns = context.image_size
@@ -211,7 +206,7 @@ def make_distance(config: Perceptual | None, context: CodecContext) -> list[Perc
         )
     except ComponentError as error:
         raise ComponentError(f"{error.field}: {error}", field="perceptual") from error
-    return [distance]
+    return Held(distance)
 
 
 @hookimpl

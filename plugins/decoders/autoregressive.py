@@ -21,6 +21,7 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import Decoded, DecoderContext, Slots, TargetShape
 from slotlab.framework.model.decoder_blocks import DecoderBlocks
+from slotlab.framework.model.gumbel import gumbel_noise
 from slotlab.framework.model.patch_orders import nine_orders
 from slotlab.framework.model.token_reader import TokenReader
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
@@ -240,7 +241,7 @@ class AutoregressiveTokens(Autoregressive):
         """Return the chosen token, (B, 1)."""
         logits_BV: Tensor = self.write(x_B1W)[:, 0].float()
         if self.choose == "drawn":  # by adding Gumbel noise
-            logits_BV = logits_BV - torch.empty_like(logits_BV).exponential_(generator=generator).log()
+            logits_BV = logits_BV + gumbel_noise(logits_BV, generator)
         return logits_BV.argmax(dim=1, keepdim=True)
 
 

@@ -15,7 +15,6 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import Decoded, DecoderContext, RandomSource, Slots
-from slotlab.framework.model.diffusion.draws import dropping, normal, uniform_steps
 from slotlab.framework.model.diffusion.noise_schedule import (
     BetaSchedule,
     NoiseSchedule,
@@ -25,6 +24,7 @@ from slotlab.framework.model.diffusion.noise_schedule import (
 )
 from slotlab.framework.model.diffusion.solvers import Solving, ddim, ddpm, dpm_solver, solved
 from slotlab.framework.model.diffusion.unet import UNet, UNetSizes, check_sizes
+from slotlab.framework.model.draws import dropping, normal, uniform_steps
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 
 PUBLISHED_STEPS = {"dpm_solver": 20, "ddim": 200}

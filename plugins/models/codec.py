@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from slotlab.framework.contracts import (
     Batch,
@@ -44,13 +44,9 @@ class CodecModel(Model):
 
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
         """Return the codec's losses."""
-
-        def run(images_BCHW: Tensor, *, generator: Generator | None) -> Losses:
-            losses: Losses = self.codec.losses(images_BCHW, generator=generator)
-            return losses
-
         with self.calling("codec"):
-            return with_noise(run, generator, batch.images_BCHW)
+            losses: Losses = with_noise(self.codec.losses, generator, batch.images_BCHW)
+        return losses
 
     @torch.no_grad()
     def reconstruct(

@@ -102,39 +102,34 @@ class Slate(Model):
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
         """Return the codec's losses and, summed over tokens, the cross-entropy of a separate hard sample."""
         images_BCHW = batch.images_BCHW
-
-        def codec_losses(images_BCHW: Tensor, *, generator: Generator | None) -> Losses:
-            losses: Losses = self.codec.losses(images_BCHW, generator=generator)
-            return losses
-
         with self.calling("codec"):
-            own = with_noise(codec_losses, generator, images_BCHW)
-            with torch.no_grad():
-                logits_BVHW = self.codec.logits(images_BCHW)
-                tokens_BHW = with_noise(drawn_tokens, generator, logits_BVHW)
+            logits_BVHW = self.codec.logits(images_BCHW)
+            own: Losses = with_noise(self.codec.losses_of, generator, images_BCHW, logits_BVHW)
+            tokens_BHW = with_noise(drawn_tokens, generator, logits_BVHW)
         grouped = self.group(tokens_BHW, generator=generator)
+        target_B1HW = tokens_BHW[:, None]
         with self.calling("decoder"):
-            decoded: Decoded = self.decoder(grouped.slots, target_BCHW=tokens_BHW[:, None])
-        entropy = class_cross_entropy(decoded, tokens_BHW[:, None], self.codec.codes)
+            decoded: Decoded = with_noise(self.teach, generator, grouped.slots, target_B1HW)
+        entropy = class_cross_entropy(decoded, target_B1HW, self.codec.codes)
         terms = {f"codec/{name}": term for name, term in own.terms.items()}
         total = own.total + entropy * tokens_BHW[0].numel()
         return Losses(total, {"codec": own.total, "tokens": entropy, **terms})
+
+    def teach(self, slots: Slots, target_B1HW: Tensor, *, generator: Generator | None) -> Decoded:
+        """Decode slots as in training: the decoder is told the tokens."""
+        decoded: Decoded = self.decoder(slots, target_BCHW=target_B1HW, generator=generator)
+        return decoded
 
     def group(
         self, tokens_BHW: Tensor, *, num_slots: int | None = None, generator: RandomSource = None
     ) -> Grouped:
         """Find slots in tokens."""
-
-        def initial(inputs_BND: Tensor, *, generator: Generator | None) -> Slots:
-            slots: Slots = self.initializer(inputs_BND, num_slots, generator=generator)
-            return slots
-
         with self.calling("decoder"):
             read_BNW = self.decoder.read(tokens_BHW.flatten(1), 1)
         read_BWHW = rearrange(read_BNW, "b (h w) c -> b c h w", h=tokens_BHW.shape[1])
         inputs_BND: Tensor = self.projection(read_BWHW)
         with self.calling("initializer"):
-            slots = with_noise(initial, generator, inputs_BND)
+            slots = with_noise(self.initializer, generator, inputs_BND, num_slots)
         with self.calling("grouping"):
             grouped: Grouped = with_noise(self.grouping, generator, inputs_BND, slots)
         with self.promising("grouping"):
@@ -171,13 +166,8 @@ class Slate(Model):
 
     def paint(self, slots: Slots, *, generator: RandomSource = None) -> Decoded:
         """Predict tokens, one after the other, from slots alone."""
-
-        def run(slots: Slots, *, generator: Generator | None) -> Decoded:
-            decoded: Decoded = self.decoder.sample(slots, generator=generator)
-            return decoded
-
         with self.calling("decoder"):
-            painted = with_noise(run, generator, slots)
+            painted: Decoded = with_noise(self.decoder.sample, generator, slots)
         batch, number = slots.vectors_BKD.shape[:2]
         with self.promising("decoder"):
             expect_decoded(painted, batch, number, self.target, method="sample")
@@ -197,6 +187,7 @@ class Slate(Model):
         return images_BCHW
 
 
+@torch.no_grad()
 def drawn_tokens(logits_BVHW: Tensor, *, generator: Generator | None) -> Tensor:
     """Draw tokens, int64 (B, H, W), by the codes' probabilities."""
     return (logits_BVHW + gumbel_noise(logits_BVHW, generator)).argmax(dim=1)

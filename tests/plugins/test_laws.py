@@ -529,6 +529,8 @@ def test_a_codec_keeps_its_contract(item: Registered) -> None:
         assert codec.paint(tokens).shape == images.shape
     if isinstance(codec, RelaxedCodec):
         assert codec.logits(images).shape == (2, codec.codes, *codec.token_grid)
+        again = codec.losses_of(images, codec.logits(images), generator=one_stream())
+        assert torch.equal(again.total, losses.total)
         torch.testing.assert_close(codec.logits(images).exp().sum(1), torch.ones(2, *codec.token_grid))
 
 

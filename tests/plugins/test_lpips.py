@@ -118,7 +118,7 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
 def test_weights_that_are_no_weights(tmp_path: Path) -> None:
     path = tmp_path / "text.pth"
     path.write_text("<html>not found</html>")
-    assert refused("backbone", backbone=path) == f"weights file {path} cannot be read as torch weights"
+    assert refused("backbone", backbone=path) == f"weights file {path} cannot be read as weights"
     torch.save([1, 2], path)
     assert refused("backbone", backbone=path) == f"weights file {path} holds no weights by name"
 

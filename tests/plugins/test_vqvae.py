@@ -240,17 +240,6 @@ def test_dropout_draws_from_the_generator_in_training_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_dropped_features_keep_their_mean() -> None:
-    from slotlab.framework.model.autoencoder_blocks import dropping
-
-    drop = dropping(0.25, Generator().manual_seed(0))
-    assert drop is not None
-    found = drop(torch.ones(1, 1, 200, 200))
-    assert found.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert found.mean() == pytest.approx(1, abs=0.02)
-    assert dropping(0.0, None) is None
-
-
 def test_without_attention_in_the_middle() -> None:
     codec = make(middle_attention=False)
     assert not any("to_q" in name for name, _ in codec.named_parameters())

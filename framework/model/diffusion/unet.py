@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import Size
-from slotlab.framework.model.diffusion.draws import unchanged
 from slotlab.framework.model.diffusion.unet_blocks import (
     TIME_FACTOR,
     DownLevel,
@@ -23,6 +22,7 @@ from slotlab.framework.model.diffusion.unet_blocks import (
     UpLevel,
     ZeroConv,
 )
+from slotlab.framework.model.draws import unchanged
 from slotlab.registry import ComponentError
 
 

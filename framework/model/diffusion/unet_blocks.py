@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slotlab.framework.model.diffusion.draws import unchanged
+from slotlab.framework.model.draws import unchanged
 from slotlab.framework.model.kept_slots import kept
 
 TRANSFORMER_EPS = 1e-6

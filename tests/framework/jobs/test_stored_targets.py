@@ -199,7 +199,7 @@ def test_mirrored_targets_are_those_of_mirrored_pictures(place: Path, family: st
 def test_the_codec_is_not_run_in_a_step(place: Path, family: str) -> None:
     model = build_model(prepare(spec_file(place, family)).loaded.spec)
     images_BCHW, stream = torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)
-    target_BCHW = model._target(images_BCHW, model.encode(images_BCHW, generator=stream))
+    target_BCHW = model.target(images_BCHW, model.encode(images_BCHW, generator=stream))
     model.objective.target = lambda *_: pytest.fail("called")
     batch = Batch(images_BCHW=images_BCHW, masks_BHW=None, ids=("0", "1"), target_BCHW=target_BCHW)
     assert model.losses(batch, generator=stream).total.isfinite()

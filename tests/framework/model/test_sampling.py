@@ -17,7 +17,7 @@ from slotlab.framework.evaluation.rows import WORDS
 from slotlab.framework.figures.image_view import view_images
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
-from slotlab.framework.model.slot_model import TEACHING
+from slotlab.framework.model.slot_reconstruction import TEACHING
 from slotlab.framework.randomness.noise import join, row, with_noise
 from slotlab.framework.randomness.seeds import painting, streams
 from slotlab.framework.runs.folder import MODEL

@@ -8,6 +8,9 @@ from torch import Generator, Tensor
 from slotlab.framework.contracts import RandomSource
 from slotlab.registry import ComponentError
 
+Dropping = Callable[[Tensor], Tensor]
+"""Drops values of features (B, C, H, W) in training; `unchanged` drops none."""
+
 
 def drawn(draw: Callable[[int, Generator | None], Tensor], batch: int, source: RandomSource) -> Tensor:
     """Return the draws (B, ...) of a batch.
@@ -65,7 +68,7 @@ class Drop:
         return x_BCHW * drawn(draw, len(x_BCHW), self.source) / keep
 
 
-def dropping(rate: float, source: RandomSource) -> Callable[[Tensor], Tensor]:
+def dropping(rate: float, source: RandomSource) -> Dropping:
     """Return `Drop`, or what changes nothing and draws nothing, for a rate of 0."""
     return Drop(rate, source) if rate else unchanged
 

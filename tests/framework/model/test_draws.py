@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from slotlab.framework.model.diffusion.draws import Drop, drawn, dropping, normal, uniform_steps
+from slotlab.framework.model.draws import Drop, drawn, dropping, normal, uniform_steps
 from slotlab.registry import ComponentError
 
 LIKE = torch.zeros(3, 2, 4, 5)
