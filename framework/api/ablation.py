@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 from slotlab.framework.api.comparison import RunComparison, compare
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import say
+from slotlab.framework.api.first_runs import train_first, with_launcher
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.data.selection import select
 from slotlab.framework.jobs.estimate import count_images, estimate
-from slotlab.framework.jobs.train import choose_device, prepare, remember
+from slotlab.framework.jobs.train import choose_device, remember
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.plugin_loading.trust import Ask
-from slotlab.framework.spec.merge import Option
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.study.first_runs import first_run
 from slotlab.framework.study.folder import StudyFolder, sharing
 from slotlab.framework.study.launching import LauncherContext
-from slotlab.framework.study.load import Ablation, load_ablation, read_head
+from slotlab.framework.study.load import Ablation, load_ablation
 from slotlab.framework.study.plan import make_plan, plan_runs, write_study
 from slotlab.framework.study.run_status import Glance, glance
 from slotlab.framework.study.run_study import Conductor
@@ -181,47 +180,12 @@ def load_and_warn(
     Raises:
         SpecError: with every mistake of it and of its arms.
     """
-    chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
     loaded = load_ablation(
-        name, sets=[*chosen, *sets], plugins=plugins, strict_plugins=strict_plugins, trust=trust
+        name, sets=with_launcher(sets, launcher), plugins=plugins, strict_plugins=strict_plugins, trust=trust
     )
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     return loaded
-
-
-def train_first(
-    name: str | Path,
-    studies: Path,
-    *,
-    sets: Sequence[str],
-    plugins: Sequence[Path],
-    strict_plugins: bool,
-    trust: Ask,
-    launcher: str | None,
-    device: str,
-) -> None:
-    """Train what an ablation names under `first` and is not there, one after the other.
-
-    Raises:
-        SpecError: with every mistake of the ablation's own sections, or of such a spec.
-        SlotlabError: if a run fails, or its folder holds another one.
-    """
-    chosen = [] if launcher is None else [Option(f"launcher={launcher}", f"--launcher {launcher}")]
-    _, _, _, spec = read_head(name, sets=[*chosen, *sets], plugins=plugins, strict_plugins=strict_plugins)
-    study = StudyFolder(studies / f"{spec.name}-first")
-    for one in spec.first:
-        loaded = prepare(one.spec, plugins=plugins, strict_plugins=strict_plugins, trust=trust).loaded
-        run = first_run(one, loaded.spec, study)
-        if run.is_there:
-            continue
-        remember(loaded)
-        started = spec.launcher.build(LauncherContext(folder=study.path.absolute(), name=spec.name))
-        conductor = Conductor(study, started, spec.retries, say, device)
-        conductor.conduct([run])
-        if conductor.failures:
-            [reason] = conductor.failures.values()
-            raise SlotlabError(f"{run.folder} could not be trained, which the arms need: {reason}")
 
 
 def conduct(ablation: Ablation, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:

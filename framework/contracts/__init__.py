@@ -85,23 +85,25 @@ from slotlab.framework.contracts.model import (
     Slots,
     TargetShape,
 )
+from slotlab.framework.contracts.model_capabilities import (
+    FindsSlots,
+    HasCodec,
+    PaintsInSteps,
+    PaintsSlots,
+    Reconstructs,
+    TakesFeatures,
+    TakesTargets,
+)
 from slotlab.framework.contracts.trained_model import (
     NO_IMAGE,
-    FindsSlots,
     Found,
-    HasCodec,
     HasSlots,
     HasWeightInit,
     Model,
     ModelContext,
-    PaintsInSteps,
-    PaintsSlots,
     Parts,
     Reconstruction,
-    Reconstructs,
     Rehearses,
-    TakesFeatures,
-    TakesTargets,
     Tokens,
     Trial,
 )
