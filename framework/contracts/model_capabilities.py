@@ -1,4 +1,4 @@
-"""What a trained model may be able to do besides giving losses: what evaluation, figures and the studio ask for.
+"""What a model may be able to do besides giving losses: what evaluation, figures and the studio ask for.
 
 They look for the methods, never for the model: one without them is not asked.
 """
