@@ -255,3 +255,11 @@ def test_a_decoder_without_masks_leaves_the_attention(base: str, write: Any) -> 
     text = "the decoder 'blind' has no masks; write 'mask_source: attention', or --masks attention"
     assert refused(*sets, masks="decoder") == [f"evaluation.mask_source: {text}"]
     assert refused(*sets, protocols=["{name: seed, image_size: 16}"]) == [f"evaluation.mask_source: {text}"]
+
+
+@pytest.mark.parametrize("masks", ["both", "attention", "decoder"])
+def test_a_model_without_slots_has_one_evaluation_whatever_masks_are_asked_for(masks: str) -> None:
+    loaded = load_spec("slotlab:vqvae_demo")
+    [condition] = conditions(loaded, EvaluationRequest(masks=masks))
+    assert condition.sources == (loaded.spec.evaluation.mask_source,)
+    assert condition == own_condition(loaded)
