@@ -55,6 +55,7 @@ from slotlab.framework.contracts.dataset_settings import (
 )
 from slotlab.framework.contracts.evaluation import (
     MaskSource,
+    MeasuresClips,
     Metric,
     MetricContext,
     Outcome,
@@ -162,6 +163,7 @@ __all__ = [
     "MaskResize",
     "MaskSource",
     "MaskedWithTarget",
+    "MeasuresClips",
     "Metric",
     "MetricContext",
     "Model",

@@ -180,7 +180,12 @@ class BatchedDataset(Dataset, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples brought together on a device, images in the spec's value range."""
+    """Samples brought together on a device, images in the spec's value range.
+
+    Where `frames` is T, they are clips of T frames each (`data.clip`), clip after clip: B is then the number
+    of frames in all, `images_BCHW.unflatten(0, (-1, T))` has the axes (clips, T, 3, H, W), and `masks_BHW`
+    has the same values for an object in all frames of its clip. An image is a clip of one frame.
+    """
 
     images_BCHW: Tensor
     """float32 of shape (B, 3, H, W)."""
@@ -190,6 +195,7 @@ class Batch:
     H and W are the images', unless the protocol has a `mask_size`.
     """
     ids: tuple[str, ...]
+    """Of each sample; a clip has that of its first frame."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
     share: float = 1.0
@@ -201,21 +207,28 @@ class Batch:
     """The target that the model's objective makes of the images, from a store: (B, *target_shape), float32
     rounded to 16 bits, or int64 for classes; None where it is computed. Only a model that `TakesTargets` gets
     any."""
+    frames: int = 1
+    """T: how many frames each sample has, one after the other; 1 for images."""
+
+    def __len__(self) -> int:
+        """Return the number of samples: clips, or images."""
+        return len(self.images_BCHW) // self.frames
 
     def at(self, rows: slice) -> "Batch":
         """Return some of the samples, as views."""
-        masks_BHW = None if self.masks_BHW is None else self.masks_BHW[rows]
+        first, stop, _ = rows.indices(len(self))
+        own = slice(first * self.frames, stop * self.frames)
         return replace(
             self,
-            images_BCHW=self.images_BCHW[rows],
-            masks_BHW=masks_BHW,
+            images_BCHW=self.images_BCHW[own],
+            masks_BHW=None if self.masks_BHW is None else self.masks_BHW[own],
             ids=self.ids[rows],
-            attributes=self.attributes[rows],
-            features_BCHW=None if self.features_BCHW is None else self.features_BCHW[rows],
-            target_BCHW=None if self.target_BCHW is None else self.target_BCHW[rows],
+            attributes=self.attributes[own],
+            features_BCHW=None if self.features_BCHW is None else self.features_BCHW[own],
+            target_BCHW=None if self.target_BCHW is None else self.target_BCHW[own],
         )
 
     def chunk(self, parts: int) -> list["Batch"]:
         """Return the samples in at most so many parts, as torch's `chunk` shares them out."""
-        most = -(-len(self.images_BCHW) // parts)
-        return [self.at(slice(first, first + most)) for first in range(0, len(self.images_BCHW), most)]
+        most = -(-len(self) // parts)
+        return [self.at(slice(first, first + most)) for first in range(0, len(self), most)]

@@ -128,3 +128,16 @@ class HasAtATime(Protocol):
 
     def at_a_time(self, device: torch.device) -> int:
         """Return how many samples are best made in one call of `batch` on `device`."""
+
+
+@runtime_checkable
+class HasVideos(Protocol):
+    """Samples that are frames of videos. Without it: `data.clip` cannot make clips of them.
+
+    Frames are read, prepared, packed and filtered like any picture. An object has the same mask value in all
+    frames of its video.
+    """
+
+    @property
+    def videos(self) -> Sequence[Sequence[int]]:
+        """The samples of each video, in the order of time; each sample belongs to one video."""

@@ -38,6 +38,16 @@ class Outcome:
     """0 for slots that were dropped, whose masks are 0; None if all are kept. Metrics do not count these."""
     attributes: tuple[Mapping[str, Any], ...] = ()
     """What the data knows of each image's objects (see `Sample`)."""
+    frames: int = 1
+    """How many frames each clip has: B are then those of all clips, clip after clip; 1 for images."""
+
+    @cached_property
+    def joined(self) -> "Outcome":
+        """The clips as images: the frames of each below one another, (clips, ..., T x H, W).
+
+        A metric of images that only counts pixels then measures whole clips: what keeps its label over time.
+        """
+        return self if self.frames == 1 else join_frames(self)
 
     @cached_property
     def counts_BTP(self) -> Tensor:
@@ -59,6 +69,28 @@ class Outcome:
         return None if self.true_BHW is None else scored(self.true_BHW)
 
 
+def join_frames(outcome: Outcome) -> Outcome:
+    """Return clips as images, with the frames of each below one another."""
+
+    def tall(found: Tensor | None) -> Tensor | None:
+        """Return (clips x T, ..., H, W) as (clips, ..., T x H, W)."""
+        if found is None:
+            return None
+        return found.unflatten(0, (-1, outcome.frames)).movedim(1, -3).flatten(-3, -2)
+
+    images_BCHW, keep_BK = tall(outcome.images_BCHW), outcome.keep_BK
+    assert images_BCHW is not None
+    return Outcome(
+        images_BCHW=images_BCHW,
+        true_BHW=tall(outcome.true_BHW),
+        predicted_BHW=tall(outcome.predicted_BHW),
+        reconstructions_BCHW=tall(outcome.reconstructions_BCHW),
+        masks_BKHW=tall(outcome.masks_BKHW),
+        keep_BK=None if keep_BK is None else keep_BK.unflatten(0, (-1, outcome.frames)).amax(1),
+        attributes=outcome.attributes[:: outcome.frames],
+    )
+
+
 class Metric(Protocol):
     """One number per image. The total is the mean over images, unless it is a `PooledMetric`."""
 
@@ -69,7 +101,20 @@ class Metric(Protocol):
     """Fields of `Outcome` that must not be None: otherwise the metric is left out."""
 
     def __call__(self, outcome: Outcome) -> Tensor:
-        """Return float64 of shape (B,); NaN where the metric is not defined."""
+        """Return float64 of shape (B,); NaN where the metric is not defined.
+
+        Of clips it measures each frame, and a clip's value is the mean over those where it is defined; one
+        that `MeasuresClips` returns one value per clip itself.
+        """
+
+
+@runtime_checkable
+class MeasuresClips(Metric, Protocol):
+    """A metric of whole clips: an image is a clip of one frame."""
+
+    @property
+    def of_clips(self) -> bool:
+        """Whether it is: it then returns float64 of shape (clips,)."""
 
 
 @runtime_checkable

@@ -79,6 +79,11 @@ class Model(nn.Module, ABC):
 
     supervised: bool = False
     """Whether `losses` reads the batch's true masks, which otherwise need not be loaded."""
+    clips: bool = False
+    """Whether it reads clips (`Batch.frames`): `losses`, and `find_slots` and `reconstruct`, which are then
+    told `frames=T`, get one random stream per clip, and images (clips x T, 3, H, W), clip after clip. What
+    they return has a first axis of frames, like the images. A model that does not takes each frame by
+    itself."""
     compiled: Sequence[str] = ()
     """The parts that `training.speed.compile` compiles, each by itself, as generators must stay outside."""
 
