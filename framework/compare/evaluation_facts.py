@@ -16,10 +16,12 @@ KEYS = {
     "checkpoint": "--checkpoint",
 }
 """Facts that identify an evaluation, and the command-line options that choose by them."""
-FACTS = ("filter", "data", "plugins", "images", "slots", "range", "sampling")
+FACTS = ("filter", "data", "plugins", "images", "clip", "slots", "range", "sampling")
 """Facts in which evaluations with the same key may differ, and compared evaluations must not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """Facts that must be the same for images with the same id to be the same images."""
+SINGLE = "single pictures"
+"""Stands for an evaluation of pictures, each by itself."""
 AS_TRAINED = "as trained"
 """Stands for the number of slots, or the value range, that the run was trained with."""
 SAMPLING = "sampling"
@@ -62,6 +64,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
         "data": ", ".join([f"fingerprint {data.get('fingerprint')}", *words]),
         "plugins": _plugins(evaluation.facts.get("replaced_plugins")),
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
+        "clip": _clip(evaluation.facts.get("clip")),
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
         "sampling": _sampling(evaluation) if SAMPLING in listed else UNTOLD_SAMPLING,
@@ -117,6 +120,15 @@ def _words(settings: Any) -> str:
     return ", ".join(f"{name} {'none' if value is None else value}" for name, value in settings.items())
 
 
+def _clip(clip: Any) -> str:
+    """Say which parts of videos were measured: `whole videos`, `clips of 6 frames, 2 apart`."""
+    if not isinstance(clip, Mapping):
+        return SINGLE
+    frames, stride = clip.get("frames"), clip.get("stride")
+    parts = "whole videos" if frames is None else f"clips of {frames} frames"
+    return parts if stride in (None, 1) else f"{parts}, {stride} apart"
+
+
 def _slots(record: RunRecord, evaluation: EvaluationRecord) -> str:
     number, trained = evaluation.facts.get("slots"), record.settings.get("model.slots")
     return AS_TRAINED if number is None or number == trained else f"{number} slots"
@@ -132,6 +144,7 @@ def _range(record: RunRecord, evaluation: EvaluationRecord) -> str:
 def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
     """Return the facts without those that have their usual value, such as the last checkpoint."""
     usual = {
+        "clip": SINGLE,
         "slots": AS_TRAINED,
         "range": AS_TRAINED,
         "checkpoint": LAST,

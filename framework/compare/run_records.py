@@ -128,7 +128,7 @@ def load_run(path: Path, measured_by: Command = "evaluate") -> RunRecord:
 
 def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return, by dotted path, the settings of a spec that can change the weights, except the seed."""
-    flat = ADDED | {path: value for path, value in leaves(with_added(spec)) if has_effect(path)}
+    flat = dict(ADDED) | {path: value for path, value in leaves(with_added(spec)) if has_effect(path)}
     return {path: _plain(value) for path, value in flat.items() if path not in ("seed", "format")}
 
 

@@ -138,7 +138,8 @@ class Composer:
                 loader = evaluation_loader(self.engine.spec, self.engine.placement, split)
             except PathProblem as problem:
                 raise self.loaded.error([problem]) from None
-            self._loaders[split] = replace(loader, rank=0, processes=1)  # one process composes for all
+            # One process composes for all; of videos, each frame is a picture.
+            self._loaders[split] = replace(loader, rank=0, processes=1, clips=None)
         return self._loaders[split]
 
     def look(self, split: str, positions: Sequence[int]) -> Seen:

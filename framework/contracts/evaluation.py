@@ -76,7 +76,8 @@ def join_frames(outcome: Outcome) -> Outcome:
         """Return (clips x T, ..., H, W) as (clips, ..., T x H, W)."""
         if found is None:
             return None
-        return found.unflatten(0, (-1, outcome.frames)).movedim(1, -3).flatten(-3, -2)
+        parted = found.reshape(-1, outcome.frames, *found.shape[1:])
+        return parted.movedim(1, -3).flatten(-3, -2)
 
     images_BCHW, keep_BK = tall(outcome.images_BCHW), outcome.keep_BK
     assert images_BCHW is not None
@@ -86,7 +87,7 @@ def join_frames(outcome: Outcome) -> Outcome:
         predicted_BHW=tall(outcome.predicted_BHW),
         reconstructions_BCHW=tall(outcome.reconstructions_BCHW),
         masks_BKHW=tall(outcome.masks_BKHW),
-        keep_BK=None if keep_BK is None else keep_BK.unflatten(0, (-1, outcome.frames)).amax(1),
+        keep_BK=None if keep_BK is None else keep_BK.reshape(-1, outcome.frames, keep_BK.shape[1]).amax(1),
         attributes=outcome.attributes[:: outcome.frames],
     )
 

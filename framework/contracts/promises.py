@@ -7,6 +7,7 @@ more, together with values, before a training (`framework.training.rehearsal`) a
 import math
 from collections.abc import Mapping
 from dataclasses import fields
+from math import fsum, isnan, nan
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from slotlab.framework.contracts import (
     Decoded,
     Grouped,
     Losses,
+    MeasuresClips,
     Metric,
     Outcome,
     PooledMetric,
@@ -250,25 +252,43 @@ def metric_values(name: str, found: object, images: int, what: str = "") -> list
 
 
 def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], list[float] | None]:
-    """Return a metric's values, one per image, and their weights if it is pooled over objects.
+    """Return a metric's values, one per image or clip, and their weights if it is pooled over objects.
+
+    The value of a clip is the mean over its frames where it is defined, weighted like the metric's total.
 
     Raises:
         SlotlabError: if the metric does not return what it promises.
     """
-    images = len(outcome.images_BCHW)
+    whole = isinstance(metric, MeasuresClips) and metric.of_clips
+    images = len(outcome.images_BCHW) // (outcome.frames if whole else 1)
     values = metric_values(name, metric(outcome), images)
     low, high = metric.bounds
     room = [BOUND_TOLERANCE * max(1.0, abs(bound)) for bound in (low, high)]
     for value in values:
         if value < low - room[0] or value > high + room[1]:  # NaN, where it is not defined, is never outside
             raise SlotlabError(f"metric '{name}': it gave {value:g}, outside its bounds {low:g} to {high:g}")
+    frames = 1 if whole else outcome.frames
     if not isinstance(metric, PooledMetric):
-        return values, None
+        return over_frames(values, [1.0] * len(values), frames)[0], None
     weights = metric_values(name, metric.weights(outcome), images, "as weights ")
     for weight in weights:
         if not 0 <= weight < float("inf"):
             raise SlotlabError(f"metric '{name}': weights count objects, and it gave {weight:g}")
-    return values, weights
+    return over_frames(values, weights, frames)
+
+
+def over_frames(values: list[float], weights: list[float], frames: int) -> tuple[list[float], list[float]]:
+    """Return the weighted mean of each so many values that are defined (NaN if none is), and their weight."""
+    if frames == 1:
+        return values, weights
+    means, sums = [], []
+    for start in range(0, len(values), frames):
+        pairs = zip(values[start : start + frames], weights[start : start + frames], strict=True)
+        there = [(value, weight) for value, weight in pairs if not isnan(value) and weight > 0]
+        total = fsum(weight for _, weight in there)
+        means.append(fsum(value * weight for value, weight in there) / total if there else nan)
+        sums.append(total)
+    return means, sums
 
 
 def check_features(name: str, features_BD: object, images: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample, Size
 from slotlab.framework.data.augmentation import Augment, Windows
+from slotlab.framework.data.clips import Clips, evaluation_clips, training_clips
 from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.resizing import Window
@@ -79,6 +81,8 @@ class Loader:
     """Stored targets of the same; None leaves them to the objective."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
+    clips: Clips | None = None
+    """Which samples make up a clip; None for single pictures."""
     windows: Windows | None = None
     """What is cut out of each picture when it is read; None for the center."""
     memory_format: torch.memory_format = torch.contiguous_format
@@ -94,51 +98,81 @@ class Loader:
         dataset = self.dataset
         return dataset if isinstance(dataset, Selection) else Selection(dataset, range(len(dataset)))
 
+    @property
+    def total(self) -> int:
+        """The number of pictures, or of clips, in an epoch."""
+        return len(self.dataset) if self.clips is None else len(self.clips)
+
     def order(self, *, seed: int, epoch: int) -> list[int]:
-        """Return the positions of an epoch's samples in the order in which it visits them.
+        """Return the positions of an epoch's pictures, or clips, in the order in which it visits them.
 
         It depends on the seed and the number of the epoch alone. An endless dataset shows new samples in
         every epoch.
         """
-        past = epoch * len(self.dataset) if is_endless(self.dataset) else 0
-        return [past + position for position in permutation(len(self.dataset), seed=seed, epoch=epoch)]
+        past = epoch * self.total if is_endless(self.dataset) else 0
+        return [past + position for position in permutation(self.total, seed=seed, epoch=epoch)]
 
     def epoch(self, order: Sequence[int] | None = None, *, epoch: int = 0, skip: int = 0) -> Iterator[Batch]:
-        """Yield batches of the samples in `order`; the last batch may be smaller.
+        """Yield batches of the pictures, or clips, in `order`; the last batch may be smaller.
 
         Args:
-            order: positions in the dataset; None for all of them in their order.
+            order: their positions; None for all of them in their order.
             epoch: the number of the epoch, on which augmentation depends.
             skip: the number of batches at the start to leave out, to resume a training mid-epoch.
         """
-        indices = range(len(self.dataset)) if order is None else order
+        indices = range(self.total) if order is None else order
         size = self.batch_size
         starts = range(skip * size, len(indices), size)
         groups = [list(indices[start : start + size]) for start in starts]
         # A process without a share of a small last batch takes part with an image whose share is 0.
         shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
-        for group, share, raw in zip(groups, shares, self._raw(shares, epoch), strict=True):
+        for group, share, (read, raw) in zip(groups, shares, self._raw(shares, epoch), strict=True):
             part = len(share) / len(group) if len(group) > self.rank else 0.0
-            yield self._batch(raw, share, epoch, part)
+            yield self._batch(raw, read, part)
 
     def share(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Batch]]:
-        """Yield this process's share of the samples at `positions`, as (positions, batch)."""
+        """Yield this process's share of what is at `positions`, as (positions, batch).
+
+        Clips of one batch have one length.
+        """
         own = positions[self.rank :: self.processes]
-        groups = [own[start : start + self.batch_size] for start in range(0, len(own), self.batch_size)]
-        for group, raw in zip(groups, self._raw([list(group) for group in groups]), strict=True):
-            yield group, self._batch(raw, list(group), 0, 1.0)
+        groups = [
+            alike[start : start + self.batch_size]
+            for _, found in groupby(own, self.length)
+            for alike in [list(found)]
+            for start in range(0, len(alike), self.batch_size)
+        ]
+        for group, (read, raw) in zip(groups, self._raw(groups), strict=True):
+            yield group, self._batch(raw, read, 1.0)
 
     def count(self, limit: int | None) -> int:
-        """Return the number of samples, or `limit` if that is less."""
-        return len(self.dataset) if limit is None else min(limit, len(self.dataset))
+        """Return the number of pictures, or clips, or `limit` if that is less."""
+        return self.total if limit is None else min(limit, self.total)
 
-    def _raw(self, groups: list[list[int]], epoch: int = 0) -> Iterator[RawBatch]:
+    def length(self, number: int) -> int:
+        """Return how many frames the clip at a position has; 1 for a picture."""
+        return 1 if self.clips is None else len(self.clips.frames(number))
+
+    def _reading(self, numbers: Sequence[int], epoch: int) -> "_Reading":
+        """Return which samples are read for the pictures, or clips, at some positions."""
+        if self.clips is None:
+            return _Reading(list(numbers), list(numbers), 1, epoch)
+        clips = [self.clips.frames(number, epoch) for number in numbers]
+        frames = len(clips[0])
+        samples = [place for clip in clips for place in clip]
+        return _Reading(samples, [number for number in numbers for _ in range(frames)], frames, epoch)
+
+    def _raw(self, groups: list[list[int]], epoch: int = 0) -> Iterator[tuple["_Reading", RawBatch]]:
+        readings = [self._reading(group, epoch) for group in groups]
+        yield from zip(readings, self._read(readings), strict=True)
+
+    def _read(self, readings: "list[_Reading]") -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
-            yield from self._from_batches(self.dataset, groups)
+            yield from self._from_batches(self.dataset, [read.samples for read in readings])
             return
         loader: DataLoader[Sample] = DataLoader(
             _Carried(self.dataset, self.source_name),  # type: ignore[arg-type]
-            batch_sampler=[self._wanted(group, epoch) for group in groups],
+            batch_sampler=[self._wanted(read) for read in readings],
             num_workers=self.workers,
             collate_fn=list,
             generator=Generator(),  # else each epoch would draw from torch's global generator
@@ -152,9 +186,11 @@ class Loader:
                 masked = check_samples(samples, masked, self.mask_size)
             yield collate(samples, self.device)
 
-    def _wanted(self, group: list[int], epoch: int) -> list[Any]:
-        """Return what is asked of the dataset for each position: it, or it and a window."""
-        return group if self.windows is None else list(zip(group, self.windows(group, epoch), strict=True))
+    def _wanted(self, read: "_Reading") -> list[Any]:
+        """Return what is asked of the dataset for each sample: its position, or that and a window."""
+        if self.windows is None:
+            return read.samples
+        return list(zip(read.samples, self.windows(read.draws, read.epoch), strict=True))
 
     @property
     def source_name(self) -> str | None:
@@ -164,7 +200,8 @@ class Loader:
 
     def _from_batches(self, dataset: BatchedDataset, groups: list[list[int]]) -> Iterator[RawBatch]:
         # A dataset may be fastest when it makes several batches in one call.
-        step = max(1, samples_at_a_time(dataset, self.device) // self.batch_size)
+        most = max(map(len, groups), default=1)
+        step = max(1, samples_at_a_time(dataset, self.device) // most)
         for start in range(0, len(groups), step):
             some = groups[start : start + step]
             together = [index for group in some for index in group]
@@ -173,27 +210,41 @@ class Loader:
                 raw = check_raw_batch(raw, len(together), self.mask_size)
             yield from split(raw, [len(group) for group in some])
 
-    def _batch(self, raw: RawBatch, group: list[int], epoch: int, share: float) -> Batch:
+    def _batch(self, raw: RawBatch, read: "_Reading", share: float) -> Batch:
         images_BCHW = raw.images_BCHW
         if self.augment is not None:
-            images_BCHW = self.augment(images_BCHW, group, epoch)
+            images_BCHW = self.augment(images_BCHW, read.draws, read.epoch)
         masks_BHW = raw.masks_BHW if self.masks else None
         return Batch(
             images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=self.memory_format),
             masks_BHW=None if masks_BHW is None else masks_BHW.to(torch.int64),
-            ids=raw.ids,
+            ids=raw.ids[:: read.frames],
             attributes=raw.attributes,
             share=share,
-            features_BCHW=self._stored(self.features, group, epoch),
-            target_BCHW=self._stored(self.targets, group, epoch),
+            features_BCHW=self._stored(self.features, read),
+            target_BCHW=self._stored(self.targets, read),
+            frames=read.frames,
         )
 
-    def _stored(self, store: FeatureStore | None, group: list[int], epoch: int) -> Tensor | None:
+    def _stored(self, store: FeatureStore | None, read: "_Reading") -> Tensor | None:
         if store is None:
             return None
         places = self.selection.positions
-        mirrored_B = None if self.augment is None else self.augment.mirrored(group, epoch)
-        return store.batch([places[index] for index in group], self.device, mirrored_B)
+        mirrored_B = None if self.augment is None else self.augment.mirrored(read.draws, read.epoch)
+        return store.batch([places[index] for index in read.samples], self.device, mirrored_B)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is read for one batch."""
+
+    samples: list[int]
+    """Positions in the dataset."""
+    draws: list[int]
+    """For each of them, the number that its augmentation is drawn for: frames of a clip have its number."""
+    frames: int
+    """How many samples a clip has; 1 for pictures."""
+    epoch: int
 
 
 def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
@@ -257,14 +308,16 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
     windows = Windows(seed=spec.seed) if wanted.window == "random" else None
     if windows is not None:  # a store has no windows but the center
         data = data.model_copy(update={"store": "off"})
+    selection = select(data, data.train_split, device=placement.device)
     return Loader(
-        select(data, data.train_split, device=placement.device),
+        selection,
         spec.training.batch_size,
         placement.device,
         data.bounds,
         data.workers,
         masks=False,
         mask_size=data.mask_size,
+        clips=None if data.clip is None else training_clips(selection, data.clip, spec.seed),
         windows=windows,
         augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
         memory_format=placement.memory_format,
@@ -275,17 +328,20 @@ def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
 
 def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | None = None) -> Loader:
     """Return the loader of a spec's evaluation split, or of another split."""
+    selection = select(
+        spec.data,
+        split or spec.evaluation.split,
+        device=placement.device,
+        slots=spec.evaluated_slots,
+    )
+    clip, frames = spec.data.clip, spec.evaluation.clip_frames
     return Loader(
-        select(
-            spec.data,
-            split or spec.evaluation.split,
-            device=placement.device,
-            slots=spec.evaluated_slots,
-        ),
+        selection,
         spec.evaluation.batch_size,
         placement.device,
         spec.data.bounds,
         spec.data.workers,
+        clips=None if clip is None else evaluation_clips(selection, clip, frames),
         mask_size=spec.data.mask_size,
         memory_format=placement.memory_format,
         rank=placement.rank,

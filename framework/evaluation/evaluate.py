@@ -29,7 +29,7 @@ from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.code_usage import CodeCounter
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
 from slotlab.framework.model.masks import labels_of, masks_at, resized_masks
-from slotlab.framework.randomness.seeds import painting, streams
+from slotlab.framework.randomness.seeds import frame_numbers, painting, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -112,7 +112,7 @@ def evaluate_masks(
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
-    made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW)
+    made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames)
     return outcomes_of(made, batch, (source,))[source]
 
 
@@ -122,7 +122,10 @@ def reconstructions(
     """Yield this process's share of the images, batch by batch, with their positions in the split."""
     total, done = loader.count(spec.evaluation.max_images), 0
     for positions, batch in loader.share(range(total)):
-        yield positions, batch, reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW)
+        made = reconstruct(
+            spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames
+        )
+        yield positions, batch, made
         done += len(positions)
         report(done, total)
 
@@ -146,10 +149,13 @@ def reconstruct(
     images_BCHW: Tensor,
     positions: Iterable[int],
     features_BCHW: Tensor | None = None,
+    *,
+    frames: int = 1,
 ) -> Reconstruction:
     """Run the model in evaluation mode on images (B, 3, H, W) of a split, with their features if stored.
 
-    Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position.
+    Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position; so
+    does clip i, of so many frames, for a model of clips. One of images has a stream for each frame.
 
     Raises:
         SlotlabError: if a component raises or breaks its promise, with its name; for a model that neither
@@ -158,13 +164,15 @@ def reconstruct(
     if not isinstance(model, Reconstructs):
         raise SlotlabError(NOTHING.format(spec.model.name))
     model.eval()
-    places, device = list(positions), images_BCHW.device
+    device, told = images_BCHW.device, {"frames": frames} if model.clips else {}
+    places = list(positions) if model.clips else frame_numbers(positions, frames)
     made = model.reconstruct(
         images_BCHW,
         num_slots=spec.evaluation.slots,
         generator=streams(spec.seed, places, device),
         painting=painting(spec.seed, places, device),
         **({} if features_BCHW is None else {"features_BCHW": features_BCHW}),
+        **told,
     )
     check_reconstruction(spec, model, made, len(images_BCHW))
     return made
@@ -208,6 +216,7 @@ def outcomes_of(
             masks_BKHW=masks_BKHW,
             keep_BK=None if masks_BKHW is None or made.found is None else made.found.slots.keep_BK,
             attributes=batch.attributes,
+            frames=batch.frames,
         )
     return outcomes
 
@@ -235,4 +244,5 @@ def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
         true_BHW=batch.masks_BHW,
         predicted_BHW=predicted_BHW,
         attributes=batch.attributes,
+        frames=batch.frames,
     )

@@ -168,6 +168,8 @@ def _decisive(spec: ExperimentSpec, other: ExperimentSpec, there: int | None) ->
         "data.seed": data.seed,
         "data.filter": canonical(data.filter),
         "data.value_range": data.range_name,
+        "data.clip.stride": None if data.clip is None else data.clip.stride,
+        "evaluation.clip_frames": spec.evaluation.clip_frames,
         "evaluation.slots": spec.evaluated_slots,
         "evaluation.max_images": binding(spec.evaluation.max_images, there),
     }

@@ -145,7 +145,7 @@ class Ledger:
         if method == MODEL:
             self.left_out |= reasons(outcome, self.metrics, words)
             if self.detailed:
-                self.objects += zip(positions, object_rows(outcome, ids), strict=True)
+                self.objects += zip(positions, object_rows(outcome.joined, ids), strict=True)
 
     def close(self, gather: Callable[[list[Any]], list[Any]] = list) -> Evaluation:
         """Return the rows of all processes, every image once, in the order of positions.
@@ -182,7 +182,7 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     """
     columns: dict[str, Sequence[Any]] = {"id": ids}
     if outcome.true_BHW is not None:
-        columns["objects"] = count_objects(outcome)
+        columns["objects"] = count_objects(outcome.joined)
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
             with called(f"metric '{name}'"):

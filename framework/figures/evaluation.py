@@ -98,7 +98,7 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     if evaluated.codes is not None:
         drawings["codes"] = partial(draw_code_usage, evaluated.codes, title=evaluated.data_title)
     left_out = _draw_all(drawings, figures, evaluated.name)
-    if evaluated.composed_name is None:
+    if evaluated.composed_name is None or evaluated.loader.clips is not None:  # mixes are of pictures
         return left_out
     composer, title = evaluated.composer, evaluated.data_title
     drawings = {

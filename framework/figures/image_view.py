@@ -1,13 +1,13 @@
 """What figures show of one image: the image, the model's outputs, and the slots."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slotlab.framework.contracts import Decoded, Model, PaintsSlots
+from slotlab.framework.contracts import Batch, Decoded, Model, PaintsSlots, Reconstruction
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import reconstruct, scored_size
 from slotlab.framework.model.masks import masks_at
@@ -41,30 +41,53 @@ def view_images(
     """Run the model on images of a split, with the same random numbers as in evaluation.
 
     Returns:
-        The views by position.
+        The views by position; of a clip that of its middle frame.
+    """
+    views = view_clips(spec, model, loader, positions)
+    return {position: frames[len(frames) // 2] for position, frames in views.items()}
+
+
+def view_clips(
+    spec: ExperimentSpec, model: Model, loader: Loader, positions: Iterable[int]
+) -> Mapping[int, Sequence[ImageView]]:
+    """Run the model on clips of a split as `view_images` does; return the views of all frames, by position.
+
+    An image is a clip of one frame.
     """
     wanted = sorted(set(positions))
-    views: dict[int, ImageView] = {}
+    views: dict[int, Sequence[ImageView]] = {}
     whole = replace(loader, rank=0, processes=1)  # the first of several processes draws figures of all images
     for group, batch in whole.share(wanted):
-        made = reconstruct(spec, model, batch.images_BCHW, group)
-        size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
-        predicted_BKHW = masks_at(made, spec.evaluation.mask_source, scored_size(batch))
-        masks_BKHW = masks_at(made, "decoder", size)
-        parts_BKCHW = parts_as_images(model, made.decoded, size)
-        images_BCHW = made.images_BCHW
+        made = reconstruct(spec, model, batch.images_BCHW, group, frames=batch.frames)
+        frames = views_of(spec, model, batch, made, loader.bounds)
         for i, position in enumerate(group):
-            views[position] = ImageView(
-                id=batch.ids[i],
-                position=position,
-                image_HWC=as_picture(batch.images_BCHW[i], loader.bounds),
-                true_HW=None if batch.masks_BHW is None else batch.masks_BHW[i].cpu().numpy(),
-                predicted_HW=None if predicted_BKHW is None else predicted_BKHW[i].argmax(0).cpu().numpy(),
-                reconstruction_HWC=None if images_BCHW is None else as_picture(images_BCHW[i], loader.bounds),
-                masks_KHW=None if masks_BKHW is None else masks_BKHW[i].cpu().numpy(),
-                parts_KHWC=None if parts_BKCHW is None else as_picture(parts_BKCHW[i], loader.bounds),
-            )
+            own = frames[i * batch.frames : (i + 1) * batch.frames]
+            views[position] = [replace(view, id=batch.ids[i], position=position) for view in own]
     return views
+
+
+def views_of(
+    spec: ExperimentSpec, model: Model, batch: Batch, made: Reconstruction, bounds: Bounds
+) -> list[ImageView]:
+    """Return the view of each image of a batch, still without id and position."""
+    size = (batch.images_BCHW.shape[2], batch.images_BCHW.shape[3])
+    predicted_BKHW = masks_at(made, spec.evaluation.mask_source, scored_size(batch))
+    masks_BKHW = masks_at(made, "decoder", size)
+    parts_BKCHW = parts_as_images(model, made.decoded, size)
+    images_BCHW = made.images_BCHW
+    return [
+        ImageView(
+            id="",
+            position=0,
+            image_HWC=as_picture(image_CHW, bounds),
+            true_HW=None if batch.masks_BHW is None else batch.masks_BHW[i].cpu().numpy(),
+            predicted_HW=None if predicted_BKHW is None else predicted_BKHW[i].argmax(0).cpu().numpy(),
+            reconstruction_HWC=None if images_BCHW is None else as_picture(images_BCHW[i], bounds),
+            masks_KHW=None if masks_BKHW is None else masks_BKHW[i].cpu().numpy(),
+            parts_KHWC=None if parts_BKCHW is None else as_picture(parts_BKCHW[i], bounds),
+        )
+        for i, image_CHW in enumerate(batch.images_BCHW)
+    ]
 
 
 def parts_as_images(model: Model, decoded: Decoded | None, size: tuple[int, int]) -> Tensor | None:

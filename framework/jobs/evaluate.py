@@ -141,7 +141,7 @@ class EvaluationJob:
         ]
         places = self.subject.engine.from_first(
             [
-                self.places.take(one.condition, each, len(one.loader.dataset))
+                self.places.take(one.condition, each, one.loader.total)
                 for one, each in zip(ready, known, strict=True)
             ]
         )
@@ -178,7 +178,7 @@ class EvaluationJob:
         heading = {
             **named.facts[source],
             "evaluation": named.place.name(source),
-            "changes": self.places.changes(ready.condition.spec, len(ready.loader.dataset)),
+            "changes": self.places.changes(ready.condition.spec, ready.loader.total),
         }
         summary = summarize_run(ready, heading, evaluation, composed)
         if not ready.engine.is_first:

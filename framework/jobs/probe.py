@@ -6,7 +6,7 @@ and the settings.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,7 +92,8 @@ def probe_run(
     ready = subject.ready(condition)
     check_slots(spec, ready.model)
     try:
-        loader = evaluation_loader(spec, ready.engine.placement, split)
+        # Of videos, each frame is a picture: heads read the slots of one.
+        loader = replace(evaluation_loader(spec, ready.engine.placement, split), clips=None)
     except PathProblem as problem:
         raise condition.loaded.error([problem]) from None
     for text in dict.fromkeys((*loader.selection.notes, *ready.loader.selection.notes)):

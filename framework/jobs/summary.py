@@ -32,13 +32,14 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": ready.images,
-        "max_images": binding(evaluation.max_images, len(ready.loader.dataset)),
+        "max_images": binding(evaluation.max_images, ready.loader.total),
         "image_size": spec.data.settings.image_size,
         "mask_size": spec.data.settings.mask_size,
         "value_range": spec.data.range_name,
         "mask_source": source,
         "slots": spec.evaluated_slots,
         "sampling": ready.model.sampling,
+        **({} if spec.data.clip is None else {"clip": clip_of(spec)}),
         "checkpoint": evaluation.checkpoint,
         "step": subject.weights.step,
         "metrics": facts_of(evaluation.metrics),
@@ -105,9 +106,15 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
     }
 
 
+def clip_of(spec: ExperimentSpec) -> dict[str, Any]:
+    """Return which parts of videos are measured: how many frames (None for all), and how far apart."""
+    clip = spec.data.clip
+    return {"frames": spec.evaluation.clip_frames, "stride": None if clip is None else clip.stride}
+
+
 def cautions_of(ready: Ready) -> list[str]:
     """Return what keeps the images from being the whole split, for readers of published numbers."""
-    there = len(ready.loader.dataset)
+    there = ready.loader.total
     part = f"measured on the first {ready.images} of {there} images (evaluation.max_images)"
     return [
         *ready.loader.selection.notes,

@@ -226,7 +226,7 @@ def train_to_the_end(
                 stop=stop,
                 trackers=trackers,
             )
-            tally.finish(planned_images(spec, len(data.train.dataset)))
+            tally.finish(planned_images(spec, data.train.total))
 
 
 def remember(loaded: LoadedSpec) -> None:

@@ -91,6 +91,51 @@ class _MaskMetric:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipMetric(FunctionMetric):
+    """A metric of whole clips (see `contracts.MeasuresClips`): that of images, of all frames together."""
+
+    of_clips = True
+
+    def __call__(self, outcome: Outcome) -> Tensor:
+        """Return float64 of shape (clips,)."""
+        return self.function(outcome.joined)
+
+
+def clip_metric(
+    name: str,
+    function: Callable[[Outcome], Tensor],
+    *,
+    summary: str,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    version: int = 1,
+) -> Component[NoSettings]:
+    """Make a metric of the masks of whole clips, for which higher is better.
+
+    An object that changes its slot over time counts as split.
+
+    Args:
+        name: of the component.
+        function: that of a `mask_metric`: it receives the frames of each clip below one another, as an image.
+        summary: one line.
+        bounds: least and greatest value.
+        version: raised when the same component would compute something else.
+    """
+    build = _ClipMetric(function, bounds)
+    return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)
+
+
+@dataclass(frozen=True)
+class _ClipMetric:
+    """Builds the metric. Not a closure, as above."""
+
+    function: Callable[[Outcome], Tensor]
+    bounds: tuple[float, float]
+
+    def __call__(self, config: NoSettings, context: MetricContext) -> ClipMetric:
+        return ClipMetric(function=self.function, higher_is_better=True, bounds=self.bounds, needs=MASKS)
+
+
 def objects_of(outcome: Outcome) -> Tensor:
     """Return the number of objects of each image, float64 (B,): the weights of a mean over objects."""
     return objects_there(outcome.counts_BTP)

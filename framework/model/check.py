@@ -140,15 +140,17 @@ def check_recompute(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]
 
 
 def check_shapes(spec: ExperimentSpec, model: Model) -> list[PathProblem]:
-    """Pass two images through and compare every shape with the contract.
+    """Pass two images, or clips, through and compare every shape with the contract.
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
+    frames = 1 if spec.data.clip is None else spec.data.clip.frames
     images = Batch(
-        images_BCHW=torch.zeros(2, 3, *spec.data.size),
-        masks_BHW=torch.zeros(2, *spec.data.size, dtype=torch.int64),
+        images_BCHW=torch.zeros(2 * frames, 3, *spec.data.size),
+        masks_BHW=torch.zeros(2 * frames, *spec.data.size, dtype=torch.int64),
         ids=("0", "1"),
-        attributes=({}, {}),
+        attributes=({},) * (2 * frames),
+        frames=frames,
     )
     problem = Walk(spec, model, images).problem()
     return [] if problem is None else [problem]

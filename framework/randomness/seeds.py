@@ -36,3 +36,8 @@ def painting(seed: int, positions: Iterable[int], device: torch.device) -> list[
 def streams(seed: int, positions: Iterable[int], device: torch.device) -> list[Generator]:
     """Return one random stream for each image, by its position in the split."""
     return [Generator(device).manual_seed(mix(seed, position)) for position in positions]
+
+
+def frame_numbers(positions: Iterable[int], frames: int) -> list[int]:
+    """Return a number for each frame of the clips at some positions, by which it has a stream of its own."""
+    return [position * frames + frame for position in positions for frame in range(frames)]

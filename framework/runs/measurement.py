@@ -27,6 +27,7 @@ SETTINGS = (
     "value_range",
     "slots",
     "sampling",
+    "clip",
     "max_images",
     "mask_source",
 )

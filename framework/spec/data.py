@@ -45,6 +45,18 @@ class FilterSpec(ClosedModel):
         return f"{self.min_objects} {most} objects by {self.count}"
 
 
+class ClipSpec(ClosedModel):
+    """Which frames of a video make a clip, the sample that a training sees."""
+
+    frames: PositiveInt
+    """Frames in a clip: 6 in SAVi and SlotFormer, 4 in VideoSAUR, 3 in STEVE."""
+    stride: PositiveInt = 1
+    """How far apart they are in the video, also at evaluation."""
+    start: Literal["all", "aligned", "random", "first"] = "random"
+    """Where clips begin: at every frame, each a sample of its own (SlotFormer); one after the other (SAVi);
+    at one random frame of each video in each epoch (VideoSAUR); or at the first frame."""
+
+
 class AugmentationSpec(ClosedModel):
     """Random changes of training images, made on the device. They depend on seed, epoch and image."""
 
@@ -66,6 +78,8 @@ class DataSpec(ClosedModel):
     """How pictures are split, cropped, resized and scaled. Numbers are reported under its name."""
     filter: FilterSpec | None = None
     """Which pictures are kept, by their number of objects; null keeps all."""
+    clip: ClipSpec | None = None
+    """For videos: the clips that are trained on; null for frames as single pictures."""
     value_range: Literal["signed", "unit"] | None = None
     """Values of the images the model sees, [-1, 1] or [0, 1]; null for the protocol's."""
     seed: Annotated[NonNegativeInt, Lt(2**63)] = 0

@@ -30,8 +30,9 @@ WITHOUT_EFFECT = {
 }
 """Settings that do not change the trained weights."""
 
-ADDED = {
+ADDED: Mapping[str, Any] = {
     "data.seed": 0,
+    "data.clip": None,
     "data.features": "full",
     "data.targets": "full",
     "data.augmentation.window": "center",

@@ -76,6 +76,9 @@ class EvaluationSpec(ClosedModel):
     """Images at a time. Does not change results."""
     max_images: PositiveInt | None = None
     """Evaluate only the first images, this many of them; None for all."""
+    clip_frames: PositiveInt | None = None
+    """For videos (`data.clip`): frames of the parts that are evaluated one by one; None for whole videos.
+    Evaluations with different ones are not compared."""
     sampling: dict[str, Any] | None = None
     """Settings of the decoder's `sampling` in place of its own, such as `{steps: 50}`, for a decoder that
     draws pictures; None for its own. Evaluations with different ones are not compared."""

@@ -99,7 +99,7 @@ def assemble(
 ) -> Training:
     """Return a training that has not begun."""
     spec = engine.spec
-    plan = Plan.of(spec, len(loader.dataset))
+    plan = Plan.of(spec, loader.total)
     trainee = Trainee.of(spec, model, engine.device)
     trainee.scaler = engine.scaler
     step_losses = engine.wrap(model)

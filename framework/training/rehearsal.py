@@ -42,7 +42,8 @@ def rehearse(engine: Engine, model: Model, watched: Loader) -> None:
         SlotlabError: with the name of the component.
     """
     spec = engine.spec
-    places = [0, min(1, len(watched.dataset) - 1)]
+    second = min(1, watched.total - 1)
+    places = [0, second if watched.length(second) == watched.length(0) else 0]  # a batch has one length
     loader = replace(watched, batch_size=2, rank=0, processes=1, workers=0)
     with seeded(spec.seed):
         batch = next(loader.epoch(places))
@@ -59,7 +60,9 @@ def rehearse_measuring(spec: ExperimentSpec, model: Model, batch: Batch) -> None
     if problem is not None:
         raise problem
     if isinstance(model, Reconstructs):
-        rows_of(model_outcome(spec, model, batch, positions=range(2)), batch.ids, build_metrics(spec))
+        rows_of(
+            model_outcome(spec, model, batch, positions=range(len(batch))), batch.ids, build_metrics(spec)
+        )
 
 
 def rehearse_set_metrics(spec: ExperimentSpec, device: torch.device, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from slotlab.framework.contracts import Batch, Losses, Metric, Model, RandomSour
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.model.build import build_metrics
-from slotlab.framework.randomness.seeds import streams
+from slotlab.framework.randomness.seeds import frame_numbers, streams
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.spec.schema import ExperimentSpec
 
@@ -80,7 +80,8 @@ def validation_loss(
     losses: list[Tensor] = []
     sizes: list[int] = []
     for positions, batch in loader.share(range(count)):
-        noise = streams(spec.seed, positions, loader.device)
+        numbers = positions if model.clips else frame_numbers(positions, batch.frames)
+        noise = streams(spec.seed, numbers, loader.device)
         losses.append(forward_loss(model, batch, noise, precision=spec.training.precision).total.double())
         sizes.append(len(positions))
     sums = [loss * size for loss, size in zip(losses, sizes, strict=True)]

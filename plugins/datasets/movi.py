@@ -173,6 +173,12 @@ class MOViDataset:
         clips = range(len(self._clips))
         return [f"{self.split}_{clip:05d}_{frame:02d}" for clip in clips for frame in self._frames]
 
+    @property
+    def videos(self) -> Sequence[Sequence[int]]:
+        """The frames of each clip that are read."""
+        number = len(self._frames)
+        return [range(clip * number, (clip + 1) * number) for clip in range(len(self._clips))]
+
     def fingerprint(self) -> str:
         """Return the state of the split's files."""
         return fingerprint_paths(self._shards, self._folder.path)
