@@ -10,9 +10,10 @@ from slotlab.framework.composition import Composer
 from slotlab.framework.contracts import Metric, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.code_usage import CodeUsage
+from slotlab.framework.figures.clips import ClipPanel, draw_clips
 from slotlab.framework.figures.code_usage import draw_code_usage
 from slotlab.framework.figures.composition import draw_composition, draw_mixed
-from slotlab.framework.figures.image_view import ImageView, view_images
+from slotlab.framework.figures.image_view import ImageView, view_clips
 from slotlab.framework.figures.panels import Panel, draw_panels
 from slotlab.framework.figures.ranking import Ranking
 from slotlab.framework.figures.samples import sample_roles, write_samples
@@ -86,8 +87,10 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     first, ari = Ranking.by(rows, metrics), Ranking.by(rows, metrics, prefer="ari")
     roles = sample_roles(len(rows), first)
     best = [] if ari is None else ari.best(max(BEST, MIXED))
-    views = view_images(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
-    write_samples(samples, roles, views, rows, list(metrics))
+    clips = view_clips(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
+    views = {position: frames[len(frames) // 2] for position, frames in clips.items()}
+    of_clips = evaluated.loader.clips is not None
+    write_samples(samples, roles, views, rows, list(metrics), clips if of_clips else {})
     shown = [views[position] for position in best]
     title = evaluated.title
     drawings: dict[str, Draw] = {
@@ -95,10 +98,12 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
         "best": partial(_draw_best, title, ari, views),
         "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
     }
+    if of_clips:
+        drawings["clips"] = partial(_draw_clips, title, first, clips)
     if evaluated.codes is not None:
         drawings["codes"] = partial(draw_code_usage, evaluated.codes, title=evaluated.data_title)
     left_out = _draw_all(drawings, figures, evaluated.name)
-    if evaluated.composed_name is None or evaluated.loader.clips is not None:  # mixes are of pictures
+    if evaluated.composed_name is None or of_clips:  # mixes are of pictures
         return left_out
     composer, title = evaluated.composer, evaluated.data_title
     drawings = {
@@ -127,6 +132,18 @@ def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, ImageVie
         for position in positions:  # if there are few images, one may be both best and worst
             panels.setdefault(position, Panel(f"{role}\n{by.words(position)}", views[position]))
     draw_panels(list(panels.values()), stem, title=f"{title}, by {by.metric}")
+
+
+def _draw_clips(
+    title: str, ranking: Ranking | None, clips: Mapping[int, Sequence[ImageView]], stem: Path
+) -> None:
+    """Draw the best, the median and the worst clip over time."""
+    by = _known(ranking)
+    panels: dict[int, ClipPanel] = {}
+    for role, positions in by.ends_and_middle(1).items():
+        for position in positions:
+            panels.setdefault(position, ClipPanel(f"{role}\n{by.words(position)}", clips[position]))
+    draw_clips(list(panels.values()), stem, title=f"{title}, by {by.metric}")
 
 
 def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:

@@ -6,6 +6,9 @@ EVALUATION/samples/index.json
 EVALUATION/samples/000012-NAME.png
     at the model's image size: `image`, `reconstruction`, `true` and `predicted` masks;
     `slots` has the slots' parts times their masks side by side, slot 0 at the left
+    (of a clip these are of its middle frame)
+EVALUATION/samples/000012-clip.webp
+    of a clip: the first four side by side, playing, in the colors of slots
 
 The first 8 images of the split have the role `shared`: they are the same for every run on the same
 data. Up to 2 each have the roles `best`, `median` and `worst`, by the first metric. In a predicted
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slotlab.framework.figures.clips import animation
 from slotlab.framework.figures.image_view import ImageView, by_mask
 from slotlab.framework.figures.mask_colors import paint_slots, paint_truth
 from slotlab.framework.figures.png import to_png
@@ -47,6 +51,7 @@ def write_samples(
     views: Mapping[int, ImageView],
     rows: Sequence[Mapping[str, Any]],
     metrics: Sequence[str],
+    clips: Mapping[int, Sequence[ImageView]] | None = None,
 ) -> None:
     """Remove the index, write pictures and a new index, and remove pictures of an earlier evaluation.
 
@@ -56,6 +61,7 @@ def write_samples(
         views: the images, at least those in `roles`, by position.
         rows: one per image of the split.
         metrics: the columns of `rows` that are metrics.
+        clips: for videos, all frames of these, by position.
     """
     (folder / INDEX).unlink(missing_ok=True)  # else it could list pictures of two evaluations
     index: list[dict[str, Any]] = []
@@ -65,14 +71,17 @@ def write_samples(
         for name, picture in sample_pictures(view).items():
             files[name] = f"{position:06d}-{name}.png"
             write_atomically(folder / files[name], to_png(picture))
+        if clips:
+            files["clip"] = f"{position:06d}-clip.webp"
+            write_atomically(folder / files["clip"], animation(clips[position]))
         values = finite({name: row[name] for name in metrics if name in row})
         index.append(
             {"id": view.id, "position": position, "roles": list(names), "metrics": values, "files": files}
         )
     write_json(folder / INDEX, index)
     written = {file for entry in index for file in entry["files"].values()}
-    for path in folder.glob("*.png"):
-        if path.name not in written:
+    for path in folder.iterdir():
+        if path.suffix in (".png", ".webp") and path.name not in written:
             path.unlink()
 
 
