@@ -12,7 +12,8 @@ object and a pixel, R rows of n points. Vectors lie along a first axis of 3: x, 
 z up and the ground at z = 0.
 """
 
-from slotlab.framework.scenes.pictures import NoSceneError, Pictures, Scenes, draw_pictures
+from slotlab.framework.scenes.attempts import NoSceneError
+from slotlab.framework.scenes.pictures import Pictures, Scenes, draw_pictures
 from slotlab.framework.scenes.recipe import RECIPES, Recipe
 
 __all__ = ["RECIPES", "NoSceneError", "Pictures", "Recipe", "Scenes", "draw_pictures"]

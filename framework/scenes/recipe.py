@@ -7,6 +7,7 @@ Segmentation", section 3: sizes, counts and what the variants change.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.solids import Shape
 
@@ -46,6 +47,11 @@ class Recipe:
     min_visible: float = MIN_VISIBLE
     """The least part of the picture's pixels that every object covers."""
     view: Framing = "crop"
+
+
+def least_pixels(recipe: Recipe, size: Size) -> float:
+    """Return how many pixels of a picture of `size` every object covers, at least one."""
+    return max(1.0, recipe.min_visible * size[0] * size[1])
 
 
 RECIPES: dict[Variant, Recipe] = {

@@ -55,18 +55,25 @@ def turn(vectors_3M: Tensor, cosine_M: Tensor, sine_M: Tensor) -> Tensor:
 
 
 def pictures(scene: SceneT, start: int, stop: int) -> SceneT:
-    """Return the dataclass with pictures `start` to `stop` - 1 of every tensor in it.
+    """Return the dataclass with pictures `start` to `stop` - 1 of every tensor in it, as views."""
+    return _each(scene, lambda values, axis: values.narrow(axis, start, stop - start))
 
-    A tensor's name gives its axes: B is the axis of pictures, and 3 and 16 are one axis each.
-    """
+
+def select(scene: SceneT, rows_M: Tensor) -> SceneT:
+    """Return the dataclass with the pictures of these numbers, int64, in this order; as often as named."""
+    return _each(scene, lambda values, axis: values.index_select(axis, rows_M.to(values.device)))
+
+
+def _each(scene: SceneT, change: Callable[[Tensor, int], Tensor]) -> SceneT:
+    # A tensor's name gives its axes: B is the axis of pictures, and 2, 3 and 16 are one axis each.
     parts: dict[str, Any] = {}
     for name in (field.name for field in fields(scene)):
         value = getattr(scene, name)
         if isinstance(value, Tensor):
-            axis = re.findall("16|3|[A-Z]", name.rsplit("_", 1)[1]).index("B")
-            parts[name] = value.narrow(axis, start, stop - start)
+            axis = re.findall("16|2|3|[A-Z]", name.rsplit("_", 1)[1]).index("B")
+            parts[name] = change(value, axis)
         elif is_dataclass(value) and not isinstance(value, type):
-            parts[name] = pictures(value, start, stop)
+            parts[name] = _each(value, change)
     return replace(scene, **parts)
 
 
