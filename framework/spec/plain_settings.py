@@ -54,6 +54,7 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "hidden_state": "slots",
         "heads": 1,
         "scale_by": "head",
+        "mlp": True,
         "mlp_last": True,
         "activation": "relu",
         "drop_path": 0.0,
