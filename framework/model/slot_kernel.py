@@ -64,6 +64,7 @@ class SlotKernel(nn.Module):
         """
         if self.variance is None:
             return None
-        log_variance_BKD = drawn.extras[LOG_VARIANCE].float()
+        log_variance_BKD = drawn.extras[LOG_VARIANCE]
+        log_variance_BKD = log_variance_BKD.to(torch.promote_types(log_variance_BKD.dtype, torch.float32))
         difference_BKD = log_variance_BKD - math.log(self.variance)
         return (difference_BKD.exp() - difference_BKD - 1).sum(dim=-1).mean() / 2

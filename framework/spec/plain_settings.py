@@ -45,6 +45,7 @@ ADDED = {
 
 ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dataset", "coco_panoptic"): {"overlaps": "smallest"},
+    ("encoder", "cnn"): {"last_relu": True},
     ("encoder", "timm"): {"freeze_below": None},
     ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
