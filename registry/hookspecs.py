@@ -27,8 +27,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Kind:
     """A kind of component: `initializer` in messages, `initializers` for its hook and folder.
 
-    A plugin may bring a kind of its own (`slotlab_kinds`): `Kind("predictor", "predictors")` makes
-    `slotlab_predictors` a hook, and `Annotated[Ref, RefTo("predictor")]` a setting.
+    A plugin may bring a kind of its own (`slotlab_kinds`): `Kind("memory", "memories")` makes
+    `slotlab_memories` a hook, and `Annotated[Ref, RefTo("memory")]` a setting.
     """
 
     name: str
@@ -59,6 +59,7 @@ KINDS: dict[str, Kind] = {
         ("position", "positions"),
         ("initializer", "initializers"),
         ("grouping", "groupings"),
+        ("predictor", "predictors"),
         ("decoder", "decoders"),
         ("objective", "objectives"),
         ("codec", "codecs"),
@@ -99,7 +100,7 @@ def slotlab_protocols() -> Iterable[Component[Any]]:
 
 @hookspec
 def slotlab_kinds() -> Iterable[Kind]:
-    """Yield kinds of components that slotlab does not have, such as a predictor.
+    """Yield kinds of components that slotlab does not have, such as a memory.
 
     The plugin that yields a kind says what its components receive and give; other plugins of the same
     spec may provide components of it, if they are named after it.
@@ -160,7 +161,20 @@ def slotlab_groupings() -> Iterable[Component[Any]]:
     `build(config, GroupingContext)` returns an `nn.Module` with `forward(tokens_BND, slots,
     *, generator=None)` -> `Grouped`: the slots after the last iteration, and the attention
     of that iteration, which sums to one over slots; and `trace`, if `GroupingContext.traced` asks for it.
-    All randomness comes from `generator`.
+    One whose number of iterations may differ by call is `contracts.IteratesByCall`. All randomness comes
+    from `generator`.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_predictors() -> Iterable[Component[Any]]:
+    """Yield predictors: from the slots of one frame of a clip to those that the next one starts from.
+
+    `build(config, PredictorContext)` returns an `nn.Module` that is a `slotlab.contracts.Predictor`:
+    `start(slots)` -> state, what it remembers of each slot before its first prediction (tensors with leading
+    axes (B, K), by name; None if nothing), and `forward(slots, state)` -> (`Slots`, state). It treats all
+    slots alike, passes on what belongs to them (`extras`), and draws nothing outside of training.
     """
     raise NotImplementedError
 

@@ -13,6 +13,7 @@ from slotlab.framework.contracts.capabilities import (
     HasNearest,
     HasOwnWeights,
     HasSampling,
+    IteratesByCall,
     MaskedWithTarget,
     Sampler,
     SamplesInSteps,
@@ -95,6 +96,7 @@ from slotlab.framework.contracts.model_capabilities import (
     TakesFeatures,
     TakesTargets,
 )
+from slotlab.framework.contracts.predictor import Predictor, PredictorContext, SlotState
 from slotlab.framework.contracts.trained_model import (
     NO_IMAGE,
     Found,
@@ -158,6 +160,7 @@ __all__ = [
     "HasWeightInit",
     "InitializerContext",
     "Interpolation",
+    "IteratesByCall",
     "LatentCodec",
     "Losses",
     "MaskResize",
@@ -178,6 +181,8 @@ __all__ = [
     "Parts",
     "PooledMetric",
     "PositionContext",
+    "Predictor",
+    "PredictorContext",
     "Quantizes",
     "RandomSource",
     "RawBatch",
@@ -197,6 +202,7 @@ __all__ = [
     "SetMetricContext",
     "SetResult",
     "Size",
+    "SlotState",
     "Slots",
     "StartContext",
     "StorableTarget",

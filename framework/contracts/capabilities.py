@@ -77,6 +77,19 @@ class Freezable(Protocol):
 
 
 @runtime_checkable
+class IteratesByCall(Protocol):
+    """A grouping whose number of iterations may differ by call, such as for the first frame of a clip.
+
+    Where `iterates_by_call` is true, its `forward` also takes `iterations=`: a positive number, or None for
+    that of its settings.
+    """
+
+    @property
+    def iterates_by_call(self) -> bool:
+        """Whether it may, with its present settings."""
+
+
+@runtime_checkable
 class Guided(Protocol):
     """A decoder that may use the grouping besides the slots, such as the attention for a choice of slots.
 

@@ -175,6 +175,8 @@ class ModelOutput:
     grid: Size
     generator: RandomSource = None
     """The stream of this pass, for losses that draw, after all that the model has drawn."""
+    frames: int = 1
+    """How many frames each clip has: B are then those of all clips, clip after clip; 1 for images."""
 
     @property
     def attention_BKHW(self) -> Tensor:

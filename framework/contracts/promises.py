@@ -89,6 +89,41 @@ def expect_grouped(grouped: object, shape: tuple[int, int, int], tokens: int) ->
     expect(grouped.attention_BKN, (*shape[:2], tokens), "attention")
 
 
+def expect_predicted(predicted: object, slots: Slots) -> None:
+    """Check what a predictor returns for slots: `Slots` with all that belonged to them, and a state.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    if not isinstance(predicted, tuple) or len(predicted) != 2:
+        raise ComponentError(f"forward should return (Slots, state), not {type(predicted).__name__}")
+    found, state = predicted
+    batch, number, dim = slots.vectors_BKD.shape
+    expect_slots(found, (batch, number, dim), "the first result of forward")
+    lost = sorted(slots.extras.keys() - found.extras.keys())
+    if lost:
+        raise ComponentError(f"what belongs to the slots (Slots.extras) is lost: {', '.join(lost)}")
+    expect_state(state, (batch, number))
+
+
+def expect_state(state: object, shape: tuple[int, int]) -> None:
+    """Check what a predictor remembers of slots (B, K): None, or tensors by name.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    if state is None:
+        return
+    if not isinstance(state, Mapping):
+        text = "what is remembered of slots should be tensors by name, or None"
+        raise ComponentError(f"{text}, not {type(state).__name__}")
+    for name, one in state.items():
+        found = tuple(one.shape[:2]) if isinstance(one, Tensor) else type(one).__name__
+        if found != shape:
+            text = f"'{name}', remembered of the slots, should be a tensor whose first axes are {shape}"
+            raise ComponentError(f"{text}, not {found}")
+
+
 def expect_decoded(
     decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size | None = None, method: str
 ) -> None:

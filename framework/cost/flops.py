@@ -17,12 +17,14 @@ from slotlab.framework.training.nan_guard import parts, tensors_of
 REST = "rest"
 """Operations outside the parts that are modules: mostly those of the loss."""
 _IMAGES = 2  # batch normalization over a single position refuses a single image
+_FRAMES = 6  # of the clips of a model that reads clips, where the spec does not say it
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations per image, by part of the model: a multiplication and an addition count as two.
+    """Operations per image, or frame of a clip, by part of the model.
 
+    A multiplication and an addition count as two.
     Convolutions and matrix products are counted, which are nearly all; norms and activations are
     not. Activations that are recomputed to save memory (`training.speed.recompute`) count once.
     """
@@ -75,7 +77,7 @@ class _Ledger:
 
 
 def count_flops(spec: ExperimentSpec) -> Flops:
-    """Count the operations of a training step of a spec's model, per image.
+    """Count the operations of a training step of a spec's model, per image, or per frame of clips.
 
     No values are computed, and the count does not depend on the device that trains.
 
@@ -86,23 +88,31 @@ def count_flops(spec: ExperimentSpec) -> Flops:
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
-        images = Batch(
-            images_BCHW=torch.zeros(_IMAGES, 3, *spec.data.size),
-            masks_BHW=torch.zeros(_IMAGES, *spec.data.size, dtype=torch.int64),
+        frames = frames_of(spec) if model.clips else 1
+        images = _IMAGES * frames
+        batch = Batch(
+            images_BCHW=torch.zeros(images, 3, *spec.data.size),
+            masks_BHW=torch.zeros(images, *spec.data.size, dtype=torch.int64),
             ids=tuple(map(str, range(_IMAGES))),
-            attributes=({},) * _IMAGES,
+            attributes=({},) * images,
+            frames=frames,
         )
         with FlopCounterMode(display=False) as counter:
             ledger = _Ledger(counter)
             for name, part in parts(model):
                 ledger.follow(part, name)
-            loss = model.losses(images).total
+            loss = model.losses(batch).total
             ledger.enter(REST)
             forward = dict(ledger.charged)
             loss.backward()  # type: ignore[no-untyped-call]
             ledger.enter(REST)
-    return Flops(_per_image(forward), _per_image(ledger.charged))
+    return Flops(_per_image(forward, images), _per_image(ledger.charged, images))
 
 
-def _per_image(charged: dict[str, int]) -> dict[str, int]:
-    return {name: count // _IMAGES for name, count in charged.items() if count}
+def frames_of(spec: ExperimentSpec) -> int:
+    """Return how many frames the clips of a training have."""
+    return int(getattr(getattr(spec.data, "clip", None), "frames", _FRAMES))
+
+
+def _per_image(charged: dict[str, int], images: int) -> dict[str, int]:
+    return {name: count // images for name, count in charged.items() if count}

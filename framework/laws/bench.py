@@ -10,11 +10,13 @@ from slotlab.framework.contracts import (
     GroupingContext,
     InitializerContext,
     PositionContext,
+    PredictorContext,
     Slots,
 )
 from slotlab.framework.contracts.promises import (
     expect,
     expect_grouped,
+    expect_predicted,
     expect_slots,
 )
 from slotlab.framework.laws.inputs import noise, pictures
@@ -187,3 +189,38 @@ class GroupingBench(Bench):
             grouped, (inputs[1].shape[0], inputs[1].shape[1], context.slot_dim), inputs[0].shape[1]
         )
         return grouped.slots.vectors_BKD, grouped.attention_BKN, *grouped.slots.extras.values()
+
+
+class PredictorBench(Bench):
+    """Predictors: the slots of two frames."""
+
+    told = PredictorContext
+
+    def contexts(self) -> Sequence[PredictorContext]:
+        """Return four slots, narrow ones first."""
+        return [PredictorContext(slot_dim=dim, num_slots=4, token_dim=6) for dim in (8, 64)]
+
+    def others(self, context: PredictorContext) -> Sequence[tuple[str, PredictorContext]]:
+        """Return other numbers and widths."""
+        return [
+            ("7 slots of width 16", PredictorContext(slot_dim=16, num_slots=7, token_dim=16)),
+            ("a single slot", PredictorContext(slot_dim=context.slot_dim, num_slots=1, token_dim=6)),
+        ]
+
+    def inputs(self, context: PredictorContext, batch: int, seed: int) -> Tensors:
+        """Return the vectors of the slots of two frames."""
+        shape = (batch, context.num_slots, context.slot_dim)
+        return noise(*shape, seed=seed), noise(*shape, seed=seed + 1)
+
+    def call(self, part: Any, context: Any, inputs: Tensors, generator: Generator | None) -> Tensors:
+        """Return the slots predicted after each frame, and what is remembered in the end."""
+        if not callable(getattr(part, "start", None)):
+            text = "a predictor says in 'start(slots)' what it remembers before its first prediction"
+            raise ComponentError(f"{text}, and this one does not")
+        state, found = part.start(Slots(inputs[0])), []
+        for vectors in inputs:
+            predicted = part(Slots(vectors), state)
+            expect_predicted(predicted, Slots(vectors))
+            slots, state = predicted
+            found.append(slots.vectors_BKD)
+        return *found, *(state or {}).values()

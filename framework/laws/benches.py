@@ -6,6 +6,7 @@ from slotlab.framework.laws.bench import (
     GroupingBench,
     InitializerBench,
     PositionBench,
+    PredictorBench,
 )
 from slotlab.framework.laws.bench_others import (
     AuxiliaryBench,
@@ -22,6 +23,7 @@ BENCHES: dict[str, Bench] = {
     "position": PositionBench(),
     "initializer": InitializerBench(),
     "grouping": GroupingBench(),
+    "predictor": PredictorBench(),
     "decoder": DecoderBench(),
     "objective": ObjectiveBench(),
     "codec": CodecBench(),

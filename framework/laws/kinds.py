@@ -7,6 +7,7 @@ from slotlab.framework.laws.metric import METRIC
 from slotlab.framework.laws.modules import MODULES
 from slotlab.framework.laws.objective import OBJECTIVE
 from slotlab.framework.laws.others import DATASET, SET_METRIC
+from slotlab.framework.laws.predictor import PREDICTOR
 from slotlab.framework.laws.slots import GROUPING, INITIALIZER, POSITION
 from slotlab.framework.laws.training import OPTIMIZER, SCHEDULE
 from slotlab.framework.laws.verdict import Law
@@ -16,6 +17,7 @@ LAWS: dict[str, tuple[Law, ...]] = {
     "position": (*MODULES, *POSITION),
     "initializer": (*MODULES, *INITIALIZER),
     "grouping": (*MODULES, *GROUPING),
+    "predictor": (*MODULES, *PREDICTOR),
     "decoder": (*MODULES, *DECODER),
     "objective": OBJECTIVE,
     "metric": METRIC,

@@ -148,6 +148,7 @@ def input_name(subject: Subject, inputs: tuple[Tensor, ...], copies: list[Tensor
         "objective": ("images", "features"),
         "initializer": ("tokens",),
         "position": ("feature map",),
+        "predictor": ("slots of the first frame", "slots of the second frame"),
     }.get(subject.kind, ("images",))
     changed = [name for name, a, b in zip(names, inputs, copies, strict=False) if not torch.equal(a, b)]
     return " and ".join(changed)
@@ -261,4 +262,4 @@ MODULES = (
         (BUILT,),
     ),
 )
-"""For encoders, position codes, initializers, groupings, decoders and codecs."""
+"""For encoders, position codes, initializers, groupings, predictors, decoders and codecs."""

@@ -1,6 +1,6 @@
 """A slot model: encoder, projection, initial slots, grouping, decoder. Composition only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ class SlotModel(Model):
     image do not depend on its batch (`with_noise`).
     """
 
-    compiled = ("encoder", "grouping", "decoder")
+    compiled: Sequence[str] = ("encoder", "grouping", "decoder")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class SlotModel(Model):
         half_features: bool = False,
         half_targets: bool = False,
         image_size: Size | None = None,
+        between: Mapping[str, nn.Module] | None = None,
     ):
         super().__init__(names)
         self.image_size = image_size
@@ -76,6 +77,8 @@ class SlotModel(Model):
         self.projection = projection
         self.initializer = initializer
         self.grouping = grouping
+        for name, part in (between or {}).items():  # parts of other models, before the decoder
+            setattr(self, name, part)
         self.decoder = decoder
         self.objective = objective
         if auxiliary:
@@ -104,26 +107,36 @@ class SlotModel(Model):
         Raises:
             SlotlabError: with the name of the part, if one raises.
         """
-        self._check(images_BCHW)
-
-        def initial_slots(tokens_BND: Tensor, *, generator: Generator | None) -> Slots:
-            slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator)
-            return slots
-
-        if features_BCHW is None:
-            with self.calling("encoder"):
-                features_BCHW = features_of(self.encoder, images_BCHW, half=self.half_features)
-        with self.calling("projection"):
-            tokens_BND = self.projection(features_BCHW)
-        with self.calling("initializer"):
-            initial = with_noise(initial_slots, generator, tokens_BND)
-        with self.promising("initializer"):
-            expect_type(initial, Slots)
+        features_BCHW, tokens_BND = self.tokens(images_BCHW, features_BCHW)
+        initial = self.initial_slots(tokens_BND, num_slots, generator)
         with self.calling("grouping"):
             grouped = with_noise(self.grouping, generator, tokens_BND, initial)
         with self.promising("grouping"):
             expect_type(grouped, Grouped)
         return Encoded(features_BCHW, tokens_BND, initial, grouped)
+
+    def tokens(self, images_BCHW: Tensor, features_BCHW: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the features of images, which may be given, and the tokens (B, N, D')."""
+        self._check(images_BCHW)
+        if features_BCHW is None:
+            with self.calling("encoder"):
+                features_BCHW = features_of(self.encoder, images_BCHW, half=self.half_features)
+        with self.calling("projection"):
+            tokens_BND: Tensor = self.projection(features_BCHW)
+        return features_BCHW, tokens_BND
+
+    def initial_slots(self, tokens_BND: Tensor, num_slots: int | None, generator: RandomSource) -> Slots:
+        """Return the slots before the first iteration."""
+
+        def run(tokens_BND: Tensor, *, generator: Generator | None) -> Slots:
+            slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator)
+            return slots
+
+        with self.calling("initializer"):
+            initial = with_noise(run, generator, tokens_BND)
+        with self.promising("initializer"):
+            expect_type(initial, Slots)
+        return initial
 
     def _check(self, images_BCHW: Tensor) -> None:
         """Refuse what is no batch of this model's images."""
@@ -236,6 +249,12 @@ class SlotModel(Model):
         encoded = self.encode(
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
+        return self.taught(images_BCHW, encoded, target_BCHW, generator)
+
+    def taught(
+        self, images_BCHW: Tensor, encoded: Encoded, target_BCHW: Tensor | None, generator: RandomSource
+    ) -> ModelOutput:
+        """Decode as in training what was found in images; the target may be given."""
         grouped = encoded.grouped
         if target_BCHW is None:
             target_BCHW = self.target(images_BCHW, encoded)
@@ -267,8 +286,16 @@ class SlotModel(Model):
             raise SlotlabError(
                 f"losses are those of a slotlab.contracts.Batch, not of a {type(batch).__name__}"
             )
+        return self.losses_of(self.output_of(batch, generator))
+
+    def output_of(self, batch: Batch, generator: RandomSource, **told: Any) -> ModelOutput:
+        """Pass a batch through as in training; what is `told` besides is passed on to `forward`."""
         stored = {"features_BCHW": batch.features_BCHW, "target_BCHW": batch.target_BCHW}
-        output = self(batch.images_BCHW, generator=generator, **stored)
+        output: ModelOutput = self(batch.images_BCHW, generator=generator, **stored, **told)
+        return output
+
+    def losses_of(self, output: ModelOutput) -> Losses:
+        """Return the losses of what a pass in training computed."""
         with self.calling("objective"):
             losses = self.objective.loss(output.decoded, output.target_BCHW)
         if not hasattr(self, "auxiliary"):

@@ -31,6 +31,11 @@ class SlotTrial:
     trial: Trial
     model: "SlotModel"
 
+    @property
+    def images(self) -> int:
+        """How many images are passed through."""
+        return len(self.trial.images_BCHW)
+
     def through(self) -> None:
         """Pass two images through, as in training and then as in evaluation."""
         trial, model = self.trial, self.model
@@ -70,7 +75,7 @@ class SlotTrial:
         encoder: Any = self.model.encoder
         features_BCHW = features_of(encoder, self.trial.images_BCHW, half=self.model.half_features)
         what = "features, by the encoder's channels and grid,"
-        expect(features_BCHW, (2, encoder.channels, *encoder.grid), what)
+        expect(features_BCHW, (self.images, encoder.channels, *encoder.grid), what)
         self.trial.look(features_BCHW, "features")
         return features_BCHW
 
@@ -81,7 +86,7 @@ class SlotTrial:
         tokens_BND: Tensor = self.model.projection(features_BCHW)
         rows, columns = features_BCHW.shape[2:]
         projection: Any = self.model.projection
-        expect(tokens_BND, (2, rows * columns, projection.dim), "tokens")
+        expect(tokens_BND, (self.images, rows * columns, projection.dim), "tokens")
         self.trial.look(tokens_BND, "tokens")
         return tokens_BND
 
@@ -89,16 +94,16 @@ class SlotTrial:
         """Check the initializer, perhaps with another number of slots, and return the slots."""
         self.trial.at("model", "initializer", part=self.model.initializer)
         initial: Slots = self.model.initializer(tokens_BND, number, generator=self.trial.stream())
-        shape = (2, number or self.model.num_slots, self.model.slot_dim)
+        shape = (self.images, number or self.model.num_slots, self.model.slot_dim)
         expect_slots(initial, shape)
         self.trial.look(initial.vectors_BKD, "slots")
         return initial
 
-    def group(self, tokens_BND: Tensor, initial: Slots) -> Grouped:
-        """Check the grouping, and return what it gives."""
+    def group(self, tokens_BND: Tensor, initial: Slots, **rounds: int) -> Grouped:
+        """Check the grouping, perhaps with other `iterations`, and return what it gives."""
         self.trial.at("model", "grouping", part=self.model.grouping)
-        shape = (2, initial.vectors_BKD.shape[1], self.model.slot_dim)
-        grouped: Grouped = self.model.grouping(tokens_BND, initial, generator=self.trial.stream())
+        shape = (self.images, initial.vectors_BKD.shape[1], self.model.slot_dim)
+        grouped: Grouped = self.model.grouping(tokens_BND, initial, generator=self.trial.stream(), **rounds)
         expect_grouped(grouped, shape, tokens_BND.shape[1])
         if self.model.traced and grouped.trace is None:
             text = "an auxiliary loss reads the grouping's trace, and this grouping makes none"
@@ -117,7 +122,7 @@ class SlotTrial:
         target = model.objective.target_shape
         target_BCHW = target_of(model.objective, images_BCHW, features_BCHW, half=model.half_targets)
         what = "the target, by the objective's target_shape,"
-        expect(target_BCHW, (2, target.channels, *target.size), what, floating=False)
+        expect(target_BCHW, (self.images, target.channels, *target.size), what, floating=False)
         if target.classes is not None:
             expect_classes(target_BCHW, "the target")
         self.trial.look(target_BCHW, "the target", draws=True)
@@ -126,7 +131,7 @@ class SlotTrial:
     def check_decoded(self, decoded: object, grouped: Grouped, method: str) -> None:
         """Check what the decoder returns."""
         number, target = grouped.slots.vectors_BKD.shape[1], self.model.objective.target_shape
-        expect_decoded(decoded, 2, number, target, image=self.trial.image_size, method=method)
+        expect_decoded(decoded, self.images, number, target, image=self.trial.image_size, method=method)
         assert isinstance(decoded, Decoded)
         of = " of sample" if method == "sample" else ""
         self.trial.look(decoded.prediction_BCHW, f"the prediction{of}")
@@ -188,7 +193,7 @@ class SlotTrial:
         self.trial.at("objective")
         prediction_BCHW = decoded.prediction_BCHW if painted is None else painted.prediction_BCHW
         if painted is not None or decoded.target_BCHW is None:
-            expect_picture(objective.to_image(prediction_BCHW), 2, self.trial.image_size)
+            expect_picture(objective.to_image(prediction_BCHW), self.images, self.trial.image_size)
 
     def check_auxiliaries(self, output: ModelOutput) -> None:
         """Check each auxiliary loss."""

@@ -48,7 +48,7 @@ def row(value: Any, index: int) -> Any:
     """Return what belongs to one image, with a first axis of length 1."""
     if isinstance(value, Tensor):
         return value[index : index + 1] if value.dim() else value
-    return _within(value, lambda parts: row(parts[0], index), [value])
+    return within(value, lambda parts: row(parts[0], index), [value])
 
 
 def join(several: Sequence[Any]) -> Any:
@@ -56,10 +56,10 @@ def join(several: Sequence[Any]) -> Any:
     first = several[0]
     if isinstance(first, Tensor):
         return torch.cat(list(several)) if first.dim() else torch.stack(list(several)).mean()
-    return _within(first, join, several)
+    return within(first, join, several)
 
 
-def _within(first: Any, change: Callable[[Sequence[Any]], Any], several: Sequence[Any]) -> Any:
+def within(first: Any, change: Callable[[Sequence[Any]], Any], several: Sequence[Any]) -> Any:
     """Apply `change` to the values of mappings and dataclasses; anything else is taken from the first."""
     if isinstance(first, Mapping):
         return {key: change([one[key] for one in several]) for key in first}

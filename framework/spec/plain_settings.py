@@ -46,6 +46,7 @@ ADDED: Mapping[str, Any] = {
 
 ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dataset", "coco_panoptic"): {"overlaps": "smallest"},
+    ("encoder", "cnn"): {"last_relu": True},
     ("encoder", "timm"): {"freeze_below": None},
     ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
@@ -55,6 +56,7 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "hidden_state": "slots",
         "heads": 1,
         "scale_by": "head",
+        "mlp": True,
         "mlp_last": True,
         "activation": "relu",
         "drop_path": 0.0,

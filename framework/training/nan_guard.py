@@ -242,12 +242,15 @@ def watch(part: nn.Module, name: str, seen: list[str]) -> Iterator[Any]:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the floating-point tensors of a part's output: a tensor, a dict or a dataclass."""
+    """Yield the floating-point tensors of a part's output: a tensor, a dict, a tuple or a dataclass."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
     elif isinstance(value, dict):
         for item in value.values():
+            yield from tensors_of(item)
+    elif isinstance(value, tuple):
+        for item in value:
             yield from tensors_of(item)
     elif hasattr(value, "__dataclass_fields__"):
         for name in value.__dataclass_fields__:

@@ -1,7 +1,8 @@
 """The 4-layer CNN of slot attention: same-size convolutions, ReLU after each.
 
 Source: Locatello et al. 2020, "Object-Centric Learning with Slot Attention", section
-E.3 (encoder); 4 x 64 channels, 5x5. Axes as in `slotlab.framework.contracts`.
+E.3 (encoder); 4 x 64 channels, 5x5. SAVi's (Kipf et al. 2022) has 32 channels; those of SlotFormer and STEVE
+have no ReLU after the last layer (`last_relu`). Axes as in `slotlab.framework.contracts`.
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ class CNNConfig(ComponentConfig):
     """Side of every kernel in pixels; odd, so that layers keep the size."""
     strides: tuple[PositiveInt, ...] = ()
     """Stride of each layer; empty for 1 everywhere."""
+    last_relu: bool = True
+    """Whether a ReLU follows the last layer too."""
 
 
 class CNNEncoder(nn.Module):
@@ -47,12 +50,12 @@ class CNNEncoder(nn.Module):
             ]
             width = channels
             rows, columns = -(-rows // stride), -(-columns // stride)
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*(layers if config.last_relu else layers[:-1]))
         self.channels = width
         self.grid = (rows, columns)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Return the features of the last layer, after its ReLU."""
+        """Return the features of the last layer, after its ReLU if it has one."""
         features_BCHW: Tensor = self.layers(images_BCHW)
         return features_BCHW
 

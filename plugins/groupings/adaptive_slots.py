@@ -14,7 +14,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts import KEEP, Grouped, GroupingContext, Slots
+from slotlab.framework.contracts import KEEP, Grouped, GroupingContext, IteratesByCall, Slots
 from slotlab.framework.model.gumbel import gumbel_noise
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
@@ -51,9 +51,22 @@ class AdaptiveSlots(nn.Module):
         nn.init.zeros_(second.bias)
         self.score = nn.Sequential(nn.LayerNorm(dim), first, nn.ReLU(), second)
 
-    def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
+    @property
+    def iterates_by_call(self) -> bool:
+        """Whether the inner grouping does."""
+        return isinstance(self.grouping, IteratesByCall) and self.grouping.iterates_by_call
+
+    def forward(
+        self,
+        tokens_BND: Tensor,
+        slots: Slots,
+        *,
+        generator: Generator | None = None,
+        iterations: int | None = None,
+    ) -> Grouped:
         """Group, and decide for each slot. Attention and trace are the inner grouping's, over all slots."""
-        grouped: Grouped = self.grouping(tokens_BND, slots, generator=generator)
+        rounds = {} if iterations is None else {"iterations": iterations}
+        grouped: Grouped = self.grouping(tokens_BND, slots, generator=generator, **rounds)
         found = grouped.slots
         keep_BK = self.decide(self.score(found.vectors_BKD), generator)
         if found.keep_BK is not None:  # what was dropped before stays so

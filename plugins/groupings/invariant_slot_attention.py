@@ -55,6 +55,7 @@ class InvariantSlotAttention(nn.Module):
     """Tokens (B, N, D') and initial slots (B, K, D) to slots (B, K, D) with a pose, attention (B, K, N)."""
 
     coordinates_N2: Tensor
+    iterates_by_call = True
 
     def __init__(self, config: InvariantSlotAttentionConfig, context: GroupingContext):
         super().__init__()
@@ -76,12 +77,22 @@ class InvariantSlotAttention(nn.Module):
         self.gru = nn.GRUCell(dim, dim)
         self.mlp = _mlp(dim, config.mlp_dim or 2 * dim, eps)
 
-    def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
-        """Run all iterations. The last pose is put in the place of the first; other extras are passed on."""
+    def forward(
+        self,
+        tokens_BND: Tensor,
+        slots: Slots,
+        *,
+        generator: Generator | None = None,
+        iterations: int | None = None,
+    ) -> Grouped:
+        """Run all iterations, or as many as asked for.
+
+        The last pose is put in the place of the first; other extras are passed on.
+        """
         tokens_BNT = self.norm_tokens(tokens_BND)
         keys_B1ND, values_B1ND = self.to_k(tokens_BNT)[:, None], self.to_v(tokens_BNT)[:, None]
         slots_BKD, pose, attentions = slots.vectors_BKD, self._first_pose(slots), []
-        for left in reversed(range(self.config.iterations + 1)):
+        for left in reversed(range((iterations or self.config.iterations) + 1)):
             code_BKND = self.to_code(pose.relative(self.coordinates_N2, self.config.scales_factor))
             q_BKD = self.to_q(self.norm_slots(slots_BKD)) * self.scale
             logits_BKN = torch.einsum("bkd,bknd->bkn", q_BKD, self.grid_mlp(keys_B1ND + code_BKND))

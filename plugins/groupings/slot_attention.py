@@ -2,8 +2,9 @@
 
 Source: Locatello et al. 2020, section 2.1, algorithm 1. Settings make it what others published under its
 name: SLATE (`heads`), STEVE (`mlp_last`), VideoSAUR (`hidden_state`), BO-QSA (`epsilon_to`, `drop_path`,
-`truncate`; Jia et al. 2023), implicit slot attention (`truncate`; Chang et al. 2022), LSD (`scale_by`,
-`readout`; Jiang et al. 2023), the object-centric learning framework and AdaSlot (`attention_dim`).
+`truncate`; Jia et al. 2023), SAVi (`mlp`; Kipf et al. 2022), implicit slot attention (`truncate`;
+Chang et al. 2022), LSD (`scale_by`, `readout`; Jiang et al. 2023), the object-centric learning framework and
+AdaSlot (`attention_dim`).
 """
 
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ class SlotAttentionConfig(ComponentConfig):
     """Attention heads; each token's softmax runs over heads and slots together, as in SLATE."""
     scale_by: Literal["head", "slot"] = "head"
     """Whose width's inverse root scales the logits: a head's, or, as in LSD with several heads, a slot's."""
+    mlp: bool = True
+    """Whether a residual MLP follows the GRU; SAVi's small model has none."""
     mlp_last: bool = True
     """Whether the MLP also follows the last update; STEVE leaves it out there."""
     activation: Literal["relu", "gelu"] = "relu"
@@ -56,13 +59,15 @@ class SlotAttentionConfig(ComponentConfig):
 
     def cautions(self) -> list[str]:
         """Warn about an MLP that is never trained."""
-        if self.truncate == "none" or self.mlp_last:
+        if self.truncate == "none" or self.mlp_last or not self.mlp:
             return []
         return [f"'truncate: {self.truncate}' without 'mlp_last' leaves the MLP as it was drawn"]
 
 
 class SlotAttention(nn.Module):
     """Tokens (B, N, D') and initial slots (B, K, D) to slots (B, K, D), attention (B, K, N)."""
+
+    iterates_by_call = True
 
     def __init__(self, config: SlotAttentionConfig, context: GroupingContext):
         super().__init__()
@@ -81,18 +86,27 @@ class SlotAttention(nn.Module):
         self.to_v = nn.Linear(token_dim, inner, bias=False)
         self.to_q = nn.Linear(dim, inner, bias=False)
         self.gru = nn.GRUCell(inner, dim)
-        nonlinearity = nn.ReLU() if config.activation == "relu" else nn.GELU()
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(dim, eps=eps), nn.Linear(dim, hidden), nonlinearity, nn.Linear(hidden, dim)
-        )
+        if config.mlp:
+            nonlinearity = nn.ReLU() if config.activation == "relu" else nn.GELU()
+            self.mlp = nn.Sequential(
+                nn.LayerNorm(dim, eps=eps), nn.Linear(dim, hidden), nonlinearity, nn.Linear(hidden, dim)
+            )
         if config.readout:
             self.readout = nn.Sequential(nn.LayerNorm(dim, eps=eps), nn.Linear(dim, dim))
 
-    def forward(self, tokens_BND: Tensor, slots: Slots, *, generator: Generator | None = None) -> Grouped:
-        """Run all iterations. The slots' extras are passed on as they are."""
+    def forward(
+        self,
+        tokens_BND: Tensor,
+        slots: Slots,
+        *,
+        generator: Generator | None = None,
+        iterations: int | None = None,
+    ) -> Grouped:
+        """Run all iterations, or as many as asked for. The slots' extras are passed on as they are."""
         tokens_BNT = self.norm_tokens(tokens_BND)
         slots_BKD, truncate = slots.vectors_BKD, self.config.truncate
-        last, attentions = self.iterations - (truncate != "implicit"), []
+        rounds = self.iterations if iterations is None else iterations
+        last, attentions = rounds - (truncate != "implicit"), []
         if truncate != "none" and not self.traced:
             slots_BKD = slots_BKD.detach()  # a view made without a graph would still say that it needs one
         # What is cut off needs no graph, unless an auxiliary loss may read its attention.
@@ -105,7 +119,7 @@ class SlotAttention(nn.Module):
         slots_BKD = self._cut(slots_BKD, slots.vectors_BKD)
         logits_BMN, attention_BMN = self._attend(tokens_BNT, slots_BKD)
         attention_BKN = self._over_heads(attention_BMN)
-        if self.iterations:
+        if rounds:
             slots_BKD = self._update(attention_BMN, tokens_BNT, slots_BKD, generator, last=True)
         if self.config.readout:
             slots_BKD = self.readout(slots_BKD)
@@ -157,7 +171,7 @@ class SlotAttention(nn.Module):
         updates_BKD = self._mean_values(attention_BMN, tokens_BNT)
         hidden_BKD = self.norm_slots(slots_BKD) if self.config.hidden_state == "normalized" else slots_BKD
         new_BKD = self.gru(updates_BKD.flatten(0, 1), hidden_BKD.flatten(0, 1)).view_as(slots_BKD)
-        if last and not self.config.mlp_last:
+        if not self.config.mlp or (last and not self.config.mlp_last):
             return new_BKD  # type: ignore[no-any-return]
         return new_BKD + self._drop(self.mlp(new_BKD), generator)  # type: ignore[no-any-return]
 

@@ -5,149 +5,21 @@ which predicts features in place of pixels.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
-from torch import nn
-
-from slotlab.framework.contracts import (
-    AuxiliaryContext,
-    DecoderContext,
-    EncoderContext,
-    GroupingContext,
-    HasNearest,
-    InitializerContext,
-    ModelContext,
-    ObjectiveContext,
-    PositionContext,
-    Size,
-)
-from slotlab.framework.model.projection import Projection
+from slotlab.framework.contracts import ModelContext
 from slotlab.framework.model.slot_model import SlotModel
-from slotlab.registry import ClosedModel, Component, ComponentConfig, Ref, RefTo, hookimpl
-from slotlab.registry.errors import describe
+from slotlab.framework.model.slot_parts import SlotModelConfig, build_slot_parts
+from slotlab.registry import Component, hookimpl
 
 
-class ProjectionSpec(ClosedModel):
-    """From the encoder's features to tokens: position code, LayerNorm, two linear maps."""
-
-    position: Annotated[Ref, RefTo("position")] = Field(default="linear_grid", validate_default=True)
-    """The position code added to the features."""
-    hidden_dim: PositiveInt | None = None
-    """Width between the two linear maps; None for `dim`."""
-    dim: PositiveInt | None = None
-    """Width of the tokens; None for the slots' width."""
-    layer_norm_eps: PositiveFloat = 1e-5
-    """Epsilon of the LayerNorm; 1e-3 for Keras's default."""
-
-
-class SlotAutoencoderConfig(ComponentConfig):
+class SlotAutoencoderConfig(SlotModelConfig):
     """Encoder, projection to tokens, initial slots, grouping, decoder."""
-
-    slots: PositiveInt
-    """Number of slots: at least one more than there are objects, for the background."""
-    slot_dim: PositiveInt = 64
-    """Width of a slot."""
-    encoder: Annotated[Ref, RefTo("encoder")]
-    """From images to a feature map."""
-    projection: ProjectionSpec = Field(default={}, validate_default=True)
-    """From the feature map to tokens."""
-    initializer: Annotated[Ref, RefTo("initializer")]
-    """The slots before the first iteration."""
-    grouping: Annotated[Ref, RefTo("grouping")]
-    """From tokens and initial slots to slots."""
-    decoder: Annotated[Ref, RefTo("decoder")]
-    """From slots to a prediction and masks."""
-    weight_init: Literal["torch", "keras"] = "torch"
-    """How the weights of convolutions, linear maps and GRU cells are drawn: as torch does, or as Keras
-    (Glorot-uniform, orthogonal recurrent weights, zero biases), on which the Slot Attention paper relies."""
-
-    @property
-    def token_dim(self) -> int:
-        """Width of the tokens."""
-        return self.projection.dim or self.slot_dim
 
 
 def build(config: SlotAutoencoderConfig, context: ModelContext) -> SlotModel | None:
     """Build all parts, in the order in which data passes them; None if one fails."""
-    parts, dim = context.parts, config.token_dim
-    images = EncoderContext(image_size=context.image_size, value_range=context.value_range)
-    encoder = parts.build(config.encoder, images, "encoder", attributes=("channels", "grid"))
-    slots = InitializerContext(num_slots=config.slots, slot_dim=config.slot_dim, token_dim=dim)
-    initializer = parts.build(config.initializer, slots, "initializer", attributes=("fixed_num_slots",))
-    if encoder is None:
-        return None
-    grid, channels = encoder.grid, encoder.channels
-    projection = build_projection(config, context, grid, channels)
-    auxiliary = parts.auxiliaries(
-        AuxiliaryContext(
-            image_size=context.image_size,
-            num_slots=config.slots,
-            slot_dim=config.slot_dim,
-            token_dim=dim,
-            grid=grid,
-            value_range=context.value_range,
-        )
-    )
-    traced = any(loss.traced for loss in auxiliary.values())
-    tokens = GroupingContext(slot_dim=config.slot_dim, token_dim=dim, grid=grid, traced=traced)
-    grouping = parts.build(config.grouping, tokens, "grouping")
-    features = ObjectiveContext(
-        image_size=context.image_size,
-        feature_channels=channels,
-        grid=grid,
-        value_range=context.value_range,
-        encoder=encoder,
-    )
-    objective = parts.objective(features)
-    if objective is None:
-        return None
-    target = DecoderContext(
-        slot_dim=config.slot_dim,
-        target=objective.target_shape,
-        num_slots=config.slots,
-        grid=grid,
-        nearest=objective.nearest if isinstance(objective, HasNearest) else None,
-    )
-    decoder = parts.build(config.decoder, target, "decoder")
-    if parts.failed:
-        return None
-    return SlotModel(
-        encoder=encoder,
-        projection=projection,
-        initializer=initializer,
-        grouping=grouping,
-        decoder=decoder,
-        objective=objective,
-        num_slots=config.slots,
-        slot_dim=config.slot_dim,
-        traced=traced,
-        auxiliary=auxiliary,
-        names=context.names,
-        half_features=context.half_features,
-        half_targets=context.half_targets,
-        image_size=context.image_size,
-    )
-
-
-def build_projection(
-    config: SlotAutoencoderConfig, context: ModelContext, grid: Size, channels: int
-) -> nn.Module:
-    """Build the projection; if its position code fails, return what is not used."""
-    settings, dim = config.projection, config.token_dim
-    place = PositionContext(grid=grid, dim=channels)
-    position = context.parts.build(settings.position, place, "projection", "position")
-    try:
-        return Projection(
-            position or nn.Identity(),  # for None there is a mistake already, and no model
-            channels=channels,
-            hidden_dim=settings.hidden_dim or dim,
-            dim=dim,
-            layer_norm_eps=settings.layer_norm_eps,
-        )
-    except (RuntimeError, TypeError, OverflowError) as error:  # for sizes that no tensor can have
-        context.parts.mistake(f"cannot be built: {describe(error)}", "projection")
-        return nn.Identity()
+    parts = build_slot_parts(config, context)
+    return None if parts is None else SlotModel(**parts)
 
 
 @hookimpl

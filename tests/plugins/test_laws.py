@@ -41,6 +41,7 @@ from slotlab.framework.contracts import (
     Outcome,
     PooledMetric,
     PositionContext,
+    PredictorContext,
     Quantizes,
     RandomSource,
     RelaxedCodec,
@@ -77,6 +78,14 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "grouping": "slot_attention",
         "decoder": {"name": "spatial_broadcast", "broadcast_size": 4, "channels": [4]},
     },
+    ("model", "video_slots"): {
+        "slots": 3,
+        "encoder": {"name": "cnn", "channels": [4], "kernel_size": 3},
+        "initializer": "gaussian",
+        "grouping": "slot_attention",
+        "predictor": "transformer",
+        "decoder": {"name": "spatial_broadcast", "broadcast_size": 4, "channels": [4]},
+    },
     ("model", "codec"): {"codec": {"name": "dvae", "codes": 16, "width": 8}},
     ("model", "slate"): {
         "codec": {"name": "dvae", "codes": 16, "width": 8},
@@ -93,6 +102,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("set_metric", "frechet_torchscript"): {"weights": "nowhere"},
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
     ("grouping", "adaptive_slots"): {"grouping": "slot_attention"},
+    ("predictor", "transformer_lstm"): {"dropout": 0.0},  # that of training is torch's own
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
@@ -126,6 +136,7 @@ CONTEXTS: dict[str, Any] = {
     "position": PositionContext(grid=(3, 5), dim=8),
     "initializer": InitializerContext(num_slots=4, slot_dim=8, token_dim=6),
     "grouping": GroupingContext(slot_dim=8, token_dim=6, grid=(3, 5)),
+    "predictor": PredictorContext(slot_dim=8, num_slots=4, token_dim=6),
     "decoder": DecoderContext(slot_dim=8, target=TargetShape(3, (16, 16))),
     "objective": ObjectiveContext(image_size=(16, 16), feature_channels=5, grid=(4, 4)),
     "auxiliary": AuxiliaryContext(image_size=(16, 16), num_slots=4, slot_dim=8, token_dim=6, grid=(8, 8)),
@@ -133,7 +144,7 @@ CONTEXTS: dict[str, Any] = {
     "metric": MetricContext(value_range=(-1.0, 1.0)),
 }
 SHAPES = {"encoder": (2, 3, 32, 48), "position": (2, 8, 3, 5), "initializer": (2, 15, 6)}
-SHAPES |= {"grouping": (2, 15, 6), "decoder": (2, 4, 8), "codec": (2, 3, 16, 24)}
+SHAPES |= {"grouping": (2, 15, 6), "predictor": (2, 4, 8), "decoder": (2, 4, 8), "codec": (2, 3, 16, 24)}
 
 
 def every(*kinds: str) -> pytest.MarkDecorator:
@@ -179,6 +190,10 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind == "initializer":
         initial = module(x, None, generator=stream)
         return initial.vectors_BKD, *initial.extras.values()
+    if item.kind == "predictor":
+        first, state = module(Slots(x), module.start(Slots(x)))
+        second, state = module(Slots(x), state)
+        return first.vectors_BKD, second.vectors_BKD, *(state or {}).values()
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
@@ -252,7 +267,7 @@ def test_required_settings_without_a_line_say_what_to_add() -> None:
     )
 
 
-MODULES = ("encoder", "position", "initializer", "grouping", "decoder", "codec")
+MODULES = ("encoder", "position", "initializer", "grouping", "predictor", "decoder", "codec")
 
 
 @every(*MODULES)
