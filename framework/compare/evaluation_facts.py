@@ -126,7 +126,9 @@ def _clip(clip: Any) -> str:
         return SINGLE
     frames, stride = clip.get("frames"), clip.get("stride")
     parts = "whole videos" if frames is None else f"clips of {frames} frames"
-    return parts if stride in (None, 1) else f"{parts}, {stride} apart"
+    apart = "" if stride in (None, 1) else f", {stride} apart"
+    first = clip.get("from")
+    return f"{parts}{apart}, from frame {first}" if first else f"{parts}{apart}"
 
 
 def _slots(record: RunRecord, evaluation: EvaluationRecord) -> str:

@@ -41,6 +41,10 @@ class Outcome:
     frames: int = 1
     """How many frames each clip has: B are then those of all clips, clip after clip; 1 for images."""
 
+    def after(self, first: int) -> "Outcome":
+        """Return the clips without their frames before number `first`."""
+        return self if first == 0 else frames_after(self, first)
+
     @cached_property
     def joined(self) -> "Outcome":
         """The clips as images: the frames of each below one another, (clips, ..., T x H, W).
@@ -67,6 +71,29 @@ class Outcome:
         For metrics of masks that do not use `counts_BTP`, whether they need a ground truth or not.
         """
         return None if self.true_BHW is None else scored(self.true_BHW)
+
+
+def frames_after(outcome: Outcome, first: int) -> Outcome:
+    """Return clips without their frames before `first`; raises ValueError if none is left."""
+    if first >= outcome.frames:
+        raise ValueError(f"frame {first} is past the end of clips of {outcome.frames} frames")
+    kept = torch.arange(len(outcome.images_BCHW), device=outcome.images_BCHW.device) % outcome.frames >= first
+
+    def late(found: Tensor | None) -> Tensor | None:
+        return None if found is None else found[kept]
+
+    return Outcome(
+        images_BCHW=outcome.images_BCHW[kept],
+        true_BHW=late(outcome.true_BHW),
+        predicted_BHW=late(outcome.predicted_BHW),
+        reconstructions_BCHW=late(outcome.reconstructions_BCHW),
+        masks_BKHW=late(outcome.masks_BKHW),
+        keep_BK=late(outcome.keep_BK),
+        attributes=tuple(
+            one for place, one in enumerate(outcome.attributes) if place % outcome.frames >= first
+        ),
+        frames=outcome.frames - first,
+    )
 
 
 def join_frames(outcome: Outcome) -> Outcome:

@@ -65,11 +65,13 @@ def training_clips(selection: Selection, wanted: ClipSpec, seed: int) -> Clips:
     return _checked(found, selection, wanted.frames, wanted.stride, seed)
 
 
-def evaluation_clips(selection: Selection, wanted: ClipSpec, frames: int | None) -> Clips:
+def evaluation_clips(
+    selection: Selection, wanted: ClipSpec, frames: int | None, from_frame: int = 0
+) -> Clips:
     """Return the clips that are evaluated, at the training's stride: whole videos, or parts of some frames.
 
     Raises:
-        PathProblem: if the data has no videos, or none is long enough.
+        PathProblem: if the data has no videos, none is long enough, or one ends before what is measured.
     """
     found: list[list[list[int]]] = []
     for video in whole_videos(selection):
@@ -77,7 +79,14 @@ def evaluation_clips(selection: Selection, wanted: ClipSpec, frames: int | None)
         length = len(seen) if frames is None else frames
         parts = [seen[at : at + length] for at in range(0, len(seen) - length + 1, length)]
         found += [[[place for place in part if place is not None]] for part in parts if None not in part]
-    return _checked(found, selection, frames, wanted.stride, 0)
+    clips = _checked(found, selection, frames, wanted.stride, 0)
+    shortest = min(len(one) for [one] in found)
+    if from_frame >= shortest:
+        text = (
+            f"nothing is left to measure from frame {from_frame} on: the shortest clip has {shortest} frames"
+        )
+        raise PathProblem(("evaluation", "from_frame"), text)
+    return clips
 
 
 def whole_videos(selection: Selection) -> list[list[int | None]]:

@@ -334,14 +334,16 @@ def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | N
         device=placement.device,
         slots=spec.evaluated_slots,
     )
-    clip, frames = spec.data.clip, spec.evaluation.clip_frames
+    clip, wanted = spec.data.clip, spec.evaluation
     return Loader(
         selection,
         spec.evaluation.batch_size,
         placement.device,
         spec.data.bounds,
         spec.data.workers,
-        clips=None if clip is None else evaluation_clips(selection, clip, frames),
+        clips=None
+        if clip is None
+        else evaluation_clips(selection, clip, wanted.clip_frames, wanted.from_frame),
         mask_size=spec.data.mask_size,
         memory_format=placement.memory_format,
         rank=placement.rank,

@@ -97,7 +97,8 @@ def evaluate_masks(
     trivial = Ledger(metrics, {name: [] for name in compared})
     codes = CodeCounter()
     for positions, batch, made in reconstructions(spec, model, loader, report):
-        for source, outcome in outcomes_of(made, batch, sources).items():
+        for source, whole in outcomes_of(made, batch, sources).items():
+            outcome = whole.after(spec.evaluation.from_frame)
             ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
         codes.add(made.tokens)
@@ -113,7 +114,7 @@ def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
     made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames)
-    return outcomes_of(made, batch, (source,))[source]
+    return outcomes_of(made, batch, (source,))[source].after(spec.evaluation.from_frame)
 
 
 def reconstructions(
@@ -237,12 +238,13 @@ def baseline_outcome(name: str, spec: ExperimentSpec, batch: Batch) -> Outcome:
     """Segment the batch by a baseline, with as many segments as the model has slots."""
     segments = spec.evaluated_slots
     assert segments is not None  # `check_capabilities`
-    found_BHW, size = BASELINES[name](batch.images_BCHW, segments), scored_size(batch)
+    found_BHW, size = BASELINES[name](batch.images_BCHW, segments, batch.frames), scored_size(batch)
     predicted_BHW = found_BHW if found_BHW.shape[1:] == size else resized_labels(found_BHW, segments, size)
-    return Outcome(
+    outcome = Outcome(
         images_BCHW=batch.images_BCHW,
         true_BHW=batch.masks_BHW,
         predicted_BHW=predicted_BHW,
         attributes=batch.attributes,
         frames=batch.frames,
     )
+    return outcome.after(spec.evaluation.from_frame)

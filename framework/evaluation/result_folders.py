@@ -170,6 +170,7 @@ def _decisive(spec: ExperimentSpec, other: ExperimentSpec, there: int | None) ->
         "data.value_range": data.range_name,
         "data.clip.stride": None if data.clip is None else data.clip.stride,
         "evaluation.clip_frames": spec.evaluation.clip_frames,
+        "evaluation.from_frame": spec.evaluation.from_frame,
         "evaluation.slots": spec.evaluated_slots,
         "evaluation.max_images": binding(spec.evaluation.max_images, there),
     }

@@ -109,7 +109,11 @@ def conditions_of(spec: ExperimentSpec) -> dict[str, Any]:
 def clip_of(spec: ExperimentSpec) -> dict[str, Any]:
     """Return which parts of videos are measured: how many frames (None for all), and how far apart."""
     clip = spec.data.clip
-    return {"frames": spec.evaluation.clip_frames, "stride": None if clip is None else clip.stride}
+    return {
+        "frames": spec.evaluation.clip_frames,
+        "stride": None if clip is None else clip.stride,
+        "from": spec.evaluation.from_frame,
+    }
 
 
 def cautions_of(ready: Ready) -> list[str]:

@@ -114,6 +114,13 @@ def check_slots(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
 def check_capabilities(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
     """Refuse what an evaluation wants and the model cannot do."""
     wanted, name = spec.evaluation, spec.model.name
+    for setting, value, plain in (
+        ("clip_frames", wanted.clip_frames, None),
+        ("from_frame", wanted.from_frame, 0),
+    ):
+        if spec.data.clip is None and value != plain:
+            text = f"'{setting}' is of clips, and these are single pictures; leave it out, or set data.clip"
+            yield PathProblem(("evaluation", setting), text)
     if wanted.slots is not None and not isinstance(model, FindsSlots):
         yield PathProblem(("evaluation", "slots"), f"the model '{name}' has no slots; leave 'slots' out")
     if wanted.baselines and spec.evaluated_slots is None:

@@ -67,8 +67,8 @@ class EvaluationSpec(ClosedModel):
     """Number of slots at evaluation; None for the trained number."""
     mask_source: MaskSource = "decoder"
     """Which masks are scored: the decoder's, or the last attention brought to image size."""
-    baselines: tuple[Literal["one_segment", "position_grid", "color_kmeans"], ...] = ()
-    """Trivial segmentations of the same images, evaluated beside the model."""
+    baselines: tuple[Literal["one_segment", "position_grid", "color_kmeans", "motion"], ...] = ()
+    """Trivial segmentations of the same images, evaluated beside the model; `motion` is for clips."""
     checkpoint: Literal["last", "best"] | PositiveInt = "last"
     """Whose weights are evaluated: the last checkpoint's, the best one's by `training.checkpoint.best`,
     or those of a step."""
@@ -79,6 +79,9 @@ class EvaluationSpec(ClosedModel):
     clip_frames: PositiveInt | None = None
     """For videos (`data.clip`): frames of the parts that are evaluated one by one; None for whole videos.
     Evaluations with different ones are not compared."""
+    from_frame: NonNegativeInt = 0
+    """Of clips: the first frame that is measured. Those before it are shown to the model, and not measured: 1
+    for one that is told of the first frame, 6 for a rollout after six frames. Not compared either."""
     sampling: dict[str, Any] | None = None
     """Settings of the decoder's `sampling` in place of its own, such as `{steps: 50}`, for a decoder that
     draws pictures; None for its own. Evaluations with different ones are not compared."""

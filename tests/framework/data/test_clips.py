@@ -201,3 +201,10 @@ def test_shares_are_of_one_length() -> None:
     assert [batch.frames for _, batch in found] == [5, 3, 8]
     parts = Loader(chosen, 2, CPU, (0.0, 1.0), clips=evaluation_clips(chosen, ClipSpec(frames=2), 3))
     assert [positions for positions, _ in parts.share(range(4))] == [[0, 1], [2, 3]]
+
+
+def test_a_video_that_ends_before_what_is_measured_is_refused() -> None:
+    text = "nothing is left to measure from frame 3 on: the shortest clip has 3 frames"
+    with pytest.raises(PathProblem, match=text):
+        evaluation_clips(selection(), ClipSpec(frames=2), None, 3)
+    assert len(evaluation_clips(selection(), ClipSpec(frames=2), None, 2)) == 3

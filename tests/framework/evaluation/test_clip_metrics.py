@@ -9,6 +9,7 @@ import torch
 
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.contracts.promises import measure
+from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import rows_of
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import SlotlabError
@@ -144,3 +145,52 @@ def test_a_metric_of_clips_must_give_one_value_for_each() -> None:
 
     with pytest.raises(SlotlabError, match=r"metric 'wrong'.*\(2,\)"):
         measure("wrong", Wrong(), outcome())
+
+
+# --- which frames, and baselines ---------------------------------------------------------
+
+
+def test_frames_before_the_first_measured_one_change_nothing() -> None:
+    whole, other = outcome(), outcome(seed=1)
+    late = [one.after(2) for one in (whole, other)]
+    assert [len(one.images_BCHW) for one in late] == [2, 2]
+    assert late[0].frames == 1
+    assert whole.true_BHW is not None
+    assert late[0].true_BHW is not None
+    assert torch.equal(late[0].true_BHW, whole.true_BHW[2::3])
+    assert whole.after(0) is whole
+    with pytest.raises(ValueError, match="frame 3 is past the end of clips of 3 frames"):
+        whole.after(3)
+
+
+def moving_square(frames: int = 4) -> torch.Tensor:
+    clip = torch.zeros(frames, 3, 8, 8)
+    for number in range(frames):
+        clip[number, :, 2:4, 2 * number : 2 * number + 2] = 1
+    return clip
+
+
+def test_motion_is_what_differs_from_the_median() -> None:
+    clip = moving_square()
+    found = BASELINES["motion"](torch.cat([clip, torch.zeros_like(clip)]), 2, 4)
+    assert torch.equal(found[:4], (clip[:, 0] > 0).long())
+    assert not found[4:].any()
+    assert not BASELINES["motion"](clip[:1], 3, 1).any()
+
+
+@pytest.mark.parametrize("name", ["one_segment", "position_grid", "color_kmeans", "motion"])
+def test_a_baselines_clip_does_not_depend_on_its_batch(name: str) -> None:
+    stream = torch.Generator().manual_seed(0)
+    clips = torch.rand(6, 3, 8, 8, generator=stream)
+    together = BASELINES[name](clips, 3, 3)
+    alone = torch.cat([BASELINES[name](clips[:3], 3, 3), BASELINES[name](clips[3:], 3, 3)])
+    assert torch.equal(together, alone)
+    assert 0 <= int(together.min()) <= int(together.max()) < 3
+
+
+def test_colors_keep_their_segment_over_time() -> None:
+    clip = moving_square()
+    found = BASELINES["color_kmeans"](clip, 2, 4)
+    square = {int(label) for label in found[clip[:, 0] > 0]}
+    assert len(square) == 1
+    assert square.isdisjoint(int(label) for label in found[clip[:, 0] == 0])
