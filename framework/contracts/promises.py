@@ -6,7 +6,7 @@ more, together with values, before a training (`framework.training.rehearsal`) a
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from math import fsum, isnan, nan
 from typing import Any
 
@@ -286,8 +286,19 @@ def metric_values(name: str, found: object, images: int, what: str = "") -> list
     raise SlotlabError(f"metric '{name}': {must}, and gave {given}")
 
 
-def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], list[float] | None]:
-    """Return a metric's values, one per image or clip, and their weights if it is pooled over objects.
+@dataclass(frozen=True)
+class Measured:
+    """The values of a metric, one per image or clip."""
+
+    values: list[float]
+    weights: list[float] | None = None
+    """How many objects each is the mean of, for a metric that is pooled over objects."""
+    by_frame: list[list[float]] | None = None
+    """For each clip the value of every frame; None for images, and for a metric of whole clips."""
+
+
+def measure(name: str, metric: Metric, outcome: Outcome) -> Measured:
+    """Return a metric's values, and their weights if it is pooled over objects.
 
     The value of a clip is the mean over its frames where it is defined, weighted like the metric's total.
 
@@ -303,13 +314,14 @@ def measure(name: str, metric: Metric, outcome: Outcome) -> tuple[list[float], l
         if value < low - room[0] or value > high + room[1]:  # NaN, where it is not defined, is never outside
             raise SlotlabError(f"metric '{name}': it gave {value:g}, outside its bounds {low:g} to {high:g}")
     frames = 1 if whole else outcome.frames
+    by_frame = [values[at : at + frames] for at in range(0, images, frames)] if frames > 1 else None
     if not isinstance(metric, PooledMetric):
-        return over_frames(values, [1.0] * len(values), frames)[0], None
+        return Measured(over_frames(values, [1.0] * len(values), frames)[0], None, by_frame)
     weights = metric_values(name, metric.weights(outcome), images, "as weights ")
     for weight in weights:
         if not 0 <= weight < float("inf"):
             raise SlotlabError(f"metric '{name}': weights count objects, and it gave {weight:g}")
-    return over_frames(values, weights, frames)
+    return Measured(*over_frames(values, weights, frames), by_frame)
 
 
 def over_frames(values: list[float], weights: list[float], frames: int) -> tuple[list[float], list[float]]:

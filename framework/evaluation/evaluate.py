@@ -104,10 +104,18 @@ def evaluate_masks(
         codes.add(made.tokens)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
-    beside = trivial.close(gather).rows
+    beside = trivial.close(gather)
     found = {source: ledger.close(gather) for source, ledger in ledgers.items()}
     usage = codes.close(gather)
-    return {source: replace(one, rows={**one.rows, **beside}, codes=usage) for source, one in found.items()}
+    return {
+        source: replace(
+            one,
+            rows={**one.rows, **beside.rows},
+            by_frame={**one.by_frame, **beside.by_frame},
+            codes=usage,
+        )
+        for source, one in found.items()
+    }
 
 
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from operator import itemgetter
 from typing import Any
 
@@ -16,13 +17,15 @@ from slotlab.framework.arithmetic.overlap import objects_there
 from slotlab.framework.arithmetic.t_interval import defined, weighted_mean
 from slotlab.framework.contracts import Metric, Outcome, missing
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.promises import measure
+from slotlab.framework.contracts.promises import Measured, measure
 from slotlab.framework.contracts.trained_model import NO_IMAGE
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
 from slotlab.framework.evaluation.code_usage import CodeUsage
 from slotlab.framework.runs.folder import MODEL
 
+FrameValues = Mapping[str, Sequence[float]]
+"""Of one clip, a value for each frame, by metric."""
 WORDS = {
     "true_BHW": "the data has no masks",
     "predicted_BHW": "the model has no masks from the chosen source",
@@ -43,6 +46,8 @@ class Evaluation:
     """One row per visible true object, with the IoU at which the model found it."""
     codes: CodeUsage | None = None
     """How the model's codes are used, for a codec and a model that trains one."""
+    by_frame: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    """Of clips, for each method and metric of images, the mean over clips at each frame; None without one."""
 
     def summary(self, metrics: Mapping[str, Metric]) -> dict[str, Any]:
         """Return, for each method and metric, statistics over the images.
@@ -121,6 +126,8 @@ class Ledger:
     detailed: bool = True
     """Whether single objects are measured, for `Evaluation.objects`."""
     objects: list[tuple[int, list[ResultRow]]] = field(default_factory=list)
+    frames: dict[str, list[tuple[int, FrameValues]]] = field(default_factory=dict)
+    """The values of each clip's frames, by method."""
     left_out: dict[str, str] = field(default_factory=dict)
     seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
@@ -140,8 +147,10 @@ class Ledger:
             SlotlabError: if a metric fails, or two images have one id.
         """
         self.seen.add(zip(positions, ids, strict=True))
-        rows = rows_of(outcome, ids, self.metrics)
+        measured = measure_all(outcome, self.metrics)
+        rows = as_rows(outcome, ids, measured)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
+        self.frames.setdefault(method, []).extend(zip(positions, frames_of(measured), strict=False))
         if method == MODEL:
             self.left_out |= reasons(outcome, self.metrics, words)
             if self.detailed:
@@ -158,7 +167,9 @@ class Ledger:
             self.seen.add((position, row["id"]) for position, row in found)
         rows = {method: in_order(found) for method, found in placed.items()}
         objects = [row for image in in_order(gather(self.objects)) for row in image]
-        return Evaluation(rows, self.left_out, objects)
+        clips = {method: in_order(gather(found)) for method, found in self.frames.items()}
+        by_frame = {method: mean_by_frame(found) for method, found in clips.items() if found}
+        return Evaluation(rows, self.left_out, objects, by_frame=by_frame)
 
 
 def in_order(placed: Iterable[tuple[int, Any]]) -> list[Any]:
@@ -174,23 +185,56 @@ def reasons(
     return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
 
 
-def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[ResultRow]:
-    """Return one row per image: its id, its number of objects and each metric that applies.
+def measure_all(outcome: Outcome, metrics: Mapping[str, Metric]) -> dict[str, Measured]:
+    """Return the values of each metric that applies, by name.
 
     Raises:
         SlotlabError: if a metric raises, or breaks its promise (`promises.measure`).
     """
-    columns: dict[str, Sequence[Any]] = {"id": ids}
-    if outcome.true_BHW is not None:
-        columns["objects"] = count_objects(outcome.joined)
+    found: dict[str, Measured] = {}
     for name, metric in metrics.items():
         if not missing(outcome, metric.needs):
             with called(f"metric '{name}'"):
-                values, weights = measure(name, metric, outcome)
-            columns[name] = values
-            if weights is not None:
-                columns[weight_column(name)] = weights
+                found[name] = measure(name, metric, outcome)
+    return found
+
+
+def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric]) -> list[ResultRow]:
+    """Return one row per image, or clip: its id, its number of objects and each metric that applies.
+
+    Raises:
+        SlotlabError: if a metric raises, or breaks its promise (`promises.measure`).
+    """
+    return as_rows(outcome, ids, measure_all(outcome, metrics))
+
+
+def as_rows(outcome: Outcome, ids: Sequence[str], measured: Mapping[str, Measured]) -> list[ResultRow]:
+    """Return the same of metrics that were measured."""
+    columns: dict[str, Sequence[Any]] = {"id": ids}
+    if outcome.true_BHW is not None:
+        columns["objects"] = count_objects(outcome.joined)
+    for name, one in measured.items():
+        columns[name] = one.values
+        if one.weights is not None:
+            columns[weight_column(name)] = one.weights
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def frames_of(measured: Mapping[str, Measured]) -> list[FrameValues]:
+    """Return, for each clip, the values of its frames by metric; nothing for images."""
+    known = {name: one.by_frame for name, one in measured.items() if one.by_frame is not None}
+    clips = len(next(iter(known.values()), []))
+    return [{name: clips_of[clip] for name, clips_of in known.items()} for clip in range(clips)]
+
+
+def mean_by_frame(clips: Sequence[FrameValues]) -> dict[str, list[float | None]]:
+    """Return each metric's mean at each frame over the clips that have it there."""
+    found: dict[str, list[float | None]] = {}
+    for name in clips[0]:
+        columns = zip_longest(*(clip[name] for clip in clips), fillvalue=math.nan)
+        there = [[value for value in column if math.isfinite(value)] for column in columns]
+        found[name] = [math.fsum(values) / len(values) if values else None for values in there]
+    return found
 
 
 def count_objects(outcome: Outcome) -> list[int]:

@@ -1,7 +1,7 @@
 """Draw all figures of one evaluation that the model supports, and write its samples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from slotlab.framework.composition import Composer
 from slotlab.framework.contracts import Metric, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.code_usage import CodeUsage
+from slotlab.framework.figures.by_frame import Means, draw_by_frame
 from slotlab.framework.figures.clips import ClipPanel, draw_clips
 from slotlab.framework.figures.code_usage import draw_code_usage
 from slotlab.framework.figures.composition import draw_composition, draw_mixed
@@ -52,6 +53,8 @@ class Evaluated:
     metrics: Mapping[str, Metric]
     codes: CodeUsage | None = None
     """How the model's codes are used, if it has any."""
+    by_frame: Means = field(default_factory=dict)
+    """Of clips, the means at each frame."""
     otherwise: str = ""
     """An addition to the titles: settings that differ from the run's, and the checkpoint."""
 
@@ -100,6 +103,12 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     }
     if of_clips:
         drawings["clips"] = partial(_draw_clips, title, first, clips)
+        drawings["frames"] = partial(
+            draw_by_frame,
+            evaluated.by_frame,
+            title=f"{title}: means by frame",
+            first=evaluated.loaded.spec.evaluation.from_frame,
+        )
     if evaluated.codes is not None:
         drawings["codes"] = partial(draw_code_usage, evaluated.codes, title=evaluated.data_title)
     left_out = _draw_all(drawings, figures, evaluated.name)

@@ -230,6 +230,7 @@ class EvaluationJob:
             rows=evaluation.rows[MODEL],
             metrics=ready.metrics,
             codes=evaluation.codes,
+            by_frame=evaluation.by_frame,
         )
         return draw_evaluation(
             shown, figures=run.figures, samples=run.evaluation(place.name(source)) / SAMPLES

@@ -78,6 +78,7 @@ def results(
         "methods": evaluation.summary(metrics),
         "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
         **({} if evaluation.codes is None else {"codes": evaluation.codes.facts}),
+        **({"by_frame": evaluation.by_frame} if evaluation.by_frame else {}),
     }
 
 

@@ -179,10 +179,10 @@ def weights_count_objects(subject: Subject) -> None:
     if not isinstance(metric, PooledMetric):
         raise Skip("it is a mean over images: it has no 'weights'")
     try:
-        values, weights = measure(subject.name, metric, found)
+        measured = measure(subject.name, metric, found)
     except SlotlabError as error:
         raise Broken(str(error).partition(": ")[2], place=subject.place("weights")) from None
-    for value, weight in zip(values, weights or (), strict=True):
+    for value, weight in zip(measured.values, measured.weights or (), strict=True):
         if (weight == 0) != (value != value):
             text = f"an image with the value {value:.4g} has the weight {weight:g}"
             raise Broken(

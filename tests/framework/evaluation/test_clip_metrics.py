@@ -10,8 +10,9 @@ import torch
 from slotlab.framework.contracts import MetricContext, Outcome
 from slotlab.framework.contracts.promises import measure
 from slotlab.framework.evaluation.baselines import BASELINES
-from slotlab.framework.evaluation.rows import rows_of
+from slotlab.framework.evaluation.rows import Ledger, rows_of
 from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.runs.folder import MODEL
 from slotlab.registry import SlotlabError
 
 REGISTRY = load_registry()
@@ -54,14 +55,16 @@ def frame(whole: Outcome, number: int) -> Outcome:
 @pytest.mark.parametrize("name", ["ari", "fg_ari", "mbo", "mse", "psnr", "mbo_per_object"])
 def test_a_clips_value_is_the_mean_over_its_frames(name: str) -> None:
     whole, measured = outcome(), metric(name)
-    values, weights = measure(name, measured, whole)
+    found = measure(name, measured, whole)
     singles = [measure(name, measured, frame(whole, number)) for number in range(6)]
     for clip in range(2):
         own = singles[3 * clip : 3 * clip + 3]
-        each = [(value[0], 1.0 if weight is None else weight[0]) for value, weight in own]
+        each = [(one.values[0], 1.0 if one.weights is None else one.weights[0]) for one in own]
         total = sum(weight for _, weight in each)
-        assert values[clip] == pytest.approx(sum(value * weight for value, weight in each) / total)
-        assert weights is None or weights[clip] == total
+        assert found.values[clip] == pytest.approx(sum(value * weight for value, weight in each) / total)
+        assert found.weights is None or found.weights[clip] == total
+        assert found.by_frame is not None
+        assert found.by_frame[clip] == [one.values[0] for one in own]
 
 
 def test_frames_without_a_value_are_left_out_of_the_mean() -> None:
@@ -69,8 +72,8 @@ def test_frames_without_a_value_are_left_out_of_the_mean() -> None:
     assert whole.true_BHW is not None
     whole.true_BHW[0] = 0
     whole.true_BHW[3:] = 0
-    values, _ = measure("fg_ari", metric("fg_ari"), whole)
-    own = [measure("fg_ari", metric("fg_ari"), frame(whole, number))[0][0] for number in (1, 2)]
+    values = measure("fg_ari", metric("fg_ari"), whole).values
+    own = [measure("fg_ari", metric("fg_ari"), frame(whole, number)).values[0] for number in (1, 2)]
     assert values[0] == pytest.approx(sum(own) / 2)
     assert math.isnan(values[1])
 
@@ -87,8 +90,8 @@ def test_a_metric_of_clips_is_that_of_one_picture_of_all_frames(name: str) -> No
             [torch.cat(list(whole.predicted_BHW[at : at + 3]), dim=1) for at in (0, 3)]
         ),
     )
-    assert measure(name, metric(name), whole)[0] == pytest.approx(
-        measure(WHOLE[name], metric(WHOLE[name]), beside)[0]
+    assert measure(name, metric(name), whole).values == pytest.approx(
+        measure(WHOLE[name], metric(WHOLE[name]), beside).values
     )
 
 
@@ -111,8 +114,8 @@ def test_only_whole_clips_see_that_slots_were_swapped() -> None:
     names = ("fg_ari", "video_fg_ari", "slot_stability")
     same = swapped(outcome(frames=2), lambda labels: labels)
     other = swapped(outcome(frames=2), lambda labels: (labels + 1) % 4)
-    assert [measure(name, metric(name), same)[0] for name in names] == [[1.0, 1.0]] * 3
-    values = {name: measure(name, metric(name), other)[0] for name in names}
+    assert [measure(name, metric(name), same).values for name in names] == [[1.0, 1.0]] * 3
+    values = {name: measure(name, metric(name), other).values for name in names}
     assert values["fg_ari"] == [1.0, 1.0]
     assert max(values["video_fg_ari"]) < 0.6
     assert values["slot_stability"] == [0.0, 0.0]
@@ -123,9 +126,9 @@ def test_slot_stability_counts_pairs_of_frames_in_which_an_object_is_seen() -> N
     predicted = torch.tensor([[[3, 1]], [[3, 0]], [[2, 0]], [[0, 0]], [[3, 0]]])
     clip = Outcome(images_BCHW=torch.zeros(5, 3, 1, 2), true_BHW=true, predicted_BHW=predicted, frames=5)
     # Object 1: 3-3 kept, 3-2 not. Object 2: 1-0 not, then unseen; 0-0 kept.
-    assert measure("slot_stability", metric("slot_stability"), clip)[0] == [2 / 4]
+    assert measure("slot_stability", metric("slot_stability"), clip).values == [2 / 4]
     single = Outcome(images_BCHW=torch.zeros(5, 3, 1, 2), true_BHW=true, predicted_BHW=predicted)
-    assert all(map(math.isnan, measure("slot_stability", metric("slot_stability"), single)[0]))
+    assert all(map(math.isnan, measure("slot_stability", metric("slot_stability"), single).values))
 
 
 def test_a_row_for_each_clip() -> None:
@@ -134,6 +137,22 @@ def test_a_row_for_each_clip() -> None:
     assert [row["id"] for row in rows] == ["a", "b"]
     assert [row["objects"] for row in rows] == [3, 3]
     assert rows[0].keys() == {"id", "objects", "fg_ari", "video_fg_ari", "mse"}
+
+
+def test_means_by_frame_are_over_the_clips_that_have_the_frame() -> None:
+    ledger = Ledger({"mse": metric("mse"), "video_ari": metric("video_ari")})
+    whole, longer = outcome(), outcome(clips=1, frames=4, seed=1)
+    ledger.add(MODEL, [1, 2], ["b", "c"], whole)
+    ledger.add(MODEL, [0], ["a"], longer)
+    found = ledger.close().by_frame[MODEL]
+    assert list(found) == ["mse"]
+    values = [measure("mse", metric("mse"), one).by_frame for one in (whole, longer)]
+    assert values[0] is not None
+    assert values[1] is not None
+    by_clip = [*values[0], *values[1]]
+    for number in range(3):
+        assert found["mse"][number] == pytest.approx(sum(one[number] for one in by_clip) / 3)
+    assert found["mse"][3] == by_clip[2][3]
 
 
 def test_a_metric_of_clips_must_give_one_value_for_each() -> None:
