@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from slotlab.framework.contracts import BatchedDataset, Dataset, DatasetContext, RawBatch, Sample
 from slotlab.framework.contracts.dataset_capabilities import HasVideos
 from slotlab.framework.data.read_capabilities import offers
+from slotlab.framework.probing.attributes import choose_attributes
+from slotlab.framework.probing.settings import ProbeSettings
 from slotlab.framework.scenes import kept_videos
 from slotlab.framework.scenes.motion import GRAVITY
 from slotlab.framework.scenes.moving_recipe import MOVING_VARIANTS
@@ -163,6 +165,13 @@ def test_videos_are_the_samples_in_the_order_of_time() -> None:
         facts = dataset.batch(video, CPU).attributes
         assert [(fact["video"], fact["frame"]) for fact in facts] == [(number, f) for f in range(5)]
     assert dataset.batch(dataset.videos[2], CPU).ids[1] == "moving_scenes_val_000002_01"
+
+
+@pytest.mark.parametrize("size", [(96, 16), (16, 96)])
+def test_pictures_may_be_tall_or_wide(size: tuple[int, int]) -> None:
+    masks, videos = whole(build(size=size), 4)
+    for number, facts in enumerate(videos):
+        assert set(range(1, facts[0]["num_objects"] + 1)) <= set(masks[number, 0].unique().tolist())
 
 
 @pytest.mark.parametrize("variant", MOVING_VARIANTS)
@@ -405,6 +414,13 @@ def test_videos_are_kept_up_to_the_limit_and_beyond_it_those_of_the_last_call(
     dataset.batch(range(20, 24), CPU)
     assert equal(dataset[16], build()[16])
     assert found[1:] == [[5], [4]]
+
+
+def test_a_probe_of_pictures_leaves_velocities_out() -> None:
+    objects = [sample.attributes["objects"] for sample in map(build().__getitem__, range(12))]
+    chosen, left_out = choose_attributes(objects, ProbeSettings(), lambda column, row: (column, row))
+    assert {"pixel_coords", "shape"} <= {one.name for one in chosen}
+    assert {"velocity", "visible_fraction"} <= set(left_out)
 
 
 # --- complaints --------------------------------------------------------------------------
