@@ -1,6 +1,7 @@
 """Images/s of the scene renderer, masks and depth included, at several batch sizes.
 
     python benchmarks/scenes.py [--device auto] [--images 128] [--size 128] [--variant full]
+    python benchmarks/scenes.py --videos 48 --size 64 --variant movi_a    # clips/min of moving scenes
 
 On the CPU, also with spawned worker processes that render batches of 8 with one thread each, as those of
 a data loader do. Batch sizes take turns, so that a drift of the machine's speed affects all alike; the
@@ -17,6 +18,8 @@ import torch
 
 from slotlab.framework.jobs.train import choose_device
 from slotlab.framework.scenes import RECIPES, draw_pictures
+from slotlab.framework.scenes.moving_recipe import MOVING
+from slotlab.framework.scenes.videos import draw_videos
 
 BATCH_SIZES = {"cpu": (1, 8, 64), "cuda": (1, 64, 256, 1024)}
 
@@ -61,15 +64,49 @@ def measure_workers(workers, options):
     return made / (time.perf_counter() - started)
 
 
+def measure_videos(options, device):
+    """Print clips/min of videos, by CPU time on a CPU, and of as many still pictures of like scenes."""
+    recipe, motion = MOVING[options.variant]
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    common = {"size": (options.size, options.size), "seed": 0, "device": device}
+    draws = {
+        "videos": lambda split, count: draw_videos(
+            recipe, motion, split=split, indices=range(count), **common
+        ),
+        "still pictures": lambda split, count: draw_pictures(
+            recipe, split=split, indices=range(count * motion.frames), **common
+        ),
+    }
+    seconds = {name: [] for name in draws}
+    for repeat in range(options.repeats + 1):
+        for name, draw in draws.items():
+            started = clock()
+            draw(repeat, options.videos)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[name].append(clock() - started)
+    print(f"{options.variant}, {options.size}x{options.size}, {motion.frames} frames a clip, {device}")
+    spent = {name: statistics.median(times[1:]) for name, times in seconds.items()}  # the first makes tables
+    for name, value in spent.items():
+        print(f"{name:14s} {60 * options.videos / value:8.0f} clips/min")
+    print(f"a frame takes {spent['videos'] / spent['still pictures']:.2f} times as long as a still picture")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=128, help="images per batch size and repeat, at most")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--variant", default="full", choices=RECIPES)
+    parser.add_argument("--variant", default="full", choices=[*RECIPES, *MOVING])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--videos", type=int, default=0, help="measure so many videos, not pictures")
     options = parser.parse_args()
     device = choose_device(options.device)
+    if options.videos and options.variant in MOVING:
+        measure_videos(options, device)
+        return
+    if options.videos or options.variant in MOVING:
+        parser.error(f"--videos N goes with a variant of videos: {', '.join(MOVING)}")
     sizes = [size for size in BATCH_SIZES.get(device.type, BATCH_SIZES["cuda"]) if size <= options.images]
     rates = {batch_size: [] for batch_size in sizes}
     cpu_rates = {batch_size: [] for batch_size in sizes}

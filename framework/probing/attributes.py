@@ -26,6 +26,7 @@ _NOT_BY_DEFAULT = {
     "index": NUMBERING,
     "rotation": ANGLE,
     "orientation": ANGLE,
+    "velocity": "one picture does not show it; name it to probe it all the same",
     "visible_fraction": "it says how the object is seen; name it to probe it all the same",
 }
 _MOST_CLASSES, _LEAST_USE = 32, 8

@@ -16,7 +16,7 @@ _PULL = 0.2
 """Velocities are `speed` times (a random part in [-1, 1) less this part of the position): toward the middle,
 so that objects stay in view; 0.7 of the position for a speed of 3.5. Kubric's MOVi-A does the same."""
 _FARTHEST = 5.0
-"""About the largest coordinate at which objects are placed, in world units."""
+"""The pull does not grow beyond this distance from the middle, which only tall and wide pictures show."""
 _AWAY = 100.0
 """A score that puts an object behind all others."""
 
@@ -43,7 +43,7 @@ def draw_discs(chance: Chance, motion: Motion, layout: SceneLayout) -> Discs:
     else:
         rank_BK = chance.uniform(_ORDER, shape_BK.shape[1]).double()
         part_BK2 = chance.uniform(_VELOCITY, *shape_BK.shape[1:], 2, low=-1, high=1).double()
-        velocities_BK2 = motion.speed * (part_BK2 - _PULL * positions_BK2)
+        velocities_BK2 = motion.speed * (part_BK2 - _PULL * positions_BK2.clamp(-_FARTHEST, _FARTHEST))
     order_BK = rank_BK.masked_fill(~present_BK, torch.inf).argsort(stable=True, dim=1).argsort(dim=1)
     movers = shape_BK.shape[1] if motion.movers is None else motion.movers
     moves_BK = present_BK & (order_BK < movers)
