@@ -132,8 +132,9 @@ class Walk:
         if isinstance(self.model, Reconstructs):
             number = self.other_num_slots
             stream = self.stream()
+            clips = {"frames": self.batch.frames} if self.model.clips else {}
             made = self.model.reconstruct(
-                self.images_BCHW, num_slots=number, generator=stream, painting=stream
+                self.images_BCHW, num_slots=number, generator=stream, painting=stream, **clips
             )
             self.check_made(made, number or self.spec.slots)
 
@@ -146,10 +147,10 @@ class Walk:
         for what, found in (("masks", masks_BKHW), ("attention", made.attention_BKHW)):
             if found is None:
                 continue
-            expect(found, (2, slots or found.shape[1], *found.shape[2:]), what)
+            expect(found, (len(self.images_BCHW), slots or found.shape[1], *found.shape[2:]), what)
             if self.values:
                 check_sums(found, what, dropped=dropped)
-        expect_picture(made.images_BCHW, 2, self.image_size)
+        expect_picture(made.images_BCHW, len(self.images_BCHW), self.image_size)
 
 
 def own_streams(device: torch.device) -> list[Tensor]:
