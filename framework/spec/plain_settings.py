@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
     "data.stores",
     "data.resident",
     "model.decoder.sampling",
+    "model.frames_at_once",
     "training.checkpoint",
     "training.speed",
     "training.explosion",

@@ -20,6 +20,7 @@ def table(name, file):
 MISTAKES = {
     **table("ENCODERS", "wrong_encoders"),
     **table("PARTS", "wrong_parts"),
+    **table("PREDICTORS", "wrong_predictors"),
     **table("OTHERS", "wrong_others"),
 }
 

@@ -1,6 +1,7 @@
 """Slots that follow clips: results depend on the clip alone, however it is cut; every part is seen and checked."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from slotlab.framework.contracts import Batch, FindsSlots, Model, Reconstructs, 
 from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
+from slotlab.framework.model.engine import recomputed
 from slotlab.framework.model.slot_kernel import LOG_VARIANCE
+from slotlab.framework.spec.identity import run_id
+from slotlab.framework.spec.plain_settings import has_effect
 from slotlab.registry import SlotlabError
 
 VIDEO = {"name": "video_slots", "predictor": "transformer_lstm", "kernel": {"variance": 0.01}}
@@ -90,6 +94,63 @@ def test_a_clip_does_not_depend_on_how_many_frames_are_seen_at_once(model, at_on
     same(cut.decoded.masks_BKHW, whole.decoded.masks_BKHW)
     assert whole.decoded.parts_BKCHW.shape == (14, 3, 3, 8, 8)
     assert (cut.decoded.parts_BKCHW is None) == (at_once < 7)
+
+
+class Drawing(nn.Module):
+    """A decoder that adds noise to the pictures of another one."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, slots, *, target_BCHW=None, generator=None):
+        decoded = self.inner(slots)
+        noise = torch.randn(decoded.prediction_BCHW.shape, generator=generator)
+        return replace(decoded, prediction_BCHW=decoded.prediction_BCHW + noise)
+
+
+def test_pictures_that_are_drawn_depend_on_their_clip_and_frame_alone(model):
+    images, results = some_clips(2, 5), []
+    for number in (5, 2, 1):
+        built = model(frames_at_once=number)
+        built.decoder = Drawing(built.decoder)
+        results.append(built.reconstruct(images, frames=5, generator=streams(1, 2), painting=streams(4, 5)))
+    alone = built.reconstruct(images[5:], frames=5, generator=streams(2), painting=streams(5))
+    for one in results:
+        same(one.images_BCHW, results[0].images_BCHW)
+    same(alone.images_BCHW, results[0].images_BCHW[5:])
+    plain = built.decoder.inner(results[0].found.slots).prediction_BCHW
+    noise = results[0].images_BCHW - plain
+    assert not torch.allclose(noise[0], noise[1], atol=0.1)
+
+
+def test_features_may_be_given(model):
+    built, images = model(frames_at_once=2), some_clips(2, 3)
+    with torch.no_grad():
+        features = built.encoder(images)
+    built.encoder = None
+    given = built.reconstruct(images, frames=3, generator=streams(1, 2), features_BCHW=features)
+    same(given.images_BCHW, model().reconstruct(images, frames=3, generator=streams(1, 2)).images_BCHW)
+
+
+def test_losses_are_finite_in_half_precision(model):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(frames_at_once=2).losses(batch_of(some_clips(2, 3), 3), generator=streams(1, 2))
+    assert losses.total.isfinite()
+
+
+@pytest.mark.parametrize("part", ["grouping", "predictor", "kernel", "decoder"])
+def test_parts_may_be_recomputed(model, part):
+    gradients = []
+    for again in (False, True):
+        built, batch = model(), batch_of(some_clips(2, 3), 3)
+        if again:
+            module = built.get_submodule(part)
+            module.forward = partial(recomputed, module.forward)
+        built.losses(batch, generator=Generator().manual_seed(1)).total.backward()
+        gradients.append([one.grad for one in built.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        same(one, other)
 
 
 def test_training_sees_what_an_evaluation_sees(model):
@@ -236,10 +297,9 @@ def test_operations_of_the_predictor_are_counted(spec):
 
 
 def test_frames_at_once_are_no_part_of_a_runs_identity(spec):
-    from slotlab.framework.spec.identity import run_id
-
     assert run_id(spec(frames_at_once=2)) == run_id(spec())
     assert run_id(spec(iterations=2)) != run_id(spec())
+    assert not has_effect("model.frames_at_once")
 
 
 def test_batches_of_clips_are_cut_between_clips():
