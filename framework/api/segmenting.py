@@ -158,7 +158,7 @@ def segment(
         raise SlotlabError(f"masks '{source}': write decoder or attention")
     parts = []
     for group, batch in loader.share(range(len(samples))):
-        made = reconstruct(spec, model, batch.images_BCHW, [places[i] for i in group])
+        made = reconstruct(spec, model, batch, [places[i] for i in group])
         masks_BKHW = masks_at(made, source, spec.data.size)
         if masks_BKHW is None:
             if source == "attention":

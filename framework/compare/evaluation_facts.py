@@ -16,10 +16,12 @@ KEYS = {
     "checkpoint": "--checkpoint",
 }
 """Facts that identify an evaluation, and the command-line options that choose by them."""
-FACTS = ("filter", "data", "plugins", "images", "clip", "slots", "range", "sampling")
+FACTS = ("filter", "data", "plugins", "images", "clip", "told", "slots", "range", "sampling")
 """Facts in which evaluations with the same key may differ, and compared evaluations must not."""
 PICTURES = ("dataset", "split", "protocol", "filter", "data")
 """Facts that must be the same for images with the same id to be the same images."""
+UNTOLD_CUES = "nothing"
+"""Stands for a model that is told of no object."""
 SINGLE = "single pictures"
 """Stands for an evaluation of pictures, each by itself."""
 AS_TRAINED = "as trained"
@@ -65,6 +67,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
         "plugins": _plugins(evaluation.facts.get("replaced_plugins")),
         "images": f"{images} ({skipped} broken ones left out)" if skipped else images,
         "clip": _clip(evaluation.facts.get("clip")),
+        "told": str(evaluation.facts.get("told") or UNTOLD_CUES),
         "slots": _slots(record, evaluation),
         "range": _range(record, evaluation),
         "sampling": _sampling(evaluation) if SAMPLING in listed else UNTOLD_SAMPLING,
@@ -147,6 +150,7 @@ def shown_facts(facts: Mapping[str, str]) -> dict[str, str]:
     """Return the facts without those that have their usual value, such as the last checkpoint."""
     usual = {
         "clip": SINGLE,
+        "told": UNTOLD_CUES,
         "slots": AS_TRAINED,
         "range": AS_TRAINED,
         "checkpoint": LAST,

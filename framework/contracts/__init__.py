@@ -8,6 +8,7 @@ feature map, row by row), K slots, D slot width. All outputs are frozen dataclas
 from slotlab.framework.arithmetic.void import VOID
 from slotlab.framework.contracts.capabilities import (
     Annealable,
+    Cue,
     Freezable,
     Guided,
     HasNearest,
@@ -19,6 +20,7 @@ from slotlab.framework.contracts.capabilities import (
     SamplesInSteps,
     SamplesTogether,
     StorableTarget,
+    TakesCues,
 )
 from slotlab.framework.contracts.codec import (
     Codec,
@@ -132,6 +134,7 @@ __all__ = [
     "CodecContext",
     "Counting",
     "Crop",
+    "Cue",
     "DataError",
     "DataProblem",
     "Dataset",
@@ -206,6 +209,7 @@ __all__ = [
     "Slots",
     "StartContext",
     "StorableTarget",
+    "TakesCues",
     "TakesFeatures",
     "TakesTargets",
     "TargetShape",

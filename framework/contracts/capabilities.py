@@ -5,7 +5,7 @@ ability.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
@@ -26,6 +26,22 @@ class Sampler(Protocol):
 
         All randomness comes from `generator`. A decoder that draws is called for each picture alone.
         """
+
+
+Cue = Literal["boxes", "centers"]
+"""What a conditional model is told of each object in a clip's first frame."""
+
+
+@runtime_checkable
+class TakesCues(Protocol):
+    """An initializer that is told where objects are in a clip's first frame (`framework.model.cues`).
+
+    Where `cue` is not None, it is also given `cues_BKC=`, float32 (B, K, 4 or 2), if they are known.
+    """
+
+    @property
+    def cue(self) -> Cue | None:
+        """What it is told, with its present settings."""
 
 
 @runtime_checkable

@@ -214,6 +214,11 @@ class Batch:
         """Return the number of samples: clips, or images."""
         return len(self.images_BCHW) // self.frames
 
+    @property
+    def first_masks_BHW(self) -> Tensor | None:
+        """The true masks of the clips' first frames, (clips, H, W)."""
+        return None if self.masks_BHW is None else self.masks_BHW[:: self.frames]
+
     def at(self, rows: slice) -> "Batch":
         """Return some of the samples, as views."""
         first, stop, _ = rows.indices(len(self))

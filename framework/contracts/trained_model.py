@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
+from slotlab.framework.contracts.capabilities import Cue
 from slotlab.framework.contracts.component_calls import called
 from slotlab.framework.contracts.data import Batch, Size
 from slotlab.framework.contracts.model import Decoded, Losses, RandomSource, Slots
@@ -84,6 +85,10 @@ class Model(nn.Module, ABC):
     told `frames=T`, get one random stream per clip, and images (clips x T, 3, H, W), clip after clip. What
     they return has a first axis of frames, like the images. A model that does not takes each frame by
     itself."""
+    told: Cue | None = None
+    """What a model of clips is told of each object in the first frame: `find_slots` and `reconstruct` then
+    take `first_masks_BHW`, the true masks of first frames, int64 (clips, H, W), or None; `losses` reads them
+    in the batch, and `supervised` is true. Results say what was told, and are not compared with others."""
     compiled: Sequence[str] = ()
     """The parts that `training.speed.compile` compiles, each by itself, as generators must stay outside."""
 

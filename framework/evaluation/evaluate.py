@@ -28,6 +28,7 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.code_usage import CodeCounter
 from slotlab.framework.evaluation.rows import WORDS, Evaluation, Ledger
+from slotlab.framework.model.cues import told
 from slotlab.framework.model.masks import labels_of, masks_at, resized_masks
 from slotlab.framework.randomness.seeds import frame_numbers, painting, streams
 from slotlab.framework.runs.folder import MODEL
@@ -121,7 +122,7 @@ def evaluate_masks(
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
-    made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames)
+    made = reconstruct(spec, model, batch, positions)
     return outcomes_of(made, batch, (source,))[source].after(spec.evaluation.from_frame)
 
 
@@ -131,10 +132,7 @@ def reconstructions(
     """Yield this process's share of the images, batch by batch, with their positions in the split."""
     total, done = loader.count(spec.evaluation.max_images), 0
     for positions, batch in loader.share(range(total)):
-        made = reconstruct(
-            spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames
-        )
-        yield positions, batch, made
+        yield positions, batch, reconstruct(spec, model, batch, positions)
         done += len(positions)
         report(done, total)
 
@@ -152,19 +150,12 @@ def find_slots(spec: ExperimentSpec, model: Model, images_BCHW: Tensor, position
     return model.find_slots(images_BCHW, num_slots=spec.evaluation.slots, generator=noise)
 
 
-def reconstruct(
-    spec: ExperimentSpec,
-    model: Model,
-    images_BCHW: Tensor,
-    positions: Iterable[int],
-    features_BCHW: Tensor | None = None,
-    *,
-    frames: int = 1,
-) -> Reconstruction:
-    """Run the model in evaluation mode on images (B, 3, H, W) of a split, with their features if stored.
+def reconstruct(spec: ExperimentSpec, model: Model, batch: Batch, positions: Iterable[int]) -> Reconstruction:
+    """Run the model in evaluation mode on images, or clips, of a split, with their features if stored.
 
     Image i, at `positions[i]` of the split, draws from random streams of the spec's seed and its position; so
-    does clip i, of so many frames, for a model of clips. One of images has a stream for each frame.
+    does clip i, for a model of clips. One of images has a stream for each frame. True masks are read for
+    a model that is told of the first frame alone.
 
     Raises:
         SlotlabError: if a component raises or breaks its promise, with its name; for a model that neither
@@ -173,17 +164,17 @@ def reconstruct(
     if not isinstance(model, Reconstructs):
         raise SlotlabError(NOTHING.format(spec.model.name))
     model.eval()
-    device, told = images_BCHW.device, {"frames": frames} if model.clips else {}
-    places = list(positions) if model.clips else frame_numbers(positions, frames)
+    device, features_BCHW = batch.images_BCHW.device, batch.features_BCHW
+    places = list(positions) if model.clips else frame_numbers(positions, batch.frames)
     made = model.reconstruct(
-        images_BCHW,
+        batch.images_BCHW,
         num_slots=spec.evaluation.slots,
         generator=streams(spec.seed, places, device),
         painting=painting(spec.seed, places, device),
         **({} if features_BCHW is None else {"features_BCHW": features_BCHW}),
-        **told,
+        **told(model, batch),
     )
-    check_reconstruction(spec, model, made, len(images_BCHW))
+    check_reconstruction(spec, model, made, len(batch.images_BCHW))
     return made
 
 

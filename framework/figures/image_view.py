@@ -58,7 +58,7 @@ def view_clips(
     views: dict[int, Sequence[ImageView]] = {}
     whole = replace(loader, rank=0, processes=1)  # the first of several processes draws figures of all images
     for group, batch in whole.share(wanted):
-        made = reconstruct(spec, model, batch.images_BCHW, group, frames=batch.frames)
+        made = reconstruct(spec, model, batch, group)
         frames = views_of(spec, model, batch, made, loader.bounds)
         for i, position in enumerate(group):
             own = frames[i * batch.frames : (i + 1) * batch.frames]

@@ -40,6 +40,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         "slots": spec.evaluated_slots,
         "sampling": ready.model.sampling,
         **({} if spec.data.clip is None else {"clip": clip_of(spec)}),
+        **({} if ready.model.told is None else {"told": ready.model.told}),
         "checkpoint": evaluation.checkpoint,
         "step": subject.weights.step,
         "metrics": facts_of(evaluation.metrics),

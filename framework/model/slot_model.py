@@ -125,15 +125,22 @@ class SlotModel(Model):
             tokens_BND: Tensor = self.projection(features_BCHW)
         return features_BCHW, tokens_BND
 
-    def initial_slots(self, tokens_BND: Tensor, num_slots: int | None, generator: RandomSource) -> Slots:
-        """Return the slots before the first iteration."""
+    def initial_slots(
+        self,
+        tokens_BND: Tensor,
+        num_slots: int | None,
+        generator: RandomSource,
+        cues_BKC: Tensor | None = None,
+    ) -> Slots:
+        """Return the slots before the first iteration, for an initializer that takes them made of cues."""
 
-        def run(tokens_BND: Tensor, *, generator: Generator | None) -> Slots:
-            slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator)
+        def run(tokens_BND: Tensor, cues_BKC: Tensor | None, *, generator: Generator | None) -> Slots:
+            told = {} if cues_BKC is None else {"cues_BKC": cues_BKC}
+            slots: Slots = self.initializer(tokens_BND, num_slots, generator=generator, **told)
             return slots
 
         with self.calling("initializer"):
-            initial = with_noise(run, generator, tokens_BND)
+            initial = with_noise(run, generator, tokens_BND, cues_BKC)
         with self.promising("initializer"):
             expect_type(initial, Slots)
         return initial

@@ -93,11 +93,17 @@ class SlotTrial:
     def initial_slots(self, tokens_BND: Tensor, number: int | None) -> Slots:
         """Check the initializer, perhaps with another number of slots, and return the slots."""
         self.trial.at("model", "initializer", part=self.model.initializer)
-        initial: Slots = self.model.initializer(tokens_BND, number, generator=self.trial.stream())
-        shape = (self.images, number or self.model.num_slots, self.model.slot_dim)
+        slots = number or self.model.num_slots
+        told = self.told(tokens_BND, slots)
+        initial: Slots = self.model.initializer(tokens_BND, number, generator=self.trial.stream(), **told)
+        shape = (self.images, slots, self.model.slot_dim)
         expect_slots(initial, shape)
         self.trial.look(initial.vectors_BKD, "slots")
         return initial
+
+    def told(self, tokens_BND: Tensor, slots: int) -> dict[str, Tensor]:
+        """Return what the initializer is told besides, as its argument."""
+        return {}
 
     def group(self, tokens_BND: Tensor, initial: Slots, **rounds: int) -> Grouped:
         """Check the grouping, perhaps with other `iterations`, and return what it gives."""

@@ -20,6 +20,7 @@ from slotlab.framework.contracts.promises import (
     expect_picture,
     expect_type,
 )
+from slotlab.framework.model.cues import told
 from slotlab.framework.spec.errors import Path, PathProblem
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import ComponentError, Ref, SlotlabError
@@ -132,9 +133,12 @@ class Walk:
         if isinstance(self.model, Reconstructs):
             number = self.other_num_slots
             stream = self.stream()
-            told = {"frames": self.batch.frames} if self.model.clips else {}
             made = self.model.reconstruct(
-                self.images_BCHW, num_slots=number, generator=stream, painting=stream, **told
+                self.images_BCHW,
+                num_slots=number,
+                generator=stream,
+                painting=stream,
+                **told(self.model, self.batch),
             )
             self.check_made(made, number or self.spec.slots)
 

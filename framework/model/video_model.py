@@ -21,10 +21,12 @@ from slotlab.framework.contracts import (
     Reconstruction,
     Slots,
     SlotState,
+    TakesCues,
     Trial,
 )
 from slotlab.framework.contracts.promises import expect_predicted, expect_type
 from slotlab.framework.model.clip_time import by_clip, frame_streams, in_time, span_of
+from slotlab.framework.model.cues import cues_of
 from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.slot_kernel import SlotKernel
 from slotlab.framework.model.slot_model import SlotModel
@@ -78,6 +80,9 @@ class VideoModel(SlotModel):
         own = {} if kernel is None else {"kernel": kernel}
         super().__init__(**parts, between={**own, "predictor": predictor})
         self.kernel = kernel
+        if isinstance(self.initializer, TakesCues):
+            self.told = self.initializer.cue
+        self.supervised = self.told is not None
         self.first_iterations, self.iterations = first_iterations, iterations
         self.frames_at_once = frames_at_once
         """Of each clip, outside of training."""
@@ -95,13 +100,23 @@ class VideoModel(SlotModel):
         generator: RandomSource = None,
         features_BCHW: Tensor | None = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> Encoded:
         """Find the slots of clips (clips x T, 3, H, W), all frames at once; features may be given.
+
+        `first_masks_BHW` are the true masks of first frames, for a model that is told of them.
 
         Raises:
             SlotlabError: with the name of the part, if one raises.
         """
-        return self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator)[0]
+        told = self._told(first_masks_BHW, num_slots)
+        return self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator, told)[0]
+
+    def _told(self, first_masks_BHW: Tensor | None, num_slots: int | None) -> Tensor | None:
+        """Return the cues that the initializer is told; None if it takes none, or nothing is known."""
+        if self.told is None or first_masks_BHW is None:
+            return None
+        return cues_of(self.told, first_masks_BHW, num_slots or self.num_slots)
 
     def _encode(
         self,
@@ -111,13 +126,14 @@ class VideoModel(SlotModel):
         carried: Carried | None,
         num_slots: int | None,
         generator: RandomSource,
+        cues_BKC: Tensor | None = None,
     ) -> tuple[Encoded, Carried]:
         """Encode frames, the first ones of clips or those that follow what is carried."""
         check_frames(images_BCHW, frames)
         features_BCHW, tokens_BND = self.tokens(images_BCHW, features_BCHW)
         tokens_BTND, initial = by_clip(tokens_BND, len(tokens_BND) // frames), None
         if carried is None:
-            initial = self.initial_slots(tokens_BTND[:, 0], num_slots, generator)
+            initial = self.initial_slots(tokens_BTND[:, 0], num_slots, generator, cues_BKC)
         followed = with_noise(self._follow, generator, tokens_BTND, initial, carried)
         return Encoded(features_BCHW, tokens_BND, followed.initial, followed.grouped), followed.carried
 
@@ -183,19 +199,22 @@ class VideoModel(SlotModel):
         features_BCHW: Tensor | None = None,
         target_BCHW: Tensor | None = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> ModelOutput:
         """Encode, find the target and decode, as in training, all frames of the clips.
 
         Raises:
             SlotlabError: naming the part, if one raises.
         """
-        encoded = self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator)[0]
+        told = self._told(first_masks_BHW, num_slots)
+        encoded = self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator, told)[0]
         streams = generator if frames == 1 else frame_streams(generator, frames)
         return replace(self.taught(images_BCHW, encoded, target_BCHW, streams), frames=frames)
 
     def output_of(self, batch: Batch, generator: RandomSource, **told: Any) -> ModelOutput:
         """Pass a batch of clips through as in training."""
-        return super().output_of(batch, generator, frames=batch.frames, **told)
+        masks_BHW = None if self.told is None else batch.first_masks_BHW
+        return super().output_of(batch, generator, frames=batch.frames, first_masks_BHW=masks_BHW, **told)
 
     def losses_of(self, output: ModelOutput) -> Losses:
         """Return the losses of all frames; that of drawn kernels is added, with its weight."""
@@ -214,9 +233,11 @@ class VideoModel(SlotModel):
         num_slots: int | None = None,
         generator: RandomSource = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> Found:
         """Find the slots of clips (clips x T, 3, H, W), some frames at a time."""
-        spans = self._spans(images_BCHW, None, frames, num_slots, generator)
+        told = self._told(first_masks_BHW, num_slots)
+        spans = self._spans(images_BCHW, None, frames, num_slots, generator, told)
         found: Found = in_time([encoded.found for _, encoded in spans], len(images_BCHW) // frames)
         return found
 
@@ -230,6 +251,7 @@ class VideoModel(SlotModel):
         painting: RandomSource = None,
         features_BCHW: Tensor | None = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> Reconstruction:
         """Find the slots of clips (clips x T, 3, H, W) and decode them, some frames at a time.
 
@@ -239,7 +261,9 @@ class VideoModel(SlotModel):
             SlotlabError: naming the part, if one raises.
         """
         clips, made = len(images_BCHW) // frames, []
-        for span_BCHW, encoded in self._spans(images_BCHW, features_BCHW, frames, num_slots, generator):
+        told = self._told(first_masks_BHW, num_slots)
+        spans = self._spans(images_BCHW, features_BCHW, frames, num_slots, generator, told)
+        for span_BCHW, encoded in spans:
             streams = painting if frames == 1 else frame_streams(painting, len(span_BCHW) // clips)
             shown = SlotReconstruction(self, span_BCHW, encoded).made(streams)
             made.append(shown if frames <= self.frames_at_once else without_parts(shown))
@@ -253,6 +277,7 @@ class VideoModel(SlotModel):
         frames: int,
         num_slots: int | None,
         generator: RandomSource,
+        cues_BKC: Tensor | None,
     ) -> Iterator[tuple[Tensor, Encoded]]:
         """Yield, in the order of time, images of some frames of all clips, and what they are encoded to."""
         check_frames(images_BCHW, frames)
@@ -263,7 +288,9 @@ class VideoModel(SlotModel):
             assert span_BCHW is not None
             features = span_of(features_BCHW, frames, span)
             length = span.stop - span.start
-            encoded, carried = self._encode(span_BCHW, features, length, carried, num_slots, generator)
+            encoded, carried = self._encode(
+                span_BCHW, features, length, carried, num_slots, generator, cues_BKC
+            )
             yield span_BCHW, encoded
 
     def rehearse(self, trial: Trial) -> None:

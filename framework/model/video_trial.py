@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import Grouped, Slots
 from slotlab.framework.contracts.promises import expect_predicted, expect_state
+from slotlab.framework.model.cues import WIDTHS
 from slotlab.framework.model.slot_trial import SlotTrial, has_weights
 from slotlab.registry import ComponentError
 
@@ -19,6 +21,14 @@ class VideoTrial(SlotTrial):
     """One pass; what is found in the second frame is decoded, so that all parts are seen."""
 
     model: "VideoModel"
+
+    def told(self, tokens_BND: Tensor, slots: int) -> dict[str, Tensor]:
+        """Return cues of boxes, or centers, that lie nowhere in particular."""
+        if self.model.told is None:
+            return {}
+        number = len(tokens_BND) * slots * WIDTHS[self.model.told]
+        numbers = torch.linspace(0, 1, number, device=tokens_BND.device)
+        return {"cues_BKC": numbers.reshape(len(tokens_BND), slots, -1)}
 
     def group(self, tokens_BND: Tensor, initial: Slots, **rounds: int) -> Grouped:
         """Check grouping, predictor and kernels over two frames, and return the second frame's slots."""

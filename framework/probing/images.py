@@ -114,7 +114,7 @@ def look(spec: ExperimentSpec, model: Model, batch: Batch, places: Sequence[int]
     if spec.evaluation.mask_source == "attention":
         found = find_slots(spec, model, batch.images_BCHW, places)
         return Reconstruction(found=found, decoded=None, images_BCHW=None)
-    return reconstruct(spec, model, batch.images_BCHW, places)
+    return reconstruct(spec, model, batch, places)
 
 
 def found_in(

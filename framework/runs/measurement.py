@@ -28,6 +28,7 @@ SETTINGS = (
     "slots",
     "sampling",
     "clip",
+    "told",
     "max_images",
     "mask_source",
 )
