@@ -36,6 +36,9 @@ SPLITS = ("train", "val", "test")
 _TOGETHER = {"cpu": 2**18, "cuda": 2**22}
 """The number of pixels that are best rendered in one call, by kind of device."""
 _CPU = torch.device("cpu")
+_MOST_STEPS = 64
+_MADE_OF = ("shapes", "sizes", "textures", "ground_textures", "ground_colors")
+_MOVED_BY = ("fps", "substeps", "speed", "friction", "restitution")
 
 
 class MovingScenesConfig(ComponentConfig):
@@ -71,7 +74,7 @@ class MovingScenesConfig(ComponentConfig):
     """The part of the speed at which two objects meet that they part with."""
     fps: Annotated[int, Ge(1), Le(120)] = 12
     """Frames per second."""
-    substeps: Annotated[int, Ge(1), Le(64)] = 8
+    substeps: Annotated[int, Ge(1), Le(_MOST_STEPS)] = 8
     """Steps of the physics for each frame."""
     events: Literal["any", "some"] = "any"
     """`some`: in every video at least two objects meet, or one hides a tenth of another."""
@@ -114,9 +117,8 @@ class MovingScenesConfig(ComponentConfig):
         motion = replace(motion, speed=known["speed"], fps=known["fps"])
         enough = enough_substeps(replace(recipe, shapes=shapes, sizes=sizes), motion)
         if value < enough:
-            raise ValueError(
-                f"{value} steps a frame let objects of this speed jump over others; take {enough}"
-            )
+            repair = f"take {enough}" if enough <= _MOST_STEPS else "lower speed, or raise fps or sizes"
+            raise ValueError(f"{value} steps a frame let objects of this speed jump over others; {repair}")
         return value
 
     @field_validator("events")
@@ -133,14 +135,11 @@ class MovingScenesConfig(ComponentConfig):
 
     def cautions(self) -> list[str]:
         """Warn of settings that keep a variant from being what its name says, and of videos at rest."""
-        names = ("shapes", "sizes", "textures", "ground_textures", "ground_colors", "movers")
-        chosen = [name for name in names if getattr(self, name) is not None]
+        chosen = [name for name in (*_MADE_OF, "movers") if getattr(self, name) is not None]
         found = []
         if self.variant != "movi_a" and chosen:
-            text = (
-                f"the variant '{self.variant}' has no say in {', '.join(chosen)}, which these settings name"
-            )
-            found.append(text)
+            text = f"the variant '{self.variant}' has no say in {', '.join(chosen)}"
+            found.append(f"{text}, which these settings name")
         if self.speed == 0 or self.movers == 0:
             found.append(f"{'speed' if self.speed == 0 else 'movers'} is 0: nothing moves in these videos")
         return found
@@ -148,13 +147,7 @@ class MovingScenesConfig(ComponentConfig):
     @property
     def recipe(self) -> Recipe:
         """What the videos' objects and ground are made of."""
-        named = {
-            "shapes": self.shapes,
-            "sizes": self.sizes,
-            "textures": self.textures,
-            "ground_textures": self.ground_textures,
-            "ground_colors": self.ground_colors,
-        }
+        named = {name: getattr(self, name) for name in _MADE_OF}
         chosen: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         counts = (self.min_objects, self.max_objects)
         return replace(MOVING[self.variant][0], counts=counts, min_visible=self.min_visible, **chosen)
@@ -166,13 +159,9 @@ class MovingScenesConfig(ComponentConfig):
         return replace(
             motion,
             frames=self.num_frames,
-            fps=self.fps,
-            substeps=self.substeps,
-            speed=self.speed,
-            friction=self.friction,
-            restitution=self.restitution,
             movers=motion.movers if self.movers is None else self.movers,
             events=self.events == "some",
+            **{name: getattr(self, name) for name in _MOVED_BY},
         )
 
 

@@ -437,6 +437,11 @@ def test_a_probe_of_pictures_leaves_velocities_out() -> None:
             "substeps",
         ),
         (
+            {"speed": 20.0, "sizes": [0.1], "fps": 4},
+            "8 steps a frame let objects of this speed jump over others; lower speed, or raise fps or sizes",
+            "substeps",
+        ),
+        (
             {"events": "some", "min_objects": 1},
             "'some' takes two objects to meet, and min_objects is 1",
             "events",
