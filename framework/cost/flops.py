@@ -17,7 +17,6 @@ from slotlab.framework.training.nan_guard import parts, tensors_of
 REST = "rest"
 """Operations outside the parts that are modules: mostly those of the loss."""
 _IMAGES = 2  # batch normalization over a single position refuses a single image
-_FRAMES = 6  # of the clips of a model that reads clips, where the spec does not say it
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def count_flops(spec: ExperimentSpec) -> Flops:
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
-        frames = frames_of(spec) if model.clips else 1
+        frames = spec.data.frames
         images = _IMAGES * frames
         batch = Batch(
             images_BCHW=torch.zeros(images, 3, *spec.data.size),
@@ -107,11 +106,6 @@ def count_flops(spec: ExperimentSpec) -> Flops:
             loss.backward()  # type: ignore[no-untyped-call]
             ledger.enter(REST)
     return Flops(_per_image(forward, images), _per_image(ledger.charged, images))
-
-
-def frames_of(spec: ExperimentSpec) -> int:
-    """Return how many frames the clips of a training have."""
-    return int(getattr(getattr(spec.data, "clip", None), "frames", _FRAMES))
 
 
 def _per_image(charged: dict[str, int], images: int) -> dict[str, int]:

@@ -127,9 +127,10 @@ def operations_of(spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def planned_images(spec: ExperimentSpec, num_images: int) -> int:
-    """Return the images that a whole training is trained on, each as often as it is seen."""
+    """Return the images, or frames, that a whole training is trained on, each as often as it is seen."""
     training = spec.training
-    return sum(phase.length.in_images(num_images, training.batch_size) for phase in training.phases)
+    samples = sum(phase.length.in_images(num_images, training.batch_size) for phase in training.phases)
+    return samples * spec.data.frames
 
 
 def restarts(provenance: Mapping[str, Any]) -> list[int]:

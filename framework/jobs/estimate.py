@@ -104,14 +104,15 @@ def void(value: object) -> None:
 
 
 def random_batch(engine: Engine, batch_size: int) -> Batch:
-    """Return random images, float (B, 3, H, W) in the spec's value range, on the engine's device."""
-    device = engine.device
+    """Return random images, or clips, float in the spec's value range, on the engine's device."""
+    device, frames = engine.device, engine.spec.data.frames
     stream = torch.Generator(device).manual_seed(0)
-    shape = (batch_size, 3, *engine.spec.data.size)
+    shape = (batch_size * frames, 3, *engine.spec.data.size)
     raw_BCHW = torch.randint(0, 256, shape, generator=stream, device=device, dtype=torch.uint8)
     images_BCHW = normalize(raw_BCHW, engine.spec.data.bounds)
     images_BCHW = images_BCHW.contiguous(memory_format=engine.memory_format)
-    return Batch(images_BCHW=images_BCHW, masks_BHW=None, ids=("random",) * batch_size)
+    masks_BHW = torch.zeros(len(raw_BCHW), *engine.spec.data.size, dtype=torch.int64, device=device)
+    return Batch(images_BCHW=images_BCHW, masks_BHW=masks_BHW, ids=("random",) * batch_size, frames=frames)
 
 
 def largest(fits: Callable[[int], bool], below: int) -> int:
@@ -196,7 +197,7 @@ def estimate(engine: Engine, num_images: int, *, budget: float = BUDGET) -> dict
     found = measure(engine, budget=budget)
     operations = operations_of(spec)
     each, batch = operations["flops_per_image"], spec.training.batch_size
-    speed = None if found.step_seconds is None else batch / found.step_seconds
+    speed = None if found.step_seconds is None else batch * spec.data.frames / found.step_seconds
     return {
         "name": spec.name,
         "device": describe_device(engine.device),

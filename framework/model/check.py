@@ -151,7 +151,7 @@ def check_shapes(spec: ExperimentSpec, model: Model) -> list[PathProblem]:
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
-    frames = 1 if spec.data.clip is None else spec.data.clip.frames
+    frames = spec.data.frames
     images = Batch(
         images_BCHW=torch.zeros(2 * frames, 3, *spec.data.size),
         masks_BHW=torch.zeros(2 * frames, *spec.data.size, dtype=torch.int64),

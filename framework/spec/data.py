@@ -147,6 +147,11 @@ class DataSpec(ClosedModel):
         return self.settings.other_mask_size
 
     @property
+    def frames(self) -> int:
+        """How many frames a sample of the training has; 1 for pictures."""
+        return 1 if self.clip is None else self.clip.frames
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """The value range of the images the model sees."""
         return RANGES[self.range_name]

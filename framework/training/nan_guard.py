@@ -43,7 +43,7 @@ class Guard:
         size = self.loader.batch_size
         positions = list(order[(trainee.batch - 1) * size : trainee.batch * size])
         trainee.pending.append(Step(trainee.step, trainee.epoch, positions, loss * batch.share))
-        trainee.meter.images += len(positions)
+        trainee.meter.images += len(positions) * batch.frames
 
     def judge(self, trainee: Trainee) -> tuple[float, float]:
         """Return the mean loss over the images since the last log line, and images per second.
