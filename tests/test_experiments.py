@@ -76,6 +76,13 @@ SMALL = {
     "slate_clevrtex": ("model.codec.codes=16", "model.decoder.layers=1"),
     "slotdiffusion_clevrtex": SMALL_UNET,
     "slotdiffusion_clevrtex6_course": (*SMALL_UNET, "model.encoder={name: cnn, channels: [8]}"),
+    "lsd_movi_e": (
+        *GENERATED,
+        *SMALL_UNET,
+        "model.decoder.heads=4",
+        "model.decoder.norm_groups=8",
+        "model.encoder={name: unet, width: 16, multipliers: [1, 2]}",
+    ),
     "slotdiffusion_slate_clevrtex": ("model.decoder.layers=1",),
     "slotdiffusion_slot_attention_clevrtex": ("model.decoder.broadcast_size=2",),
     "clevrtex6": ("model.decoder.broadcast_size=2",),
@@ -235,6 +242,15 @@ def test_weights_that_are_not_there_are_told_at_their_line(name, inputs):
     assert problem.text.endswith(".pth does not exist")
 
 
+def test_an_autoencoder_that_is_not_there_is_told_at_its_line():
+    with pytest.raises(SpecError) as caught:
+        prepare(f"{SHIPPED}lsd_movi_e")
+    [problem] = caught.value.problems
+    assert problem.path[:2] == ("objective", "codec")
+    assert f"{Path.cwd() / 'weights' / 'sd-vae'} does not exist" in problem.text
+    assert "name a folder of diffusers with Stable Diffusion's autoencoder" in problem.text
+
+
 def test_a_file_of_perceptual_weights_that_is_not_there_is_told_at_its_line():
     with pytest.raises(SpecError) as caught:
         prepare(f"{SHIPPED}vqvae_clevrtex")
@@ -277,6 +293,7 @@ def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
         ("dvae_clevrtex", 681_923),
         ("slotdiffusion_slot_attention_clevrtex", 5_192_708),
         ("slotdiffusion_clevrtex", 134_243_331 + 3_347_520),
+        ("lsd_movi_e", 305_588_932 + 42_571_840 + 445_632 + 75_456 + 384),
         # The reference says 9.89 million: a position more than SlotDiffusion's decoder has would be 192 weights.
         ("slotdiffusion_slate_clevrtex", 6_542_592 + 3_347_520),
     ],

@@ -51,6 +51,8 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("encoder", "timm"): {"freeze_below": None},
     ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
+    ("position", "linear_grid"): {"points": "ends"},
+    ("decoder", "latent_diffusion"): {"heads": None, "positions": "none", "zero_init": True},
     ("grouping", "slot_attention"): {
         "attention_dim": None,
         "epsilon_to": "weights",

@@ -29,6 +29,11 @@ from slotlab.registry.optional import require
 
 NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 """Files of weights in a folder of diffusers."""
+NEEDED = (
+    "name a folder of diffusers with Stable Diffusion's autoencoder, such as its folder 'vae', with "
+    f"config.json and {NAMES[0]}"
+)
+"""What to give where there is nothing."""
 FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of the attention's maps in older files, such as Stable Diffusion's, and their names now."""
 
@@ -76,6 +81,8 @@ class AutoencoderKL(nn.Module):
     def __init__(self, config: AutoencoderKLConfig, context: CodecContext):
         super().__init__()
         require("diffusers", "slotlab[diffusers]")
+        if not config.network.is_file() and not config.weights.exists():
+            raise ComponentError(f"{config.weights} does not exist; {NEEDED}", field="weights")
         facts = read_facts(config.network)
         network = load_network(config, facts)
         self.scaling, self.value_range = config.scaling, context.value_range

@@ -3,6 +3,7 @@
 Sources: Wu et al. 2023 (SlotDiffusion), section 3 and appendix, whose sizes, noise and solver are the
 defaults; Rombach et al. 2022 (the U-Net); Lu et al. 2022 (DPM-Solver++); Song et al. 2021 (DDIM); Ho et al.
 2020 (DDPM). It is taught to predict the noise that it added to the target at a drawn step. It has no masks.
+LSD's decoder (Jiang et al. 2023, code) is the same with other settings: `heads`, `positions`, `zero_init`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,23 +23,25 @@ from slotlab.framework.model.diffusion.noise_schedule import (
     Rates,
     clean_and_noise,
 )
-from slotlab.framework.model.diffusion.solvers import Solving, ddim, ddpm, dpm_solver, solved
+from slotlab.framework.model.diffusion.solvers import Solving, ddim, ddpm, dpm_multistep, dpm_solver, solved
 from slotlab.framework.model.diffusion.unet import UNet, UNetSizes, check_sizes
 from slotlab.framework.model.draws import dropping, normal, uniform_steps
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 
-PUBLISHED_STEPS = {"dpm_solver": 20, "ddim": 200}
-"""Evaluations of SlotDiffusion's solvers; DDPM takes all steps."""
+PUBLISHED_STEPS = {"dpm_solver": 20, "dpm_multistep": 25, "ddim": 200}
+"""Evaluations of SlotDiffusion's solvers, and of LSD's; DDPM takes all steps."""
 
 
 class SamplingConfig(ClosedModel):
     """How latents are made of noise."""
 
-    solver: Literal["dpm_solver", "ddim", "ddpm"] = "dpm_solver"
-    """Single-step DPM-Solver++ of order 3, DDIM, or DDPM's ancestral sampling."""
+    solver: Literal["dpm_solver", "dpm_multistep", "ddim", "ddpm"] = "dpm_solver"
+    """Single-step DPM-Solver++ of order 3, multistep DPM-Solver++ of order 2 (LSD's), DDIM, or DDPM's
+    ancestral sampling."""
     steps: PositiveInt | None = None
     """How often the U-Net is evaluated; null for 20 with `dpm_solver`, 200 with `ddim`, and all `timesteps`
-    with `ddpm`, as in SlotDiffusion, or for all `timesteps` if they are fewer."""
+    with `ddpm`, as in SlotDiffusion, for 25 with `dpm_multistep`, as in LSD, or for as many as there can be
+    if they are fewer: all `timesteps`, with `dpm_multistep` all but one."""
     requantize: bool = True
     """Whether every prediction of the clean latents is replaced by the nearest latents that the codec has,
     as in SlotDiffusion; without effect for codecs that have no codes."""
@@ -62,6 +65,15 @@ class LatentDiffusionConfig(ComponentConfig):
     than the latents; 1 is full resolution. There is always one transformer in the middle."""
     head_width: PositiveInt = 32
     """Width of the heads of every attention; it divides the channels wherever there is attention."""
+    heads: PositiveInt | None = None
+    """How many heads every attention has, whatever the channels there; null for as many as have `head_width`.
+    LSD has 24."""
+    positions: Literal["none", "cartesian"] = "none"
+    """What is added to what enters each attention: nothing, or a learned linear function of the position
+    (y, x, 1 - y, 1 - x), which is not the same in any two of them, as in LSD."""
+    zero_init: bool = True
+    """Whether the last convolution of every branch, and that of the prediction, starts as zero, as in latent
+    diffusion; in LSD all start as torch draws them."""
     norm_groups: PositiveInt = 32
     """Groups of the group norms; they divide the width."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -98,7 +110,10 @@ class LatentDiffusion(nn.Module):
             blocks=config.blocks,
             attention_at=config.attention_at,
             head_width=config.head_width,
+            heads=config.heads,
+            positions=config.positions == "cartesian",
             groups=config.norm_groups,
+            zero_init=config.zero_init,
         )
         check_settings(config, context)
         check_sizes(sizes, context.target.size)
@@ -165,6 +180,8 @@ class LatentDiffusion(nn.Module):
         denoise = partial(self._denoise, slots)
         if solver == "dpm_solver":
             return (yield from dpm_solver(denoise, self.schedule, draw(), steps))
+        if solver == "dpm_multistep":
+            return (yield from dpm_multistep(denoise, self.schedule, draw(), steps))
         if solver == "ddim":
             eta = self.config.sampling.eta
             return (yield from ddim(denoise, self.schedule, draw(), steps, eta=eta, draw=draw))
@@ -182,7 +199,12 @@ class LatentDiffusion(nn.Module):
 def evaluations(config: LatentDiffusionConfig) -> int:
     """Return how often the U-Net is evaluated for a picture."""
     published = PUBLISHED_STEPS.get(config.sampling.solver, config.timesteps)
-    return config.sampling.steps or min(published, config.timesteps)
+    return config.sampling.steps or min(published, most_evaluations(config))
+
+
+def most_evaluations(config: LatentDiffusionConfig) -> int:
+    """Return how often the U-Net can be evaluated: multistep DPM-Solver++ leaves the last step out."""
+    return config.timesteps - (config.sampling.solver == "dpm_multistep")
 
 
 def check_settings(config: LatentDiffusionConfig, context: DecoderContext) -> None:
@@ -200,8 +222,10 @@ def check_settings(config: LatentDiffusionConfig, context: DecoderContext) -> No
             f"the first step's beta, {config.beta_start}, is greater than the last one's, {config.beta_end}"
         )
         raise ComponentError(text, field="beta_start")
-    if evaluations(config) > config.timesteps:
+    if evaluations(config) > most_evaluations(config):
         text = f"{sampling.steps} steps are more than there are 'timesteps', {config.timesteps}"
+        if sampling.solver == "dpm_multistep":
+            text = f"{text}, but one, which 'dpm_multistep' leaves out"
         raise ComponentError(text, field="sampling")
     if sampling.eta and sampling.solver != "ddim":
         text = f"'eta' is a setting of the solver 'ddim', not of '{sampling.solver}'; leave it out"

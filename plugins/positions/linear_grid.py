@@ -1,20 +1,24 @@
 """The soft position code of slot attention: a grid of four ramps, projected and added.
 
 Source: Locatello et al. 2020, section E.2: (y, x, 1-y, 1-x) in [0, 1], a learned linear
-map to the width of the features, added.
+map to the width of the features, added. LSD (Jiang et al. 2023, code) has the centers of cells.
 """
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import PositionContext
+from slotlab.framework.model.ramps import Points, ramps
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
 
 class LinearGridConfig(ComponentConfig):
-    """No settings."""
+    """Settings of the grid."""
+
+    points: Points = "ends"
+    """Which points of [0, 1] a side's positions are: equidistant ones with both ends, as in the paper, or the
+    centers of equal cells, as in STEVE and LSD."""
 
 
 class LinearGrid(nn.Module):
@@ -24,11 +28,7 @@ class LinearGrid(nn.Module):
 
     def __init__(self, config: LinearGridConfig, context: PositionContext):
         super().__init__()
-        rows, columns = context.grid
-        y_HW, x_HW = torch.meshgrid(torch.linspace(0, 1, rows), torch.linspace(0, 1, columns), indexing="ij")
-        self.register_buffer(
-            "grid_HW4", torch.stack([y_HW, x_HW, 1 - y_HW, 1 - x_HW], dim=-1), persistent=False
-        )
+        self.register_buffer("grid_HW4", ramps(context.grid, config.points), persistent=False)
         self.project = nn.Linear(4, context.dim)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:

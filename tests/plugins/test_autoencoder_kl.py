@@ -197,9 +197,13 @@ def test_images_that_do_not_fit(folder: Path) -> None:
 
 def test_files_that_are_not_there(copied: Path, tmp_path: Path) -> None:
     gone = tmp_path / "none" / "vae.bin"
-    expected = "does not exist; name the network's config.json with 'config', or a whole folder"
-    assert refused(gone) == f"{gone.parent / 'config.json'} {expected}"
+    assert refused(gone) == (
+        f"{gone} does not exist; name a folder of diffusers with Stable Diffusion's autoencoder, such as its folder "
+        "'vae', with config.json and diffusion_pytorch_model.safetensors"
+    )
     assert refused(gone, config=copied / "config.json") == f"weights file {gone} does not exist"
+    expected = "does not exist; name the network's config.json with 'config', or a whole folder"
+    assert refused(tmp_path) == f"{tmp_path / 'config.json'} {expected}"
     (copied / "diffusion_pytorch_model.safetensors").unlink()
     assert refused(copied) == f"weights file {copied}/diffusion_pytorch_model.safetensors does not exist"
 

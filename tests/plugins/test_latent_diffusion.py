@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import DecoderContext, Sampler, Slots, TargetShape
 from slotlab.framework.model.diffusion.noise_schedule import NoiseSchedule
-from slotlab.framework.model.diffusion.unet_blocks import Transformer
+from slotlab.framework.model.diffusion.unet_blocks import Given, Transformer
 from slotlab.plugins.decoders.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from slotlab.registry import ComponentError
 
@@ -26,6 +26,7 @@ SMALL: dict[str, Any] = {
 }
 SOLVERS: list[dict[str, Any]] = [
     {"solver": "dpm_solver"},
+    {"solver": "dpm_multistep", "steps": 5},
     {"solver": "ddim", "steps": 6},
     {"solver": "ddim", "steps": 6, "eta": 0.5},
     {"solver": "ddpm", "steps": 5},
@@ -115,6 +116,24 @@ def test_all_steps_are_drawn_and_the_steps_are_those_of_the_settings() -> None:
 def test_an_untrained_decoder_predicts_zero() -> None:
     decoder = LatentDiffusion(LatentDiffusionConfig.model_validate(SMALL), CONTEXT).double()
     assert not decoder(SLOTS, target_BCHW=TARGET, generator=stream()).prediction_BCHW.any()
+
+
+def test_without_zero_init_nothing_starts_as_zero() -> None:
+    config = LatentDiffusionConfig.model_validate({**SMALL, "zero_init": False})
+    decoder = LatentDiffusion(config, CONTEXT).double()
+    assert decoder(SLOTS, target_BCHW=TARGET, generator=stream()).prediction_BCHW.all()
+    assert all(part.weight.any() for part in decoder.modules() if isinstance(part, nn.Conv2d | nn.Linear))
+
+
+@pytest.mark.parametrize("positions", ["none", "cartesian"])
+def test_attention_knows_where_positions_are_if_it_is_told(positions: str) -> None:
+    parts = build(positions=positions).modules()
+    transformer = next(part for part in parts if isinstance(part, Transformer))
+    given = Given(noise(1, 32), SLOTS.vectors_BKD[:1])
+    features, order = noise(1, 16, 4, 8), torch.randperm(32, generator=stream())
+    shuffled = features.flatten(2)[..., order].view_as(features)
+    made = transformer(features, given).flatten(2)[..., order].view_as(features)
+    assert torch.allclose(transformer(shuffled, given), made, **EXACT) == (positions == "none")
 
 
 def test_gradients_reach_slots_and_weights_but_not_the_target() -> None:
@@ -272,6 +291,8 @@ def test_sampling_has_no_dropout_and_no_gradients() -> None:
         (30, {"solver": "ddim"}, 30),
         (30, {"solver": "ddpm"}, 30),
         (30, {"solver": "ddpm", "steps": 4}, 4),
+        (1000, {"solver": "dpm_multistep"}, 25),
+        (7, {"solver": "dpm_multistep"}, 6),
     ],
 )
 def test_the_number_of_evaluations(timesteps: int, sampling: dict[str, Any], number: int) -> None:
@@ -381,6 +402,16 @@ HALVED = (
             {"timesteps": 10, "sampling": {"steps": 11}},
             "sampling",
             "11 steps are more than there are 'timesteps', 10",
+        ),
+        (
+            {"timesteps": 10, "sampling": {"solver": "dpm_multistep", "steps": 10}},
+            "sampling",
+            "10 steps are more than there are 'timesteps', 10, but one, which 'dpm_multistep' leaves out",
+        ),
+        (
+            {"heads": 3},
+            "heads",
+            "3 heads do not divide the 16 channels where there is attention, at the factor 2",
         ),
         (
             {"sampling": {"eta": 0.5}},

@@ -5,6 +5,7 @@ solved latents; `solved` runs one to its end. None draws anything but by `draw`,
 """
 
 from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
 from math import expm1, sqrt
 
 import numpy as np
@@ -92,6 +93,40 @@ def _first_order(x_BCHW: Tensor, clean_BCHW: Tensor, begin: Rates, end: Rates) -
 def _phi_2(h: float) -> float:
     """Return (exp(-h) - 1) / h + 1: what a slope of the prediction adds over a step of length h."""
     return expm1(-h) / h + 1
+
+
+FEW = 15
+"""With fewer evaluations the last step of `dpm_multistep` is of order 1."""
+
+
+def dpm_multistep(denoise: Denoise, schedule: NoiseSchedule, x_BCHW: Tensor, evaluations: int) -> Solving:
+    """Solve by multistep DPM-Solver++ of order 2: each step also uses the prediction before.
+
+    The steps are T // (evaluations + 1) apart, and the least noisy one is that plus 1 (plus 0, if none is
+    left out); the result is at step 0. Source: Lu et al. 2022 (DPM-Solver++), algorithm 2; steps and orders
+    as in the library diffusers, with which LSD takes 25 evaluations.
+
+    Args:
+        denoise: the model.
+        schedule: of its noise.
+        x_BCHW: normal noise.
+        evaluations: of the model, from 1 to T - 1.
+    """
+    apart = schedule.steps // (evaluations + 1)
+    steps = [index * apart + min(1, apart - 1) for index in range(evaluations, 0, -1)]
+    before: tuple[Tensor, float] | None = None
+    for step, following in pairwise([*steps, 0]):
+        begin, end = schedule.at(step), schedule.at(following)
+        h = end.half_log_snr - begin.half_log_snr
+        clean_BCHW, _ = denoise(x_BCHW, step, begin)
+        yield clean_BCHW
+        middle_BCHW = clean_BCHW
+        if before is not None and (following or evaluations >= FEW):
+            earlier_BCHW, length = before
+            middle_BCHW = clean_BCHW + h / (2 * length) * (clean_BCHW - earlier_BCHW)
+        x_BCHW = _first_order(x_BCHW, middle_BCHW, begin, end)
+        before = clean_BCHW, h
+    return x_BCHW
 
 
 # --- DDIM, DDPM --------------------------------------------------------------------------

@@ -1,95 +1,53 @@
 """The U-Net of latent diffusion, which predicts the noise in latents from the latents, a step and slots.
 
 Sources: Rombach et al. 2022, code; SlotDiffusion (Wu et al. 2023), appendix and code, whose sizes are
-`width` 128, `multipliers` 1, 2, 3, 4, two blocks, attention at the factors 2, 4 and 8, heads of width 32.
+`width` 128, `multipliers` 1, 2, 3, 4, two blocks, attention at the factors 2, 4 and 8, heads of width 32;
+LSD (Jiang et al. 2023), code: `width` 192, `multipliers` 1, 2, 4, 4, attention at the factors 1, 2 and 4, 24
+heads everywhere, with positions, and without convolutions that start as zero.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from slotlab.framework.contracts import Size
-from slotlab.framework.model.diffusion.unet_blocks import (
-    TIME_FACTOR,
-    DownLevel,
-    Given,
-    ResidualBlock,
-    Stage,
-    TimeCode,
-    Transformer,
-    UpLevel,
-    ZeroConv,
-)
+from slotlab.framework.model.diffusion.unet_blocks import Given, Transformer
+from slotlab.framework.model.diffusion.unet_frame import Frame, FrameSizes, check_frame
 from slotlab.framework.model.draws import unchanged
 from slotlab.registry import ComponentError
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetSizes:
-    """What a U-Net is made of."""
+class UNetSizes(FrameSizes):
+    """What a U-Net that attends to slots is made of; `channels` are those of the latents."""
 
-    channels: int
-    """Of the latents."""
     slot_dim: int
-    width: int
-    """Channels at full resolution, before they are multiplied; even."""
-    multipliers: Sequence[int]
-    """Of the width, for each level; each level but the first has half as many rows and columns."""
-    blocks: int
-    """Stages of each level on the way down; on the way up there is one more."""
     attention_at: Sequence[int]
     """Factors (1, 2, 4, ...) by which the latents are smaller where stages have transformers."""
     head_width: int
-    groups: int
+    heads: int | None = None
+    """Of every attention; None for as many as have `head_width`."""
+    positions: bool = False
+    """Whether a code of the position is added to what enters each attention."""
 
-    @property
-    def factors(self) -> list[int]:
-        """By how much rows and columns are fewer, at each level."""
-        return [2**level for level in range(len(self.multipliers))]
+    def heads_of(self, width: int) -> int:
+        """Return the number of heads in features of some width."""
+        return self.heads or width // self.head_width
 
 
-class UNet(nn.Module):
-    """Latents (B, C, H, W), steps (B,) and slots (B, K, D) to a prediction (B, C, H, W), at first zero.
+class UNet(Frame):
+    """Latents (B, C, H, W), steps (B,) and slots (B, K, D) to a prediction (B, C, H, W).
 
-    Between the ways down and up are a residual block, a transformer, and a residual block.
+    Unless `zero_init` is off, it is zero at first. Between the ways down and up are a residual block, a
+    transformer, and a residual block.
     """
 
+    sizes: UNetSizes
+
     def __init__(self, sizes: UNetSizes):
-        super().__init__()
-        self.sizes = sizes
-        width, widths = sizes.width, [sizes.width * by for by in sizes.multipliers]
-        self.time = TimeCode(width)
-        self.read = nn.Conv2d(sizes.channels, width, 3, padding=1)
-        saved, last = [width], widths[-1]
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for level, wide in enumerate(widths):
-            inputs = [saved[-1], *[wide] * (sizes.blocks - 1)]
-            lowest = level == len(widths) - 1
-            self.down.append(DownLevel(self._stages(inputs, level), wide, lowest=lowest))
-            saved += [wide] * (sizes.blocks + (not lowest))
-        self.middle = nn.ModuleList(
-            (self._block(last, last), self._transformer(last), self._block(last, last))
-        )
-        for level, wide in reversed(list(enumerate(widths))):
-            inputs = [below + saved.pop() for below in (last, *[wide] * sizes.blocks)]
-            self.up.append(UpLevel(self._stages(inputs, level), wide, highest=level == 0))
-            last = wide
-        self.norm, self.write = nn.GroupNorm(sizes.groups, last), ZeroConv(last, sizes.channels, 3)
-
-    def _stages(self, inputs: Sequence[int], level: int) -> Iterator[Stage]:
-        width = self.sizes.width * self.sizes.multipliers[level]
-        attends = 2**level in self.sizes.attention_at
-        for width_in in inputs:
-            yield Stage(self._block(width_in, width), self._transformer(width) if attends else None)
-
-    def _block(self, width_in: int, width: int) -> ResidualBlock:
-        return ResidualBlock(width_in, width, groups=self.sizes.groups, time=TIME_FACTOR * self.sizes.width)
-
-    def _transformer(self, width: int) -> Transformer:
-        sizes = self.sizes
-        return Transformer(width, sizes.slot_dim, groups=sizes.groups, head_width=sizes.head_width)
+        super().__init__(sizes, sizes.channels, partial(transformer_of, sizes))
 
     def forward(
         self,
@@ -108,17 +66,22 @@ class UNet(nn.Module):
             keep_BK: weights of the slots in [0, 1]; None if all are kept.
             drop: dropout, called in every residual block; outside of training it changes nothing.
         """
-        given = Given(self.time(step_B), slots_BKD, keep_BK, drop)
-        saved = [self.read(x_BCHW)]
-        for level in self.down:
-            saved += level(saved[-1], given)
-        x_BWHW = saved[-1]
-        for part in self.middle:
-            x_BWHW = part(x_BWHW, given)
-        for level in self.up:
-            x_BWHW = level(x_BWHW, saved, given)
-        prediction_BCHW: Tensor = self.write(F.silu(self.norm(x_BWHW)))
-        return prediction_BCHW
+        return self.through(x_BCHW, Given(self.time(step_B), slots_BKD, keep_BK, drop))
+
+
+def transformer_of(sizes: UNetSizes, level: int | None) -> Transformer | None:
+    """Return the transformer of a level's stages, if they have one, or that of the middle (None)."""
+    if level is not None and sizes.factors[level] not in sizes.attention_at:
+        return None
+    width = sizes.width * sizes.multipliers[-1 if level is None else level]
+    return Transformer(
+        width,
+        sizes.slot_dim,
+        groups=sizes.groups,
+        heads=sizes.heads_of(width),
+        positions=sizes.positions,
+        zero=sizes.zero_init,
+    )
 
 
 def check_sizes(sizes: UNetSizes, latents: Size) -> None:
@@ -127,15 +90,8 @@ def check_sizes(sizes: UNetSizes, latents: Size) -> None:
     Raises:
         ComponentError: with the setting to change, by its name in `UNetSizes`; `norm_groups` for the groups.
     """
+    check_frame(sizes, latents, of="latents")
     width, factors = sizes.width, sizes.factors
-    if width % 2:
-        raise ComponentError(
-            f"half of the time's code are sines: {width} is odd; take an even one", field="width"
-        )
-    if width % sizes.groups:
-        fitting = [groups for groups in range(1, 33) if width % groups == 0]
-        text = f"{sizes.groups} groups do not divide the width {width}; take one of {fitting}"
-        raise ComponentError(text, field="norm_groups")
     unknown = sorted(set(sizes.attention_at) - set(factors))
     if unknown:
         text = (
@@ -143,14 +99,12 @@ def check_sizes(sizes: UNetSizes, latents: Size) -> None:
         )
         raise ComponentError(text, field="attention_at")
     for factor, by in zip(factors, sizes.multipliers, strict=True):
-        attends = factor in sizes.attention_at or factor == factors[-1]
-        if attends and width * by % sizes.head_width:
-            text = f"heads of width {sizes.head_width} do not divide the {width * by} channels where there is"
-            raise ComponentError(f"{text} attention, at the factor {factor}", field="head_width")
-    rows, columns = latents
-    if rows % factors[-1] or columns % factors[-1]:
-        text = (
-            f"{len(factors)} levels halve the latents {len(factors) - 1} times, and {rows}x{columns} do not"
-        )
-        text = f"{text} divide by {factors[-1]}; write fewer multipliers, or take images of another size"
-        raise ComponentError(text, field="multipliers")
+        wide = width * by
+        if factor not in sizes.attention_at and factor != factors[-1]:
+            continue
+        where = f"the {wide} channels where there is attention, at the factor {factor}"
+        if sizes.heads is not None and wide % sizes.heads:
+            raise ComponentError(f"{sizes.heads} heads do not divide {where}", field="heads")
+        if sizes.heads is None and wide % sizes.head_width:
+            text = f"heads of width {sizes.head_width} do not divide {where}"
+            raise ComponentError(text, field="head_width")

@@ -1,7 +1,8 @@
 """The parts of the U-Net: residual blocks that know the time, transformers that attend to slots, levels.
 
 Source: Rombach et al. 2022 (latent diffusion), code, in the form in which SlotDiffusion (Wu et al. 2023,
-appendix and code) uses it. Letters: E is the width of the time's code, W that of a level, T its positions.
+appendix and code) uses it; LSD (Jiang et al. 2023, code) adds positions and starts no convolution at zero.
+Letters: E is the width of the time's code, W that of a level, T its positions.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slotlab.framework.contracts import Size
 from slotlab.framework.model.draws import unchanged
 from slotlab.framework.model.kept_slots import kept
+from slotlab.framework.model.ramps import ramps
 
 TRANSFORMER_EPS = 1e-6
 """Epsilon of the group norm before a transformer; that of the others is torch's, 1e-5."""
@@ -47,6 +50,13 @@ class ZeroConv(nn.Conv2d):
         nn.init.zeros_(self.bias)
 
 
+def last_conv(width_in: int, width: int, size: int, *, zero: bool) -> nn.Conv2d:
+    """Return the convolution that ends a branch, of an odd size; it starts as zero, or as torch draws it."""
+    if zero:
+        return ZeroConv(width_in, width, size)
+    return nn.Conv2d(width_in, width, size, padding=size // 2)
+
+
 def sinusoid(step_B: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """Return the code (B, width) of steps (B,), whole or not: all cosines, then all sines.
 
@@ -78,15 +88,18 @@ class TimeCode(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """GN, SiLU, conv; plus a map of the time; GN, SiLU, dropout, zero-initialized conv; plus the input."""
+    """GN, SiLU, conv; plus a map of the time; GN, SiLU, dropout, conv; plus the input.
 
-    def __init__(self, width_in: int, width: int, *, groups: int, time: int):
+    The last convolution starts as zero if `zero`.
+    """
+
+    def __init__(self, width_in: int, width: int, *, groups: int, time: int, zero: bool = True):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, width_in)
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
         self.read_time = nn.Linear(time, width)
         self.norm2 = nn.GroupNorm(groups, width)
-        self.conv2 = ZeroConv(width, width, 3)
+        self.conv2 = last_conv(width, width, 3, zero=zero)
         self.skip = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
 
     def forward(self, x_BCHW: Tensor, given: Given) -> Tensor:
@@ -99,19 +112,20 @@ class ResidualBlock(nn.Module):
 
 
 class HeadsAttention(nn.Module):
-    """Attention of positions to a source, with heads (A of them, each of width E); no biases but the last.
+    """Attention of positions to a source, with heads (A of them, each of width E).
 
     Args:
-        width: of positions; a multiple of `head_width`.
+        width: of positions; a multiple of `heads`.
         source: width of what is attended to.
-        head_width: of every head.
+        heads: number of heads.
+        bias: whether queries, keys and values have biases; the output has one.
     """
 
-    def __init__(self, width: int, source: int, *, head_width: int):
+    def __init__(self, width: int, source: int, *, heads: int, bias: bool = False):
         super().__init__()
-        self.heads = width // head_width
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k, self.to_v = (nn.Linear(source, width, bias=False) for _ in range(2))
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=bias)
+        self.to_k, self.to_v = (nn.Linear(source, width, bias=bias) for _ in range(2))
         self.to_out = nn.Linear(width, width)
 
     def forward(self, x_BTW: Tensor, source_BKD: Tensor, keep_BK: Tensor | None = None) -> Tensor:
@@ -145,37 +159,77 @@ class GatedMLP(nn.Module):
         return found_BTW
 
 
+class PositionCode(nn.Module):
+    """Adds a learned linear function of the position to features (B, T, W); positions are cells' centers."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.project = nn.Linear(4, width)
+
+    def forward(self, x_BTW: Tensor, size: Size) -> Tensor:
+        """Return (B, T, W), T being the rows times the columns of `size`."""
+        dtype = torch.promote_types(x_BTW.dtype, torch.float32)
+        ramps_HW4 = ramps(size, "centers", dtype=dtype, device=x_BTW.device)
+        placed_BTW: Tensor = x_BTW + self.project(ramps_HW4.flatten(0, 1).to(x_BTW.dtype))
+        return placed_BTW
+
+
 class Transformer(nn.Module):
     """All positions attend to one another, then to the slots, then an MLP; each after a norm, and added.
 
-    Before it are a group norm and a 1x1 convolution, after it a zero-initialized one; the input is added.
+    Before it are a group norm and a 1x1 convolution, after it another one; the input is added.
+
+    Args:
+        width: of the features.
+        slot_dim: of the slots.
+        groups: of the group norm.
+        heads: of both attentions.
+        positions: whether a code of the position is added to what enters each attention.
+        zero: whether the last convolution starts as zero.
     """
 
-    def __init__(self, width: int, slot_dim: int, *, groups: int, head_width: int):
+    def __init__(
+        self,
+        width: int,
+        slot_dim: int,
+        *,
+        groups: int,
+        heads: int,
+        positions: bool = False,
+        zero: bool = True,
+    ):
         super().__init__()
         self.norm = nn.GroupNorm(groups, width, eps=TRANSFORMER_EPS)
         self.read = nn.Conv2d(width, width, 1)
         self.norm_self, self.norm_slots, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
-        self.attend_self = HeadsAttention(width, width, head_width=head_width)
-        self.attend_slots = HeadsAttention(width, slot_dim, head_width=head_width)
+        self.attend_self = HeadsAttention(width, width, heads=heads)
+        self.attend_slots = HeadsAttention(width, slot_dim, heads=heads)
         self.mlp = GatedMLP(width)
-        self.write = ZeroConv(width, width, 1)
+        self.write = last_conv(width, width, 1, zero=zero)
+        self.place_self = PositionCode(width) if positions else None
+        self.place_slots = PositionCode(width) if positions else None
 
     def forward(self, x_BCHW: Tensor, given: Given) -> Tensor:
         """Return (B, C, H, W)."""
+        rows, columns = x_BCHW.shape[2:]
         x_BTW = rearrange(self.read(self.norm(x_BCHW)), "b w r c -> b (r c) w")
-        normed_BTW = self.norm_self(x_BTW)
-        x_BTW = x_BTW + self.attend_self(normed_BTW, normed_BTW)
-        x_BTW = x_BTW + self.attend_slots(self.norm_slots(x_BTW), given.slots_BKD, given.keep_BK)
+        query_BTW = self.norm_self(x_BTW)
+        if self.place_self is not None:
+            query_BTW = self.place_self(query_BTW, (rows, columns))
+        x_BTW = x_BTW + self.attend_self(query_BTW, query_BTW)
+        query_BTW = self.norm_slots(x_BTW)
+        if self.place_slots is not None:
+            query_BTW = self.place_slots(query_BTW, (rows, columns))
+        x_BTW = x_BTW + self.attend_slots(query_BTW, given.slots_BKD, given.keep_BK)
         x_BTW = x_BTW + self.mlp(self.norm_mlp(x_BTW))
-        found_BCHW: Tensor = x_BCHW + self.write(rearrange(x_BTW, "b (r c) w -> b w r c", r=x_BCHW.shape[2]))
+        found_BCHW: Tensor = x_BCHW + self.write(rearrange(x_BTW, "b (r c) w -> b w r c", r=rows))
         return found_BCHW
 
 
 class Stage(nn.Module):
     """A residual block, and a transformer after it, if there is one."""
 
-    def __init__(self, block: ResidualBlock, transformer: Transformer | None):
+    def __init__(self, block: ResidualBlock, transformer: nn.Module | None):
         super().__init__()
         self.block, self.transformer = block, transformer
 

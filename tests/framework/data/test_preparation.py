@@ -59,6 +59,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
         {"train": (0, 40_000), "val": (40_000, 45_000), "test": (45_000, 50_000), "all": (0, 50_000)},
     ),
     "ocb-ood": ({"crop": "square", "image_size": 256, "max_labels": 11}, WHOLE),
+    "lsd-movi": ({"image_size": 256, "max_labels": 24}, WHOLE),
     "lsd-per-object": ({"crop": "square", "image_size": 256, "max_labels": 11}, OFFICIAL),
     "adaslot-clevr": (
         {"crop": 192, "resize": "torch", "mask_resize": "nearest_exact"},

@@ -10,7 +10,15 @@ import torch
 from torch import Generator, Tensor
 
 from slotlab.framework.model.diffusion.noise_schedule import NoiseSchedule, Rates
-from slotlab.framework.model.diffusion.solvers import Solving, ddim, ddpm, dpm_orders, dpm_solver, solved
+from slotlab.framework.model.diffusion.solvers import (
+    Solving,
+    ddim,
+    ddpm,
+    dpm_multistep,
+    dpm_orders,
+    dpm_solver,
+    solved,
+)
 
 EXACT: dict[str, float] = {"rtol": 0, "atol": 1e-9}
 SCHEDULE = NoiseSchedule("scaled_linear", start=0.0015, end=0.0195, steps=1000)
@@ -157,6 +165,25 @@ def test_20_evaluations_of_dpm_solver_are_better_than_60_of_ddim() -> None:
     assert errors[0] < 0.05
 
 
+@pytest.mark.parametrize("evaluations", [3, 15, 25, 999])
+def test_dpm_multistep_is_the_papers_algorithm(evaluations: int) -> None:
+    alpha, apart = alphas(), 1000 // (evaluations + 1)
+    times = [*(i * apart + (apart > 1) for i in range(evaluations, 0, -1)), 0]
+    log_snr = [0.5 * math.log(alpha[t] / (1 - alpha[t])) for t in times]
+    x, data = START, []
+    for i in range(1, len(times)):
+        (a, s), (b, r) = ((alpha[t] ** 0.5, (1 - alpha[t]) ** 0.5) for t in times[i - 1 : i + 1])
+        data.append((x - s * predicted_noise(x, a, s)) / a)
+        h, best = log_snr[i] - log_snr[i - 1], data[-1]
+        if i > 1 and (i < evaluations or evaluations >= 15):
+            ratio = (log_snr[i - 1] - log_snr[i - 2]) / h
+            best = (1 + 1 / (2 * ratio)) * data[-1] - 1 / (2 * ratio) * data[-2]
+        x = r / s * x - b * (math.exp(-h) - 1) * best
+    made = solved(dpm_multistep(denoise, SCHEDULE, START, evaluations))
+    assert len(data) == evaluations
+    torch.testing.assert_close(made, x, **EXACT)
+
+
 # --- DDIM, DDPM --------------------------------------------------------------------------
 
 
@@ -242,7 +269,7 @@ def theirs(name: str, **settings: Any) -> Any:
     """Return a scheduler with the numbers that it computes in float32 replaced by those of float64."""
     diffusers = pytest.importorskip("diffusers")
     betas = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195}
-    scheduler = getattr(diffusers, name)(**betas, clip_sample=False, **settings)
+    scheduler = getattr(diffusers, name)(**betas, **settings)
     exactly = torch.tensor(alphas(), dtype=torch.float64)
     torch.testing.assert_close(scheduler.alphas_cumprod, exactly.float(), rtol=1e-5, atol=1e-6)
     scheduler.alphas_cumprod = exactly
@@ -250,7 +277,9 @@ def theirs(name: str, **settings: Any) -> Any:
     return scheduler
 
 
-def same_steps(scheduler: Any, evaluations: int, made: list[Tensor], **settings: Any) -> None:
+def same_steps(
+    scheduler: Any, evaluations: int, made: list[Tensor], *, tolerance: float = 1e-9, **settings: Any
+) -> None:
     """Check each step, from the latents that our solver had there."""
     scheduler.set_timesteps(evaluations)
     assert len(scheduler.timesteps) == len(made) - 1
@@ -259,7 +288,7 @@ def same_steps(scheduler: Any, evaluations: int, made: list[Tensor], **settings:
         a = float(scheduler.alphas_cumprod[t])
         found = predicted_noise(made[i], a**0.5, (1 - a) ** 0.5)
         expected = scheduler.step(found, t, made[i], generator=stream, **settings).prev_sample
-        torch.testing.assert_close(made[i + 1], expected, **EXACT)
+        torch.testing.assert_close(made[i + 1], expected, rtol=0, atol=tolerance)
 
 
 def passed(solve: Callable[[Any], Solving]) -> list[Tensor]:
@@ -277,13 +306,22 @@ def passed(solve: Callable[[Any], Solving]) -> list[Tensor]:
 @pytest.mark.parametrize("eta", [0.0, 0.6])
 @pytest.mark.parametrize("evaluations", [10, 200])
 def test_ddim_is_diffusers(evaluations: int, eta: float) -> None:
-    scheduler = theirs("DDIMScheduler", steps_offset=1, set_alpha_to_one=False)
+    scheduler = theirs("DDIMScheduler", clip_sample=False, steps_offset=1, set_alpha_to_one=False)
     made = passed(lambda by: ddim(by, SCHEDULE, START, evaluations, eta=eta, draw=draws()))
     same_steps(scheduler, evaluations, made, eta=eta)
 
 
 @pytest.mark.parametrize("evaluations", [10, 250, 1000])
 def test_ddpm_is_diffusers(evaluations: int) -> None:
-    scheduler = theirs("DDPMScheduler")
+    scheduler = theirs("DDPMScheduler", clip_sample=False)
     made = passed(lambda by: ddpm(by, SCHEDULE, START, evaluations, draw=draws()))
     same_steps(scheduler, evaluations, made)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("evaluations", [1, 2, 10, 25])
+def test_dpm_multistep_is_diffusers_as_lsd_has_it(evaluations: int) -> None:
+    settings = {"steps_offset": 1, "timestep_spacing": "leading", "final_sigmas_type": "sigma_min"}
+    scheduler = theirs("DPMSolverMultistepScheduler", solver_order=2, **settings)
+    made = passed(lambda by: dpm_multistep(by, SCHEDULE, START, evaluations))
+    same_steps(scheduler, evaluations, made, tolerance=1e-5)  # it rounds latents to float32
