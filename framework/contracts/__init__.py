@@ -54,6 +54,7 @@ from slotlab.framework.contracts.dataset_settings import (
     HasUnsplit,
     HasVariant,
 )
+from slotlab.framework.contracts.dynamics import Dynamics, DynamicsContext
 from slotlab.framework.contracts.evaluation import (
     MaskSource,
     MeasuresClips,
@@ -89,6 +90,7 @@ from slotlab.framework.contracts.model import (
 )
 from slotlab.framework.contracts.model_capabilities import (
     FindsSlots,
+    HasBaselines,
     HasCodec,
     PaintsInSteps,
     PaintsSlots,
@@ -138,6 +140,8 @@ __all__ = [
     "DatasetContext",
     "Decoded",
     "DecoderContext",
+    "Dynamics",
+    "DynamicsContext",
     "EncoderContext",
     "FindsSlots",
     "Fit",
@@ -147,6 +151,7 @@ __all__ = [
     "GroupingContext",
     "GroupingTrace",
     "Guided",
+    "HasBaselines",
     "HasCodec",
     "HasNearest",
     "HasObjectLimit",

@@ -15,6 +15,7 @@ from slotlab.framework.contracts import (
     Batch,
     FindsSlots,
     Found,
+    HasBaselines,
     MaskSource,
     Metric,
     Model,
@@ -85,7 +86,7 @@ def evaluate_masks(
         loader: the evaluation split, in the dataset's own order.
         metrics: by name.
         sources: of the masks that are measured.
-        baselines: measured beside the model; None for the spec's.
+        baselines: measured beside the model; None for the spec's, and those of the model.
         detailed: whether to fill `Evaluation.objects`.
         gather: joins the lists of several processes, each of which has its share.
         report: called with (images done, images in all).
@@ -93,7 +94,8 @@ def evaluate_masks(
     """
     compared = spec.evaluation.baselines if baselines is None else baselines
     # Every process has the same methods in the same order, also one without a share of few images.
-    ledgers = {source: Ledger(metrics, {MODEL: []}, detailed) for source in sources}
+    own = baselines_of(model) if baselines is None else {}
+    ledgers = {source: Ledger(metrics, {name: [] for name in (MODEL, *own)}, detailed) for source in sources}
     trivial = Ledger(metrics, {name: [] for name in compared})
     codes = CodeCounter()
     for positions, batch, made in reconstructions(spec, model, loader, report):
@@ -102,6 +104,11 @@ def evaluate_masks(
             ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
         codes.add(made.tokens)
+        for name, other in own.items():
+            shown = reconstructed(spec, other, positions, batch)
+            for source, whole in outcomes_of(shown, batch, sources).items():
+                outcome = whole.after(spec.evaluation.from_frame)
+                ledgers[source].add(name, positions, batch.ids, outcome)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
     beside = trivial.close(gather).rows
@@ -110,10 +117,15 @@ def evaluate_masks(
     return {source: replace(one, rows={**one.rows, **beside}, codes=usage) for source, one in found.items()}
 
 
+def baselines_of(model: Model) -> Mapping[str, Model]:
+    """Return what a model itself is compared with, by name."""
+    return model.baselines() if isinstance(model, HasBaselines) else {}
+
+
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
-    made = reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames)
+    made = reconstructed(spec, model, positions, batch)
     return outcomes_of(made, batch, (source,))[source].after(spec.evaluation.from_frame)
 
 
@@ -123,12 +135,16 @@ def reconstructions(
     """Yield this process's share of the images, batch by batch, with their positions in the split."""
     total, done = loader.count(spec.evaluation.max_images), 0
     for positions, batch in loader.share(range(total)):
-        made = reconstruct(
-            spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames
-        )
-        yield positions, batch, made
+        yield positions, batch, reconstructed(spec, model, positions, batch)
         done += len(positions)
         report(done, total)
+
+
+def reconstructed(
+    spec: ExperimentSpec, model: Model, positions: Iterable[int], batch: Batch
+) -> Reconstruction:
+    """Return what the model makes of a batch: see `reconstruct`."""
+    return reconstruct(spec, model, batch.images_BCHW, positions, batch.features_BCHW, frames=batch.frames)
 
 
 def find_slots(spec: ExperimentSpec, model: Model, images_BCHW: Tensor, positions: Iterable[int]) -> Found:
