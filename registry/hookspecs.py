@@ -60,6 +60,7 @@ KINDS: dict[str, Kind] = {
         ("initializer", "initializers"),
         ("grouping", "groupings"),
         ("predictor", "predictors"),
+        ("dynamics", "dynamics"),  # a word without a plural
         ("decoder", "decoders"),
         ("objective", "objectives"),
         ("codec", "codecs"),
@@ -175,6 +176,18 @@ def slotlab_predictors() -> Iterable[Component[Any]]:
     `start(slots)` -> state, what it remembers of each slot before its first prediction (tensors with leading
     axes (B, K), by name; None if nothing), and `forward(slots, state)` -> (`Slots`, state). It treats all
     slots alike, passes on what belongs to them (`extras`), and draws nothing outside of training.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def slotlab_dynamics() -> Iterable[Component[Any]]:
+    """Yield dynamics: from the slots of some frames of a clip to those of the frames that follow.
+
+    `build(config, DynamicsContext)` returns an `nn.Module` that is a `slotlab.contracts.Dynamics`:
+    `forward(slots_BTKD, steps)` -> slots (B, steps, K, D), in which gradients go back to those given. They
+    treat all slots alike, also others in number than they were built with, and draw nothing outside of
+    training. Those without weights, such as `repeat`, are what trained ones are compared with.
     """
     raise NotImplementedError
 

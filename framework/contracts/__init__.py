@@ -56,6 +56,7 @@ from slotlab.framework.contracts.dataset_settings import (
     HasUnsplit,
     HasVariant,
 )
+from slotlab.framework.contracts.dynamics import Dynamics, DynamicsContext
 from slotlab.framework.contracts.evaluation import (
     MaskSource,
     MeasuresClips,
@@ -91,6 +92,7 @@ from slotlab.framework.contracts.model import (
 )
 from slotlab.framework.contracts.model_capabilities import (
     FindsSlots,
+    HasBaselines,
     HasCodec,
     PaintsInSteps,
     PaintsSlots,
@@ -141,6 +143,8 @@ __all__ = [
     "DatasetContext",
     "Decoded",
     "DecoderContext",
+    "Dynamics",
+    "DynamicsContext",
     "EncoderContext",
     "FindsSlots",
     "Fit",
@@ -150,6 +154,7 @@ __all__ = [
     "GroupingContext",
     "GroupingTrace",
     "Guided",
+    "HasBaselines",
     "HasCodec",
     "HasNearest",
     "HasObjectLimit",

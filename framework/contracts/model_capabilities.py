@@ -3,13 +3,13 @@
 They look for the methods, never for the model: one without them is not asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from slotlab.framework.contracts.model import Decoded, RandomSource, Slots
-from slotlab.framework.contracts.trained_model import Found, Reconstruction
+from slotlab.framework.contracts.trained_model import Found, Model, Reconstruction
 
 
 @runtime_checkable
@@ -99,6 +99,17 @@ class PaintsInSteps(PaintsSlots, Protocol):
 
     def paint_steps(self, slots: Slots, *, generator: RandomSource = None) -> Iterator[Tensor] | None:
         """Yield predictions on the way to that of `paint`; None if there is but one step."""
+
+
+@runtime_checkable
+class HasBaselines(Protocol):
+    """A model that is compared with others for which nothing has to be trained.
+
+    An evaluation measures them on the same images, each under its name beside the trivial segmentations.
+    """
+
+    def baselines(self) -> Mapping[str, Model]:
+        """Return them by name, on the model's device: each `Reconstructs`, and reads clips if it does."""
 
 
 @runtime_checkable

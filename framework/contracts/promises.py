@@ -124,6 +124,16 @@ def expect_state(state: object, shape: tuple[int, int]) -> None:
             raise ComponentError(f"{text}, not {found}")
 
 
+def expect_foretold(foretold: object, slots_BTKD: Tensor, steps: int) -> None:
+    """Check what dynamics make of slots: those of so many frames that follow.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    batch, _, number, dim = slots_BTKD.shape
+    expect(foretold, (batch, steps, number, dim), "slots of the frames that follow")
+
+
 def expect_decoded(
     decoded: object, batch: int, slots: int, target: TargetShape, *, image: Size | None = None, method: str
 ) -> None:

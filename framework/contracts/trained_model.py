@@ -175,6 +175,10 @@ class Trial(Protocol):
         """On the meta device, where tensors have no values, or real ones."""
 
     @property
+    def frames(self) -> int:
+        """How many frames each clip has: the images are then those of two clips; 1 for images."""
+
+    @property
     def values(self) -> bool:
         """Whether tensors have values, not only shapes."""
 

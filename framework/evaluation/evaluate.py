@@ -15,6 +15,7 @@ from slotlab.framework.contracts import (
     Batch,
     FindsSlots,
     Found,
+    HasBaselines,
     MaskSource,
     Metric,
     Model,
@@ -86,7 +87,7 @@ def evaluate_masks(
         loader: the evaluation split, in the dataset's own order.
         metrics: by name.
         sources: of the masks that are measured.
-        baselines: measured beside the model; None for the spec's.
+        baselines: measured beside the model; None for the spec's, and those of the model.
         detailed: whether to fill `Evaluation.objects`.
         gather: joins the lists of several processes, each of which has its share.
         report: called with (images done, images in all).
@@ -94,7 +95,8 @@ def evaluate_masks(
     """
     compared = spec.evaluation.baselines if baselines is None else baselines
     # Every process has the same methods in the same order, also one without a share of few images.
-    ledgers = {source: Ledger(metrics, {MODEL: []}, detailed) for source in sources}
+    own = baselines_of(model) if baselines is None else {}
+    ledgers = {source: Ledger(metrics, {name: [] for name in (MODEL, *own)}, detailed) for source in sources}
     trivial = Ledger(metrics, {name: [] for name in compared})
     codes = CodeCounter()
     for positions, batch, made in reconstructions(spec, model, loader, report):
@@ -103,6 +105,11 @@ def evaluate_masks(
             ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
         codes.add(made.tokens)
+        for name, other in own.items():
+            shown = reconstruct(spec, other, batch, positions)
+            for source, whole in outcomes_of(shown, batch, sources).items():
+                outcome = whole.after(spec.evaluation.from_frame)
+                ledgers[source].add(name, positions, batch.ids, outcome)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
     beside = trivial.close(gather)
@@ -117,6 +124,11 @@ def evaluate_masks(
         )
         for source, one in found.items()
     }
+
+
+def baselines_of(model: Model) -> Mapping[str, Model]:
+    """Return what a model itself is compared with, by name."""
+    return model.baselines() if isinstance(model, HasBaselines) else {}
 
 
 def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions: Iterable[int]) -> Outcome:

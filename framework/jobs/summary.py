@@ -10,6 +10,7 @@ from slotlab.framework.composition.evaluate import CompositionResult
 from slotlab.framework.contracts import MaskSource, Metric, PooledMetric
 from slotlab.framework.contracts.dataset_settings import variant_of
 from slotlab.framework.evaluation.breakdown import breakdowns
+from slotlab.framework.evaluation.evaluate import baselines_of
 from slotlab.framework.evaluation.published import comparable
 from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
@@ -44,7 +45,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         "checkpoint": evaluation.checkpoint,
         "step": subject.weights.step,
         "metrics": facts_of(evaluation.metrics),
-        "baselines": list(evaluation.baselines),
+        "baselines": [*evaluation.baselines, *baselines_of(ready.model)],
         "cautions": cautions_of(ready),
         "composition": None if evaluation.composition is None else canonical(evaluation.composition),
     }

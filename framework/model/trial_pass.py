@@ -63,6 +63,11 @@ class Walk:
         return self.batch.images_BCHW
 
     @property
+    def frames(self) -> int:
+        """How many frames each clip has; 1 for images."""
+        return self.batch.frames
+
+    @property
     def values(self) -> bool:
         """Whether tensors have values, not only shapes."""
         return self.images_BCHW.device.type != "meta"
