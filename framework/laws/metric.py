@@ -1,11 +1,12 @@
 """Laws of metrics."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import PooledMetric
+from slotlab.framework.contracts import Outcome, PooledMetric
 from slotlab.framework.contracts.promises import BOUND_TOLERANCE, check_metric, measure
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import expect_close, same
@@ -13,6 +14,7 @@ from slotlab.framework.laws.general import BUILT
 from slotlab.framework.laws.modules import DRAWN, PROMISED
 from slotlab.framework.laws.outcomes import (
     degenerate,
+    doubled,
     dropped,
     one_of,
     only_needed,
@@ -53,9 +55,30 @@ def says_what_it_is(subject: Subject) -> None:
         raise Broken(str(error), place=place) from None
 
 
+@dataclass(frozen=True)
+class OfPictures:
+    """A metric of clips, measured on pictures: each is a clip of two frames that are alike."""
+
+    metric: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what the metric says of itself."""
+        return getattr(self.metric, name)
+
+    def __call__(self, found: Outcome) -> Any:
+        """Return one value for each picture."""
+        return self.metric(doubled(found))
+
+
+def built(subject: Subject) -> Any:
+    """Return the metric, as one of pictures."""
+    metric = subject.build()
+    return OfPictures(metric) if getattr(metric, "of_clips", False) else metric
+
+
 def is_one_number_an_image(subject: Subject) -> None:
     """It gives one float64 an image, for batches of any size."""
-    metric = subject.build()
+    metric = built(subject)
     every = outcome()
     for batch in (every, one_of(every, 1)):
         found = metric(batch)
@@ -72,7 +95,7 @@ def is_one_number_an_image(subject: Subject) -> None:
 
 def stays_within_its_bounds(subject: Subject) -> None:
     """Values lie between its bounds, for masks of one segment and of a pixel a segment, too."""
-    metric = subject.build()
+    metric = built(subject)
     low, high = (
         bound + sign * BOUND_TOLERANCE * max(1.0, abs(bound))
         for bound, sign in zip(metric.bounds, (-1, 1), strict=True)
@@ -97,7 +120,7 @@ def stays_within_its_bounds(subject: Subject) -> None:
 
 def images_do_not_mix(subject: Subject) -> None:
     """No bit of a value depends on the other images of the batch."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     values = metric(found)
     for i in range(len(values)):
         if not same([metric(one_of(found, i))], [values[i : i + 1]]):
@@ -110,7 +133,7 @@ def images_do_not_mix(subject: Subject) -> None:
 
 def reads_what_it_needs(subject: Subject) -> None:
     """It reads the fields of `needs` alone: the others may be None."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     values = metric(found)
     try:
         alone = metric(only_needed(metric, found))
@@ -125,14 +148,14 @@ def reads_what_it_needs(subject: Subject) -> None:
 
 def segments_have_no_names(subject: Subject) -> None:
     """The numbers of segments and the order of slots mean nothing."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     reason = "the numbers of the segments (the order of slots) change the value"
     expect_close([metric(renamed(found))], [metric(found)], reason, subject.place())
 
 
 def void_does_not_count(subject: Subject) -> None:
     """What is predicted where the truth is void changes nothing."""
-    metric = subject.build()
+    metric = built(subject)
     if not metric.needs & (SEGMENTS | {"true_BHW"}):
         raise Skip("it measures no masks")
     before, after = voids()
@@ -149,7 +172,7 @@ def dropped_slots_do_not_count(subject: Subject) -> None:
 
 def truth_is_the_best(subject: Subject) -> None:
     """For a perfect prediction it gives the better of its bounds."""
-    metric = subject.build()
+    metric = built(subject)
     best = metric.bounds[1 if metric.higher_is_better else 0]
     for value in metric(perfect(outcome()))[1:].tolist():
         if value != best and abs(value - best) > 1e-9:
@@ -160,7 +183,7 @@ def truth_is_the_best(subject: Subject) -> None:
 
 def any_integers(subject: Subject) -> None:
     """Masks may be of any integer type, images of any memory format."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     assert found.true_BHW is not None
     assert found.predicted_BHW is not None
     other = replace(
@@ -175,7 +198,7 @@ def any_integers(subject: Subject) -> None:
 
 def weights_count_objects(subject: Subject) -> None:
     """Weights of a metric over objects are counts, and zero just where the value is undefined."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     if not isinstance(metric, PooledMetric):
         raise Skip("it is a mean over images: it has no 'weights'")
     try:
@@ -192,7 +215,7 @@ def weights_count_objects(subject: Subject) -> None:
 
 def draws_nothing(subject: Subject) -> None:
     """It draws from no stream."""
-    metric, found = subject.build(), outcome()
+    metric, found = built(subject), outcome()
     before = global_streams()
     metric(found)
     if global_streams() != before:
@@ -202,7 +225,7 @@ def draws_nothing(subject: Subject) -> None:
 
 def outcome_stays(subject: Subject) -> None:
     """It changes nothing of the outcome, which other metrics read after it."""
-    metric, found, twin, again = subject.build(), outcome(), outcome(), outcome()
+    metric, found, twin, again = built(subject), outcome(), outcome(), outcome()
     metric(found)
     names = [one.name for one in fields(found) if isinstance(getattr(found, one.name), Tensor)]
     changed = [name for name in names if not torch.equal(getattr(found, name), getattr(twin, name))]

@@ -49,8 +49,21 @@ def one_of(every: Outcome, index: int) -> Outcome:
 def rows_of(every: Outcome, rows: Any) -> Outcome:
     """Return some images of a batch."""
     tensors: dict[str, Any] = {one.name: getattr(every, one.name) for one in fields(every)}
-    chosen: dict[str, Any] = {name: one if one is None else one[rows] for name, one in tensors.items()}
+    chosen: dict[str, Any] = {
+        name: one[rows] if isinstance(one, Tensor | tuple) else one for name, one in tensors.items()
+    }
     return Outcome(**chosen)
+
+
+def doubled(every: Outcome) -> Outcome:
+    """Return each image of a batch as a clip of two frames that are alike."""
+    twice = torch.arange(len(every.images_BCHW)).repeat_interleave(2)
+    tensors: dict[str, Any] = {one.name: getattr(every, one.name) for one in fields(every)}
+    chosen: dict[str, Any] = {
+        name: one[twice] if isinstance(one, Tensor) else one for name, one in tensors.items()
+    }
+    attributes = [facts for facts in every.attributes for _ in range(2)]
+    return Outcome(**{**chosen, "attributes": tuple(attributes), "frames": 2})
 
 
 def turned(every: Outcome) -> Outcome:
@@ -64,7 +77,7 @@ def turned(every: Outcome) -> Outcome:
 
 def only_needed(metric: Any, found: Outcome) -> Outcome:
     """Return the outcome without what the metric does not ask for."""
-    others = {one.name for one in fields(found)} - set(metric.needs) - {"images_BCHW", "attributes"}
+    others = {one.name for one in fields(found)} - set(metric.needs) - {"images_BCHW", "attributes", "frames"}
     without: dict[str, Any] = dict.fromkeys(others)
     return replace(found, **without)
 

@@ -32,11 +32,12 @@ class SlotStability:
     def __call__(self, outcome: Outcome) -> Tensor:
         """Return float64 of shape (clips,)."""
         counts_BSP = outcome.counts_BTP[:, 1:]  # S true objects, P slots
-        _, objects, slots = counts_BSP.shape
-        counts_CTSP = counts_BSP.reshape(-1, outcome.frames, objects, slots)
-        seen_CTS = counts_CTSP.sum(3) > 0
+        images, objects, slots = counts_BSP.shape
+        clips = images // outcome.frames
         if objects == 0 or slots == 0:
-            return torch.full(counts_CTSP.shape[:1], torch.nan, dtype=torch.float64, device=seen_CTS.device)
+            return torch.full((clips,), torch.nan, dtype=torch.float64, device=counts_BSP.device)
+        counts_CTSP = counts_BSP.reshape(clips, outcome.frames, objects, slots)
+        seen_CTS = counts_CTSP.sum(3) > 0
         slot_CTS = counts_CTSP.argmax(3)
         both_CTS = seen_CTS[:, 1:] & seen_CTS[:, :-1]
         kept_CTS = both_CTS & (slot_CTS[:, 1:] == slot_CTS[:, :-1])
