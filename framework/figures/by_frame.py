@@ -33,7 +33,7 @@ def draw_by_frame(means: Means, stem: Path, *, title: str, first: int = 0) -> No
     rows = -(-len(names) // columns)
     width, height = CURVE_SIZE[0] * 0.55 * columns, CURVE_SIZE[1] * 0.75 * rows
     with styled():
-        figure = Figure(figsize=(width, height + 0.5), layout="constrained")
+        figure = Figure(figsize=(width, height + 0.9), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, name in zip(axes.flat, names, strict=False):
             for color, (method, found) in zip(COLORS, means.items(), strict=False):
@@ -46,6 +46,7 @@ def draw_by_frame(means: Means, stem: Path, *, title: str, first: int = 0) -> No
             axis.grid()
         for axis in axes.flat[len(names) :]:
             axis.set_visible(False)
-        axes.flat[0].legend()
+        lines = axes.flat[0].get_lines()
+        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 2 * columns))
         figure.suptitle(fold(title, width=int(width / 0.077)))
         save(figure, stem)
