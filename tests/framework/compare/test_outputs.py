@@ -20,7 +20,7 @@ from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
 from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
-from slotlab.framework.compare.tables import TextTable, chance, facts, number, tables
+from slotlab.framework.compare.tables import TextTable, chance, decimals, facts, number, tables
 from slotlab.framework.system.terminal import visible
 
 NASTY = r"a|b_c & 50% $x^2$ {#} \alpha *b* `c` <script> [l](u) ~ ^ é"
@@ -138,6 +138,45 @@ def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleTy
     (table,) = [one for one in tables(found) if one.title == "published numbers under the same protocol"]
     assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
     assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
+
+
+def test_a_published_row_of_two_conditions_stands_once(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    row = {"method": "Slot Attention", "metric": "ari", "value": 0.624, "source": "a paper"}
+    for place, file in enumerate(sorted(tmp_path.glob("runs/*/evaluation/*/summary.json"))):
+        facts = {"published": [row], "filter": f"0 to {place} objects by metadata"}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+    assert compare_paths([study], across={"filter"}).published == (row,)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "means", "places"),
+    [
+        ([0.012], [0.5], 3), ([0.1], [0.5], 2), ([0.0999], [0.5], 3), ([1.0], [9.0], 1), ([12.0], [9.0], 0),
+        ([0.5, 0.02, 0.0, None, 0.03], [1.0] * 5, 3), ([0.0, None], [5.0, None], 3), ([None], [0.0], 3), ([1e-12], [1.0], 8),
+    ],
+)  # fmt: skip
+def test_numbers_have_the_decimals_that_show_two_digits_of_the_median_spread(
+    comparison: Comparison, spreads: list[float | None], means: list[float | None], places: int
+) -> None:
+    """Without a spread, of a hundredth of the median mean."""
+    metric, first = comparison.metrics[0], comparison.arms[0]
+    statistics = [
+        replace(first.statistics[metric.name], std=std, mean=mean)
+        for std, mean in zip(spreads, means, strict=True)
+    ]
+    arms = tuple(replace(first, statistics={metric.name: one}) for one in statistics)
+    assert decimals(replace(comparison, arms=arms), metric) == places
+
+
+def test_chances_are_written_with_two_digits_on_both_sides_of_a_tenth() -> None:
+    assert [chance(p) for p in (0.99e-4, 1e-4, 0.0999, 0.1, 0.104)] == [
+        "< 0.0001",
+        "0.0001",
+        "0.1",
+        "0.10",
+        "0.10",
+    ]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)

@@ -51,6 +51,32 @@ def test_equal_checkpoints_have_an_interval_of_no_width() -> None:
     assert (lone.images, lone.mean, lone.interval) == (1, 0.0, None)
 
 
+def test_each_side_has_weights_of_its_own() -> None:
+    """One model may drop an object that the other has, so that equal weights of one side say nothing of the other's."""
+    chance = np.random.default_rng(5)
+    a, b = chance.uniform(size=40), chance.uniform(size=40)
+    weights, others = chance.integers(1, 9, size=40).astype(float), np.ones(40)
+    for first, second in ((weights, others), (others, weights)):
+        for one, other in ((a, b), (a, a)):
+            found = bootstrap(0, one, first, other, second)
+            assert found.mean == pytest.approx(
+                np.average(one, weights=first) - np.average(other, weights=second)
+            )
+            assert found.interval is not None
+            assert found.interval.low < found.mean < found.interval.high
+            mirrored = bootstrap(0, other, second, one, first)
+            assert mirrored.mean == pytest.approx(-found.mean)
+            assert mirrored.interval is not None
+            assert mirrored.interval.low == pytest.approx(-found.interval.high, abs=1e-9)
+
+
+def test_two_images_have_an_interval_and_none_has_no_mean() -> None:
+    ones = np.ones(2)
+    assert bootstrap(0, np.array([0.0, 1.0]), ones, np.zeros(2), ones).interval is not None
+    nothing = bootstrap(0, np.full(2, np.nan), ones, np.zeros(2), ones)
+    assert (nothing.images, nothing.interval, np.isnan(nothing.mean)) == (0, None, True)
+
+
 def test_each_shared_seed_has_its_own_labelled_row(study: Path) -> None:
     found = compare_paths([study], per_image=True)
     arm = found.arms[1]

@@ -193,6 +193,8 @@ def test_arms_that_are_equal_but_for_rounding_have_no_test(size: float) -> None:
     assert len({arm[seed] - base[seed] for seed in base}) > 1, "rounding left something"
     found = difference(arm, base)
     assert (found.std, found.p, found.effect) == (0.0, None, None)
+    assert found.mean is not None
+    assert found.interval == Interval(found.mean, found.mean), "as wide as the standard deviation says"
 
 
 def test_a_small_difference_that_scatters_is_still_tested() -> None:
