@@ -131,10 +131,11 @@ def test_costs_are_drawn_in_the_units_of_their_axis_if_arms_differ_in_them(
     comparison: Comparison, axes: list[Any], tmp_path: Path, quantity: str, figure: str, unit: float
 ) -> None:
     def drawn(costs: Mapping[int, float | None]) -> list[Path]:
+        changes: list[dict[str, Any]] = [{quantity: costs.get(i)} for i in range(len(comparison.arms))]
         arms = [
-            replace(arm, cost=replace(COST, **{quantity: costs.get(i)}))
-            for i, arm in enumerate(comparison.arms)
-        ]  # type: ignore[arg-type]
+            replace(arm, cost=replace(COST, **change))
+            for arm, change in zip(comparison.arms, changes, strict=True)
+        ]
         return draw_cost.draw_costs(comparison, list(style_arms(arms, None).values()), tmp_path)
 
     assert drawn({0: 2.0 * unit, 1: 2.0 * unit}) == []

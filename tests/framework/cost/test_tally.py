@@ -193,6 +193,7 @@ def test_time_and_energy_add_up_over_restarts(
     stretch(2, 3.6e6).note(always=True)
     assert run.read_cost()["seconds"] == 42
     assert run.read_cost()["energy_joules"] == 3.6e6 + 5
+    assert run.read_cost()["energy_kwh"] == pytest.approx(1.0, rel=1e-4)
     monkeypatch.setattr(cost, "read_energy", lambda devices: Energy(None, "broken"))
     stretch(1, 0).finish(10)
     found = run.read_cost()
@@ -221,7 +222,10 @@ def test_the_report_of_a_run(tiny: Specs, tmp_path: Path) -> None:
 def test_the_most_memory_is_that_of_all_stretches(tiny: Specs, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", tiny())
     run.cost.write_text('{"seconds": 3.0, "memory": 1000000000000}')
-    Tally.start(open_engine(tiny()), run).finish(4)
+    tally = Tally.start(open_engine(tiny()), run)
+    tally.note(always=True)
+    assert run.read_cost()["memory"] == 10**12
+    tally.finish(4)
     assert run.read_cost()["memory"] == 10**12
     assert run.read_cost()["images_per_second"] is None  # nothing was logged
 
