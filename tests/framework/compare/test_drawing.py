@@ -146,3 +146,6 @@ def test_costs_are_drawn_in_the_units_of_their_axis_if_arms_differ_in_them(
 
     shown = {(float(x), float(y)) for one in axes[0].containers for x, y in one.lines[0].get_xydata()}
     assert shown == {(2.0, value(0)), (3.0, value(1)), (0.0, value(2))}
+    for i, one in enumerate(axes[0].containers):
+        [(low, high)] = [segment[:, 1] for bars in one.lines[2] for segment in bars.get_segments()]
+        assert (high - low) / 2 == pytest.approx(comparison.arms[i].statistics[comparison.primary.name].std)

@@ -117,6 +117,20 @@ def test_csv_and_json_hold_all_numbers_in_full(nasty: Comparison) -> None:
         assert statistics.interval is not None
         assert [float(row["low"]), float(row["high"])] == written["statistics"][row["metric"]]["interval"]
         assert (row["p_holm"] == "") == (difference is None)
+        for name in ("mean", "std", "median", "iqm"):
+            assert float(row[name]) == getattr(statistics, name)
+        for name in ("t", "p", "effect", "detectable", "detectable_difference", "least_p"):
+            assert row[name] == ("" if difference is None else str(getattr(difference, name)))
+        if difference is not None:
+            assert difference.interval is not None
+            ends = (difference.interval.low, difference.interval.high)
+            assert (float(row["difference"]), float(row["difference_std"])) == (
+                difference.mean,
+                difference.std,
+            )
+            assert (float(row["difference_low"]), float(row["difference_high"])) == ends
+            assert int(row["pairs"]) == difference.count
+        assert (int(row["seeds"]), int(row["failed"])) == (statistics.count, len(arm.failed))
         if difference is not None:
             assert (
                 float(row["p_holm"]) == difference.p_holm == written["differences"][row["metric"]]["p_holm"]

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from slotlab.framework.contracts import Dataset
 from slotlab.framework.data.inspection.target import find_target
-from slotlab.framework.data.mask_check import LOOKED_AT, MaskFacts, mask_cautions
+from slotlab.framework.data.mask_check import LOOKED_AT, MaskFacts, _tiny_labels, mask_cautions
 from slotlab.framework.data.selection import select
 from slotlab.framework.data.source import open_source
 
@@ -209,3 +209,10 @@ def test_the_greatest_number_is_void_where_all_others_are_far_below(
 def test_the_color_of_void_is_void_whatever_else_is_there() -> None:
     assert MaskFacts({0: 9, 1: 9}, {0: "#000000", 1: "#e0e0c0"}, 18).likely_void == "#e0e0c0"
     assert MaskFacts({0: 9, 1: 9}, {0: "#000000", 1: "#ffffff"}, 18).likely_void is None
+
+
+def test_many_tiny_labels_are_told_if_half_of_the_masks_have_them() -> None:
+    odd = MaskFacts({0: 900, 1: 60, **dict.fromkeys(range(2, 12), 4)}, {}, 1000)
+    sound = MaskFacts({0: 900, 1: 100}, {}, 1000)
+    assert _tiny_labels([odd, sound], None, None) is not None
+    assert _tiny_labels([odd, sound, sound], None, None) is None
