@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from slotlab.framework.compare.arm_styles import plain, style_arms
 from slotlab.framework.compare.comparison import Comparison, compare_paths
 from slotlab.framework.compare.csv_json import as_csv, as_json
+from slotlab.framework.compare.differing_settings import short_names
 from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
@@ -130,6 +131,11 @@ def test_csv_and_json_hold_all_numbers_in_full(nasty: Comparison) -> None:
             )
             assert (float(row["difference_low"]), float(row["difference_high"])) == ends
             assert int(row["pairs"]) == difference.count
+            told = written["differences"][row["metric"]]
+            assert told["interval"] == list(ends)
+            assert told["by_seed"] == {str(seed): value for seed, value in difference.by_seed.items()}
+            for name in ("mean", "std", "t", "p", "effect", "detectable", "detectable_difference", "least_p"):
+                assert told[name] == getattr(difference, name)
         assert (int(row["seeds"]), int(row["failed"])) == (statistics.count, len(arm.failed))
         if difference is not None:
             assert (
@@ -241,3 +247,14 @@ def test_no_two_arms_of_a_figure_look_alike(comparison: Comparison) -> None:
 def test_text_in_figures_is_no_mathematics() -> None:
     assert plain("a $x$ b") == r"a \$x\$ b"
     assert plain("_hidden") == " _hidden"
+
+
+def test_settings_are_called_by_the_shortest_ends_that_tell_them_apart() -> None:
+    """A number alone is no name: it stands behind what it numbers."""
+    assert short_names(["model.encoder.name", "model.slots"]) == {
+        "model.encoder.name": "encoder", "model.slots": "slots",
+    }  # fmt: skip
+    assert short_names(["a.phases.0.lr", "a.phases.1.lr", "b.lr"]) == {
+        "a.phases.0.lr": "phases.0.lr", "a.phases.1.lr": "phases.1.lr", "b.lr": "b.lr",
+    }  # fmt: skip
+    assert short_names(["a.x.0", "a.x.1", "1"]) == {"a.x.0": "x.0", "a.x.1": "x.1", "1": "1"}

@@ -81,6 +81,7 @@ def test_a_paired_difference_is_scipys_over_the_shared_seeds(
         assert len(shared) > 1 or (found.p, found.t, found.interval, found.effect) == (None,) * 4
         return
     a, b = [arm[seed] for seed in shared], [base[seed] for seed in shared]
+    assert (found.detectable, found.least_p) == (detectable(len(shared)), least_p(len(shared)))
     expected = stats.ttest_rel(a, b)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert found.t == pytest.approx(expected.statistic, rel=1e-6)

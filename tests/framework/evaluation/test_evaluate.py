@@ -18,7 +18,15 @@ from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.code_usage import CodeCounter
 from slotlab.framework.evaluation.evaluate import baseline_outcome, evaluate
-from slotlab.framework.evaluation.rows import Evaluation, count_objects, ranked, reasons, rows_of, summarize
+from slotlab.framework.evaluation.rows import (
+    Evaluation,
+    Ledger,
+    count_objects,
+    ranked,
+    reasons,
+    rows_of,
+    summarize,
+)
 from slotlab.framework.metrics.builders import FunctionMetric
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.masks import masks_at
@@ -312,3 +320,17 @@ def test_codes_are_counted_over_all_batches_and_processes() -> None:
         "a process without a share of the images"
     )
     assert CodeCounter().close(list) is None
+
+
+def test_rows_of_several_processes_stand_in_the_order_of_the_images() -> None:
+    """Each has every other image, and their lists are joined one behind the other."""
+
+    def row(position: int) -> tuple[int, Any]:
+        return position, {"id": f"n{position}", "ari": 0.1 * position}
+
+    ledger = Ledger({}, {MODEL: [row(0), row(2), row(4)]}, objects=[(0, ["a"]), (2, []), (4, ["e"])])  # type: ignore[list-item]
+    found = ledger.close(
+        lambda mine: [*mine, *([(1, ["b", "c"]), (3, ["d"])] if mine[0][1] == ["a"] else [row(1), row(3)])]
+    )
+    assert [one["id"] for one in found.rows[MODEL]] == ["n0", "n1", "n2", "n3", "n4"]
+    assert list(found.objects) == ["a", "b", "c", "d", "e"]

@@ -468,3 +468,20 @@ def test_batch_size_changes_no_slots(tiny: Any, noise_loader: Any) -> None:
     )
     assert one.ids == other.ids == ("n0", "n2", "n3")
     torch.testing.assert_close(one.slots_NKD, other.slots_NKD)
+
+
+def test_floors_are_shuffled_by_the_seed() -> None:
+    settings = QUICK.model_copy(update={"steps": 2, "set_prediction": False, "matchings": ("loss",)})
+
+    def seeds(seed: int) -> list[int]:
+        seen: list[int] = []
+        shuffled = ProbedImages.shuffled
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                ProbedImages, "shuffled", lambda self, seed: (seen.append(seed), shuffled(self, seed))[1]
+            )
+            run_probe(parts(20), settings.model_copy(update={"seed": seed}), stay)
+        return seen
+
+    assert len(set(seeds(0))) == 1
+    assert seeds(0) == seeds(0) != seeds(1)

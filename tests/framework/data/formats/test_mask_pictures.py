@@ -15,6 +15,7 @@ from slotlab.framework.data.formats.mask_pictures import (
     MaskCode,
     labels,
     names_of,
+    number_colors,
     open_mask,
     read_setting,
     same,
@@ -232,3 +233,15 @@ def test_a_suffix_pairs_files_if_it_names_masks_or_if_every_file_has_its_pair(
     stems: list[str], suffix: tuple[str, int] | None
 ) -> None:
     assert paired_suffix(stems) == suffix
+
+
+@pytest.mark.parametrize("void", [None, 0, 3, 9, 20, 77])
+@pytest.mark.parametrize("ground", [None, 0, 3, 77])
+def test_colors_are_numbered_from_1_without_gaps_beside_ground_and_void(
+    ground: int | None, void: int | None
+) -> None:
+    codes = np.array([[0, 3, 9], [9, 20, 3]])
+    found = number_colors(codes, ground, void)
+    others = [code for code in (0, 3, 9, 20) if code not in (ground, void)]
+    wanted = {code: number for number, code in enumerate(others, start=1)} | {ground: 0} | {void: -1}
+    assert found.tolist() == [[wanted[code] for code in row] for row in codes.tolist()]
