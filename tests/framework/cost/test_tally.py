@@ -116,6 +116,15 @@ def test_speed_is_the_median_without_warm_up() -> None:
     assert images_per_second([]) is None
 
 
+def test_a_stretch_that_stood_still_or_ran_ahead_moves_no_median() -> None:
+    log = [line(step, speed) for step, speed in enumerate((1.0, 10.0, 11.0, 12.0, 900.0), start=1)]
+    assert images_per_second(log) == 11.5
+    assert images_per_second([*log, line(6, 0.0)]) == 11.0
+    assert images_per_second([*log, line(6, 0.0)], restarted=[5]) == 11.5, (
+        "the first line after it is left out"
+    )
+
+
 def test_the_peak_is_a_positive_number_and_memory_only_grows() -> None:
     before = peak_memory(CPU)
     assert measure_peak(CPU, "float32") > 0
