@@ -13,6 +13,7 @@ from slotlab.framework.compare.comparison import ComparisonRequest, compare, com
 from slotlab.framework.compare.csv_json import as_csv, as_json
 from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.run_records import load_all
+from slotlab.framework.compare.statistics import correct
 from slotlab.framework.compare.table_markup import markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.registry import SlotlabError
@@ -321,3 +322,22 @@ def test_arms_of_a_study_may_differ_in_the_protocol_that_it_varies(
     text = "arms were evaluated under different conditions (protocol)"
     note = f"{text}: differences are due to method and evaluation together"
     assert note in found.notes
+
+
+def test_chances_are_corrected_for_the_number_of_arms_in_each_metric_by_itself(record: Record) -> None:
+    chance = random.Random(0)
+    runs = [
+        record(
+            f"{slots}-{seed}",
+            seed,
+            values={name: chance.random() + 0.4 * (slots - 7) for name in ("ari", "mbo")},
+            settings={"model.slots": slots},
+        )
+        for slots in (7, 8, 9, 10)
+        for seed in range(4)
+    ]
+    others = compare(runs, PAIR).arms[1:]
+    for metric in ("ari", "mbo"):
+        found = [arm.differences[metric] for arm in others]
+        assert [one.p_holm for one in found] == correct([one.p for one in found])
+        assert [one.p_holm for one in found] != [one.p for one in found]

@@ -149,3 +149,30 @@ def test_costs_are_drawn_in_the_units_of_their_axis_if_arms_differ_in_them(
     for i, one in enumerate(axes[0].containers):
         [(low, high)] = [segment[:, 1] for bars in one.lines[2] for segment in bars.get_segments()]
         assert (high - low) / 2 == pytest.approx(comparison.arms[i].statistics[comparison.primary.name].std)
+
+
+def test_a_curve_by_objects_names_the_groups_of_all_arms(
+    comparison: Comparison, axes: list[Any], tmp_path: Path
+) -> None:
+    metric = comparison.metrics[0]
+
+    def arm(place: int, groups: Mapping[int, float]) -> Any:
+        rows = [
+            {"group": str(one), metric.name: {"mean": value, "count": 10 * one}}
+            for one, value in groups.items()
+        ]
+        run: Any = SimpleNamespace(evaluation=SimpleNamespace(breakdowns={"objects": rows}))
+        return replace(comparison.arms[place], members=(run,))
+
+    arms = [arm(0, {1: 0.5, 2: 0.6}), arm(1, {2: 0.7, 3: 0.8})]
+    draw_curves.draw_by_objects(list(style_arms(arms, None).values()), metric, tmp_path / "x")
+    assert axes[0].get_xticks().tolist() == [1.0, 2.0, 3.0]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["1\n(10)", "2\n(20)", "3\n(30)"]
+    assert [line.get_xydata().tolist() for line in axes[0].lines] == [
+        [[1, 0.5], [2, 0.6]],
+        [[2, 0.7], [3, 0.8]],
+    ]
+    assert (
+        draw_curves.draw_by_objects(list(style_arms([arm(0, {4: 0.5})], None).values()), metric, tmp_path)
+        == []
+    )

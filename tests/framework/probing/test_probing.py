@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from slotlab.framework.arithmetic.matching import NOTHING
 from slotlab.framework.contracts import Batch, Found, Reconstruction, Sample, Slots
 from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.probing import probe
 from slotlab.framework.probing.attributes import UNSEEN, choose_attributes, targets_of
 from slotlab.framework.probing.heads import fit, partners
 from slotlab.framework.probing.images import (
@@ -485,3 +486,16 @@ def test_floors_are_shuffled_by_the_seed() -> None:
 
     assert len(set(seeds(0))) == 1
     assert seeds(0) == seeds(0) != seeds(1)
+
+
+def test_a_set_prediction_goes_on_as_long_as_it_falls_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is far below that of the other heads, whose least fall would end it at once."""
+    seen: list[tuple[str, float]] = []
+
+    def noted(head: nn.Module, task: Any, validation: Any, settings: Any, *, min_delta: float) -> Any:
+        seen.append((type(task).__name__, min_delta))
+        return fit(head, task, validation, settings, min_delta=min_delta)
+
+    monkeypatch.setattr(probe, "fit", noted)
+    run_probe(parts(20), QUICK.model_copy(update={"steps": 2, "min_delta": 0.07, "floors": False}), stay)
+    assert set(seen) == {("PropertyTask", 0.07), ("SetTask", 0.0)}
