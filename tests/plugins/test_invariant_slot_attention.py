@@ -216,6 +216,17 @@ def test_slots_without_a_pose_start_in_the_middle() -> None:
     assert torch.equal(bare.slots.extras["rotation"], given.slots.extras["rotation"])
 
 
+def test_a_first_pose_outside_the_picture_or_its_scales_starts_at_the_edge() -> None:
+    """Learned poses may wander off; the first round still looks at the picture, from -1 to 1."""
+    module, tokens, slots = built(), noise(2, 15, TOKEN_WIDTH, seed=6), posed_slots()
+    far = {"position": 5 * slots.extras["position"], "scale": 9 * slots.extras["scale"] - 1}
+    near = {"position": far["position"].clamp(-1, 1), "scale": far["scale"].clamp(0.001, 2.0)}
+    assert all((far[name] != near[name]).any() for name in far)
+    one, other = (module(tokens, Slots(slots.vectors_BKD, extras)) for extras in (far, near))
+    assert torch.equal(one.slots.vectors_BKD, other.slots.vectors_BKD)
+    assert torch.equal(one.attention_BKN, other.attention_BKN)
+
+
 @pytest.mark.parametrize(
     ("settings", "size", "angle"),
     [({"scales": False}, 1.0, 0.0), ({}, 0.6, 0.0), ({"rotations": "90"}, 0.6, 0.05)],

@@ -123,15 +123,21 @@ def test_void_is_as_if_it_were_cut_away(item: Registered) -> None:
 
 
 @every_mask_metric()
-def test_an_image_without_void_scores_alike_beside_others(item: Registered) -> None:
+def test_every_image_scores_alone_as_beside_others(item: Registered) -> None:
+    """Also one of void alone, or without any, whose batch then has nothing else."""
     metric, found = make(item), outcome()
-    alone = Outcome(
-        **{
-            field.name: value[1:2] if isinstance(value := getattr(found, field.name), Tensor) else value
-            for field in fields(found)
-        }
-    )
-    assert same_bits(metric(alone), metric(found)[1:2])
+    values = metric(found)
+    for image in range(6):
+        part = slice(image, image + 1)
+        alone = Outcome(
+            **{
+                field.name: None if (value := getattr(found, field.name)) is None else value[part]
+                for field in fields(found)
+            }
+        )
+        assert same_bits(metric(alone), values[part])
+        if isinstance(metric, PooledMetric):
+            assert same_bits(metric.weights(alone), metric.weights(found)[part])
 
 
 def test_objects_and_groups_know_no_void() -> None:

@@ -40,6 +40,13 @@ def test_images_are_counted_alike_in_one_go_and_in_many() -> None:
     assert contingency(large, large)[:, 1, 1].tolist() == [CHUNK + 5] * 2
 
 
+def test_images_of_void_alone_have_no_pixel_of_any_segment() -> None:
+    void = torch.full((2, 3, 3), -1)
+    found = contingency(void, torch.ones_like(void))
+    assert (found.shape, float(found.sum())) == ((2, 1, 2), 0.0)
+    assert adjusted_rand_index(found).isnan().all()
+
+
 @pytest.mark.parametrize("side", ["true", "predicted"])
 def test_labels_below_zero(side: str) -> None:
     good, bad = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([[[0, 1], [-2, 2]]])

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from slotlab.framework.compare.comparison import ComparisonRequest, compare, com
 from slotlab.framework.compare.csv_json import as_csv, as_json
 from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.run_records import load_all
+from slotlab.framework.compare.statistics import correct
 from slotlab.framework.compare.table_markup import markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.registry import SlotlabError
@@ -111,6 +113,53 @@ def test_a_threshold_of_an_error_is_an_upper_one(record: Record) -> None:
     found = compare(runs, ComparisonRequest(failed_below=0.3))
     assert [member.run.seed for member in found.arms[0].not_bound] == [0]
     assert found.notes == ("runs with mse above 0.3 did not bind; they are in the means",)
+
+
+@pytest.mark.parametrize("metric", ["ari", "mse"])
+def test_a_run_at_the_threshold_binds(record: Record, metric: str) -> None:
+    runs = [record("a", 0, values={metric: 0.3}), record("b", 1, values={metric: None})]
+    assert compare(runs, ComparisonRequest(failed_below=0.3)).arms[0].not_bound == ()
+
+
+def test_the_cost_of_an_arm_is_the_mean_of_the_runs_that_recorded_it(record: Record) -> None:
+    costs: tuple[dict[str, Any], ...] = (
+        {
+            "seconds": 7200.0,
+            "processes": 4,
+            "memory": 2**30,
+            "flops": 3e12,
+            "device": "H100",
+            "energy_kwh": None,
+        },
+        {"seconds": 3600.0, "memory": 3 * 2**30, "images_per_second": 50.0, "device": "A100"},
+        {"processes": 2, "device": "A100"},
+    )
+    runs = [replace(record(str(seed), seed), cost=cost) for seed, cost in enumerate(costs)]
+    found = compare(runs)
+    cost = found.arms[0].cost
+    assert (cost.seconds, cost.memory, cost.flops) == (5400.0, 2 * 2**30, 3e12)
+    assert cost.device_hours == (2 * 4 + 1) / 2
+    assert (cost.images_per_second, cost.energy_kwh, cost.devices) == (50.0, None, ("A100", "H100"))
+    (table,) = [one for one in tables(found) if one.title == "cost of training a run, mean over runs"]
+    assert table.columns[1:] == (
+        "hours", "device hours", "images/s", "memory, GiB", "operations, TFLOP", "energy, kWh",
+    )  # fmt: skip
+    assert table.rows[0][1:] == ("1.5", "4.5", "50", "2", "3", "-")
+
+
+def test_a_failed_run_stands_in_the_first_arm_of_its_settings(record: Record) -> None:
+    """It has no evaluation that would say in which of several arms it belongs."""
+    runs = [
+        record("a", 0),
+        record("b", 0, filter="0 to 6 objects by metadata"),
+        record("c", 1, state="failed", evaluations=0),
+    ]
+    for some in (runs, runs[::-1]):
+        arms = compare(some, across={"filter"}).arms
+        assert [
+            [str(run.path) for run in arm.failed] for arm in arms if "a" in str(arm.members[0].run.path)
+        ] == [["c"]]
+        assert sum(len(arm.failed) for arm in arms) == 1
 
 
 def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None:
@@ -273,3 +322,22 @@ def test_arms_of_a_study_may_differ_in_the_protocol_that_it_varies(
     text = "arms were evaluated under different conditions (protocol)"
     note = f"{text}: differences are due to method and evaluation together"
     assert note in found.notes
+
+
+def test_chances_are_corrected_for_the_number_of_arms_in_each_metric_by_itself(record: Record) -> None:
+    chance = random.Random(0)
+    runs = [
+        record(
+            f"{slots}-{seed}",
+            seed,
+            values={name: chance.random() + 0.4 * (slots - 7) for name in ("ari", "mbo")},
+            settings={"model.slots": slots},
+        )
+        for slots in (7, 8, 9, 10)
+        for seed in range(4)
+    ]
+    others = compare(runs, PAIR).arms[1:]
+    for metric in ("ari", "mbo"):
+        found = [arm.differences[metric] for arm in others]
+        assert [one.p_holm for one in found] == correct([one.p for one in found])
+        assert [one.p_holm for one in found] != [one.p for one in found]

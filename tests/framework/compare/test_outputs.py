@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from slotlab.framework.compare.arm_styles import plain, style_arms
 from slotlab.framework.compare.comparison import Comparison, compare_paths
 from slotlab.framework.compare.csv_json import as_csv, as_json
+from slotlab.framework.compare.differing_settings import short_names
 from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
 from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
-from slotlab.framework.compare.tables import TextTable, chance, facts, number, tables
+from slotlab.framework.compare.tables import TextTable, chance, decimals, facts, number, tables
 from slotlab.framework.system.terminal import visible
 
 NASTY = r"a|b_c & 50% $x^2$ {#} \alpha *b* `c` <script> [l](u) ~ ^ é"
@@ -117,6 +118,25 @@ def test_csv_and_json_hold_all_numbers_in_full(nasty: Comparison) -> None:
         assert statistics.interval is not None
         assert [float(row["low"]), float(row["high"])] == written["statistics"][row["metric"]]["interval"]
         assert (row["p_holm"] == "") == (difference is None)
+        for name in ("mean", "std", "median", "iqm"):
+            assert float(row[name]) == getattr(statistics, name)
+        for name in ("t", "p", "effect", "detectable", "detectable_difference", "least_p"):
+            assert row[name] == ("" if difference is None else str(getattr(difference, name)))
+        if difference is not None:
+            assert difference.interval is not None
+            ends = (difference.interval.low, difference.interval.high)
+            assert (float(row["difference"]), float(row["difference_std"])) == (
+                difference.mean,
+                difference.std,
+            )
+            assert (float(row["difference_low"]), float(row["difference_high"])) == ends
+            assert int(row["pairs"]) == difference.count
+            told = written["differences"][row["metric"]]
+            assert told["interval"] == list(ends)
+            assert told["by_seed"] == {str(seed): value for seed, value in difference.by_seed.items()}
+            for name in ("mean", "std", "t", "p", "effect", "detectable", "detectable_difference", "least_p"):
+                assert told[name] == getattr(difference, name)
+        assert (int(row["seeds"]), int(row["failed"])) == (statistics.count, len(arm.failed))
         if difference is not None:
             assert (
                 float(row["p_holm"]) == difference.p_holm == written["differences"][row["metric"]]["p_holm"]
@@ -138,6 +158,45 @@ def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleTy
     (table,) = [one for one in tables(found) if one.title == "published numbers under the same protocol"]
     assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
     assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
+
+
+def test_a_published_row_of_two_conditions_stands_once(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, arms=2, seeds=1, images=4)
+    row = {"method": "Slot Attention", "metric": "ari", "value": 0.624, "source": "a paper"}
+    for place, file in enumerate(sorted(tmp_path.glob("runs/*/evaluation/*/summary.json"))):
+        facts = {"published": [row], "filter": f"0 to {place} objects by metadata"}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+    assert compare_paths([study], across={"filter"}).published == (row,)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "means", "places"),
+    [
+        ([0.012], [0.5], 3), ([0.1], [0.5], 2), ([0.0999], [0.5], 3), ([1.0], [9.0], 1), ([12.0], [9.0], 0),
+        ([0.5, 0.02, 0.0, None, 0.03], [1.0] * 5, 3), ([0.0, None], [5.0, None], 3), ([None], [0.0], 3), ([1e-12], [1.0], 8),
+    ],
+)  # fmt: skip
+def test_numbers_have_the_decimals_that_show_two_digits_of_the_median_spread(
+    comparison: Comparison, spreads: list[float | None], means: list[float | None], places: int
+) -> None:
+    """Without a spread, of a hundredth of the median mean."""
+    metric, first = comparison.metrics[0], comparison.arms[0]
+    statistics = [
+        replace(first.statistics[metric.name], std=std, mean=mean)
+        for std, mean in zip(spreads, means, strict=True)
+    ]
+    arms = tuple(replace(first, statistics={metric.name: one}) for one in statistics)
+    assert decimals(replace(comparison, arms=arms), metric) == places
+
+
+def test_chances_are_written_with_two_digits_on_both_sides_of_a_tenth() -> None:
+    assert [chance(p) for p in (0.99e-4, 1e-4, 0.0999, 0.1, 0.104)] == [
+        "< 0.0001",
+        "0.0001",
+        "0.1",
+        "0.10",
+        "0.10",
+    ]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
@@ -188,3 +247,14 @@ def test_no_two_arms_of_a_figure_look_alike(comparison: Comparison) -> None:
 def test_text_in_figures_is_no_mathematics() -> None:
     assert plain("a $x$ b") == r"a \$x\$ b"
     assert plain("_hidden") == " _hidden"
+
+
+def test_settings_are_called_by_the_shortest_ends_that_tell_them_apart() -> None:
+    """A number alone is no name: it stands behind what it numbers."""
+    assert short_names(["model.encoder.name", "model.slots"]) == {
+        "model.encoder.name": "encoder", "model.slots": "slots",
+    }  # fmt: skip
+    assert short_names(["a.phases.0.lr", "a.phases.1.lr", "b.lr"]) == {
+        "a.phases.0.lr": "phases.0.lr", "a.phases.1.lr": "phases.1.lr", "b.lr": "b.lr",
+    }  # fmt: skip
+    assert short_names(["a.x.0", "a.x.1", "1"]) == {"a.x.0": "x.0", "a.x.1": "x.1", "1": "1"}

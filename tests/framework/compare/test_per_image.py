@@ -12,6 +12,7 @@ from scipy import stats
 from slotlab.framework.compare.comparison import ComparisonRequest, compare_paths
 from slotlab.framework.compare.per_image import bootstrap, stream_name
 from slotlab.framework.compare.refusal import RefusedError
+from slotlab.framework.compare.summary_check import mean_of
 from slotlab.framework.compare.tables import tables
 
 
@@ -49,6 +50,44 @@ def test_equal_checkpoints_have_an_interval_of_no_width() -> None:
     assert (found.mean, found.interval.low, found.interval.high) == (0.0, 0.0, 0.0)
     lone = bootstrap(0, a[:1], ones[:1], a[:1], ones[:1])
     assert (lone.images, lone.mean, lone.interval) == (1, 0.0, None)
+
+
+def test_each_side_has_weights_of_its_own() -> None:
+    """One model may drop an object that the other has, so that equal weights of one side say nothing of the other's."""
+    chance = np.random.default_rng(5)
+    a, b = chance.uniform(size=40), chance.uniform(size=40)
+    weights, others = chance.integers(1, 9, size=40).astype(float), np.ones(40)
+    for first, second in ((weights, others), (others, weights)):
+        for one, other in ((a, b), (a, a), (a / first, a / second)):
+            found = bootstrap(0, one, first, other, second)
+            assert found.mean == pytest.approx(
+                np.average(one, weights=first) - np.average(other, weights=second)
+            )
+            assert found.interval is not None
+            assert found.interval.low < found.mean < found.interval.high
+            mirrored = bootstrap(0, other, second, one, first)
+            assert mirrored.mean == pytest.approx(-found.mean)
+            assert mirrored.interval is not None
+            assert mirrored.interval.low == pytest.approx(-found.interval.high, abs=1e-9)
+
+
+def test_rows_are_averaged_as_the_summary_was_without_what_weighs_nothing() -> None:
+    def rows(*cells: tuple[str, str]) -> list[dict[str, str]]:
+        return [{"id": str(i), "ari": value, "ari_weight": weight} for i, (value, weight) in enumerate(cells)]
+
+    assert mean_of(rows(("0.5", "3"), ("1.0", "1"), ("-9", "0"), ("", "2"), ("nan", "1")), "ari") == (
+        0.625,
+        1.0,
+    )
+    assert mean_of(rows(("0.5", "0"), ("", "1")), "ari") == (None, 0.0)
+    assert mean_of([{"ari": "0.5"}, {"ari": "-1.0"}, {"ari": ""}], "ari") == (-0.25, 1.0)
+
+
+def test_two_images_have_an_interval_and_none_has_no_mean() -> None:
+    ones = np.ones(2)
+    assert bootstrap(0, np.array([0.0, 1.0]), ones, np.zeros(2), ones).interval is not None
+    nothing = bootstrap(0, np.full(2, np.nan), ones, np.zeros(2), ones)
+    assert (nothing.images, nothing.interval, np.isnan(nothing.mean)) == (0, None, True)
 
 
 def test_each_shared_seed_has_its_own_labelled_row(study: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_paired_difference_is_scipys_over_the_shared_seeds(
         assert len(shared) > 1 or (found.p, found.t, found.interval, found.effect) == (None,) * 4
         return
     a, b = [arm[seed] for seed in shared], [base[seed] for seed in shared]
+    assert (found.detectable, found.least_p) == (detectable(len(shared)), least_p(len(shared)))
     expected = stats.ttest_rel(a, b)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert found.t == pytest.approx(expected.statistic, rel=1e-6)
@@ -193,6 +194,8 @@ def test_arms_that_are_equal_but_for_rounding_have_no_test(size: float) -> None:
     assert len({arm[seed] - base[seed] for seed in base}) > 1, "rounding left something"
     found = difference(arm, base)
     assert (found.std, found.p, found.effect) == (0.0, None, None)
+    assert found.mean is not None
+    assert found.interval == Interval(found.mean, found.mean), "as wide as the standard deviation says"
 
 
 def test_a_small_difference_that_scatters_is_still_tested() -> None:

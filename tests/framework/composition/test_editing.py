@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ from slotlab.framework.composition import (
     remove,
     stack,
 )
-from slotlab.framework.composition.composer import missing_parts
+from slotlab.framework.composition.composer import Composed, missing_parts
+from slotlab.framework.composition.drawn_modes import spaced
 from slotlab.framework.composition.library import Library
+from slotlab.framework.composition.modes import CHOICE
 from slotlab.framework.contracts import Decoded, Slots
 from slotlab.framework.data.loader import to_uint8
 from slotlab.framework.evaluation.evaluate import model_outcome
 from slotlab.framework.model.build import build_model
+from slotlab.framework.randomness import seeds
+from slotlab.framework.randomness.seeds import painting
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
@@ -202,6 +207,30 @@ def test_cutouts_lie_on_their_ground(small: Specs) -> None:
     near(black.float().sum(dim=1), composed.images_BCHW, by=2)
 
 
+def test_cutouts_are_rounded_to_the_nearest_gray() -> None:
+    picture = torch.zeros(1, 3, 1, 4, dtype=torch.uint8)
+    masks = torch.tensor([[[[0.0, 0.1, 0.25, 1.0]]]])
+    parts = torch.tensor([[10, 20, 30, 40]], dtype=torch.uint8).expand(1, 1, 3, 1, 4)
+    made = Composed(picture, masks, parts)
+    for ground, wanted in ((1.0, [255, 232, 199, 40]), (0.0, [0, 2, 8, 40]), (0.5, [128, 117, 103, 40])):
+        found = made.cutouts(ground)
+        assert found is not None
+        assert found[0, 0, 0, 0].tolist() == wanted  # 231.5, 198.75; 7.5; 127.5, 116.75 and 103.125
+    assert Composed(picture, masks).cutouts() is None
+
+
+@pytest.mark.parametrize(("number", "most"), [(5, 9), (5, 5), (5, 1), (5, 2), (50, 7), (1000, 10), (3, 2)])
+def test_steps_are_spread_evenly_from_the_first_to_the_last(number: int, most: int) -> None:
+    """A single one is the last: what comes of all the others."""
+    found = spaced(number, most)
+    assert len(found) == min(number, most)
+    assert found[-1] == number - 1
+    assert most == 1 or found[0] == 0
+    gaps = [after - before for before, after in pairwise(found)]
+    assert all(gap >= 1 for gap in gaps)
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
+
+
 def near(first: Tensor, second: Tensor, by: float = 1) -> None:
     """Compare pictures up to the rounding of a pixel."""
     assert (first.float() - second.float()).abs().max() <= by
@@ -361,6 +390,17 @@ def test_a_drawn_picture_does_not_depend_on_the_others() -> None:
     every = clusters.draw(range(10), seed=3)
     assert same(clusters.draw(range(4, 6), seed=3), at(every, [4, 5]))
     assert not same(clusters.draw(range(10), seed=4), every)
+
+
+def test_slots_are_drawn_from_streams_that_nothing_else_draws_from() -> None:
+    """Else a picture's slots would be bound to its noise, to that of a diffusion, or to the choice of images."""
+    library = random_library(images=300)
+    total = len(library.vectors_MD)
+    clusters = Clusters(library, torch.zeros(total, dtype=torch.int64), torch.zeros(1, 8), 0.0)
+    drawn = clusters.draw(range(6), seed=5).vectors_BKD[:, 0]
+    for other in (5, seeds.mix(5, CHOICE), painting(5, [0], CPU)[0].initial_seed()):
+        picks = [int(torch.randint(total, (), generator=one)) for one in seeds.streams(other, range(6), CPU)]
+        assert (library.vectors_MD[picks] != drawn).any()
 
 
 @pytest.mark.parametrize("initializer", ["gaussian", "learnable"])

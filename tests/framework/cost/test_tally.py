@@ -116,6 +116,15 @@ def test_speed_is_the_median_without_warm_up() -> None:
     assert images_per_second([]) is None
 
 
+def test_a_stretch_that_stood_still_or_ran_ahead_moves_no_median() -> None:
+    log = [line(step, speed) for step, speed in enumerate((1.0, 10.0, 11.0, 12.0, 900.0), start=1)]
+    assert images_per_second(log) == 11.5
+    assert images_per_second([*log, line(6, 0.0)]) == 11.0
+    assert images_per_second([*log, line(6, 0.0)], restarted=[5]) == 11.5, (
+        "the first line after it is left out"
+    )
+
+
 def test_the_peak_is_a_positive_number_and_memory_only_grows() -> None:
     before = peak_memory(CPU)
     assert measure_peak(CPU, "float32") > 0
@@ -193,6 +202,7 @@ def test_time_and_energy_add_up_over_restarts(
     stretch(2, 3.6e6).note(always=True)
     assert run.read_cost()["seconds"] == 42
     assert run.read_cost()["energy_joules"] == 3.6e6 + 5
+    assert run.read_cost()["energy_kwh"] == pytest.approx(1.0, rel=1e-4)
     monkeypatch.setattr(cost, "read_energy", lambda devices: Energy(None, "broken"))
     stretch(1, 0).finish(10)
     found = run.read_cost()
@@ -221,7 +231,10 @@ def test_the_report_of_a_run(tiny: Specs, tmp_path: Path) -> None:
 def test_the_most_memory_is_that_of_all_stretches(tiny: Specs, tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", tiny())
     run.cost.write_text('{"seconds": 3.0, "memory": 1000000000000}')
-    Tally.start(open_engine(tiny()), run).finish(4)
+    tally = Tally.start(open_engine(tiny()), run)
+    tally.note(always=True)
+    assert run.read_cost()["memory"] == 10**12
+    tally.finish(4)
     assert run.read_cost()["memory"] == 10**12
     assert run.read_cost()["images_per_second"] is None  # nothing was logged
 

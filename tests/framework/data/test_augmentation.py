@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from slotlab.framework.data.augmentation import Augment
+from slotlab.framework.data.augmentation import Augment, Windows
+from slotlab.framework.randomness.seeds import mix, streams
 
 
 def ramp(count: int, side: int = 8) -> Tensor:
@@ -57,6 +59,32 @@ def test_crops_are_squares_of_the_picture_and_reach_its_edges() -> None:
     for first_B, last_B in ((rows[:, 0, 0], rows[:, -1, 0]), (columns[:, 0, 0], columns[:, 0, -1])):
         assert set((last_B - first_B).tolist()) == {11.0}  # 12 of 16 rows, whose ends keep their value
         assert first_B.unique().tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_crop_of_a_rectangle_has_its_shape_and_lies_anywhere_in_it() -> None:
+    """Rows and columns are drawn apart; what is between two pixels is rounded and not cut off."""
+    row_H, column_W = torch.arange(8), torch.arange(12)
+    noise_BHW = torch.randint(0, 256, (400, 8, 12), generator=torch.Generator().manual_seed(0))
+    ramps = torch.broadcast_tensors(noise_BHW, row_H[:, None], column_W)
+    images_BCHW = torch.stack(ramps, dim=1).to(torch.uint8)
+    cut_BCHW = Augment(seed=0, crop=0.75)(images_BCHW, range(400), 0)
+    corners = cut_BCHW[:, 1:, 0, 0].tolist()
+    assert {tuple(corner) for corner in corners} == {(top, left) for top in range(3) for left in range(4)}
+    for before_CHW, after_CHW, (top, left) in zip(images_BCHW, cut_BCHW, corners, strict=True):
+        part_CHW = before_CHW[:, top : top + 6, left : left + 9].float()
+        wanted = F.interpolate(part_CHW[None], (8, 12), mode="bilinear", align_corners=False)[0]
+        assert torch.equal(after_CHW, wanted.round().to(torch.uint8))
+
+
+def test_windows_crops_and_the_order_of_images_are_drawn_from_streams_of_their_own() -> None:
+    """All follow from the training's seed, the epoch and the position, and none tells anything of another."""
+    epoch, positions, images_BCHW = 2, range(40), ramp(40, side=200)
+    corners_B2 = Augment(seed=3, crop=0.5)(images_BCHW, positions, epoch)[:, 1:, 0, 0]
+    found = [(int(down * 101), int(right * 101)) for down, right in Windows(seed=3)(positions, epoch)]
+    assert sum(tuple(one) == other for one, other in zip(corners_B2.tolist(), found, strict=True)) < 3
+    plain = streams(mix(3, epoch), positions, torch.device("cpu"))
+    other = [tuple((torch.rand(2, generator=one) * 101).long().tolist()) for one in plain]
+    assert sum(tuple(one) == two for one, two in zip(corners_B2.tolist(), other, strict=True)) < 3
 
 
 def test_no_augmentation_returns_the_images() -> None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from slotlab.framework.contracts import Dataset
 from slotlab.framework.data.inspection.target import find_target
-from slotlab.framework.data.mask_check import LOOKED_AT, mask_cautions
+from slotlab.framework.data.mask_check import LOOKED_AT, MaskFacts, _tiny_labels, mask_cautions
 from slotlab.framework.data.selection import select
 from slotlab.framework.data.source import open_source
 
@@ -183,3 +183,36 @@ def test_data_without_masks_and_generated_data_are_not_looked_at(tmp_path: Path)
 
     dataset: Dataset = Untouchable()
     assert mask_cautions(Source("made", "all", dataset, None, {}), range(3), object(), 4) == []
+
+
+@pytest.mark.parametrize(("pixels", "most"), [(100, 4), (20_000, 4), (25_000, 5), (100_000, 20)])
+def test_labels_of_a_few_pixels_are_tiny_in_large_masks_by_their_share(pixels: int, most: int) -> None:
+    """One of 5,000 pixels, and four in any mask."""
+    sizes = {0: pixels, 1: most, 2: most + 1, 3: 1}
+    assert MaskFacts(sizes, {}, pixels).tiny == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "void"),
+    [
+        ((0, 1, 127, 255), "255"), ((0, 1, 128, 255), None), ((0, 255), None), ((0, 1, 32767, 65535), "65535"),
+        ((0, 1, 32768, 65535), None), ((1, 2, 254), None), ((0, 1, 255, 65535), "65535"),
+    ],
+)  # fmt: skip
+def test_the_greatest_number_is_void_where_all_others_are_far_below(
+    labels: tuple[int, ...], void: str | None
+) -> None:
+    facts = MaskFacts(dict.fromkeys(labels, 9), {label: str(label) for label in labels}, 100)
+    assert facts.likely_void == void
+
+
+def test_the_color_of_void_is_void_whatever_else_is_there() -> None:
+    assert MaskFacts({0: 9, 1: 9}, {0: "#000000", 1: "#e0e0c0"}, 18).likely_void == "#e0e0c0"
+    assert MaskFacts({0: 9, 1: 9}, {0: "#000000", 1: "#ffffff"}, 18).likely_void is None
+
+
+def test_many_tiny_labels_are_told_if_half_of_the_masks_have_them() -> None:
+    odd = MaskFacts({0: 900, 1: 60, **dict.fromkeys(range(2, 12), 4)}, {}, 1000)
+    sound = MaskFacts({0: 900, 1: 100}, {}, 1000)
+    assert _tiny_labels([odd, sound], None, None) is not None
+    assert _tiny_labels([odd, sound, sound], None, None) is None

@@ -1,6 +1,7 @@
 """Laws of preparation and protocols: pixels worked out by hand, and each protocol's table of splits."""
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -392,3 +393,15 @@ def test_void_is_no_object(labels: tuple[int, ...], void: bool, dtype: torch.dty
         mask_HW = torch.cat([mask_HW, torch.full((1, 2 * len(labels)), VOID, dtype=dtype)])
     assert count_labels(mask_HW) == len(labels) - 1
     assert count_labels(torch.full((2, 2), VOID, dtype=dtype)) == 0
+
+
+@pytest.mark.parametrize("size", [(11, 8), (8, 11), (13, 10), (9, 9)])
+def test_the_corner_of_a_centered_square_is_rounded_down(size: tuple[int, int]) -> None:
+    """As in the official loader: half of an odd difference is never rounded up."""
+    row_H, column_W = torch.arange(size[0])[:, None], torch.arange(size[1])
+    pixels_3HW = torch.stack([(row_H + 0 * column_W), (0 * row_H + column_W), 0 * row_H + 0 * column_W])
+    for crop in (8, "square"):
+        side = 8 if crop == 8 else min(size)
+        cut = Preparation(size=(8, 8), crop=crop).cut(pixels_3HW)  # type: ignore[arg-type]
+        assert cut.shape == (3, side, side)
+        assert cut[:2, 0, 0].tolist() == [math.floor((one - side) / 2) for one in size]

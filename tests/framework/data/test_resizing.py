@@ -259,3 +259,16 @@ def test_the_middle_is_torchvisions_center_crop(rows: int, columns: int, more: i
     """An odd difference leaves a row more above or below, by rounding to even."""
     image = noise(rows + more, columns + over)
     assert torch.equal(centered(image, (rows, columns)), transforms.CenterCrop((rows, columns))(image))
+
+
+@given(*[st.integers(1, 90)] * 4)
+def test_what_is_seen_of_a_covering_picture_is_the_nearest_whole_part_of_its_shape(
+    rows: int, columns: int, tall: int, wide: int
+) -> None:
+    """Of one side all is seen, and of the other as much as has the shape of what is shown."""
+    found = (
+        Preparation(size=(tall, wide), fit="cover").seen(torch.zeros(rows, columns, dtype=torch.uint8)).shape
+    )
+    exact = (min(rows, columns * tall / wide), min(columns, rows * wide / tall))
+    assert all(abs(side - one) <= 0.5 + 1e-9 for side, one in zip(found, exact, strict=True))
+    assert found[0] == rows or found[1] == columns

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from slotlab.framework.contracts import DataError
 from slotlab.framework.data.loader import Loader
-from slotlab.framework.data.selection import BatchedSelection, select
+from slotlab.framework.data.selection import BatchedSelection, open_store, place, select
 from slotlab.framework.data.source import open_source
 from slotlab.framework.data.store.pack import pack
 from slotlab.framework.plugin_loading.discovery import load_registry
@@ -20,6 +21,7 @@ from slotlab.registry import Registry
 # Picture i is gray with value i; its mask has i % 4 + 1 objects, the last outside a centered
 # crop of 8; the data lists one object more, which nobody sees. Picture 7 may be broken.
 PLUGIN = """
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,6 +67,18 @@ class Numbers:
         return state.read_text() if state.is_file() else "new"
 
 
+class Bare(Numbers):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return replace(sample, attributes={"num_objects": index % 4})
+
+    def mask(self, index):
+        mask_HW = torch.zeros(16, 16, dtype=torch.uint8)
+        for number in range(index % 4):
+            mask_HW[6, 5 + number] = number + 1
+        return mask_HW
+
+
 class OwnConfig(Config):
     splits: ClassVar = ("train", "val")
 
@@ -82,6 +96,7 @@ class UnsplitConfig(Config):
 @hookimpl
 def slotlab_datasets():
     yield Component(name="numbers", config=Config, build=Numbers, summary="numbered pictures")
+    yield Component(name="bare", config=Config, build=Bare, summary="those with few objects have none")
     yield Component(name="own", config=OwnConfig, build=Own, summary="with splits of its own")
     yield Component(name="unsplit", config=UnsplitConfig, build=Numbers, summary="one test set")
 """
@@ -290,6 +305,47 @@ def test_a_required_store_that_is_not_there(make: Make, tmp_path: Path) -> None:
             "pack it with 'slotlab data pack', or write 'store: auto' to read files"
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "size", "moved"),
+    [
+        ("auto", "cuda", 500, True), ("auto", "cuda", 501, False), ("auto", "cpu", 1, False),
+        ("yes", "cuda", 900, True), ("yes", "cpu", 900, True), ("no", "cuda", 1, False), ("yes", None, 1, False),
+    ],
+)  # fmt: skip
+def test_a_store_lies_on_a_gpu_if_it_takes_at_most_half_of_what_is_free(
+    make: Make, monkeypatch: pytest.MonkeyPatch, setting: str, device: str | None, size: int, moved: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    store: Any = SimpleNamespace(bytes=size, resident=lambda device: "there")
+    place_of = None if device is None else torch.device(device)
+    assert place(store, make(resident=setting), place_of) == ("there" if moved else store)
+
+
+def test_a_picture_without_objects_has_a_number_of_them(
+    make: Make, ready: Callable[[DataSpec], DataSpec]
+) -> None:
+    """None at all is a number, also in a store, and not one that nobody knows."""
+    data = ready(make("bare", filter={"max_objects": 1, "count": "mask_colors"}))
+    assert ids(data, "all") == [i for i in range(20) if i % 4 <= 1]
+    some = make("bare", filter={"min_objects": 1, "count": "mask_colors"}, store=data.store)
+    assert ids(some, "all") == [i for i in range(20) if i % 4]
+
+
+def test_the_facts_of_a_selection_are_those_of_its_data(make: Make) -> None:
+    found = select(make(seed=5, filter={"max_objects": 2, "count": "mask_colors"}), "train").facts
+    named = {
+        name: found[name]
+        for name in ("dataset", "split", "filter", "images", "listed", "store", "seed", "skipped")
+    }
+    assert named == {
+        "dataset": "numbers", "split": "train", "filter": "0 to 2 objects by mask_colors", "images": 8, "listed": 20,
+        "store": None, "seed": 5, "skipped": [],
+    }  # fmt: skip
+    store = packed(make(seed=5))
+    facts = select(store, "val").facts["store"]
+    assert facts["checksum"] == open_store(open_source(store, "val"), store)[0].checksum  # type: ignore[union-attr]
 
 
 def test_resident_data_is_the_same(make: Make) -> None:

@@ -16,6 +16,7 @@ from slotlab.framework.data.augmentation import Windows
 from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
 from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.data.resizing import cut_at
 from slotlab.framework.spec.schema import ExperimentSpec
 
 Specs = Callable[..., ExperimentSpec]
@@ -43,6 +44,14 @@ def test_windows_are_parts_of_the_resized_picture_and_reach_its_edges(shape: tup
         assert torch.equal(cut.mask_HW, sample.mask_HW[top : top + 8, left : left + 8]), "the mask goes along"
         firsts.add((top, left))
     assert firsts == {(0, at) if shape == (8, 20) else (at, 0) for at in range(13)}
+
+
+def test_a_window_may_lie_anywhere_if_both_sides_are_longer() -> None:
+    whole = ramp(10, 12)
+    cut = [cut_at(whole, (8, 8), window)[1:, 0, 0].tolist() for window in Windows(seed=0)(range(400), 0)]
+    assert {tuple(corner) for corner in cut} == {(top, left) for top in range(3) for left in range(5)}
+    assert cut_at(whole, (8, 8), (0.999, 0.0))[1:, 0, 0].tolist() == [2, 0]
+    assert cut_at(whole, (8, 8), (0.0, 0.999))[1:, 0, 0].tolist() == [0, 4]
 
 
 def test_seed_epoch_and_position_all_count_and_the_batch_does_not() -> None:

@@ -155,3 +155,21 @@ def test_intervals_of_few() -> None:
     assert interval([]) == {"mean": None, "low": None, "high": None, "count": 0}
     assert interval([0.5]) == {"mean": 0.5, "low": None, "high": None, "count": 1}
     assert interval([1.0, 0.0, 9.0], [3.0, 1.0, 0.0])["mean"] == 0.75
+
+
+def test_visible_fractions_are_grouped_by_quarters_each_from_its_lower_end() -> None:
+    fractions = [0.0, 0.13, 0.249, 0.25, 0.49, 0.5, 0.74, 0.75, 0.88, 1.0]
+    rows = [{"id": "a", "pixels": 5, "object_iou": one, "visible_fraction": one} for one in fractions]
+    found = breakdowns([], rows, [])["occlusion"]
+    parts = {
+        "visible 0-25 %": (0, 3),
+        "visible 25-50 %": (3, 5),
+        "visible 50-75 %": (5, 7),
+        "visible 75-100 %": (7, 10),
+    }
+    assert {one["group"]: one["object_iou"]["count"] for one in found} == {
+        name: end - start for name, (start, end) in parts.items()
+    }
+    for one in found:
+        start, end = parts[one["group"]]
+        assert one["object_iou"]["mean"] == pytest.approx(sum(fractions[start:end]) / (end - start))

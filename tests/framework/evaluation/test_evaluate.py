@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Outcome
+from slotlab.framework.contracts import Batch, Outcome, Tokens
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.baselines import BASELINES
+from slotlab.framework.evaluation.code_usage import CodeCounter
 from slotlab.framework.evaluation.evaluate import baseline_outcome, evaluate
-from slotlab.framework.evaluation.rows import Evaluation, count_objects, ranked, reasons, rows_of, summarize
+from slotlab.framework.evaluation.rows import (
+    Evaluation,
+    Ledger,
+    count_objects,
+    ranked,
+    reasons,
+    rows_of,
+    summarize,
+)
 from slotlab.framework.metrics.builders import FunctionMetric
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.masks import masks_at
@@ -283,3 +293,44 @@ def test_one_segment_and_kmeans() -> None:
     labels = BASELINES["color_kmeans"](halves, 2)[0]
     assert len(labels[:, :6].unique()) == len(labels[:, 6:].unique()) == 1
     assert labels[0, 0] != labels[0, -1]
+
+
+@pytest.mark.parametrize("size", [(6, 18), (18, 6), (5, 9)])
+def test_kmeans_of_one_color_makes_segments_without_gaps(size: tuple[int, int]) -> None:
+    """Only the place counts then, and what is nearest to a center has no hole in any row or column."""
+    labels = BASELINES["color_kmeans"](torch.zeros(1, 3, *size), 4)[0]
+    assert len(labels.unique()) == 4
+    for lines in (labels, labels.T):
+        for line in lines.tolist():
+            assert len(list(groupby(line))) == len(set(line))
+
+
+def test_codes_are_counted_over_all_batches_and_processes() -> None:
+    counter = CodeCounter()
+    for tokens in ([[0, 1], [1, 3]], [[3, 3], [3, 3]]):
+        counter.add(Tokens(torch.tensor([tokens]), 4))
+    counter.add(None)
+    alone = counter.close(list)
+    assert alone is not None
+    assert list(alone.counts) == [1, 2, 0, 5]
+    both = counter.close(lambda mine: [*mine, [0, 0, 7, 1]])
+    assert both is not None
+    assert (list(both.counts), both.facts["tokens"], both.facts["dead"]) == ([1, 2, 7, 6], 16, 0)
+    assert CodeCounter().close(lambda mine: [*mine, [1, 2]]) is not None, (
+        "a process without a share of the images"
+    )
+    assert CodeCounter().close(list) is None
+
+
+def test_rows_of_several_processes_stand_in_the_order_of_the_images() -> None:
+    """Each has every other image, and their lists are joined one behind the other."""
+
+    def row(position: int) -> tuple[int, Any]:
+        return position, {"id": f"n{position}", "ari": 0.1 * position}
+
+    ledger = Ledger({}, {MODEL: [row(0), row(2), row(4)]}, objects=[(0, ["a"]), (2, []), (4, ["e"])])  # type: ignore[list-item]
+    found = ledger.close(
+        lambda mine: [*mine, *([(1, ["b", "c"]), (3, ["d"])] if mine[0][1] == ["a"] else [row(1), row(3)])]
+    )
+    assert [one["id"] for one in found.rows[MODEL]] == ["n0", "n1", "n2", "n3", "n4"]
+    assert list(found.objects) == ["a", "b", "c", "d", "e"]

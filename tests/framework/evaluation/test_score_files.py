@@ -15,6 +15,7 @@ from slotlab.framework.data.formats.mask_pictures import MaskCode
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.score_files import Reader, score
 from slotlab.framework.evaluation.score_folders import ScoredFolders
+from slotlab.framework.evaluation.score_reading import open_file, read_labels
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.runs.folder import MODEL
 from slotlab.registry import SlotlabError
@@ -402,3 +403,22 @@ def test_what_an_evaluation_wrote_is_scored_alike(tmp_path: Path) -> None:
     for name in ("ari", "mbo", "boundary_f"):
         found = value(folders, name, code=MaskCode(void=255))
         assert found == metrics(name)[name](outcome).tolist()
+
+
+@pytest.mark.parametrize("void", ["none", 70_000])
+@pytest.mark.parametrize("ground", [True, False])
+def test_great_labels_are_numbered_anew_and_0_and_void_keep_theirs(
+    tmp_path: Path, void: Any, ground: bool
+) -> None:
+    """Else the ground would become an object, or what is not scored would be."""
+    labels = np.array([[0 if ground else 9, 300, 300], [70_000, 255, 256]], np.int32)
+    file = tmp_path / "a.npy"
+    np.save(file, labels)
+    found = read_labels(file, open_file(file, "--true"), MaskCode(void=void), "ignore")
+    first = 0 if ground else 1
+    last = -1 if void != "none" else first + 4
+    assert found.tolist() == [[first, first + 3, first + 3], [last, first + 1, first + 2]]
+    np.save(file, np.array([[0, 255]], np.int32))
+    assert read_labels(file, open_file(file, "--true"), MaskCode(), "ignore").tolist() == [[0, 255]], (
+        "as they are"
+    )

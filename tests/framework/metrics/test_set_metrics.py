@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import SetMetric
-from slotlab.framework.metrics.image_sets.compare_sets import halves, measure_sets
+from slotlab.framework.metrics.image_sets.compare_sets import distances, halves, measure_sets
 from slotlab.framework.metrics.image_sets.distances import Floats, frechet_distance, kernel_distances
 from slotlab.framework.metrics.image_sets.extractors import CleanInception, ScriptExtractor, inception_folder
 from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
@@ -498,3 +498,21 @@ def test_from_files_to_the_number_as_clean_fid(tmp_path: Path, monkeypatch: pyte
             warnings.simplefilter("ignore")
             theirs = fid.compute_fid(*folders, **options, custom_feat_extractor=network)
         assert FrechetMetric(extractor).distance(made, truth).value == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_a_floor_needs_two_images_in_each_half(number: int) -> None:
+    metric = FrechetMetric(extracting=None)  # type: ignore[arg-type]
+    real = torch.randn(number, 3, generator=torch.Generator().manual_seed(0))
+    result, floor = distances("x", metric, real.flip(0), real, halves(real, 0))
+    assert result["value"] == pytest.approx(0.0, abs=1e-6)
+    assert (floor is None) is (number < 4)
+    assert floor is None or (floor["images"], floor["real_images"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("number", "warned"), [(3, True), (4, False), (5, False)])
+def test_as_many_images_as_features_are_enough_for_no_warning(number: int, warned: bool) -> None:
+    metric = FrechetMetric(extracting=None)  # type: ignore[arg-type]
+    features = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    for one, other in ((features[:number], features), (features, features[:number])):
+        assert bool(metric.distance(one, other).warnings) is warned

@@ -200,7 +200,7 @@ def test_the_two_norms_make_other_steps(tiny: Specs) -> None:
 
 
 def test_parts_of_unlike_sizes_count_by_their_images(tiny: Specs) -> None:
-    """The gradient of 5 images in parts of 3 and 2, by hand."""
+    """The gradient of 5 images in parts of 3 and 2, and the loss that is logged, by hand."""
     spec = tiny(model={"initializer": "learnable"}, training={"accumulate": 2, "optimizer": "adam"})
     engine = open_engine(spec)
     model = engine.place(build_model(spec))
@@ -208,9 +208,11 @@ def test_parts_of_unlike_sizes_count_by_their_images(tiny: Specs) -> None:
     trainee.optimizer, trainee.schedule = begin_phase(engine, model, None, Plan(1, (9,)), 0)
     whole = copy.deepcopy(model)
     output = whole(images(5), generator=Generator())
-    whole.objective.loss(output.decoded, output.target_BCHW).total.backward()
+    loss = whole.objective.loss(output.decoded, output.target_BCHW).total
+    loss.backward()
     batch = Batch(images_BCHW=images(5), masks_BHW=None, ids=("a",) * 5)
-    train_step(engine, trainee, step, engine.wrap_optimizer(trainee.optimizer), batch)
+    losses = train_step(engine, trainee, step, engine.wrap_optimizer(trainee.optimizer), batch)
+    assert float(losses["total"]) == pytest.approx(float(loss.detach()), rel=1e-6)
     for (name, parameter), other in zip(model.named_parameters(), whole.parameters(), strict=True):
         if other.grad is not None:
             torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-7, msg=name)

@@ -10,16 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from slotlab.framework.arithmetic.matching import NOTHING
-from slotlab.framework.contracts import Batch, Sample
+from slotlab.framework.contracts import Batch, Found, Reconstruction, Sample, Slots
 from slotlab.framework.data.preparation import Preparation
+from slotlab.framework.probing import probe
 from slotlab.framework.probing.attributes import UNSEEN, choose_attributes, targets_of
 from slotlab.framework.probing.heads import fit, partners
-from slotlab.framework.probing.images import ProbedImages, find_images, mean_colors, overlaps, seen_objects
+from slotlab.framework.probing.images import (
+    ProbedImages,
+    find_images,
+    found_in,
+    mean_colors,
+    overlaps,
+    seen_objects,
+)
 from slotlab.framework.probing.probe import COLORS, SHUFFLED, Parts, metric_name, run_probe
 from slotlab.framework.probing.property_task import PropertyTask, measure
 from slotlab.framework.probing.set_prediction import (
     THRESHOLDS,
     Detections,
+    SetTask,
     average_precision,
     detect,
     places_of,
@@ -299,6 +308,16 @@ def test_set_targets_are_places_one_hot_and_presence() -> None:
         assert not made.numbers_NTO[image, len(facts) :].any()
 
 
+def test_the_cost_of_a_pair_is_the_mean_huber_loss_of_its_numbers() -> None:
+    """Half the square of an error up to 1, and beyond as much as a line."""
+    numbers_NTO = torch.tensor([[[0.0, 1.0, 0.5, 1.0], [0.0] * 4]])
+    outputs_BKO = torch.tensor([[[0.5, 1.0, 3.5, 0.0], [0.0] * 4, [1.0, 1.0, 0.5, 1.0]]])
+    task = SetTask(torch.zeros(1, 3, 2), torch.ones(1, 3, dtype=torch.bool), numbers_NTO)
+    found = task.cost(outputs_BKO, torch.tensor([0]))
+    wanted = [[0.125 + 2.5 + 0.5, 0.5 + 0.125 + 0.5, 0.5], [0.125 + 0.5 + 3.0, 0.0, 0.5 * 3 + 0.125]]
+    assert found[0].tolist() == pytest.approx(np.array(wanted) / 4)
+
+
 def test_sets_are_detected_with_perfect_slots() -> None:
     settings = QUICK.model_copy(update={"heads": (), "matchings": ("loss",), "steps": 600})
     result = run_probe(parts(), settings, stay)
@@ -332,6 +351,24 @@ def test_objects_without_a_pixel_are_not_probed() -> None:
     )
     assert seen_objects(batch) == (({"index": 2},),)
     assert len(seen_objects(replace(batch, masks_BHW=None))[0]) == 2
+
+
+def test_what_belongs_to_a_slot_stands_behind_its_vector_by_name(tiny: Any) -> None:
+    """In one order, whatever a model's: heads are fitted on one checkpoint and may be asked about another."""
+    stream = torch.Generator().manual_seed(0)
+    vectors, scale, position = (torch.randn(2, 4, width, generator=stream) for width in (6, 2, 3))
+    shape, keep = torch.randn(2, 4, 2, 2, generator=stream), torch.tensor([[1.0, 0.0, 1.0, 1.0], [1.0] * 4])
+    extras = {"scale": scale, "keep": keep, "position": position, "shape": shape, "number": torch.zeros(2, 4)}
+    batch = Batch(images_BCHW=torch.zeros(2, 3, 4, 4), masks_BHW=None, ids=("a", "b"), attributes=({}, {}))
+    for order in (list(extras), sorted(extras)):
+        slots = Slots(vectors, {name: extras[name] for name in order})
+        made = Reconstruction(Found(slots), None, None)
+        plain, more = (
+            found_in(tiny(), batch, made, ProbeSettings(extras=extras)) for extras in (False, True)
+        )
+        assert torch.equal(plain.slots_NKD, vectors)
+        assert torch.equal(more.slots_NKD, torch.cat([vectors, position, scale, shape.flatten(2)], dim=2))
+        assert torch.equal(more.kept_NK, keep > 0)
 
 
 def test_kinds_are_read_from_values() -> None:
@@ -432,3 +469,33 @@ def test_batch_size_changes_no_slots(tiny: Any, noise_loader: Any) -> None:
     )
     assert one.ids == other.ids == ("n0", "n2", "n3")
     torch.testing.assert_close(one.slots_NKD, other.slots_NKD)
+
+
+def test_floors_are_shuffled_by_the_seed() -> None:
+    settings = QUICK.model_copy(update={"steps": 2, "set_prediction": False, "matchings": ("loss",)})
+
+    def seeds(seed: int) -> list[int]:
+        seen: list[int] = []
+        shuffled = ProbedImages.shuffled
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                ProbedImages, "shuffled", lambda self, seed: (seen.append(seed), shuffled(self, seed))[1]
+            )
+            run_probe(parts(20), settings.model_copy(update={"seed": seed}), stay)
+        return seen
+
+    assert len(set(seeds(0))) == 1
+    assert seeds(0) == seeds(0) != seeds(1)
+
+
+def test_a_set_prediction_goes_on_as_long_as_it_falls_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is far below that of the other heads, whose least fall would end it at once."""
+    seen: list[tuple[str, float]] = []
+
+    def noted(head: nn.Module, task: Any, validation: Any, settings: Any, *, min_delta: float) -> Any:
+        seen.append((type(task).__name__, min_delta))
+        return fit(head, task, validation, settings, min_delta=min_delta)
+
+    monkeypatch.setattr(probe, "fit", noted)
+    run_probe(parts(20), QUICK.model_copy(update={"steps": 2, "min_delta": 0.07, "floors": False}), stay)
+    assert set(seen) == {("PropertyTask", 0.07), ("SetTask", 0.0)}

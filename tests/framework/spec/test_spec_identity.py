@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from slotlab.framework.spec.identity import canonical, definition, file_settings
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.spec.merge import shipped_specs
 from slotlab.framework.spec.tree import dump
+from slotlab.registry import ComponentConfig
 
 Plugin = Callable[..., Path]
 Write = Callable[[str, str], Path]
@@ -225,3 +227,13 @@ def test_what_a_metric_computes_is_its_version_and_settings_but_not_where_files_
 def test_the_order_of_a_set_is_no_part_of_an_identity() -> None:
     one, other = frozenset([0, 8]), frozenset([8, 0])  # Python keeps them in the order they were given in
     assert (list(one) != list(other), canonical(one)) == (True, canonical(other))
+
+
+def test_settings_that_a_component_says_are_without_effect_are_no_part_of_its_identity() -> None:
+    class Reading(ComponentConfig):
+        without_effect: ClassVar = frozenset({"threads"})
+        threads: int = 1
+        size: int = 1
+
+    assert canonical(Reading(threads=4)) == canonical(Reading()) == {}
+    assert canonical(Reading(threads=4, size=2)) == {"size": 2}

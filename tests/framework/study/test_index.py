@@ -53,6 +53,8 @@ def test_questions_are_answered_as_the_folders_would(trained: list[StudyRun]) ->
     assert ask("scenes-val-whole-decoder/mse<=0.1") == ids[1:2]
     assert ask("model.encoder.channels=[4, 4]") == sorted(ids)
     assert ask("evaluation.max_images=null") == sorted(ids)
+    assert ask("evaluation.max_images!=5") == sorted(ids), "what has no value is another value too"
+    assert ask("evaluation.max_images!=null") == []
 
 
 def test_a_metrics_bare_name_is_that_of_the_evaluation_which_the_run_declares(

@@ -15,10 +15,12 @@ from slotlab.framework.data.formats.mask_pictures import (
     MaskCode,
     labels,
     names_of,
+    number_colors,
     open_mask,
     read_setting,
     same,
 )
+from slotlab.framework.data.formats.pairing import paired_suffix
 
 TRUTH = np.array([[VOID, 0, 0, 1], [0, 2, 2, 1], [0, 2, 3, 3]])
 """What every way of writing it must be read as, but for the names of objects."""
@@ -218,3 +220,28 @@ def test_colors_of_16_bits_are_refused_as_they_would_run_together(tmp_path: Path
     path.write_bytes(content)
     with pytest.raises(DataError, match="16 bits a channel, of which only 8 can be read"):
         open_mask(path)
+
+
+@pytest.mark.parametrize(
+    ("stems", "suffix"),
+    [
+        (["a", "a_x", "b", "b_x"], ("_x", 2)), (["a", "a_x", "b", "b_x", "c"], None), (["a", "a_x"], None),
+        (["a", "a_mask"], ("_mask", 1)), (["a", "a_mask", "b", "c"], ("_mask", 1)), (["a1", "a10", "a2", "a20"], None),
+    ],
+)  # fmt: skip
+def test_a_suffix_pairs_files_if_it_names_masks_or_if_every_file_has_its_pair(
+    stems: list[str], suffix: tuple[str, int] | None
+) -> None:
+    assert paired_suffix(stems) == suffix
+
+
+@pytest.mark.parametrize("void", [None, 0, 3, 9, 20, 77])
+@pytest.mark.parametrize("ground", [None, 0, 3, 77])
+def test_colors_are_numbered_from_1_without_gaps_beside_ground_and_void(
+    ground: int | None, void: int | None
+) -> None:
+    codes = np.array([[0, 3, 9], [9, 20, 3]])
+    found = number_colors(codes, ground, void)
+    others = [code for code in (0, 3, 9, 20) if code not in (ground, void)]
+    wanted = {code: number for number, code in enumerate(others, start=1)} | {ground: 0} | {void: -1}
+    assert found.tolist() == [[wanted[code] for code in row] for row in codes.tolist()]

@@ -54,6 +54,10 @@ def test_an_older_store_does_not_tell_and_is_read(tmp_path: Path) -> None:
     assert isinstance(found, Store)
     assert len(found) == 3
     assert roots_of(store.path) is None
+    (tmp_path / "a" / "images" / "0.png").touch()
+    assert find_store(open_again(tmp_path / "a"), tmp_path / "stores") == Stale(store.path), (
+        "it may be of these"
+    )
     said: list[str] = []
     pack(make_copy(tmp_path / "b"), tmp_path / "stores", workers=0, say=said.append)
     [text] = said
