@@ -21,6 +21,7 @@ MISTAKES = {
     **table("ENCODERS", "wrong_encoders"),
     **table("PARTS", "wrong_parts"),
     **table("OTHERS", "wrong_others"),
+    **table("DYNAMICS", "wrong_dynamics"),
 }
 
 

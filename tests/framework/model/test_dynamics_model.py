@@ -307,7 +307,7 @@ def test_a_whole_spec_is_valid_and_keeps_its_promises_with_values(spec, images_r
 def test_clips_that_leave_nothing_to_foretell_are_refused(spec, model, clip, words):
     path, text = problem_of(spec(clip=clip))
     assert path == ("model", "history")
-    assert f"{words} nothing to foretell after a history of {HISTORY}; take a 'data.clip' of 4 frames" in text
+    assert f"{words} nothing to foretell after a history of {HISTORY}; take 4 frames or more" in text
     with pytest.raises(SlotlabError, match="nothing to foretell"):
         model().losses(batch_of(some_clips(2, HISTORY), HISTORY))
 
@@ -316,7 +316,7 @@ def test_clips_that_leave_nothing_to_foretell_are_refused(spec, model, clip, wor
     ("changes", "path", "words"),
     [
         ({"dynamics": "repeat"}, ("dynamics",), "has no weights: there is nothing to train"),
-        ({"slots": 4}, ("slots",), "its run has 3 slots, and not 4"),
+        ({"slots": 4}, ("slots",), "its run has 3 slots, and not 4; write 'slots: 3'"),
         (
             {"baselines": ["repeat", DYNAMICS]},
             ("baselines", 1),
