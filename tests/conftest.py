@@ -184,7 +184,7 @@ def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def named_runs() -> None:
     """Folders like the runs that shipped specs name: enough to read these specs, and not to build their models."""
-    needed = ("demo", "slots7_demo", "vqvae_demo", "vqvae_clevrtex", "dvae_clevrtex")
+    needed = ("demo", "savi_demo", "slots7_demo", "vqvae_demo", "vqvae_clevrtex", "dvae_clevrtex")
     for name in (*needed, "spot_coco_teacher", "slot_attention_clevr10"):
         checkpoints = Path("runs", name, "checkpoints")
         checkpoints.mkdir(parents=True)

@@ -50,6 +50,7 @@ INPUTS = {
     "ft_dinosaur_demo": {"model.encoder.source": "runs/demo"},
     "adaslot_demo": {"training.start.source": "runs/slots7_demo"},
     "slotdiffusion_demo": {"model.encoder.source": "runs/demo", "objective.codec.source": "runs/vqvae_demo"},
+    "slotformer_demo": {"model.source": "runs/savi_demo"},
     "spot_coco": {"auxiliary.0.teacher": "runs/spot_coco_teacher"},
     "adaslot_clevr10": {"training.start.source": "runs/slot_attention_clevr10"},
     "slotdiffusion_clevrtex": {"objective.codec.source": "runs/vqvae_clevrtex"},
@@ -160,6 +161,7 @@ def earlier_runs(tmp_path_factory):
     demo = ["data.dataset.num_train=2", "data.dataset.num_val=1", "training.phases=[{steps: 1, lr: 1e-3}]"]
     for folder, spec, sets in (
         ("runs/demo", "demo", demo),
+        ("runs/savi_demo", "savi_demo", demo),
         ("runs/slots7_demo", "slots7_demo", demo),
         ("runs/spot_coco_teacher", "spot_coco_teacher", TEACHER),
         ("runs/slot_attention_clevr10", "slot_attention_clevr10", CLEVR),
@@ -280,7 +282,8 @@ def test_shipped_specs_are_different_runs(inputs):
 @pytest.mark.parametrize("name", shipped_specs())
 def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
     spec = prepare(f"{SHIPPED}{name}", sets=usual(name)).loaded.spec
-    flops, part = count_flops(spec), REST if spec.model.name == "codec" else "decoder"
+    flops = count_flops(spec)
+    part = {"codec": REST, "slot_dynamics": "dynamics"}.get(spec.model.name, "decoder")
     assert flops.forward[part] < flops.training[part]
 
 
@@ -363,7 +366,8 @@ def train_and_evaluate(loaded, tmp_path):
     run = run_training(loaded, tmp_path / "run", device=torch.device("cpu"), report=lambda progress: None)
     [summary] = run_evaluations(run, loaded, [own_condition(loaded)], device=torch.device("cpu"))
     assert run.read_status()["state"] == "done"
-    assert set(summary["methods"]) == {"model", *loaded.spec.evaluation.baselines}
+    own = [ref.name for ref in getattr(loaded.spec.model.config, "baselines", ())]
+    assert set(summary["methods"]) == {"model", *own, *loaded.spec.evaluation.baselines}
     for scores in (summary["methods"][name] for name in loaded.spec.evaluation.baselines):
         assert scores["ari" if "ari" in summary["methods"]["model"] else "fg_ari"]["mean"] == 0.0
     again = prepare(run.spec).loaded

@@ -31,6 +31,7 @@ CODECS = ("vqvae_demo",)
 INPUTS = {
     **dict.fromkeys(FEATURES, ("demo",)),
     "adaslot_demo": ("slots7_demo",),
+    "slotformer_demo": ("savi_demo",),
     "slotdiffusion_demo": ("demo", "vqvae_demo"),
 }
 """The runs that a family starts from, in the order in which they are trained."""
@@ -39,7 +40,7 @@ ONE_SOURCE = (*CODECS, "slotdiffusion_demo")
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    other = (*FEATURES, *CODECS, "slotdiffusion_demo")
+    other = (*FEATURES, *CODECS, "slotdiffusion_demo", "slotformer_demo")
     return SMALL | ({} if name in other else PIXELS)
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Generator, Tensor
 
 from slotlab.framework.contracts import (
+    DynamicsContext,
     EncoderContext,
     GroupingContext,
     InitializerContext,
@@ -15,6 +16,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.contracts.promises import (
     expect,
+    expect_foretold,
     expect_grouped,
     expect_predicted,
     expect_slots,
@@ -224,3 +226,33 @@ class PredictorBench(Bench):
             slots, state = predicted
             found.append(slots.vectors_BKD)
         return *found, *(state or {}).values()
+
+
+class DynamicsBench(Bench):
+    """Dynamics: the slots of a history."""
+
+    told = DynamicsContext
+    steps = 3
+
+    def contexts(self) -> Sequence[DynamicsContext]:
+        """Return four slots and three frames."""
+        return [DynamicsContext(slot_dim=dim, num_slots=4, history=3) for dim in (8, 64)]
+
+    def others(self, context: DynamicsContext) -> Sequence[tuple[str, DynamicsContext]]:
+        """Return other numbers and widths, and short and long histories."""
+        dim = context.slot_dim
+        return [
+            ("7 slots of width 16", DynamicsContext(slot_dim=16, num_slots=7, history=2)),
+            ("a single slot", DynamicsContext(slot_dim=dim, num_slots=1, history=6)),
+            ("a history of one frame", DynamicsContext(slot_dim=dim, num_slots=4, history=1)),
+        ]
+
+    def inputs(self, context: DynamicsContext, batch: int, seed: int) -> Tensors:
+        """Return the slots of all frames."""
+        return (noise(batch, context.history, context.num_slots, context.slot_dim, seed=seed),)
+
+    def call(self, part: Any, context: Any, inputs: Tensors, generator: Generator | None) -> Tensors:
+        """Return the slots of the frames that follow."""
+        foretold_BTKD: Tensor = part(inputs[0], self.steps)
+        expect_foretold(foretold_BTKD, inputs[0], self.steps)
+        return (foretold_BTKD,)

@@ -2,6 +2,7 @@
 
 from slotlab.framework.laws.bench import (
     Bench,
+    DynamicsBench,
     EncoderBench,
     GroupingBench,
     InitializerBench,
@@ -24,6 +25,7 @@ BENCHES: dict[str, Bench] = {
     "initializer": InitializerBench(),
     "grouping": GroupingBench(),
     "predictor": PredictorBench(),
+    "dynamics": DynamicsBench(),
     "decoder": DecoderBench(),
     "objective": ObjectiveBench(),
     "codec": CodecBench(),

@@ -1,6 +1,7 @@
 """The laws of each kind."""
 
 from slotlab.framework.laws.decoder import DECODER
+from slotlab.framework.laws.dynamics import DYNAMICS
 from slotlab.framework.laws.general import GENERAL
 from slotlab.framework.laws.losses import AUXILIARY, CODEC
 from slotlab.framework.laws.metric import METRIC
@@ -18,6 +19,7 @@ LAWS: dict[str, tuple[Law, ...]] = {
     "initializer": (*MODULES, *INITIALIZER),
     "grouping": (*MODULES, *GROUPING),
     "predictor": (*MODULES, *PREDICTOR),
+    "dynamics": (*MODULES, *DYNAMICS),
     "decoder": (*MODULES, *DECODER),
     "objective": OBJECTIVE,
     "metric": METRIC,

@@ -149,6 +149,7 @@ def input_name(subject: Subject, inputs: tuple[Tensor, ...], copies: list[Tensor
         "initializer": ("tokens",),
         "position": ("feature map",),
         "predictor": ("slots of the first frame", "slots of the second frame"),
+        "dynamics": ("slots",),
     }.get(subject.kind, ("images",))
     changed = [name for name, a, b in zip(names, inputs, copies, strict=False) if not torch.equal(a, b)]
     return " and ".join(changed)
@@ -262,4 +263,4 @@ MODULES = (
         (BUILT,),
     ),
 )
-"""For encoders, position codes, initializers, groupings, predictors, decoders and codecs."""
+"""For encoders, position codes, initializers, groupings, predictors, dynamics, decoders and codecs."""

@@ -41,7 +41,7 @@ class DynamicsTrial:
             self.foretell(model.dynamics, others_BTKD, steps)
 
     def steps(self) -> int:
-        """Return how many frames of the training's clips are foretold; refuse clips without any."""
+        """Return how many frames of the clips are foretold; refuse clips without any."""
         frames, history = self.trial.frames, self.model.settings.history
         self.trial.at("model", "history")
         if frames <= history:
@@ -95,5 +95,5 @@ class DynamicsTrial:
 def too_short(frames: int, history: int) -> str:
     """Say that clips leave nothing to foretell."""
     clips = "single pictures leave" if frames == 1 else f"clips of {frames} frames leave"
-    hint = f"a 'data.clip' of {history + 1} frames or more, or a shorter history"
+    hint = f"{history + 1} frames or more ('data.clip', 'evaluation.clip_frames'), or a shorter history"
     return f"{clips} nothing to foretell after a history of {history}; take {hint}"

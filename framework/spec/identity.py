@@ -59,23 +59,25 @@ def _settings(model: BaseModel, path: str) -> dict[str, Any]:
     return found
 
 
-def nodes(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def nodes(value: Any, path: Path = (), *, effective: bool = False) -> Iterator[tuple[Path, Any]]:
     """Yield everything in a typed spec with its path: sections, components, and their settings.
 
-    A component's settings lie at the component's own path, as in the spec's file.
+    A component's settings lie at the component's own path, as in the spec's file. With `effective` those that
+    a section names in `without_effect` are left out.
     """
     yield path, value
     items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Ref):
         value = value.config
     if isinstance(value, BaseModel):
-        items = ((name, getattr(value, name)) for name in type(value).model_fields)
+        ignored = getattr(type(value), "without_effect", ()) if effective else ()
+        items = ((name, getattr(value, name)) for name in type(value).model_fields if name not in ignored)
     elif isinstance(value, Mapping):
         items = value.items()
     elif isinstance(value, tuple | list):
         items = enumerate(value)
     for part, item in items:
-        yield from nodes(item, (*path, part))
+        yield from nodes(item, (*path, part), effective=effective)
 
 
 def located_refs(value: Any) -> Iterator[tuple[Path, Ref]]:
@@ -107,7 +109,8 @@ def run_id(spec: ExperimentSpec) -> str:
     training = spec.training.model_copy(update={"trackers": ()})
     trained = spec.model_copy(update={"training": training, "evaluation": None})
     # The first version of what a block stands for without a name leaves no trace: specs need not name it.
-    named = (ref for ref in refs(trained) if not (ref.implied and ref.registered.version == "1"))
+    chosen = (found for _, found in nodes(trained, effective=True) if isinstance(found, Ref))
+    named = (ref for ref in chosen if not (ref.implied and ref.registered.version == "1"))
     used = {ref.registered.identity for ref in named}
     facts = {"settings": canonical(spec), "components": sorted(used)}
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

@@ -74,7 +74,8 @@ def build(config: SlotDynamicsConfig, context: ModelContext) -> DynamicsModel | 
         raise ComponentError(f"{text}; take a run of one, such as video_slots", field="source")
     parts = context.parts
     if config.slots != parent.num_slots:
-        parts.mistake(f"its run has {parent.num_slots} slots, and not {config.slots}; write that", "slots")
+        found = parent.num_slots
+        parts.mistake(f"its run has {found} slots, and not {config.slots}; write 'slots: {found}'", "slots")
     told = DynamicsContext(slot_dim=parent.slot_dim, num_slots=parent.num_slots, history=config.history)
     dynamics = parts.build(config.dynamics, told, "dynamics")
     baselines = build_baselines(config, context, told)

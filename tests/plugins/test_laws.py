@@ -27,6 +27,7 @@ from slotlab.framework.contracts import (
     DatasetContext,
     Decoded,
     DecoderContext,
+    DynamicsContext,
     EncoderContext,
     Grouped,
     GroupingContext,
@@ -111,6 +112,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("set_metric", "frechet_timm"): {"model": "test_resnet", "weights": "nowhere"},
     ("grouping", "adaptive_slots"): {"grouping": "slot_attention"},
     ("predictor", "transformer_lstm"): {"dropout": 0.0},  # that of training is torch's own
+    ("dynamics", "slotformer"): {"width": 8, "layers": 2, "heads": 2, "dropout": 0.0},
     ("decoder", "spatial_broadcast"): {"broadcast_size": 4, "channels": [8, 8]},
     ("decoder", "patch_mlp"): {"hidden": [16, 16]},
     ("decoder", "autoregressive"): {"layers": 2, "heads": 3, "orders": "nine"},
@@ -145,6 +147,7 @@ CONTEXTS: dict[str, Any] = {
     "initializer": InitializerContext(num_slots=4, slot_dim=8, token_dim=6),
     "grouping": GroupingContext(slot_dim=8, token_dim=6, grid=(3, 5)),
     "predictor": PredictorContext(slot_dim=8, num_slots=4, token_dim=6),
+    "dynamics": DynamicsContext(slot_dim=8, num_slots=4, history=3),
     "decoder": DecoderContext(slot_dim=8, target=TargetShape(3, (16, 16))),
     "objective": ObjectiveContext(image_size=(16, 16), feature_channels=5, grid=(4, 4)),
     "auxiliary": AuxiliaryContext(image_size=(16, 16), num_slots=4, slot_dim=8, token_dim=6, grid=(8, 8)),
@@ -153,6 +156,7 @@ CONTEXTS: dict[str, Any] = {
 }
 SHAPES = {"encoder": (2, 3, 32, 48), "position": (2, 8, 3, 5), "initializer": (2, 15, 6)}
 SHAPES |= {"grouping": (2, 15, 6), "predictor": (2, 4, 8), "decoder": (2, 4, 8), "codec": (2, 3, 16, 24)}
+SHAPES |= {"dynamics": (2, 3, 4, 8)}
 
 
 def every(*kinds: str) -> pytest.MarkDecorator:
@@ -202,6 +206,8 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
         first, state = module(Slots(x), module.start(Slots(x)))
         second, state = module(Slots(x), state)
         return first.vectors_BKD, second.vectors_BKD, *(state or {}).values()
+    if item.kind == "dynamics":
+        return (module(x, 3),)
     if item.kind == "grouping":
         slots = Slots(some_slots().vectors_BKD.to(x.device))
         grouped = module(x, slots, generator=stream)
@@ -275,7 +281,7 @@ def test_required_settings_without_a_line_say_what_to_add() -> None:
     )
 
 
-MODULES = ("encoder", "position", "initializer", "grouping", "predictor", "decoder", "codec")
+MODULES = ("encoder", "position", "initializer", "grouping", "predictor", "dynamics", "decoder", "codec")
 
 
 @every(*MODULES)
@@ -657,6 +663,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ("auxiliary", "attention_distill"): {"teacher": run_of(TRAINED, "16")},
         ("encoder", "trained"): {"source": run_of(TRAINED, "[32, 48]")},
         ("start", "from_run"): {"source": run_of(TRAINED, "16")},
+        ("model", "slot_dynamics"): {
+            "source": run_of(TRAINED, "16"),
+            "slots": 4,
+            "dynamics": "slotformer",
+        },
         ("codec", "trained"): {"source": run_of(CODEC, "[16, 24]")},
         ("objective", "latent_noise"): codec,
         ("objective", "token_cross_entropy"): codec,
