@@ -170,7 +170,7 @@ def _condition(
         dataset = with_variant(data.dataset, requested, source, loaded.registry)
         chosen = requested if requested != variant_of(spec.data.dataset.config) else None
         data = data.model_copy(update={"dataset": dataset})
-    if spec.evaluated_slots is None:  # without slots there are no masks: one evaluation, whatever is asked for
+    if spec.evaluated_slots is None:  # no slots have no masks: one evaluation, whatever is asked for
         masks = evaluation.mask_source
     sources = BOTH if masks == "both" else (masks,)
     laid = _with_evaluation(_with_data(loaded, data), **changes, mask_source=sources[0])
