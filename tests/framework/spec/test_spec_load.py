@@ -14,7 +14,8 @@ from slotlab.framework.spec.messages import TEXTS, say, show
 from slotlab.registry import SlotlabError
 
 Write = Callable[[str, str], Path]
-KEYS = "name, channels, kernel_size, strides"
+KEYS = "name, channels, kernel_size, strides, last_relu"
+DATASETS, ENCODERS = (", ".join(load_registry().names(kind)) for kind in ("dataset", "encoder"))
 METRICS = ", ".join(load_registry().names("metric"))
 
 
@@ -58,7 +59,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
     assert texts[:3] == [
         "format: this slotlab reads specs of format 1, got 2; write 'format: 1'",
         "name: '-x' may hold only letters, digits, '.', '_' and '-', starting with a letter or digit",
-        "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrtex, clevrtex_flat, coco_panoptic, image_folder, movi, multi_object_hdf5, scenes)",
+        f"data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: {DATASETS})",
     ]
     assert texts[3:] == [
         "data.protocol.image_size: expected a whole number above 0, or [rows, columns], got 'large'",
@@ -190,7 +191,7 @@ def test_case_and_dashes_do_not_hide_what_was_meant(base: str) -> None:
 def test_unknown_components_everywhere(base: str) -> None:
     assert refusal(sets=["model.encoder=cnnn"]) == (
         "--set model.encoder=cnnn: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? "
-        "(available: cnn, resnet18_style, resnet_group_norm, timm, trained)"
+        f"(available: {ENCODERS})"
     )
     assert refusal(sets=["model.decoder.position=liner_grid"]) == (
         "--set model.decoder.position=liner_grid: model.decoder.position: "

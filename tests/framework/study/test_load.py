@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
 from slotlab.framework.study.load import load_ablation
 from slotlab.registry import SlotlabError
+
+ENCODERS = ", ".join(load_registry().names("encoder"))
 
 Write = Callable[[str, str], Path]
 
@@ -110,12 +113,12 @@ def test_the_mistakes_of_all_arms_come_at_once(base: str, write: Write) -> None:
     assert refusal() == "\n".join(
         [
             (
-                "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: cnn, "
-                "resnet18_style, resnet_group_norm, timm, trained) (arm 'encoder=cnnn, size=small')"
+                "ablation.yaml:8: model.encoder: no encoder is called 'cnnn'; did you mean 'cnn'? (available: "
+                f"{ENCODERS}) (arm 'encoder=cnnn, size=small')"
             ),
             (
                 "ablation.yaml:8: model.encoder.chanels: unknown key; did you mean 'channels'? (keys here: name, "
-                "channels, kernel_size, strides) (arm 'encoder=cnn, size=small')"
+                "channels, kernel_size, strides, last_relu) (arm 'encoder=cnn, size=small')"
             ),
             (
                 "ablation.yaml:11: modle: unknown key; did you mean 'model'? (keys here: format, name, seed, plugins, "
