@@ -62,9 +62,7 @@ def open_obj3d(config: OBJ3DConfig, context: DatasetContext) -> FrameFiles:
     folder = _folder(config.root) / context.split
     names = folders_of(folder) if folder.is_dir() else []
     if not names:
-        text = (
-            f"there are no folders of videos in {folder}; root is the folder that holds train, val and test"
-        )
+        text = f"there is no folder {folder} with folders of frames; root is the folder above it"
         raise ComponentError(text, field="root")
     found = list_videos(folder, None, names, Naming(), Span(config.first, config.frames))
     return FrameFiles(folder, replace(found, cautions=_short(found.videos, config.frames)))

@@ -1,4 +1,4 @@
-"""Laws of `frame_folders` and `obj3d`: which frames are read, what keeps its label, and what is told of damage."""
+"""Laws of `frame_folders`: which frames are read, what keeps its label, and what is told of damage."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from slotlab.framework.data.inspection.target import find_target
 from slotlab.framework.data.selection import select
 from slotlab.framework.spec.data import ClipSpec
 from slotlab.plugins.datasets.frame_folders import FrameFoldersConfig, open_videos
-from slotlab.plugins.datasets.obj3d import OBJ3DConfig, open_obj3d
 from slotlab.registry import ComponentError
 
 
@@ -38,11 +37,6 @@ def folders(root: Path, videos: int = 2, frames: int = 6, start: int = 8) -> Pat
 def build(root: Path, split: str = "all", **settings: Any) -> FrameFiles:
     config = FrameFoldersConfig.model_validate({"root": str(root), **settings})
     return open_videos(config, DatasetContext(split=split, image_size=(4, 6)))
-
-
-def build_obj3d(root: Path, split: str = "train", **settings: Any) -> FrameFiles:
-    config = OBJ3DConfig.model_validate({"root": str(root), **settings})
-    return open_obj3d(config, DatasetContext(split=split, image_size=(4, 6)))
 
 
 def complaint(read: Any) -> tuple[str, str | None]:
@@ -97,7 +91,7 @@ def test_what_is_no_video_is_told(tmp_path: Path) -> None:
     )
     dataset = build(tmp_path)
     assert [str(one) for one in dataset.problems] == [
-        f"{tmp_path}/w: holds no pictures; each folder beside it is a video"
+        f"{tmp_path}/w: holds no pictures; it should be a video"
     ]
     assert (len(dataset), dataset.listed, list(dataset.places)) == (1, 2, [0])
 
@@ -204,40 +198,3 @@ def test_a_video_that_cannot_be_read_moves_no_other(tmp_path: Path, gone: str) -
     whole = members()
     (tmp_path / gone / "0.png").unlink()
     assert members() == {name: split for name, split in whole.items() if name != f"{gone}/0"}
-
-
-# --- OBJ3D -------------------------------------------------------------------------------
-
-
-def obj3d(root: Path, frames: int = 8, start: int = 0) -> Path:
-    for split in ("train", "val", "test"):
-        for frame in range(start, start + frames):
-            save(root / split / "3" / f"test_{frame}.png", frame)
-    return root
-
-
-def test_obj3d_reads_fifty_frames_from_the_second_file(tmp_path: Path) -> None:
-    obj3d(tmp_path, 100)
-    config = OBJ3DConfig.model_validate({"root": str(tmp_path)})
-    assert (config.first, config.frames, config.splits) == (1, 50, ("train", "val", "test"))
-    assert build_obj3d(tmp_path).ids == [f"3/test_{frame}" for frame in range(1, 51)]
-    assert build_obj3d(tmp_path, first=None).ids == [f"3/test_{frame}" for frame in range(50)]
-    assert len(build_obj3d(tmp_path, first=None, frames=None)) == 100
-    assert build_obj3d(tmp_path)[3].mask_HW is None
-    assert build_obj3d(tmp_path).cautions == []
-
-
-def test_obj3d_tells_what_is_missing(tmp_path: Path) -> None:
-    obj3d(tmp_path / "OBJ3D", 8, start=2)
-    dataset = build_obj3d(tmp_path, frames=20)
-    text = f"{tmp_path}/OBJ3D/train/3/test_1.png: is missing, though later frames of the video 3 are there"
-    assert [str(one) for one in dataset.problems] == [text]
-    assert dataset.cautions == [
-        "1 videos have fewer than 20 frames, such as 3 with 9; they are read as they are"
-    ]
-    assert complaint(lambda: build_obj3d(tmp_path / "nowhere")) == (
-        f"there is no folder {tmp_path}/nowhere/train with folders of frames; root is the folder that holds train, val and test",
-        "root",
-    )
-    target = find_target(str(tmp_path))
-    assert (target.name, target.splits) == ("obj3d", ("train", "val", "test"))

@@ -74,6 +74,19 @@ def obj3d(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def davis(root: Path) -> dict[str, Any]:
+    for split, videos in (("train", (0, 1)), ("val", (2, 3))):
+        listing = root / "ImageSets" / "2017" / f"{split}.txt"
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        listing.write_text("".join(f"sequence{video}\n" for video in videos))
+        for video in videos:
+            for frame in range(FRAMES):
+                name = f"480p/sequence{video}/{frame:05d}"
+                save(root / "JPEGImages" / f"{name}.jpg", picture(video, frame), quality=95)
+                save(root / "Annotations_unsupervised" / f"{name}.png", labels(frame))
+    return {"root": str(root)}
+
+
 class Kind(NamedTuple):
     """A dataset, its files and settings, and whether it has masks."""
 
@@ -86,6 +99,7 @@ KINDS: Mapping[str, Kind] = {
     "frame_folders": Kind("frame_folders", frame_folders),
     "colored masks": Kind("frame_folders", frame_folders_of_colors),
     "obj3d": Kind("obj3d", obj3d, masked=False),
+    "davis": Kind("davis", davis),
 }
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
 

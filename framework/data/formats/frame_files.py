@@ -111,19 +111,20 @@ def list_videos(
     problems: list[DataProblem] = []
     cautions: list[str] = []
     for place, name in enumerate(names):
-        if not holds_pictures(images / name):
-            text = "holds no pictures; each folder beside it is a video"
-            problems.append(DataProblem(str(images / name), text, place))
+        folder = images / name
+        if not folder.is_dir() or not holds_pictures(folder):
+            text = "holds no pictures; it should be a video" if folder.is_dir() else "is missing"
+            problems.append(DataProblem(str(folder), text, place))
             continue
         try:
-            found = list_pictures(images / name, None if masks is None else masks / name, naming)
+            found = list_pictures(folder, None if masks is None else masks / name, naming)
         except ComponentError as error:
-            problems.append(DataProblem(str(images / name), str(error), place))
+            problems.append(DataProblem(str(folder), str(error), place))
             continue
-        video = Video(name, place, _frames(found, images / name, place, span))
+        video = Video(name, place, _frames(found, folder, place, span))
         videos.append(video)
         problems += video.problems
-        cautions += [f"{images / name}: {text}" for text in found.cautions]
+        cautions += [f"{folder}: {text}" for text in found.cautions]
     return VideoListing(videos, problems, cautions[:1], len(names))
 
 
