@@ -3,6 +3,7 @@
 Frame t of video v is red 60 v and green 30 t; object 1 lies at the top, but for frame 1, and object 2 below it.
 """
 
+import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -87,6 +88,29 @@ def davis(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def runs(mask: np.ndarray) -> dict[str, Any]:
+    flat = mask.T.ravel()
+    starts = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
+    return {"size": list(mask.shape), "counts": [0] * int(flat[0]) + np.diff(starts).tolist()}
+
+
+def youtube_vis(root: Path) -> dict[str, Any]:
+    data: dict[str, Any] = {"videos": [], "annotations": [], "categories": [{"id": 3, "name": "fox"}]}
+    for video in range(VIDEOS):
+        names = [f"{9 - video:010x}/{5 * frame:05d}.jpg" for frame in range(FRAMES)]
+        for frame, name in enumerate(names):
+            save(root / "train" / "JPEGImages" / name, picture(video, frame), quality=95)
+        shape = {"height": ROWS, "width": COLUMNS, "length": FRAMES}
+        data["videos"].append({"id": video + 1, "file_names": names, **shape})
+        for label in (1, 2):
+            masks = [np.uint8(labels(frame) == label) for frame in range(FRAMES)]
+            shapes = [runs(mask) if mask.any() else None for mask in masks]
+            owner = {"id": 2 * video + label, "video_id": video + 1, "category_id": 3, "iscrowd": 0}
+            data["annotations"].append({**owner, "segmentations": shapes})
+    (root / "train" / "instances.json").write_text(json.dumps(data))
+    return {"root": str(root), "val_videos": 2}
+
+
 class Kind(NamedTuple):
     """A dataset, its files and settings, and whether it has masks."""
 
@@ -100,6 +124,7 @@ KINDS: Mapping[str, Kind] = {
     "colored masks": Kind("frame_folders", frame_folders_of_colors),
     "obj3d": Kind("obj3d", obj3d, masked=False),
     "davis": Kind("davis", davis),
+    "youtube_vis": Kind("youtube_vis", youtube_vis),
 }
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
 

@@ -195,7 +195,7 @@ class FrameFiles(VideoOrder):
         return Sample(
             id=f"{video.name}/{frame.name}",
             image_CHW=torch.from_numpy(rgb(image, name)),
-            mask_HW=None if frame.mask is None else self.mask(index),
+            mask_HW=self._labels(*self.locate(index)),
             attributes=self.attributes(index),
             path=name,
         )
@@ -203,9 +203,10 @@ class FrameFiles(VideoOrder):
     def mask(self, index: int) -> Tensor:
         """Return the mask of frame `index`; raises DataError for a file that is missing or broken."""
         _, frame = self._find(index)
-        if frame.mask is None:
+        mask_HW = self._labels(*self.locate(index))
+        if mask_HW is None:
             raise DataError(DataProblem(str(frame.image), "has no mask"))
-        return torch.from_numpy(self._masks[self.locate(index)[0]].read(frame.mask))
+        return mask_HW
 
     def attributes(self, index: int) -> Mapping[str, Any]:
         """Return `video` and `frame` of frame `index`."""
@@ -222,6 +223,11 @@ class FrameFiles(VideoOrder):
         frames = [frame for video in self._videos for frame in video.frames]
         paths = (path for one in frames for path in (one.image, one.mask) if path is not None)
         return fingerprint_paths([*paths, *self._others], self._root)
+
+    def _labels(self, video: int, frame: int) -> Tensor | None:
+        """Return the mask (H, W) of a frame that can be read; None if it has none."""
+        path = self._videos[video].frames[frame].mask
+        return None if path is None else torch.from_numpy(self._masks[video].read(path))
 
     def _find(self, index: int) -> tuple[Video, Frame]:
         number, at = self.locate(index)
