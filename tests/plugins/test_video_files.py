@@ -111,6 +111,25 @@ def youtube_vis(root: Path) -> dict[str, Any]:
     return {"root": str(root), "val_videos": 2}
 
 
+def film(path: Path, video: int, codec: str) -> None:
+    av = pytest.importorskip("av", reason="needs slotlab[video]")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=12)
+        stream.height, stream.width, stream.pix_fmt = ROWS, COLUMNS, "yuv420p"
+        for frame in range(FRAMES):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture(video, frame), "rgb24")))
+        file.mux(stream.encode())
+
+
+def video_folder(root: Path) -> dict[str, Any]:
+    for video, (ending, codec) in enumerate(
+        (("mp4", "mpeg4"), ("avi", "mpeg4"), ("webm", "libvpx"), ("mp4", "libx264"))
+    ):
+        film(root / f"v{video + 8}.{ending}", video, codec)
+    return {"root": str(root)}
+
+
 class Kind(NamedTuple):
     """A dataset, its files and settings, and whether it has masks."""
 
@@ -125,6 +144,7 @@ KINDS: Mapping[str, Kind] = {
     "obj3d": Kind("obj3d", obj3d, masked=False),
     "davis": Kind("davis", davis),
     "youtube_vis": Kind("youtube_vis", youtube_vis),
+    "video_folder": Kind("video_folder", video_folder, masked=False),
 }
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
 
