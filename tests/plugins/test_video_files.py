@@ -111,14 +111,15 @@ def youtube_vis(root: Path) -> dict[str, Any]:
     return {"root": str(root), "val_videos": 2}
 
 
-def film(path: Path, video: int, codec: str) -> None:
+def film(path: Path, video: int, codec: str, scale: int = 1) -> None:
     av = pytest.importorskip("av", reason="needs slotlab[video]")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=12)
-        stream.height, stream.width, stream.pix_fmt = ROWS, COLUMNS, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = scale * ROWS, scale * COLUMNS, "yuv420p"
         for frame in range(FRAMES):
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture(video, frame), "rgb24")))
+            pixels = picture(video, frame).repeat(scale, 0).repeat(scale, 1)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         file.mux(stream.encode())
 
 
@@ -130,12 +131,33 @@ def video_folder(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def clevrer(root: Path) -> dict[str, Any]:
+    for video, number in enumerate((0, 1, 10_000, 10_001)):
+        split, folder = "val" if number > 9999 else "train", f"{number // 1000 * 1000:05d}"
+        name = f"videos/{split}/video_{folder}-{int(folder) + 1000:05d}/video_{number:05d}.mp4"
+        film(root / name, video, "mpeg4", scale=20)
+        frames = []
+        for frame in range(FRAMES):
+            found = []
+            for label, color in ((2, "red"), (1, "blue")):
+                mask = np.uint8(labels(frame) == label).repeat(20, 0).repeat(20, 1)
+                if mask.any():
+                    look = {"color": color, "material": "metal", "shape": "cube", "score": 0.9}
+                    found.append({**look, "mask": runs(mask)})
+            frames.append({"frame_index": frame, "objects": found})
+        path = root / "derender_proposals" / f"proposal_{number:05d}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"frames": frames}))
+    return {"root": str(root), "splits": ["train", "val"], "frames": FRAMES, "masks": True}
+
+
 class Kind(NamedTuple):
-    """A dataset, its files and settings, and whether it has masks."""
+    """A dataset, its files and settings, whether it has masks, and how much larger its pictures are."""
 
     name: str
     make: Callable[[Path], dict[str, Any]]
     masked: bool = True
+    scale: int = 1
 
 
 KINDS: Mapping[str, Kind] = {
@@ -145,6 +167,7 @@ KINDS: Mapping[str, Kind] = {
     "davis": Kind("davis", davis),
     "youtube_vis": Kind("youtube_vis", youtube_vis),
     "video_folder": Kind("video_folder", video_folder, masked=False),
+    "clevrer": Kind("clevrer", clevrer, scale=20),
 }
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
 
@@ -198,7 +221,7 @@ def test_an_object_keeps_its_label_through_its_video(tmp_path: Path, kind: Kind)
     for split in splits_of(data.dataset.config) or ("all",):
         dataset: Any = open_source(data, split).dataset
         for video in dataset.videos if kind.masked else ():
-            masks = [dataset.mask(index) for index in video]
+            masks = [dataset.mask(index)[:: kind.scale, :: kind.scale] for index in video]
             second = masks[0][SECOND].unique().tolist()
             first = masks[0][FIRST].unique().tolist()
             assert len(first) == len(second) == 1
