@@ -62,7 +62,8 @@ class CLEVRERConfig(ComponentConfig):
     masks: bool = False
     """Whether to read the predicted masks of derender_proposals."""
     annotations: bool = False
-    """Whether to read what is in each video; the split test has no annotations."""
+    """Whether to read what is in each video; the split test has no annotations, and that of video 10800 is
+    known to be broken."""
 
     published_data: ClassVar[str] = "clevrer"
     picture_size: ClassVar[tuple[int, int]] = (_SIZE[1], _SIZE[0])

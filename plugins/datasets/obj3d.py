@@ -82,7 +82,7 @@ def _short(videos: Iterable[Video], frames: int | None) -> list[str]:
     found = [video for video in videos if frames is not None and len(video.frames) < frames]
     if not found:
         return []
-    text = f"{len(found)} videos have fewer than {frames} frames"
+    text = f"videos with fewer than {frames} frames: {len(found)}"
     return [f"{text}, such as {found[0].name} with {len(found[0].frames)}; they are read as they are"]
 
 

@@ -45,7 +45,7 @@ def test_obj3d_tells_what_is_missing(tmp_path: Path) -> None:
     text = f"{tmp_path}/OBJ3D/train/3/test_1.png: is missing, though later frames of the video 3 are there"
     assert [str(one) for one in dataset.problems] == [text]
     assert dataset.cautions == [
-        "1 videos have fewer than 20 frames, such as 3 with 9; they are read as they are"
+        "videos with fewer than 20 frames: 1, such as 3 with 9; they are read as they are"
     ]
     with pytest.raises(ComponentError) as caught:
         build(tmp_path / "nowhere")

@@ -58,7 +58,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
     assert texts[:3] == [
         "format: this slotlab reads specs of format 1, got 2; write 'format: 1'",
         "name: '-x' may hold only letters, digits, '.', '_' and '-', starting with a letter or digit",
-        "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrtex, clevrtex_flat, coco_panoptic, image_folder, movi, multi_object_hdf5, scenes)",
+        "data.dataset: no dataset is called 'scnes'; did you mean 'scenes'? (available: clevrer, clevrtex, clevrtex_flat, coco_panoptic, davis, frame_folders, image_folder, movi, moving_scenes, multi_object_hdf5, obj3d, scenes, video_folder, youtube_vis)",
     ]
     assert texts[3:] == [
         "data.protocol.image_size: expected a whole number above 0, or [rows, columns], got 'large'",
