@@ -50,7 +50,7 @@ class HasIds(Protocol):
 
 @runtime_checkable
 class HasListed(Protocol):
-    """How many items the files tell of. Without it: the number of samples."""
+    """How many items the files tell of. Without it: the number of samples, or of videos if it has videos."""
 
     @property
     def listed(self) -> int | None:
@@ -59,14 +59,15 @@ class HasListed(Protocol):
 
 @runtime_checkable
 class HasPlaces(Protocol):
-    """Positions among all items that the files tell of. Without it: sample i is item i.
+    """Positions among all items that the files tell of. Without it: sample i is item i, or part of video i.
 
-    A protocol splits these positions, so that a missing file moves no other item into another split.
+    A protocol splits these positions, so that a missing file moves no other item into another split. In a
+    dataset of videos the items are the videos, and all frames of one have its position.
     """
 
     @property
     def places(self) -> Sequence[int]:
-        """The position of each sample, from 0 to `listed` - 1, increasing."""
+        """The position of each sample, from 0 to `listed` - 1, increasing; equal for frames of a video."""
 
 
 @runtime_checkable
@@ -135,7 +136,7 @@ class HasVideos(Protocol):
     """Samples that are frames of videos. Without it: `data.clip` cannot make clips of them.
 
     Frames are read, prepared, packed and filtered like any picture. An object has the same mask value in all
-    frames of its video.
+    frames of its video. A protocol splits the videos: all frames of one are in the same split.
     """
 
     @property

@@ -23,6 +23,7 @@ from slotlab.framework.contracts.dataset_capabilities import (
     HasMaskNames,
     HasPlaces,
     HasProblems,
+    HasVideos,
 )
 
 CapabilityT = TypeVar("CapabilityT")
@@ -57,13 +58,27 @@ def ids_of(dataset: Dataset) -> Sequence[str]:
 
 
 def listed_of(dataset: Dataset) -> int | None:
-    """Return the number of items that the files tell of, including those left out; None if it is unknown."""
-    return dataset.listed if offers(dataset, HasListed) else len(dataset)
+    """Return the number of items that the files tell of, including those left out; None if it is unknown.
+
+    An item is a sample, or a video of a dataset that has videos: a protocol splits items.
+    """
+    if offers(dataset, HasListed):
+        return dataset.listed
+    return len(dataset.videos) if offers(dataset, HasVideos) else len(dataset)
 
 
 def places_of(dataset: Dataset) -> Sequence[int]:
-    """Return the position of each sample among all items that the files tell of, in increasing order."""
-    return dataset.places if offers(dataset, HasPlaces) else range(len(dataset))
+    """Return the position of each sample, or of its video, among all items that the files tell of."""
+    if offers(dataset, HasPlaces):
+        return dataset.places
+    count = len(dataset)
+    if not offers(dataset, HasVideos):
+        return range(count)
+    places = [0] * count
+    for number, video in enumerate(dataset.videos):
+        for index in video:
+            places[index] = number
+    return places
 
 
 def mask_of(dataset: Dataset, index: int) -> Tensor | None:

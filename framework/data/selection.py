@@ -116,7 +116,7 @@ def select(
     positions = positions_of(data, split, source, store)
     bad = find_bad(data, source, store, positions)
     kept = positions if not bad else [position for position in positions if position not in bad]
-    skipped = [str(problem) for problem in (*left_out(data, split, source), *bad.values())]
+    skipped = list(dict.fromkeys(map(str, (*left_out(data, split, source), *bad.values()))))
     facts = describe(data, split, source, store, images=len(kept)) | {"skipped": skipped}
     if not kept:
         raise PathProblem(("data", "dataset"), f"{source.name}: no picture of split '{split}' can be read")

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +117,14 @@ class Source:
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The position of each sample among all items, in increasing order."""
+        """The position of each sample, or of its video, among all items."""
         return places_of(self.dataset)
 
     def within(self, part: range) -> Sequence[int]:
         """Return the indices of the samples whose positions among all items lie in `part`."""
         places = self.places
+        if any(one > other for one, other in pairwise(places)):  # videos whose frames are mixed
+            return [index for index, place in enumerate(places) if place in part]
         return range(bisect_left(places, part.start), bisect_left(places, part.stop))
 
     @property

@@ -1,16 +1,17 @@
 """The samples of a source that belong to a split and that a filter by the number of objects keeps.
 
 Splits are parts of all items that the files tell of, including those that were left out, so that a broken or
-missing file moves no other item into another split. A filter comes after the splits, unless the protocol
-says `filter_first`.
+missing file moves no other item into another split. In a dataset of videos the items are whole videos: no
+video is in two splits. A filter comes after the splits, unless the protocol says `filter_first`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 from slotlab.framework.contracts import DataError, DataProblem
+from slotlab.framework.contracts.dataset_capabilities import HasVideos
 from slotlab.framework.contracts.dataset_settings import is_unsplit
-from slotlab.framework.data.read_capabilities import listed_of
+from slotlab.framework.data.read_capabilities import listed_of, offers
 from slotlab.framework.data.source import Source, own_splits
 from slotlab.framework.data.store.reader import Store
 from slotlab.framework.spec.data import DataSpec, FilterSpec
@@ -61,8 +62,10 @@ def split_and_filter(
         return source.within(part(source.listed))
     if not data.settings.filter_first:
         return keep(source.within(part(source.listed)))
-    kept = keep(range(len(source)))
-    return [kept[place] for place in part(len(kept))]
+    kept, places = keep(range(len(source))), source.places
+    items = sorted({places[position] for position in kept})
+    chosen = {items[number] for number in part(len(items))}
+    return [position for position in kept if places[position] in chosen]
 
 
 def part_of(data: DataSpec, split: str, total: int) -> range:
@@ -84,7 +87,8 @@ def nonempty_part(data: DataSpec, split: str, source: Source, total: int) -> ran
         raise DataError(*source.problems[:SHOWN], hint=f"{text}; mend the files")
     if not found:
         low, high = data.settings.splits.get(split, (0.0, 1.0))
-        text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} pictures"
+        what = "videos" if offers(source.dataset, HasVideos) else "pictures"
+        text = f"split '{split}' is empty: it goes from {low} up to {high} of {total} {what}"
         raise PathProblem(("data", "dataset"), f"{source.name}: {text}")
     return found
 

@@ -64,6 +64,12 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "coco_panoptic"): {"splits": {"all": {"images": "a", "annotations": "b", "panoptic": "c"}}},
     ("dataset", "multi_object_hdf5"): {"path": "nowhere"},
     ("dataset", "movi"): {"root": "nowhere"},
+    ("dataset", "frame_folders"): {"root": "nowhere"},
+    ("dataset", "obj3d"): {"root": "nowhere"},
+    ("dataset", "davis"): {"root": "nowhere"},
+    ("dataset", "youtube_vis"): {"root": "nowhere"},
+    ("dataset", "video_folder"): {"root": "nowhere"},
+    ("dataset", "clevrer"): {"root": "nowhere"},
     ("dataset", "moving_scenes"): {"num_frames": 3, "num_train": 2, "num_val": 2, "min_objects": 2},
     ("dataset", "scenes"): {
         "num_train": 3,

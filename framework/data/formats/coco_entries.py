@@ -13,10 +13,12 @@ from slotlab.framework.data.formats.pictures import natural_key
 Entry = Mapping[str, Any]
 """One image, category, annotation or segment of the JSON."""
 _LISTS = ("images", "annotations", "categories")
+_NEEDED = {"images": ("id", "file_name"), "videos": ("id", "file_names", "height", "width")}
+"""What entries of a list need, if it is more than an id and a name."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON in COCO's format.
+def read_json(path: Path, lists: Sequence[str] = _LISTS) -> dict[str, Any]:
+    """Return the content of a JSON in COCO's format, or in one like it that has other lists.
 
     Raises:
         ValueError: if the file cannot be read or lacks a list.
@@ -27,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"there is no file {path}; give a JSON in COCO's format") from None
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from None
-    lacking = [key for key in _LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)]
+    lacking = [key for key in lists if not isinstance(data, dict) or not isinstance(data.get(key), list)]
     if lacking:
         raise ValueError(f"{path} has no list {', no list '.join(lacking)}; it is not in COCO's format")
     found: dict[str, Any] = data
@@ -40,13 +42,13 @@ def entries_by_id(
     """Yield the valid entries of a list of the JSON by their ids; equal entries with the same id are one.
 
     Args:
-        what: the list's key, `images` or `categories`.
+        what: the list's key, `images`, `videos` or `categories`.
         entries: the list.
         note: receives what is wrong with an entry, as a sentence.
     """
     found: dict[Id, tuple[int, Entry]] = {}
     again: set[Id] = set()
-    needed = ("id", "file_name") if what == "images" else ("id", "name")
+    needed = _NEEDED.get(what, ("id", "name"))
     for place, entry in enumerate(entries):
         lacking = [key for key in needed if not isinstance(entry, dict) or key not in entry]
         if lacking:

@@ -113,7 +113,7 @@ def label_values(
         DataError: for labels that such numbers cannot be.
     """
     if colors:
-        return number_colors(values_HW, _color(code.background, name), _color(code.void, name))
+        return number_colors(values_HW, color_of(code.background, name), color_of(code.void, name))
     named = [setting for setting in (code.background, code.void) if setting != NONE]
     if not all(isinstance(setting, int) for setting in named):
         raise DataError(DataProblem(name, "holds labels, no colors; write the background and void as labels"))
@@ -189,7 +189,7 @@ def _as_color(setting: Written) -> Written:
     )
 
 
-def _color(setting: Written, name: str) -> int | None:
+def color_of(setting: Written, name: str) -> int | None:
     """Return the setting's color as a number; None for `none`.
 
     Raises:

@@ -47,6 +47,7 @@ class Able(Plain):
     ids = ("0", "1")
     places = (0, 4)
     endless = True
+    videos = ((0,), (1,))
 
     def __init__(self, listed: int | None = 5):
         self.listed = listed
@@ -140,6 +141,12 @@ def test_an_unknown_number_of_items_is_not_the_number_of_samples() -> None:
 
 def test_each_capability_is_declared_with_one_member() -> None:
     found = [one for name, one in vars(capabilities).items() if name.startswith("Has")]
-    assert len(found) == 12
+    assert len(found) == 13
     assert all(len([name for name in vars(one) if not name.startswith("_")]) == 1 for one in found)
     assert all(offers(Able(), one) and not offers(object(), one) for one in found)
+
+
+def test_the_items_of_a_dataset_of_videos_are_videos() -> None:
+    plain = Plain()
+    plain.videos = ((1, 0),)  # type: ignore[attr-defined]
+    assert (listed_of(plain), tuple(places_of(plain))) == (1, (0, 0))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from slotlab.framework.data.inspection.target import find_target
 from slotlab.framework.data.sample_ids import shortest_names
 from slotlab.framework.data.selection import select
 from slotlab.framework.data.source import open_source
+from slotlab.framework.data.split_positions import positions_of
 from slotlab.framework.evaluation.rows import Ledger
 from slotlab.framework.spec.data import DataSpec
 from slotlab.framework.spec.errors import PathProblem
@@ -314,3 +316,38 @@ def test_ids_that_are_known_are_those_of_the_samples(tmp_path: Path, kind: str) 
     assert list(dataset.ids) == [dataset[index].id for index in range(len(dataset))]
     assert list(dataset.places) == list(range(COUNT))
     assert dataset.listed == COUNT
+
+
+# --- videos --------------------------------------------------------------------------------
+
+
+class Videos:
+    """Frames of videos, mixed: frame i shows video i mod 20, in which there are i mod 3 objects."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> Sample:
+        image_CHW = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
+        return Sample(id=str(index), image_CHW=image_CHW, attributes={"num_objects": index % 3})
+
+    def attributes(self, index: int) -> Mapping[str, Any]:
+        return self[index].attributes
+
+    @property
+    def videos(self) -> list[range]:
+        return [range(video, 60, 20) for video in range(20)]
+
+
+@pytest.mark.parametrize("filtered", [None, "before", "after"])
+def test_no_video_is_in_two_splits(tmp_path: Path, filtered: str | None) -> None:
+    masked_folder(tmp_path)
+    sets = ["data.filter={max_objects: 1, count: metadata}"] if filtered else []
+    sets += ["data.protocol.filter_first=true"] if filtered == "before" else []
+    data = read_data(tmp_path, *sets)
+    source = replace(open_source(data, "all"), dataset=Videos())
+    found = {split: positions_of(data, split, source, None) for split in SPLITS}
+    videos = {split: {position % 20 for position in positions} for split, positions in found.items()}
+    assert sorted(video for some in videos.values() for video in some) == list(range(20))
+    kept = [index for index in range(60) if filtered is None or index % 3 <= 1]
+    assert sorted(position for positions in found.values() for position in positions) == kept
