@@ -10,6 +10,8 @@ from slotlab.registry import SlotlabError
 COLUMNS = 3
 """The most curves in a row."""
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+LINES = ("-", "--", ":")
+"""Methods after the last color have the same ones again, and other lines."""
 Means = Mapping[str, Mapping[str, Sequence[float | None]]]
 """For each method and metric, the mean at each frame."""
 
@@ -36,10 +38,12 @@ def draw_by_frame(means: Means, stem: Path, *, title: str, first: int = 0) -> No
         figure = Figure(figsize=(width, height + 0.9), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, name in zip(axes.flat, names, strict=False):
-            for color, (method, found) in zip(COLORS, means.items(), strict=False):
+            for number, (method, found) in enumerate(means.items()):
+                again, place = divmod(number, len(COLORS))
+                look = {"color": COLORS[place], "linestyle": LINES[again % len(LINES)]}
                 values = [nan if value is None else value for value in found.get(name, ())]
                 frames = range(first, first + len(values))
-                axis.plot(frames, values, color=color, marker="o", label=plain(method))
+                axis.plot(frames, values, marker="o", label=plain(method), **look)
             axis.set_title(plain(name))
             axis.set_xlabel("frame")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))

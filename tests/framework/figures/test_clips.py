@@ -73,7 +73,8 @@ def test_an_animation_plays_every_frame_for_ever() -> None:
 
 def test_figures_are_drawn_and_say_what_is_missing(tmp_path: Path) -> None:
     draw_clips([ClipPanel("best", clip()), ClipPanel("short", clip(2))], tmp_path / "clips", title="a clip")
-    draw_by_frame({"model": {"mse": [0.1, None, 0.3]}}, tmp_path / "frames", title="by frame", first=2)
+    many = {f"method {number}": {"mse": [0.1 * number, None, 0.3]} for number in range(8)}
+    draw_by_frame(many, tmp_path / "frames", title="by frame", first=2)
     assert {path.name for path in tmp_path.iterdir()} == {
         "clips.pdf",
         "clips.png",
