@@ -115,9 +115,9 @@ def test_registries_share_nothing(plugin: Callable[..., Path]) -> None:
 
 
 def test_unknown_names_are_explained(registry: Registry) -> None:
+    initializers = ", ".join(registry.names("initializer"))
     assert registry.explain_unknown("initializer", "gausian") == (
-        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, gaussian_per_slot, "
-        "learnable, posed, preheated)"
+        f"no initializer is called 'gausian'; did you mean 'gaussian'? (available: {initializers})"
     )
     assert registry.explain_unknown("grouping", "zzz") == (
         f"no grouping is called 'zzz' (available: {', '.join(registry.names('grouping'))})"

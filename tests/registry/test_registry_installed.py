@@ -68,8 +68,9 @@ def test_a_broken_one_is_set_aside(
     registry = load_registry()
     assert registry.find("encoder", "good")
     assert registry.broken == [Broken("slotlab-bad 1.2", reason)]
+    initializers = ", ".join(registry.names("initializer"))
     assert registry.explain_unknown("initializer", "gausian") == (
-        "no initializer is called 'gausian'; did you mean 'gaussian'? (available: gaussian, gaussian_per_slot, learnable, posed, preheated); "
+        f"no initializer is called 'gausian'; did you mean 'gaussian'? (available: {initializers}); "
         f"plugin not loaded: slotlab-bad 1.2 ({reason})"
     )
     with pytest.raises(PluginError) as caught:
