@@ -21,7 +21,7 @@ from slotlab.framework.contracts.promises import (
     expect_predicted,
     expect_slots,
 )
-from slotlab.framework.laws.inputs import noise, pictures
+from slotlab.framework.laws.inputs import noise, pictures, told_to
 from slotlab.registry import ComponentError
 
 Tensors = tuple[Tensor, ...]
@@ -149,7 +149,8 @@ class InitializerBench(Bench):
             raise ComponentError(
                 "an initializer says in 'fixed_num_slots' whether its number of slots is fixed"
             )
-        slots = part(inputs[0], None, generator=generator)
+        told = told_to(part, inputs[0], context.num_slots)
+        slots = part(inputs[0], None, generator=generator, **told)
         expect_slots(slots, (len(inputs[0]), context.num_slots, context.slot_dim))
         return slots.vectors_BKD, *slots.extras.values()
 

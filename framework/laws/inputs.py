@@ -1,9 +1,12 @@
 """Tensors that components are tried on: drawn from seeds, so that every check sees the same."""
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.contracts import Slots
+from slotlab.framework.contracts import Slots, TakesCues
+from slotlab.framework.model.cues import WIDTHS
 
 
 def noise(*shape: int, seed: int = 5) -> Tensor:
@@ -24,3 +27,10 @@ def stream(seed: int = 1) -> Generator:
 def some_slots(batch: int = 2, num: int = 4, dim: int = 8) -> Slots:
     """Return slots that something belongs to."""
     return Slots(noise(batch, num, dim), {"weight": noise(batch, num, seed=6)})
+
+
+def told_to(initializer: Any, tokens_BND: Tensor, slots: int) -> dict[str, Tensor]:
+    """Return what an initializer is told besides the tokens, as its argument; made of the image's tokens."""
+    if not isinstance(initializer, TakesCues) or initializer.cue is None:
+        return {}
+    return {"cues_BKC": tokens_BND[:, :slots, : WIDTHS[initializer.cue]].sigmoid()}

@@ -9,7 +9,7 @@ from torch import Tensor
 from slotlab.framework.contracts import Grouped, Slots
 from slotlab.framework.contracts.promises import check_sums, expect_slots
 from slotlab.framework.laws.compare import close, expect_close
-from slotlab.framework.laws.inputs import noise, some_slots, stream
+from slotlab.framework.laws.inputs import noise, some_slots, stream, told_to
 from slotlab.framework.laws.modules import KEEPING
 from slotlab.framework.laws.subject import Subject
 from slotlab.framework.laws.verdict import Broken, Law, Skip
@@ -39,7 +39,8 @@ def makes_as_many_slots_as_asked(subject: Subject) -> None:
     wanted = context.num_slots + 2
 
     def draw(number: int | None) -> Any:
-        return part(tokens, number, generator=stream())
+        told = told_to(part, tokens, number or context.num_slots)
+        return part(tokens, number, generator=stream(), **told)
 
     expect_slots(draw(context.num_slots), (2, context.num_slots, context.slot_dim))
     try:

@@ -53,6 +53,7 @@ from slotlab.framework.contracts import (
     TokenCodec,
 )
 from slotlab.framework.jobs.train import prepare, run_training
+from slotlab.framework.laws.inputs import told_to
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
 
@@ -206,7 +207,7 @@ def apply(item: Registered, module: Any, seed: int = 1, x: Tensor | None = None)
     if item.kind == "codec":
         return (*coded(module, x), module.losses(x, generator=stream).total)
     if item.kind == "initializer":
-        initial = module(x, None, generator=stream)
+        initial = module(x, None, generator=stream, **told_to(module, x, 4))
         return initial.vectors_BKD, *initial.extras.values()
     if item.kind == "predictor":
         first, state = module(Slots(x), module.start(Slots(x)))
@@ -392,8 +393,9 @@ def test_initial_slots(item: Registered) -> None:
     initializer, tokens = make(item), noise(*SHAPES["initializer"])
 
     def draw(seed: int, num: int | None = None) -> Tensor:
-        slots: Tensor = initializer(tokens, num, generator=Generator().manual_seed(seed)).vectors_BKD
-        return slots
+        told = told_to(initializer, tokens, num or 4)
+        slots: Slots = initializer(tokens, num, generator=Generator().manual_seed(seed), **told)
+        return slots.vectors_BKD
 
     assert draw(1).shape == (2, 4, 8)
     assert torch.equal(draw(1), draw(1))
