@@ -3,12 +3,14 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.compare.results import (
     Arm,
+    Binding,
     ComparedMetric,
     Comparison,
     Difference,
@@ -43,6 +45,7 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         "seeds": one.count,
         "failed": len(arm.failed),
         "unbound": None if comparison.failed_below is None else len(arm.not_bound),
+        **_binding_cells(arm.binding, metric.name),
         **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
         **_ends("", one.interval),
         "baseline": comparison.baseline,
@@ -58,6 +61,22 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         **{
             path: setting_text(arm.settings[path]) if path in arm.settings else None
             for path in comparison.differing
+        },
+    }
+
+
+def _binding_cells(binding: Binding | None, metric: str) -> dict[str, Any]:
+    given = None if binding is None else binding.given_bound[metric]
+    return {
+        "bound": None if binding is None else binding.bound,
+        "binding_rate": None if binding is None else binding.rate,
+        **_ends("binding_", None if binding is None else binding.interval),
+        "binding_p": None if binding is None else binding.p,
+        "binding_p_holm": None if binding is None else binding.p_holm,
+        "mean_if_bound": None if given is None else given.mean,
+        **{
+            f"{end}_if_bound": value
+            for end, value in _ends("", None if given is None else given.interval).items()
         },
     }
 
@@ -89,6 +108,7 @@ def _everything(comparison: Comparison, places: Mapping[Path, str]) -> dict[str,
         "primary": comparison.primary.name,
         "baseline": comparison.baseline,
         "failed_below": comparison.failed_below,
+        "declared": None if comparison.declared is None else asdict(comparison.declared),
         "differing": list(comparison.differing),
         "arms": [_arm(arm, places) for arm in comparison.arms],
         "left_out": {places[item.path]: item.reason for item in comparison.left_out},
@@ -113,6 +133,7 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
         ],
         "failed": {places[run.path]: run.reason for run in arm.failed},
         "unbound": [places[member.run.path] for member in arm.not_bound],
+        "binding": None if arm.binding is None else _binding(arm.binding),
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
         "image_differences": {
@@ -123,6 +144,14 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
             for name, items in arm.image_differences.items()
         },
         "cost": {**{name: getattr(arm.cost, name) for name in _COSTS}, "devices": list(arm.cost.devices)},
+    }
+
+
+def _binding(one: Binding) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in ("bound", "runs", "rate", "p", "p_holm")},
+        "interval": _pair(one.interval),
+        "given_bound": {name: _statistics(given) for name, given in one.given_bound.items()},
     }
 
 

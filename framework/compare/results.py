@@ -124,6 +124,42 @@ class ArmCost:
 
 
 @dataclass(frozen=True)
+class Binding:
+    """How many runs of an arm bound their slots, and the metrics given that they did."""
+
+    bound: int
+    """The runs whose primary metric is at least as good as the threshold."""
+    runs: int
+    """The runs with a value of the primary metric."""
+    interval: Interval | None
+    """The exact interval of the rate (Clopper and Pearson); None without a run."""
+    given_bound: Mapping[str, Statistics]
+    """By metric, over the bound runs alone: conditional on binding."""
+    p: float | None = None
+    """The two-sided p of Fisher's exact test against the baseline; None for the baseline itself."""
+    p_holm: float | None = None
+    """`p`, corrected by Holm's method for the number of arms that are compared with the baseline."""
+
+    @property
+    def rate(self) -> float | None:
+        """The share of runs that bound; None without a run."""
+        return self.bound / self.runs if self.runs else None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some runs bound and others did not: then no t interval over all of them fits."""
+        return 0 < self.bound < self.runs
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a study's plan declared before its runs were compared."""
+
+    primary: str
+    failed_below: float | None
+
+
+@dataclass(frozen=True)
 class MeasuredRun:
     """A run of an arm and the evaluation that is compared."""
 
@@ -154,6 +190,13 @@ class Arm:
     image_differences: Mapping[str, tuple[ImageDifference, ...]]
     """Differences to the baseline over images, by metric, one per shared seed; empty unless requested."""
     cost: ArmCost
+    binding: Binding | None = None
+    """How many of `members` bound; None without a threshold."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some of its runs bound and others did not."""
+        return self.binding is not None and self.binding.mixed
 
 
 @dataclass(frozen=True)
@@ -184,6 +227,8 @@ class Comparison:
     """The facts that all evaluations share, in words: dataset, split, protocol, filter, masks, images."""
     failed_below: float | None
     """The threshold of the primary metric beyond which a run did not bind."""
+    declared: Declared | None = None
+    """What the study declared; None if not exactly one study is compared."""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know to interpret the numbers correctly."""

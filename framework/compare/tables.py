@@ -5,9 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.differing_settings import setting_text, short_names
 from slotlab.framework.compare.per_image import LABEL
-from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison, Difference, Interval
+from slotlab.framework.compare.results import (
+    Arm,
+    Binding,
+    ComparedMetric,
+    Comparison,
+    Difference,
+    Interval,
+)
 from slotlab.framework.system.privacy import nameless
 
 NONE = "-"
@@ -33,6 +41,8 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
         details: the metrics with all their statistics and differences; None for all.
     """
     found = [overview(comparison)]
+    if comparison.failed_below is not None:
+        found.append(binding(comparison, comparison.metrics if details is None else details))
     if comparison.differing:
         found.append(settings(comparison))
     for metric in comparison.metrics if details is None else details:
@@ -48,19 +58,55 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
 
 
 def overview(comparison: Comparison) -> TextTable:
-    """Return mean and standard deviation over seeds of every metric, as a paper prints them."""
+    """Return mean and standard deviation over seeds of every metric, as a paper prints them.
+
+    With a threshold, how many runs bound stands first; where only some did, the primary metric's mean is
+    that of those, since the mean of all describes no run.
+    """
+    bound = ("bound",) if comparison.failed_below is not None else ()
+    heads = ("arm", *bound, "seeds", "failed", *(head(metric) for metric in comparison.metrics))
     rows = []
     for arm in comparison.arms:
-        cells = [arm.name, str(len(arm.members)), str(len(arm.failed))]
-        cells += [str(len(arm.not_bound))] if comparison.failed_below is not None else []
-        for metric in comparison.metrics:
-            found, places = arm.statistics[metric.name], decimals(comparison, metric)
-            spread = "" if found.std is None else f" ± {found.std:.{places}f}"
-            cells.append(number(found.mean, places) + spread)
+        cells = [arm.name, *([] if arm.binding is None else [bound_runs(arm.binding)])]
+        cells += [str(len(arm.members)), str(len(arm.failed))]
+        cells += [_mean(comparison, arm, metric) for metric in comparison.metrics]
         rows.append(tuple(cells))
-    not_bound = ("did not bind",) if comparison.failed_below is not None else ()
-    heads = ("arm", "seeds", "failed", *not_bound, *(head(metric) for metric in comparison.metrics))
     return TextTable(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
+
+
+def bound_runs(one: Binding) -> str:
+    """Write how many runs bound."""
+    return f"{one.bound} of {one.runs}"
+
+
+def _mean(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> str:
+    found, places, condition = arm.statistics[metric.name], decimals(comparison, metric), ""
+    if arm.binding is not None and arm.is_mixed and metric == comparison.primary:
+        found, condition = arm.binding.given_bound[metric.name], "if bound "
+    spread = "" if found.std is None else f" ± {found.std:.{places}f}"
+    return condition + number(found.mean, places) + spread
+
+
+def binding(comparison: Comparison, metrics: Sequence[ComparedMetric]) -> TextTable:
+    """Return the rate of bound runs with its exact test, and metrics given that a run bound."""
+    rows = []
+    for arm in comparison.arms:
+        if (one := arm.binding) is not None:
+            given = [_given_bound(comparison, one, metric) for metric in metrics]
+            cells = (number(one.rate, 2), interval(one.interval, 2), chance(one.p), chance(one.p_holm))
+            rows.append((arm.name, bound_runs(one), *cells, *given))
+    side = "at least" if comparison.primary.higher_is_better else "at most"
+    threshold = f"{comparison.primary.name} {side} {comparison.failed_below:g}"
+    columns = ("arm", "bound", "rate", "95 % interval", "p (Fisher)", "p (Holm)")
+    conditional = (f"{head(metric)} if bound [95 % interval]" for metric in metrics)
+    title = f"runs that bound: {threshold} ({threshold_origin(comparison)})"
+    return TextTable(title, (*columns, *conditional), tuple(rows))
+
+
+def _given_bound(comparison: Comparison, one: Binding, metric: ComparedMetric) -> str:
+    found, places = one.given_bound[metric.name], decimals(comparison, metric)
+    bounds = "" if found.interval is None else f" {interval(found.interval, places)}"
+    return number(found.mean, places) + bounds
 
 
 def head(metric: ComparedMetric) -> str:

@@ -22,15 +22,16 @@ def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) 
     assert (code, err) == (0, "")
     heads = [line for line in out.splitlines() if line and not line.startswith((" ", "encoder", "arm"))]
     base = "encoder=cnn slots=4 iterations=1"
-    assert heads[:5] == [
+    assert heads[:6] == [
         "synthetic: mean ± standard deviation over seeds",
+        "runs that bound: ari at least 0.3 (declared by the study)",
         "settings that differ between arms",
         "ari ↑ over seeds",
         f"ari ↑: difference to '{base}', paired by seed",
         "cost of training a run, mean over runs",
     ]
-    assert heads[5] == "question: Which encoder, how many slots, how many iterations?"
-    assert heads[6].startswith("evaluated on: dataset scenes, protocol whole (image_size 32), split val")
+    assert heads[6] == "question: Which encoder, how many slots, how many iterations?"
+    assert heads[7].startswith("evaluated on: dataset scenes, protocol whole (image_size 32), split val")
     assert any(line.startswith("note: with 3 pairs, a paired t test finds") for line in heads)
     code, out, _ = slotlab("compare", study, "--metric", "mse", "--metric", "fg_ari")
     assert "mse ↓ over seeds" in out
