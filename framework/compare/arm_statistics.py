@@ -8,8 +8,21 @@ from slotlab.framework.compare.binding import binding_of, is_bound, with_binding
 from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.grouping import Group
 from slotlab.framework.compare.per_image import image_differences, unpaired
-from slotlab.framework.compare.results import Arm, ComparedMetric, Difference, MeasuredRun
-from slotlab.framework.compare.statistics import correct, describe, difference
+from slotlab.framework.compare.results import (
+    Arm,
+    ComparedMetric,
+    Difference,
+    MeasuredRun,
+    UnpairedDifference,
+)
+from slotlab.framework.compare.statistics import (
+    correct,
+    describe,
+    detectable,
+    difference,
+    noncentrality,
+)
+from slotlab.framework.compare.welch import welch
 
 
 def make_arm(
@@ -48,26 +61,57 @@ def values_by_seed(members: Sequence[MeasuredRun], metric: str) -> dict[int, flo
 
 
 def with_differences(
-    arms: Sequence[Arm], base: Arm, metrics: Sequence[ComparedMetric], *, per_image: bool
+    arms: Sequence[Arm],
+    base: Arm,
+    metrics: Sequence[ComparedMetric],
+    *,
+    per_image: bool = False,
+    welch_too: bool = False,
 ) -> list[Arm]:
     """Compare every arm with the baseline, and correct the tests of each metric for their number."""
-    found: dict[str, dict[str, Difference]] = {arm.name: {} for arm in arms}
-    others = [arm for arm in arms if arm is not base]
-    for metric in metrics:
-        baseline = base.statistics[metric.name].by_seed
-        plain = [difference(arm.statistics[metric.name].by_seed, baseline) for arm in others]
-        corrected = correct([one.p for one in plain])
-        for arm, one, p_holm in zip(others, plain, corrected, strict=True):
-            found[arm.name][metric.name] = replace(one, p_holm=p_holm)
     names = [metric.name for metric in metrics]
-    compared = [
-        replace(
+    others = [arm for arm in arms if arm is not base]
+    paired = {name: paired_differences(others, base, name) for name in names}
+    welched = {name: unpaired_differences(others, base, name) for name in names if welch_too}
+    found = {base.name: base}
+    for i, arm in enumerate(others):
+        over_images = per_image and unpaired(arm.members, base.members) is None
+        found[arm.name] = replace(
             arm,
-            differences=found[arm.name],
-            image_differences=image_differences(arm.members, base.members, names)
-            if per_image and arm is not base and unpaired(arm.members, base.members) is None
-            else {},
+            differences={name: every[i] for name, every in paired.items()},
+            unpaired={name: every[i] for name, every in welched.items()},
+            image_differences=image_differences(arm.members, base.members, names) if over_images else {},
         )
-        for arm in arms
+    return with_binding_tests([found[arm.name] for arm in arms], base.name)
+
+
+def paired_differences(arms: Sequence[Arm], base: Arm, metric: str) -> list[Difference]:
+    """Return the difference of each arm to the baseline, with what depends on the number of tests."""
+    baseline = base.statistics[metric].by_seed
+    plain = [difference(arm.statistics[metric].by_seed, baseline) for arm in arms]
+    tests = sum(one.p is not None for one in plain)
+    return [
+        replace(
+            one,
+            p_holm=p_holm,
+            detectable_holm=None if p_holm is None else detectable(one.count, tests=tests),
+        )
+        for one, p_holm in zip(plain, correct([one.p for one in plain]), strict=True)
     ]
-    return with_binding_tests(compared, base.name)
+
+
+def unpaired_differences(arms: Sequence[Arm], base: Arm, metric: str) -> list[UnpairedDifference]:
+    """Return the same over all seeds of each arm and of the baseline, not paired."""
+    baseline = list(base.statistics[metric].by_seed.values())
+    plain = [welch(list(arm.statistics[metric].by_seed.values()), baseline) for arm in arms]
+    tests = sum(one.p is not None for one in plain)
+
+    def stricter(one: UnpairedDifference) -> float | None:
+        if one.detectable_difference is None or one.df is None:
+            return None
+        return one.detectable_difference * noncentrality(one.df, tests) / noncentrality(one.df)
+
+    return [
+        replace(one, p_holm=p_holm, detectable_difference_holm=stricter(one))
+        for one, p_holm in zip(plain, correct([one.p for one in plain]), strict=True)
+    ]

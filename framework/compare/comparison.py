@@ -30,6 +30,7 @@ from slotlab.framework.compare.results import (
     LeftOut,
     MeasuredRun,
     Statistics,
+    UnpairedDifference,
 )
 from slotlab.framework.compare.run_records import RunRecord, StudyRecord, load_all
 from slotlab.framework.compare.run_selection import Selected, select
@@ -51,6 +52,7 @@ __all__ = [
     "MeasuredRun",
     "RefusedError",
     "Statistics",
+    "UnpairedDifference",
     "compare",
     "compare_paths",
 ]
@@ -153,7 +155,7 @@ def compare_selected(
     arms = [make_arm(name, one, paths, metrics, primary, request.failed_below) for name, one in named]
     base = choose_baseline(arms, request.baseline, studies)
     if base is not None:
-        arms = with_differences(arms, base, metrics, per_image=per_image)
+        arms = with_differences(arms, base, metrics, per_image=per_image, welch_too=request.unpaired)
     comparison = Comparison(
         title=title,
         question=" ".join(study.plan.question for study in studies),

@@ -16,6 +16,7 @@ from slotlab.framework.compare.results import (
     Difference,
     Interval,
     Statistics,
+    UnpairedDifference,
 )
 from slotlab.framework.system.privacy import nameless_data
 
@@ -53,15 +54,21 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         "difference": None if difference is None else difference.mean,
         "difference_std": None if difference is None else difference.std,
         **_ends("difference_", None if difference is None else difference.interval),
-        **{
-            name: None if difference is None else getattr(difference, name)
-            for name in ("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
-        },
+        **{name: None if difference is None else getattr(difference, name) for name in _TESTED},
+        **_unpaired_cells(arm.unpaired.get(metric.name)),
         **{name: getattr(arm.cost, name) for name in _COSTS},
         **{
             path: setting_text(arm.settings[path]) if path in arm.settings else None
             for path in comparison.differing
         },
+    }
+
+
+def _unpaired_cells(one: UnpairedDifference | None) -> dict[str, Any]:
+    return {
+        "unpaired_difference": None if one is None else one.mean,
+        **_ends("unpaired_", None if one is None else one.interval),
+        **{f"unpaired_{name}": None if one is None else getattr(one, name) for name in _UNPAIRED},
     }
 
 
@@ -81,6 +88,11 @@ def _binding_cells(binding: Binding | None, metric: str) -> dict[str, Any]:
     }
 
 
+_TESTED = (
+    *("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p"),
+    *("correlation", "detectable_holm", "detectable_difference_holm"),
+)
+_UNPAIRED = ("t", "df", "p", "p_holm", "detectable_difference", "detectable_difference_holm")
 _COSTS = ("seconds", "device_hours", "images_per_second", "memory", "flops", "energy_kwh")
 
 
@@ -136,6 +148,7 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
         "binding": None if arm.binding is None else _binding(arm.binding),
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
+        "unpaired": {name: _unpaired(one) for name, one in arm.unpaired.items()},
         "image_differences": {
             name: [
                 {"seed": one.seed, "images": one.images, "mean": one.mean, "interval": _pair(one.interval)}
@@ -165,13 +178,20 @@ def _statistics(one: Statistics) -> dict[str, Any]:
 
 
 def _difference(one: Difference) -> dict[str, Any]:
-    names = ("mean", "std", "t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
     return {
         "pairs": one.count,
-        **{name: getattr(one, name) for name in names},
+        **{name: getattr(one, name) for name in ("mean", "std", *_TESTED)},
         "interval": _pair(one.interval),
         "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
         "note": one.note,
+    }
+
+
+def _unpaired(one: UnpairedDifference) -> dict[str, Any]:
+    return {
+        "seeds": list(one.counts),
+        **{name: getattr(one, name) for name in ("mean", *_UNPAIRED)},
+        "interval": _pair(one.interval),
     }
 
 

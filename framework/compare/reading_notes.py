@@ -109,20 +109,21 @@ def on_differences(comparison: Comparison) -> Iterator[str]:
         yield f"all runs failed, so there is no difference: {names(lost)}"
     if apart := [arm for arm in others if not shared[arm.name] and seeds and arm.statistics[primary].by_seed]:
         yield f"no seed in common with '{baseline}', so there is no difference: {names(apart)}"
-    for count in sorted(set(shared.values()) - {0, 1}):
-        yield on_power(count)
     tests = sum(arm.differences[primary].p is not None for arm in others)
+    for count in sorted(set(shared.values()) - {0, 1}):
+        yield on_power(count, tests)
     if tests > 1:
         text = f"p (Holm) is corrected for the {tests} arms tested against '{baseline}'"
         yield f"{text}, in each metric separately"
 
 
-def on_power(count: int) -> str:
-    """Say what tests of this many pairs of seeds can find."""
+def on_power(count: int, tests: int) -> str:
+    """Say what tests of this many pairs of seeds can find, alone and corrected for the number of tests."""
+    holm = f" ({detectable(count, tests=tests):.2f} with Holm's correction)" if tests > 1 else ""
     return (
         f"with {count} pairs, a paired t test finds a true effect of {detectable(count):.2f} standard "
-        f"deviations of the differences in 80 of 100 studies; the smallest p of a Wilcoxon or sign-flip "
-        f"test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
+        f"deviations of the differences{holm} in 80 of 100 studies; the smallest p of a Wilcoxon or "
+        f"sign-flip test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
         f"{least_p(count, paired=False):.3g}"
     )
 

@@ -27,6 +27,8 @@ class ComparisonRequest:
     """Other facts of evaluations, such as `(("slots", "11"),)`; `evaluation_facts.FACTS` has their names."""
     own: bool | None = None
     """Whether, of several evaluations of a run, the one that its own spec declares is preferred."""
+    unpaired: bool = False
+    """Whether arms are also compared without pairing their seeds."""
     declared: Declared | None = None
     """What the plan of the study declared; callers leave it None."""
 

@@ -15,6 +15,7 @@ from slotlab.framework.compare.results import (
     Comparison,
     Difference,
     Interval,
+    UnpairedDifference,
 )
 from slotlab.framework.system.privacy import nameless
 
@@ -49,6 +50,8 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
         found.append(seeds(comparison, metric))
         if comparison.baseline is not None and len(comparison.arms) > 1:
             found.append(differences(comparison, metric))
+        if any(metric.name in arm.unpaired for arm in comparison.arms):
+            found.append(unpaired(comparison, metric))
         if any(arm.image_differences.get(metric.name) for arm in comparison.arms):
             found.append(image_differences(comparison, metric))
     found.append(costs(comparison))
@@ -146,17 +149,8 @@ def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
         for arm in comparison.arms
         if metric.name in arm.differences
     ]
-    heads = (
-        "arm",
-        "pairs",
-        "difference",
-        "95 % interval",
-        "p",
-        "p (Holm)",
-        "d_z",
-        "detectable d_z",
-        "detectable difference",
-    )
+    tested = ("pairs", "r", "difference", "95 % interval", "p", "p (Holm)", "d_z")
+    heads = ("arm", *tested, "detectable difference (Holm)")
     return TextTable(
         f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)
     )
@@ -166,14 +160,43 @@ def _difference(name: str, one: Difference, places: int) -> tuple[str, ...]:
     return (
         name,
         str(one.count),
+        number(one.correlation, 2, signed=True),
         number(one.mean, places, signed=True),
         interval(one.interval, places, signed=True),
         chance(one.p),
         chance(one.p_holm),
         number(one.effect, 2, signed=True),
-        number(one.detectable, 2),
-        number(one.detectable_difference, places),
+        _detectable(one, places),
     )
+
+
+def _detectable(one: Difference | UnpairedDifference, places: int) -> str:
+    """Write the detectable difference, and behind it that after Holm's correction."""
+    if one.detectable_difference is None:
+        return NONE
+    return f"{number(one.detectable_difference, places)} ({number(one.detectable_difference_holm, places)})"
+
+
+def unpaired(comparison: Comparison, metric: ComparedMetric) -> TextTable:
+    """Return the differences to the baseline over all seeds, not paired."""
+    places = decimals(comparison, metric)
+    found = [(arm.name, arm.unpaired[metric.name]) for arm in comparison.arms if metric.name in arm.unpaired]
+    rows = [
+        (
+            name,
+            f"{one.counts[0]}, {one.counts[1]}",
+            number(one.mean, places, signed=True),
+            interval(one.interval, places, signed=True),
+            number(one.df, 1),
+            chance(one.p),
+            chance(one.p_holm),
+            _detectable(one, places),
+        )
+        for name, one in found
+    ]
+    tested = ("difference", "95 % interval", "df", "p (Welch)", "p (Holm)")
+    title = f"{head(metric)}: difference to '{comparison.baseline}', not paired"
+    return TextTable(title, ("arm", "seeds", *tested, "detectable difference (Holm)"), tuple(rows))
 
 
 def image_differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:

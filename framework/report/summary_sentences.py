@@ -188,9 +188,13 @@ def resolution(comparison: Comparison) -> Iterator[Finding]:
     seeds = plural(many, "seed") if few == many else f"{few} to {many} seeds"
     least, most = number(min(sizes), places), number(max(sizes), places)
     reach = least if least == most else f"{least} to {most}, depending on the arm"
+    strict = [
+        item.detectable_difference_holm for item in found if item.detectable_difference_holm is not None
+    ]
+    after = f", and up to {number(max(strict), places)} after it" if len(strict) > 1 else ""
     yield Finding(
         f"With {seeds} and the observed spread, the smallest difference in {metric} that four of five "
-        f"such studies would find is {reach}, before correction."
+        f"such studies would find is {reach}, before correction{after}."
     )
 
 

@@ -84,3 +84,13 @@ def test_a_file_is_no_folder_for_the_outputs(slotlab: Run, study: str, tmp_path:
     assert (code, out) == (1, "")
     assert err == f"error: {tmp_path}/taken is a file; choose another folder with --out DIR\n"
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_unpaired_is_printed_and_on_the_page(slotlab: Run, study: str, tmp_path: Path) -> None:
+    code, out, err = slotlab("compare", study, "--unpaired")
+    assert (code, err) == (0, "")
+    assert "', not paired" in out
+    assert slotlab("report", study, "--unpaired", "--out", str(tmp_path / "page.html"))[0] == 0
+    assert "p (Welch, Holm)" in (tmp_path / "page.html").read_text()
+    assert slotlab("report", study, "--out", str(tmp_path / "page.html"))[0] == 0
+    assert "p (Welch, Holm)" not in (tmp_path / "page.html").read_text()
