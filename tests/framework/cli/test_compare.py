@@ -94,3 +94,18 @@ def test_unpaired_is_printed_and_on_the_page(slotlab: Run, study: str, tmp_path:
     assert "p (Welch, Holm)" in (tmp_path / "page.html").read_text()
     assert slotlab("report", study, "--out", str(tmp_path / "page.html"))[0] == 0
     assert "p (Welch, Holm)" not in (tmp_path / "page.html").read_text()
+
+
+def test_an_arm_of_which_only_some_runs_bound_is_headed_by_how_many_on_the_page(
+    slotlab: Run, study: str, tmp_path: Path
+) -> None:
+    arms = json.loads(slotlab("compare", study, "--json", "-")[1])["arms"]
+    threshold = str(sorted(arms[1]["statistics"]["ari"]["by_seed"].values())[1])  # of three: two bind
+    told = json.loads(slotlab("compare", study, "--failed-below", threshold, "--json", "-")[1])
+    assert (told["arms"][1]["binding"]["bound"], told["arms"][1]["binding"]["runs"]) == (2, 3)
+    page = tmp_path / "page.html"
+    code, out, _ = slotlab("report", study, "--failed-below", threshold, "--out", str(page))
+    assert code == 0
+    assert f"{told['arms'][1]['name']} bound in 2 of 3 runs (rate 0.67" in out
+    assert "2 of 3 bound<small>if bound " in page.read_text()
+    assert "The threshold is an option of this comparison; the study declares 0.3." in page.read_text()
