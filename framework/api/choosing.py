@@ -34,6 +34,7 @@ def chosen(
     checkpoint: str | None,
     evaluation: Sequence[str],
     failed_below: float | None,
+    unpaired: bool,
 ) -> "ComparisonRequest":
     """Return the choice that options make.
 
@@ -64,6 +65,7 @@ def chosen(
         split=split,
         mask_source=masks,
         failed_below=failed_below,
+        unpaired=unpaired,
         checkpoint=checkpoint,
         facts=tuple(facts),
     )

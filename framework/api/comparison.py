@@ -124,6 +124,7 @@ def compare(
     checkpoint: str | int | None = None,
     evaluation: Mapping[str, object] | None = None,
     failed_below: float | None = None,
+    unpaired: bool = False,
     across: Names = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
@@ -152,6 +153,7 @@ def compare(
         checkpoint: only evaluations of these weights: `best`, `last` or a step.
         evaluation: other facts of evaluations, such as `{"slots": 11}`.
         failed_below: runs with a worse primary metric count as runs that did not bind.
+        unpaired: whether to compare arms without pairing their seeds too, by Welch's t test.
         across: facts in which arms may differ, such as `protocol`.
         allow_unfinished: whether to count runs that were evaluated before they were done.
         per_image: whether to compare checkpoints over images too, by bootstrap.
@@ -176,6 +178,7 @@ def compare(
         checkpoint=None if checkpoint is None else str(checkpoint),
         evaluation=[f"{name}={value}" for name, value in (evaluation or {}).items()],
         failed_below=failed_below,
+        unpaired=unpaired,
         across=names_of(across),
         allow_unfinished=allow_unfinished,
         per_image=per_image,

@@ -23,14 +23,14 @@ def weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 @cache
-def t_quantile(df: int) -> float:
+def t_quantile(df: float) -> float:
     """Return the quantile of Student's t with `df` degrees of freedom that ends a two-sided interval."""
     from scipy.stats import t
 
     return float(t.ppf((1 + CONFIDENCE) / 2, df))
 
 
-def t_bounds(mean: float, error: float, df: int) -> tuple[float, float]:
+def t_bounds(mean: float, error: float, df: float) -> tuple[float, float]:
     """Return the ends of the interval of a mean, by Student's t.
 
     Args:

@@ -93,6 +93,9 @@ class ComparisonOptions:
             "--failed-below", metavar="X", help="Count runs with a worse primary metric as not bound."
         ),
     ] = None
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Also test arms without pairing their seeds (Welch).")
+    ] = False
     across: Annotated[
         list[str],
         typer.Option(

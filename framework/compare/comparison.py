@@ -3,25 +3,25 @@
 `compare` makes it; tables, figures and the report page render it and compute nothing of their own.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from slotlab.framework.compare.arm_names import name_groups, plan_names
+from slotlab.framework.compare.arm_statistics import make_arm, with_differences
 from slotlab.framework.compare.comparability import refusals
-from slotlab.framework.compare.costs import cost_of
 from slotlab.framework.compare.differing_settings import differing
 from slotlab.framework.compare.evaluation_facts import shown_facts
 from slotlab.framework.compare.grouping import ACROSS, Group, group
 from slotlab.framework.compare.metrics_and_baseline import choose_baseline, choose_metrics, published
-from slotlab.framework.compare.per_image import image_differences, unpaired, unread
+from slotlab.framework.compare.per_image import unread
 from slotlab.framework.compare.reading_notes import notes_on
 from slotlab.framework.compare.refusal import RefusedError
 from slotlab.framework.compare.request import ComparisonRequest, completed, request_of, varied_facts
 from slotlab.framework.compare.results import (
     Arm,
     ArmCost,
+    Binding,
     ComparedMetric,
     Comparison,
     Difference,
@@ -30,10 +30,10 @@ from slotlab.framework.compare.results import (
     LeftOut,
     MeasuredRun,
     Statistics,
+    UnpairedDifference,
 )
 from slotlab.framework.compare.run_records import RunRecord, StudyRecord, load_all
 from slotlab.framework.compare.run_selection import Selected, select
-from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.framework.compare.summary_check import checked
 from slotlab.framework.system.privacy import places
 from slotlab.registry import SlotlabError
@@ -41,6 +41,7 @@ from slotlab.registry import SlotlabError
 __all__ = [
     "Arm",
     "ArmCost",
+    "Binding",
     "ComparedMetric",
     "Comparison",
     "ComparisonRequest",
@@ -51,6 +52,7 @@ __all__ = [
     "MeasuredRun",
     "RefusedError",
     "Statistics",
+    "UnpairedDifference",
     "compare",
     "compare_paths",
 ]
@@ -81,7 +83,7 @@ def compare_paths(
         plan = loaded.studies[0].plan
         declared = request_of(plan)
         if probes:
-            declared = replace(declared, metrics=(), primary=None, failed_below=None)
+            declared = replace(declared, metrics=(), primary=None, failed_below=None, declared=None)
         request = completed(request, declared)
         varied = varied_facts(path for arm in plan.arms for path in arm.settings)
     return compare(
@@ -153,7 +155,7 @@ def compare_selected(
     arms = [make_arm(name, one, paths, metrics, primary, request.failed_below) for name, one in named]
     base = choose_baseline(arms, request.baseline, studies)
     if base is not None:
-        arms = with_differences(arms, base, metrics, per_image=per_image)
+        arms = with_differences(arms, base, metrics, per_image=per_image, welch_too=request.unpaired)
     comparison = Comparison(
         title=title,
         question=" ".join(study.plan.question for study in studies),
@@ -164,6 +166,7 @@ def compare_selected(
         differing=tuple(paths),
         measured=measured(selected.members, across),
         failed_below=request.failed_below,
+        declared=request.declared,
         left_out=tuple(sorted(selected.left_out, key=lambda item: item.path)),
         published=published(selected.members, metrics),
         studies=tuple(study.path for study in studies),
@@ -230,66 +233,6 @@ def named_groups(
     if refused := [*refusals(groups, across, names), *shared_names]:
         raise RefusedError(refused)
     return named, paths
-
-
-def make_arm(
-    name: str,
-    one: Group,
-    paths: Sequence[str],
-    metrics: Sequence[ComparedMetric],
-    primary: ComparedMetric,
-    failed_below: float | None,
-) -> Arm:
-    """Compute the statistics of one arm."""
-
-    def did_not_bind(member: MeasuredRun) -> bool:
-        value = member.evaluation.values.get(primary.name)
-        if failed_below is None or value is None:
-            return False
-        return value < failed_below if primary.higher_is_better else value > failed_below
-
-    return Arm(
-        name=name,
-        settings={path: one.settings[path] for path in paths if path in one.settings},
-        members=one.members,
-        failed=one.failed,
-        not_bound=tuple(member for member in one.members if did_not_bind(member)),
-        statistics={metric.name: describe(values_by_seed(one.members, metric.name)) for metric in metrics},
-        differences={},
-        image_differences={},
-        cost=cost_of([member.run for member in one.members]),
-    )
-
-
-def values_by_seed(members: Sequence[MeasuredRun], metric: str) -> dict[int, float]:
-    """Return the value of a metric by seed, for the runs that have a finite one."""
-    values = {member.run.seed: member.evaluation.values.get(metric) for member in members}
-    return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def with_differences(
-    arms: Sequence[Arm], base: Arm, metrics: Sequence[ComparedMetric], *, per_image: bool
-) -> list[Arm]:
-    """Compare every arm with the baseline, and correct the tests of each metric for their number."""
-    found: dict[str, dict[str, Difference]] = {arm.name: {} for arm in arms}
-    others = [arm for arm in arms if arm is not base]
-    for metric in metrics:
-        baseline = base.statistics[metric.name].by_seed
-        plain = [difference(arm.statistics[metric.name].by_seed, baseline) for arm in others]
-        corrected = correct([one.p for one in plain])
-        for arm, one, p_holm in zip(others, plain, corrected, strict=True):
-            found[arm.name][metric.name] = replace(one, p_holm=p_holm)
-    names = [metric.name for metric in metrics]
-    return [
-        replace(
-            arm,
-            differences=found[arm.name],
-            image_differences=image_differences(arm.members, base.members, names)
-            if per_image and arm is not base and unpaired(arm.members, base.members) is None
-            else {},
-        )
-        for arm in arms
-    ]
 
 
 def measured(members: Sequence[MeasuredRun], across: frozenset[str]) -> dict[str, str]:

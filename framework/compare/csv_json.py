@@ -3,17 +3,20 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.compare.results import (
     Arm,
+    Binding,
     ComparedMetric,
     Comparison,
     Difference,
     Interval,
     Statistics,
+    UnpairedDifference,
 )
 from slotlab.framework.system.privacy import nameless_data
 
@@ -43,6 +46,7 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         "seeds": one.count,
         "failed": len(arm.failed),
         "unbound": None if comparison.failed_below is None else len(arm.not_bound),
+        **_binding_cells(arm.binding, metric.name),
         **{name: getattr(one, name) for name in ("mean", "std", "median", "iqm")},
         **_ends("", one.interval),
         "baseline": comparison.baseline,
@@ -50,10 +54,8 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
         "difference": None if difference is None else difference.mean,
         "difference_std": None if difference is None else difference.std,
         **_ends("difference_", None if difference is None else difference.interval),
-        **{
-            name: None if difference is None else getattr(difference, name)
-            for name in ("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
-        },
+        **{name: None if difference is None else getattr(difference, name) for name in _TESTED},
+        **_unpaired_cells(arm.unpaired.get(metric.name)),
         **{name: getattr(arm.cost, name) for name in _COSTS},
         **{
             path: setting_text(arm.settings[path]) if path in arm.settings else None
@@ -62,6 +64,35 @@ def _row(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> dict[str, 
     }
 
 
+def _unpaired_cells(one: UnpairedDifference | None) -> dict[str, Any]:
+    return {
+        "unpaired_difference": None if one is None else one.mean,
+        **_ends("unpaired_", None if one is None else one.interval),
+        **{f"unpaired_{name}": None if one is None else getattr(one, name) for name in _UNPAIRED},
+    }
+
+
+def _binding_cells(binding: Binding | None, metric: str) -> dict[str, Any]:
+    given = None if binding is None else binding.given_bound[metric]
+    return {
+        "bound": None if binding is None else binding.bound,
+        "binding_rate": None if binding is None else binding.rate,
+        **_ends("binding_", None if binding is None else binding.interval),
+        "binding_p": None if binding is None else binding.p,
+        "binding_p_holm": None if binding is None else binding.p_holm,
+        "mean_if_bound": None if given is None else given.mean,
+        **{
+            f"{end}_if_bound": value
+            for end, value in _ends("", None if given is None else given.interval).items()
+        },
+    }
+
+
+_TESTED = (
+    *("t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p"),
+    *("correlation", "detectable_holm", "detectable_difference_holm"),
+)
+_UNPAIRED = ("t", "df", "p", "p_holm", "detectable_difference", "detectable_difference_holm")
 _COSTS = ("seconds", "device_hours", "images_per_second", "memory", "flops", "energy_kwh")
 
 
@@ -89,6 +120,7 @@ def _everything(comparison: Comparison, places: Mapping[Path, str]) -> dict[str,
         "primary": comparison.primary.name,
         "baseline": comparison.baseline,
         "failed_below": comparison.failed_below,
+        "declared": None if comparison.declared is None else asdict(comparison.declared),
         "differing": list(comparison.differing),
         "arms": [_arm(arm, places) for arm in comparison.arms],
         "left_out": {places[item.path]: item.reason for item in comparison.left_out},
@@ -113,8 +145,10 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
         ],
         "failed": {places[run.path]: run.reason for run in arm.failed},
         "unbound": [places[member.run.path] for member in arm.not_bound],
+        "binding": None if arm.binding is None else _binding(arm.binding),
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
+        "unpaired": {name: _unpaired(one) for name, one in arm.unpaired.items()},
         "image_differences": {
             name: [
                 {"seed": one.seed, "images": one.images, "mean": one.mean, "interval": _pair(one.interval)}
@@ -123,6 +157,14 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
             for name, items in arm.image_differences.items()
         },
         "cost": {**{name: getattr(arm.cost, name) for name in _COSTS}, "devices": list(arm.cost.devices)},
+    }
+
+
+def _binding(one: Binding) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in ("bound", "runs", "rate", "p", "p_holm")},
+        "interval": _pair(one.interval),
+        "given_bound": {name: _statistics(given) for name, given in one.given_bound.items()},
     }
 
 
@@ -136,13 +178,20 @@ def _statistics(one: Statistics) -> dict[str, Any]:
 
 
 def _difference(one: Difference) -> dict[str, Any]:
-    names = ("mean", "std", "t", "p", "p_holm", "effect", "detectable", "detectable_difference", "least_p")
     return {
         "pairs": one.count,
-        **{name: getattr(one, name) for name in names},
+        **{name: getattr(one, name) for name in ("mean", "std", *_TESTED)},
         "interval": _pair(one.interval),
         "by_seed": {str(seed): value for seed, value in one.by_seed.items()},
         "note": one.note,
+    }
+
+
+def _unpaired(one: UnpairedDifference) -> dict[str, Any]:
+    return {
+        "seeds": list(one.counts),
+        **{name: getattr(one, name) for name in ("mean", *_UNPAIRED)},
+        "interval": _pair(one.interval),
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.grouping import ACROSS
 from slotlab.framework.compare.per_image import unpaired
 from slotlab.framework.compare.refusal import name_all
@@ -23,7 +24,9 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
     runs = [member.run for arm in comparison.arms for member in arm.members]
     found = [
         *on_baseline(comparison, wanted),
+        *on_primary(comparison),
         *on_arms(comparison),
+        *on_binding(comparison),
         *on_conditions(comparison),
         *on_differences(comparison),
         *on_data(comparison),
@@ -42,8 +45,18 @@ def on_baseline(comparison: Comparison, wanted: str | None) -> Iterator[str]:
         yield f"there is no baseline arm; choose one with --baseline ({names(comparison.arms)})"
 
 
+def on_primary(comparison: Comparison) -> Iterator[str]:
+    """Say that the primary metric is not the one that was declared beforehand."""
+    declared = comparison.declared
+    if declared is not None and declared.primary != comparison.primary.name:
+        yield (
+            f"the primary metric is {comparison.primary.name}, not {declared.primary} as the study declares: "
+            "its p is not corrected for this choice"
+        )
+
+
 def on_arms(comparison: Comparison) -> Iterator[str]:
-    """Name the arms whose mean or interval is missing or incomplete, and runs that did not bind."""
+    """Name the arms whose mean or interval is missing or incomplete."""
     arms, primary = comparison.arms, comparison.primary
     counts = {arm.name: arm.statistics[primary.name].count for arm in arms}
     if single := [arm for arm in arms if counts[arm.name] == 1]:
@@ -53,10 +66,23 @@ def on_arms(comparison: Comparison) -> Iterator[str]:
     if failed := [arm for arm in arms if arm.failed]:
         number = sum(len(arm.failed) for arm in failed)
         yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)})"
+
+
+def on_binding(comparison: Comparison) -> Iterator[str]:
+    """Say which runs did not bind by which threshold, and for which arms no t interval fits."""
+    primary = comparison.primary
     if comparison.failed_below is not None:
         side = "below" if primary.higher_is_better else "above"
         threshold = f"{primary.name} {side} {comparison.failed_below:g}"
-        yield f"runs with {threshold} did not bind; they are in the means"
+        yield (
+            f"runs with {threshold} did not bind; they are in the means "
+            f"(threshold: {threshold_origin(comparison)})"
+        )
+    if mixed := [arm for arm in comparison.arms if arm.is_mixed]:
+        yield (
+            "some runs bound and others did not, so the t interval and the t test of the mean do not fit; "
+            f"read the rate of bound runs, and the metric given that a run bound: {names(mixed)}"
+        )
 
 
 def on_conditions(comparison: Comparison) -> Iterator[str]:
@@ -83,20 +109,21 @@ def on_differences(comparison: Comparison) -> Iterator[str]:
         yield f"all runs failed, so there is no difference: {names(lost)}"
     if apart := [arm for arm in others if not shared[arm.name] and seeds and arm.statistics[primary].by_seed]:
         yield f"no seed in common with '{baseline}', so there is no difference: {names(apart)}"
-    for count in sorted(set(shared.values()) - {0, 1}):
-        yield on_power(count)
     tests = sum(arm.differences[primary].p is not None for arm in others)
+    for count in sorted(set(shared.values()) - {0, 1}):
+        yield on_power(count, tests)
     if tests > 1:
         text = f"p (Holm) is corrected for the {tests} arms tested against '{baseline}'"
         yield f"{text}, in each metric separately"
 
 
-def on_power(count: int) -> str:
-    """Say what tests of this many pairs of seeds can find."""
+def on_power(count: int, tests: int) -> str:
+    """Say what tests of this many pairs of seeds can find, alone and corrected for the number of tests."""
+    holm = f" ({detectable(count, tests=tests):.2f} with Holm's correction)" if tests > 1 else ""
     return (
         f"with {count} pairs, a paired t test finds a true effect of {detectable(count):.2f} standard "
-        f"deviations of the differences in 80 of 100 studies; the smallest p of a Wilcoxon or sign-flip "
-        f"test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
+        f"deviations of the differences{holm} in 80 of 100 studies; the smallest p of a Wilcoxon or "
+        f"sign-flip test is {least_p(count):.3g}, that of a Mann-Whitney test of {count} and {count} seeds "
         f"{least_p(count, paired=False):.3g}"
     )
 

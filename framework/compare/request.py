@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
+from slotlab.framework.compare.results import Declared
 from slotlab.framework.study.folder import StudyPlan
 
 
@@ -26,6 +27,10 @@ class ComparisonRequest:
     """Other facts of evaluations, such as `(("slots", "11"),)`; `evaluation_facts.FACTS` has their names."""
     own: bool | None = None
     """Whether, of several evaluations of a run, the one that its own spec declares is preferred."""
+    unpaired: bool = False
+    """Whether arms are also compared without pairing their seeds."""
+    declared: Declared | None = None
+    """What the plan of the study declared; callers leave it None."""
 
 
 def request_of(plan: StudyPlan) -> ComparisonRequest:
@@ -41,6 +46,7 @@ def request_of(plan: StudyPlan) -> ComparisonRequest:
         failed_below=declared.failed_below,
         checkpoint=declared.checkpoint,
         own=True,
+        declared=Declared(declared.primary, declared.failed_below),
     )
 
 

@@ -75,6 +75,11 @@ class Difference:
     """The smallest two-sided p that a Wilcoxon or sign-flip test of this many pairs can give."""
     note: str = ""
     """Why a field has no value, or which seeds are not paired; may be empty."""
+    correlation: float | None = None
+    """Pearson's correlation of the pairs, by which pairing gains; None for fewer than three pairs, and if
+    an arm is constant."""
+    detectable_holm: float | None = None
+    """`detectable` at the strictest level of Holm's method: 5 % by the number of arms that are tested."""
 
     @property
     def count(self) -> int:
@@ -88,9 +93,39 @@ class Difference:
         The spread of two pairs rests on one number: half of such studies observe less than 0.68 of the
         true spread, and would seem sharper than they are. Also None where no spread was observed.
         """
-        if self.detectable is None or not self.std or self.count < 3:
-            return None
-        return self.detectable * self.std
+        return self._in_units(self.detectable)
+
+    @property
+    def detectable_difference_holm(self) -> float | None:
+        """`detectable_holm` in units of the metric, as `detectable_difference` is."""
+        return self._in_units(self.detectable_holm)
+
+    def _in_units(self, effect: float | None) -> float | None:
+        return None if effect is None or not self.std or self.count < 3 else effect * self.std
+
+
+@dataclass(frozen=True)
+class UnpairedDifference:
+    """An arm minus the baseline arm over all seeds of both, not paired. None where it has no value."""
+
+    counts: tuple[int, int]
+    """The seeds of the arm, and those of the baseline."""
+    mean: float | None
+    """The difference of the means."""
+    interval: Interval | None = None
+    """Welch's interval of the difference."""
+    t: float | None = None
+    df: float | None = None
+    """Degrees of freedom by Welch and Satterthwaite."""
+    p: float | None = None
+    """The two-sided p value of Welch's t test."""
+    p_holm: float | None = None
+    """`p`, corrected by Holm's method for the number of arms that are compared with the baseline."""
+    detectable_difference: float | None = None
+    """The smallest true difference that such a test at 5 % finds in 80 of 100 studies, from the observed
+    spread; None if an arm has fewer than three seeds, or no spread was observed."""
+    detectable_difference_holm: float | None = None
+    """The same at the strictest level of Holm's method."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +159,42 @@ class ArmCost:
 
 
 @dataclass(frozen=True)
+class Binding:
+    """How many runs of an arm bound their slots, and the metrics given that they did."""
+
+    bound: int
+    """The runs whose primary metric is at least as good as the threshold."""
+    runs: int
+    """The runs with a value of the primary metric."""
+    interval: Interval | None
+    """The exact interval of the rate (Clopper and Pearson); None without a run."""
+    given_bound: Mapping[str, Statistics]
+    """By metric, over the bound runs alone: conditional on binding."""
+    p: float | None = None
+    """The two-sided p of Fisher's exact test against the baseline; None for the baseline itself."""
+    p_holm: float | None = None
+    """`p`, corrected by Holm's method for the number of arms that are compared with the baseline."""
+
+    @property
+    def rate(self) -> float | None:
+        """The share of runs that bound; None without a run."""
+        return self.bound / self.runs if self.runs else None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some runs bound and others did not: then no t interval over all of them fits."""
+        return 0 < self.bound < self.runs
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a study's plan declared before its runs were compared."""
+
+    primary: str
+    failed_below: float | None
+
+
+@dataclass(frozen=True)
 class MeasuredRun:
     """A run of an arm and the evaluation that is compared."""
 
@@ -154,6 +225,15 @@ class Arm:
     image_differences: Mapping[str, tuple[ImageDifference, ...]]
     """Differences to the baseline over images, by metric, one per shared seed; empty unless requested."""
     cost: ArmCost
+    binding: Binding | None = None
+    """How many of `members` bound; None without a threshold."""
+    unpaired: Mapping[str, UnpairedDifference] = field(default_factory=dict)
+    """Unpaired differences to the baseline, by metric; empty unless requested."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some of its runs bound and others did not."""
+        return self.binding is not None and self.binding.mixed
 
 
 @dataclass(frozen=True)
@@ -184,6 +264,8 @@ class Comparison:
     """The facts that all evaluations share, in words: dataset, split, protocol, filter, masks, images."""
     failed_below: float | None
     """The threshold of the primary metric beyond which a run did not bind."""
+    declared: Declared | None = None
+    """What the study declared; None if not exactly one study is compared."""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know to interpret the numbers correctly."""

@@ -67,6 +67,7 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
     note = _note(arm, baseline, shared)
     if spread is None or mean is None:
         return Difference(by_seed, mean, None, None, None, None, None, None, None, None, note)
+    related = correlation([arm[seed] for seed in shared], [baseline[seed] for seed in shared])
     t = p = effect = None
     if spread > 0:
         t = mean / (spread / math.sqrt(count))
@@ -86,7 +87,18 @@ def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Diffe
         detectable=detectable(count),
         least_p=least_p(count),
         note=note,
+        correlation=related,
     )
+
+
+def correlation(arm: Sequence[float], baseline: Sequence[float]) -> float | None:
+    """Return Pearson's correlation; None for fewer than three pairs, and if one of the two is constant.
+
+    That of two pairs is 1 or -1, whatever they are.
+    """
+    if len(arm) < 3 or not deviation(arm) or not deviation(baseline):
+        return None
+    return float(np.clip(np.corrcoef(arm, baseline)[0, 1], -1, 1))
 
 
 def _note(arm: Mapping[int, float], baseline: Mapping[int, float], shared: Sequence[int]) -> str:
@@ -132,7 +144,7 @@ def hedges_correction(df: int) -> float:
 
 
 @cache
-def detectable(count: int, *, paired: bool = True) -> float:
+def detectable(count: int, *, paired: bool = True, tests: int = 1) -> float:
     """Return the smallest true effect, in standard deviations, that a t test finds with 80 % power.
 
     Two-sided, at 5 %, by the noncentral distribution of t.
@@ -141,16 +153,22 @@ def detectable(count: int, *, paired: bool = True) -> float:
         count: pairs, or seeds in each of two arms; at least 2.
         paired: whether seeds are paired; then the unit is the deviation of the differences,
             otherwise that of the seeds of an arm.
+        tests: how many tests share the 5 %: the strictest level of Holm's method.
     """
     df = count - 1 if paired else 2 * count - 2
-    scale = math.sqrt(count if paired else count / 2)
-    limit = stats.t.ppf(1 - ALPHA / 2, df)
+    return noncentrality(df, tests) / math.sqrt(count if paired else count / 2)
 
-    def lacking(effect: float) -> float:
+
+@cache
+def noncentrality(df: float, tests: int = 1) -> float:
+    """Return how many standard errors a true mean must lie from 0 for a t test to find it with 80 % power."""
+    limit = stats.t.ppf(1 - ALPHA / tests / 2, df)
+
+    def lacking(errors: float) -> float:
         # The square of a noncentral t is a noncentral F; scipy's lower tail of the t itself can be NaN.
-        return float(stats.ncf.sf(limit**2, 1, df, (effect * scale) ** 2)) - POWER
+        return float(stats.ncf.sf(limit**2, 1, df, errors**2)) - POWER
 
-    return float(optimize.brentq(lacking, 1e-6, (2 * limit + 2) / scale))
+    return float(optimize.brentq(lacking, 1e-6, 2 * limit + 2))
 
 
 def least_p(count: int, *, paired: bool = True) -> float:

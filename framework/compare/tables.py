@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.differing_settings import setting_text, short_names
 from slotlab.framework.compare.per_image import LABEL
-from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison, Difference, Interval
+from slotlab.framework.compare.results import (
+    Arm,
+    Binding,
+    ComparedMetric,
+    Comparison,
+    Difference,
+    Interval,
+    UnpairedDifference,
+)
 from slotlab.framework.system.privacy import nameless
 
 NONE = "-"
@@ -33,12 +42,16 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
         details: the metrics with all their statistics and differences; None for all.
     """
     found = [overview(comparison)]
+    if comparison.failed_below is not None:
+        found.append(binding(comparison, comparison.metrics if details is None else details))
     if comparison.differing:
         found.append(settings(comparison))
     for metric in comparison.metrics if details is None else details:
         found.append(seeds(comparison, metric))
         if comparison.baseline is not None and len(comparison.arms) > 1:
             found.append(differences(comparison, metric))
+        if any(metric.name in arm.unpaired for arm in comparison.arms):
+            found.append(unpaired(comparison, metric))
         if any(arm.image_differences.get(metric.name) for arm in comparison.arms):
             found.append(image_differences(comparison, metric))
     found.append(costs(comparison))
@@ -48,19 +61,55 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
 
 
 def overview(comparison: Comparison) -> TextTable:
-    """Return mean and standard deviation over seeds of every metric, as a paper prints them."""
+    """Return mean and standard deviation over seeds of every metric, as a paper prints them.
+
+    With a threshold, how many runs bound stands first; where only some did, the primary metric's mean is
+    that of those, since the mean of all describes no run.
+    """
+    bound = ("bound",) if comparison.failed_below is not None else ()
+    heads = ("arm", *bound, "seeds", "failed", *(head(metric) for metric in comparison.metrics))
     rows = []
     for arm in comparison.arms:
-        cells = [arm.name, str(len(arm.members)), str(len(arm.failed))]
-        cells += [str(len(arm.not_bound))] if comparison.failed_below is not None else []
-        for metric in comparison.metrics:
-            found, places = arm.statistics[metric.name], decimals(comparison, metric)
-            spread = "" if found.std is None else f" ± {found.std:.{places}f}"
-            cells.append(number(found.mean, places) + spread)
+        cells = [arm.name, *([] if arm.binding is None else [bound_runs(arm.binding)])]
+        cells += [str(len(arm.members)), str(len(arm.failed))]
+        cells += [_mean(comparison, arm, metric) for metric in comparison.metrics]
         rows.append(tuple(cells))
-    not_bound = ("did not bind",) if comparison.failed_below is not None else ()
-    heads = ("arm", "seeds", "failed", *not_bound, *(head(metric) for metric in comparison.metrics))
     return TextTable(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
+
+
+def bound_runs(one: Binding) -> str:
+    """Write how many runs bound."""
+    return f"{one.bound} of {one.runs}"
+
+
+def _mean(comparison: Comparison, arm: Arm, metric: ComparedMetric) -> str:
+    found, places, condition = arm.statistics[metric.name], decimals(comparison, metric), ""
+    if arm.binding is not None and arm.is_mixed and metric == comparison.primary:
+        found, condition = arm.binding.given_bound[metric.name], "if bound "
+    spread = "" if found.std is None else f" ± {found.std:.{places}f}"
+    return condition + number(found.mean, places) + spread
+
+
+def binding(comparison: Comparison, metrics: Sequence[ComparedMetric]) -> TextTable:
+    """Return the rate of bound runs with its exact test, and metrics given that a run bound."""
+    rows = []
+    for arm in comparison.arms:
+        if (one := arm.binding) is not None:
+            given = [_given_bound(comparison, one, metric) for metric in metrics]
+            cells = (number(one.rate, 2), interval(one.interval, 2), chance(one.p), chance(one.p_holm))
+            rows.append((arm.name, bound_runs(one), *cells, *given))
+    side = "at least" if comparison.primary.higher_is_better else "at most"
+    threshold = f"{comparison.primary.name} {side} {comparison.failed_below:g}"
+    columns = ("arm", "bound", "rate", "95 % interval", "p (Fisher)", "p (Holm)")
+    conditional = (f"{head(metric)} if bound [95 % interval]" for metric in metrics)
+    title = f"runs that bound: {threshold} ({threshold_origin(comparison)})"
+    return TextTable(title, (*columns, *conditional), tuple(rows))
+
+
+def _given_bound(comparison: Comparison, one: Binding, metric: ComparedMetric) -> str:
+    found, places = one.given_bound[metric.name], decimals(comparison, metric)
+    bounds = "" if found.interval is None else f" {interval(found.interval, places)}"
+    return number(found.mean, places) + bounds
 
 
 def head(metric: ComparedMetric) -> str:
@@ -100,17 +149,8 @@ def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
         for arm in comparison.arms
         if metric.name in arm.differences
     ]
-    heads = (
-        "arm",
-        "pairs",
-        "difference",
-        "95 % interval",
-        "p",
-        "p (Holm)",
-        "d_z",
-        "detectable d_z",
-        "detectable difference",
-    )
+    tested = ("pairs", "r", "difference", "95 % interval", "p", "p (Holm)", "d_z")
+    heads = ("arm", *tested, "detectable difference (Holm)")
     return TextTable(
         f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)
     )
@@ -120,14 +160,43 @@ def _difference(name: str, one: Difference, places: int) -> tuple[str, ...]:
     return (
         name,
         str(one.count),
+        number(one.correlation, 2, signed=True),
         number(one.mean, places, signed=True),
         interval(one.interval, places, signed=True),
         chance(one.p),
         chance(one.p_holm),
         number(one.effect, 2, signed=True),
-        number(one.detectable, 2),
-        number(one.detectable_difference, places),
+        _detectable(one, places),
     )
+
+
+def _detectable(one: Difference | UnpairedDifference, places: int) -> str:
+    """Write the detectable difference, and behind it that after Holm's correction."""
+    if one.detectable_difference is None:
+        return NONE
+    return f"{number(one.detectable_difference, places)} ({number(one.detectable_difference_holm, places)})"
+
+
+def unpaired(comparison: Comparison, metric: ComparedMetric) -> TextTable:
+    """Return the differences to the baseline over all seeds, not paired."""
+    places = decimals(comparison, metric)
+    found = [(arm.name, arm.unpaired[metric.name]) for arm in comparison.arms if metric.name in arm.unpaired]
+    rows = [
+        (
+            name,
+            f"{one.counts[0]}, {one.counts[1]}",
+            number(one.mean, places, signed=True),
+            interval(one.interval, places, signed=True),
+            number(one.df, 1),
+            chance(one.p),
+            chance(one.p_holm),
+            _detectable(one, places),
+        )
+        for name, one in found
+    ]
+    tested = ("difference", "95 % interval", "df", "p (Welch)", "p (Holm)")
+    title = f"{head(metric)}: difference to '{comparison.baseline}', not paired"
+    return TextTable(title, ("arm", "seeds", *tested, "detectable difference (Holm)"), tuple(rows))
 
 
 def image_differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.report import number_format
 from slotlab.framework.report.chart_data import chart_data
@@ -54,6 +55,7 @@ def templates() -> "Environment":
     for filter_ in (
         *(number_format.number, number_format.signed, number_format.interval, number_format.probability),
         *(number_format.three_digits, number_format.plural, number_format.limit, setting_text),
+        threshold_origin,
     ):
         environment.filters[filter_.__name__] = filter_
     return environment

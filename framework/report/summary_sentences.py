@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from slotlab.framework.compare.results import Arm, Comparison, Difference, Interval
+from slotlab.framework.compare.results import Arm, Binding, Comparison, Difference, Interval
 from slotlab.framework.report.number_format import (
     decimals_of,
     interval,
@@ -23,7 +23,43 @@ MOST = 5
 
 def findings(comparison: Comparison) -> list[Finding]:
     """Return the sentences, the most important first."""
-    return [*leader(comparison), *differences(comparison), *resolution(comparison), *cautions(comparison)]
+    return [
+        *binding(comparison),
+        *leader(comparison),
+        *differences(comparison),
+        *resolution(comparison),
+        *cautions(comparison),
+    ]
+
+
+def binding(comparison: Comparison) -> Iterator[Finding]:
+    """Say how often arms bind of which only some runs did: a mean of theirs describes no run."""
+    mixed = [(arm, arm.binding) for arm in comparison.arms if arm.binding is not None and arm.is_mixed]
+    for arm, one in mixed[:MOST]:
+        yield Finding(f"{arm.name} bound in {bound_runs(comparison, one)}.")
+    if mixed:
+        more = f" {len(mixed) - MOST} more arms are mixed so." if len(mixed) > MOST else ""
+        yield Finding(
+            "Where only some runs bound, the t interval and the t test of the mean do not fit; read the "
+            f"rate, and the mean of the runs that bound.{more}",
+            caution=True,
+        )
+
+
+def bound_runs(comparison: Comparison, one: Binding) -> str:
+    """Return how many runs bound, with interval, mean of those and test, in words."""
+    name = comparison.primary.name
+    given, places = one.given_bound[name], decimals_of(comparison, name)
+    mean = (
+        f"{number(given.mean, places)} {interval(given.interval, places) if given.interval else ''}".strip()
+    )
+    tested = (
+        f"; Fisher's exact test against {comparison.baseline}: corrected p {equals(one.p_holm)}"
+        if one.p_holm is not None
+        else ""
+    )
+    rate = f"{one.bound} of {plural(one.runs, 'run')} (rate {number(one.rate, 2)}, exact 95 % interval"
+    return f"{rate} {interval(one.interval, 2)}); mean {name} of those {mean}{tested}"
 
 
 def leader(comparison: Comparison) -> Iterator[Finding]:
@@ -37,6 +73,7 @@ def leader(comparison: Comparison) -> Iterator[Finding]:
     found = best.statistics[metric.name]
     places = decimals_of(comparison, metric.name)
     bounds = f", 95 % interval {interval(found.interval, places)}" if found.interval else ""
+    bounds = ", not all of which bound" if best.is_mixed else bounds
     word = "highest" if metric.higher_is_better else "lowest"
     yield Finding(
         f"The {word} mean {metric.name} is that of {best.name}: {number(found.mean, places)} "
@@ -151,9 +188,13 @@ def resolution(comparison: Comparison) -> Iterator[Finding]:
     seeds = plural(many, "seed") if few == many else f"{few} to {many} seeds"
     least, most = number(min(sizes), places), number(max(sizes), places)
     reach = least if least == most else f"{least} to {most}, depending on the arm"
+    strict = [
+        item.detectable_difference_holm for item in found if item.detectable_difference_holm is not None
+    ]
+    after = f", and up to {number(max(strict), places)} after it" if len(strict) > 1 else ""
     yield Finding(
         f"With {seeds} and the observed spread, the smallest difference in {metric} that four of five "
-        f"such studies would find is {reach}, before correction."
+        f"such studies would find is {reach}, before correction{after}."
     )
 
 

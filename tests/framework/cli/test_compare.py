@@ -22,15 +22,16 @@ def test_a_study_is_printed_with_what_to_bear_in_mind(slotlab: Run, study: str) 
     assert (code, err) == (0, "")
     heads = [line for line in out.splitlines() if line and not line.startswith((" ", "encoder", "arm"))]
     base = "encoder=cnn slots=4 iterations=1"
-    assert heads[:5] == [
+    assert heads[:6] == [
         "synthetic: mean ± standard deviation over seeds",
+        "runs that bound: ari at least 0.3 (declared by the study)",
         "settings that differ between arms",
         "ari ↑ over seeds",
         f"ari ↑: difference to '{base}', paired by seed",
         "cost of training a run, mean over runs",
     ]
-    assert heads[5] == "question: Which encoder, how many slots, how many iterations?"
-    assert heads[6].startswith("evaluated on: dataset scenes, protocol whole (image_size 32), split val")
+    assert heads[6] == "question: Which encoder, how many slots, how many iterations?"
+    assert heads[7].startswith("evaluated on: dataset scenes, protocol whole (image_size 32), split val")
     assert any(line.startswith("note: with 3 pairs, a paired t test finds") for line in heads)
     code, out, _ = slotlab("compare", study, "--metric", "mse", "--metric", "fg_ari")
     assert "mse ↓ over seeds" in out
@@ -83,3 +84,28 @@ def test_a_file_is_no_folder_for_the_outputs(slotlab: Run, study: str, tmp_path:
     assert (code, out) == (1, "")
     assert err == f"error: {tmp_path}/taken is a file; choose another folder with --out DIR\n"
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_unpaired_is_printed_and_on_the_page(slotlab: Run, study: str, tmp_path: Path) -> None:
+    code, out, err = slotlab("compare", study, "--unpaired")
+    assert (code, err) == (0, "")
+    assert "', not paired" in out
+    assert slotlab("report", study, "--unpaired", "--out", str(tmp_path / "page.html"))[0] == 0
+    assert "p (Welch, Holm)" in (tmp_path / "page.html").read_text()
+    assert slotlab("report", study, "--out", str(tmp_path / "page.html"))[0] == 0
+    assert "p (Welch, Holm)" not in (tmp_path / "page.html").read_text()
+
+
+def test_an_arm_of_which_only_some_runs_bound_is_headed_by_how_many_on_the_page(
+    slotlab: Run, study: str, tmp_path: Path
+) -> None:
+    arms = json.loads(slotlab("compare", study, "--json", "-")[1])["arms"]
+    threshold = str(sorted(arms[1]["statistics"]["ari"]["by_seed"].values())[1])  # of three: two bind
+    told = json.loads(slotlab("compare", study, "--failed-below", threshold, "--json", "-")[1])
+    assert (told["arms"][1]["binding"]["bound"], told["arms"][1]["binding"]["runs"]) == (2, 3)
+    page = tmp_path / "page.html"
+    code, out, _ = slotlab("report", study, "--failed-below", threshold, "--out", str(page))
+    assert code == 0
+    assert f"{told['arms'][1]['name']} bound in 2 of 3 runs (rate 0.67" in out
+    assert "2 of 3 bound<small>if bound " in page.read_text()
+    assert "The threshold is an option of this comparison; the study declares 0.3." in page.read_text()

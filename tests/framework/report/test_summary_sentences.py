@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from slotlab.framework.compare.binding import binding_of, with_binding_tests
 from slotlab.framework.compare.results import Arm, ArmCost, ComparedMetric, Comparison, LeftOut
 from slotlab.framework.compare.statistics import correct, describe, difference
 from slotlab.framework.report.build import best, marks
@@ -129,6 +130,29 @@ def test_runs_that_failed_did_not_bind_or_do_not_count_are_listed():
         "1 of 4 runs failed and are not in the means; section Runs has the reasons.",
         "1 run did not bind (ari is below 0.300); such runs are in the means.",
         "1 run could not be counted; section Runs has the reasons.",
+    ]
+
+
+def test_an_arm_of_which_only_some_runs_bound_is_told_by_its_rate():
+    values = {"base": BASE, "wide": seeds(0.60, 0.62, 0.01)}
+    made = comparison(values, failed_below=0.3)
+    arms = [replace(arm, binding=binding_of(arm.statistics, ARI, 0.3)) for arm in made.arms]
+    found = findings(replace(made, arms=tuple(with_binding_tests(arms, "base"))))
+    assert [(finding.text.replace(MINUS, "-"), finding.caution) for finding in found[:2]] == [
+        (
+            (
+                "wide bound in 2 of 3 runs (rate 0.67, exact 95 % interval [0.09, 0.99]); mean ari of those 0.61 "
+                "[0.48, 0.74]; Fisher's exact test against base: corrected p = 0.375."
+            ),
+            False,
+        ),
+        (
+            (
+                "Where only some runs bound, the t interval and the t test of the mean do not fit; read the rate, "
+                "and the mean of the runs that bound."
+            ),
+            True,
+        ),
     ]
 
 
