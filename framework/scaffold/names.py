@@ -58,6 +58,8 @@ def check_kind(kind: Kind, known: Mapping[str, Kind]) -> None:
         raise SlotlabError(
             f"name '{kind.name}': a kind has lower-case letters and '_'; write, for example, '{right}'"
         )
+    if len(kind.name) > LONGEST_WORD - len("plain_"):  # its first component is called so
+        raise SlotlabError(f"name '{kind.name}': is too long for a kind; choose a shorter one")
     if kind.name == OWN_KIND or kind.name in known or kind.plural in {one.plural for one in known.values()}:
         raise SlotlabError(f"there is already a kind called '{kind.name}'; choose another name")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import slotlab as front
 from slotlab.framework.scaffold.files import kinds, write_all
 
 
@@ -71,6 +72,7 @@ def test_the_result_as_json(slotlab):
         (["encoder", "torch", "--package"], "name 'torch': Python has a module of this name"),
         (["kind", "encoder"], "there is already a kind called 'encoder'; choose another name"),
         (["kind", "kind"], "there is already a kind called 'kind'; choose another name"),
+        (["kind", "x" * 55], "is too long for a kind; choose a shorter one"),
         (["kind", "my-kind2"], "a kind has lower-case letters and '_'; write, for example, 'my_kind'"),
     ],
 )
@@ -79,6 +81,21 @@ def test_what_is_refused_is_answered_with_what_would_be_right(words, message, sl
     assert (code, out) == (1, "")
     assert message in err
     assert listed() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("model", "model"),
+        ("initializer", "slots"),
+        ("kind", "name"),
+        ("kind", "channels"),
+        ("metric", "x" * 60),
+    ],
+)
+def test_names_that_mean_something_elsewhere_are_no_trouble(kind, name, slotlab):
+    slotlab("new", kind, name)
+    assert [str(one) for one in front.check(f"{name}.py") if one.state == "failed"] == []
 
 
 @pytest.mark.parametrize("options", [[], ["--package"]])
