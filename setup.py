@@ -12,6 +12,7 @@ setup(
         "slotlab.experiments": ["**/*.yaml", "*.json"],
         "slotlab.framework.evaluation.published": ["*.yaml"],
         "slotlab.framework.report": ["templates/*.html", "assets/*"],
+        "slotlab.framework.scaffold": ["templates/*.txt"],
         "slotlab.framework.studio": ["static/*"],
     },
 )

@@ -68,6 +68,12 @@ def test_the_report_page_is_installed_with_its_templates_scripts_and_style():
         assert installed
 
 
+def test_the_templates_of_new_components_are_installed():
+    installed = resources.files("slotlab.framework.scaffold").joinpath("templates")
+    sources = ROOT / "framework" / "scaffold" / "templates"
+    assert {item.name for item in installed.iterdir()} == {path.name for path in sources.iterdir()}
+
+
 def test_the_page_of_the_studio_is_installed():
     installed = resources.files("slotlab.framework.studio").joinpath("static")
     sources = ROOT / "framework" / "studio" / "static"

@@ -5,7 +5,7 @@
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
 parts=(tests/test_packaging.py tests/plugins/test_laws.py tests/api/test_{names,given,lists,pages}.py
-  tests/registry tests/framework/{cli,report} tests/framework/studio/test_app.py)
+  tests/registry tests/framework/{cli,report,scaffold} tests/framework/studio/test_app.py)
 if [ $# -gt 0 ]; then parts=("$@"); fi
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

@@ -1,0 +1,1 @@
+"""New components from templates: working, commented, with a spec and a test, and as packages."""
