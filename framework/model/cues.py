@@ -27,6 +27,8 @@ def cues_of(cue: Cue, masks_BHW: Tensor, slots: int) -> Tensor:
     Objects are taken in the order of their labels; the background (0), void, and objects for which there is
     no slot left are not told.
     """
+    if masks_BHW.is_meta:  # only shapes are asked for
+        return torch.zeros(len(masks_BHW), slots, WIDTHS[cue], device="meta")
     every = [_of_image(cue, mask_HW, slots) for mask_HW in masks_BHW]
     return torch.stack(every)
 
