@@ -48,7 +48,7 @@ def list_components(
     >>> for position in slotlab.list_components("position"):
     ...     print(position.name, [setting.name for setting in position.settings])
     centered_grid ['relative', 'scales_factor']
-    linear_grid []
+    linear_grid ['points']
     none []
 
     Args:

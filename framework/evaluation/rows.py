@@ -122,12 +122,11 @@ class Ledger:
     """Collects rows as they are measured, in any order and by several processes."""
 
     metrics: Mapping[str, Metric]
-    rows: dict[str, list[tuple[int, ResultRow]]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[int, tuple[ResultRow, FrameValues]]]] = field(default_factory=dict)
+    """By method, for each position the row, and of a clip the values of its frames."""
     detailed: bool = True
     """Whether single objects are measured, for `Evaluation.objects`."""
     objects: list[tuple[int, list[ResultRow]]] = field(default_factory=list)
-    frames: dict[str, list[tuple[int, FrameValues]]] = field(default_factory=dict)
-    """The values of each clip's frames, by method."""
     left_out: dict[str, str] = field(default_factory=dict)
     seen: Ids = field(default_factory=lambda: Ids("the evaluated data"))
 
@@ -148,9 +147,8 @@ class Ledger:
         """
         self.seen.add(zip(positions, ids, strict=True))
         measured = measure_all(outcome, self.metrics)
-        rows = as_rows(outcome, ids, measured)
+        rows = zip(as_rows(outcome, ids, measured), frames_of(measured, len(ids)), strict=True)
         self.rows.setdefault(method, []).extend(zip(positions, rows, strict=True))
-        self.frames.setdefault(method, []).extend(zip(positions, frames_of(measured), strict=False))
         if method == MODEL:
             self.left_out |= reasons(outcome, self.metrics, words)
             if self.detailed:
@@ -164,11 +162,12 @@ class Ledger:
         """
         placed = {method: gather(found) for method, found in self.rows.items()}
         for found in placed.values():
-            self.seen.add((position, row["id"]) for position, row in found)
-        rows = {method: in_order(found) for method, found in placed.items()}
-        objects = [row for image in in_order(gather(self.objects)) for row in image]
-        clips = {method: in_order(gather(found)) for method, found in self.frames.items()}
+            self.seen.add((position, row["id"]) for position, (row, _) in found)
+        ordered = {method: in_order(found) for method, found in placed.items()}
+        rows = {method: [row for row, _ in found] for method, found in ordered.items()}
+        clips = {method: [frames for _, frames in found if frames] for method, found in ordered.items()}
         by_frame = {method: mean_by_frame(found) for method, found in clips.items() if found}
+        objects = [row for image in in_order(gather(self.objects)) for row in image]
         return Evaluation(rows, self.left_out, objects, by_frame=by_frame)
 
 
@@ -220,10 +219,9 @@ def as_rows(outcome: Outcome, ids: Sequence[str], measured: Mapping[str, Measure
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def frames_of(measured: Mapping[str, Measured]) -> list[FrameValues]:
-    """Return, for each clip, the values of its frames by metric; nothing for images."""
+def frames_of(measured: Mapping[str, Measured], clips: int) -> list[FrameValues]:
+    """Return, for each clip, the values of its frames by metric; empty for images."""
     known = {name: one.by_frame for name, one in measured.items() if one.by_frame is not None}
-    clips = len(next(iter(known.values()), []))
     return [{name: clips_of[clip] for name, clips_of in known.items()} for clip in range(clips)]
 
 

@@ -139,7 +139,7 @@ def reads_what_it_needs(subject: Subject) -> None:
         alone = metric(only_needed(metric, found))
     except Exception as error:
         missing = sorted(
-            {one.name for one in fields(found)} - set(metric.needs) - {"images_BCHW", "attributes"}
+            {one.name for one in fields(found)} - set(metric.needs) - {"images_BCHW", "attributes", "frames"}
         )
         text = f"it fails without {', '.join(missing)}: {type(error).__name__}: {error}"
         raise Broken(text, "name in 'needs' all that it reads", place=subject.place("needs")) from None

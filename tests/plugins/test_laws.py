@@ -35,6 +35,7 @@ from slotlab.framework.contracts import (
     HasOwnWeights,
     InitializerContext,
     LatentCodec,
+    MeasuresClips,
     MetricContext,
     ModelOutput,
     ObjectiveContext,
@@ -54,6 +55,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.laws.inputs import told_to
+from slotlab.framework.laws.metric import OfPictures
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
 
@@ -187,7 +189,8 @@ def make(item: Registered, seed: int = 0, context: Any = None) -> Any:
         pytest.importorskip(PACKAGES[item.kind, item.component.name])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return item.component.build(config_of(item), context or CONTEXTS[item.kind])
+        built = item.component.build(config_of(item), context or CONTEXTS[item.kind])
+    return OfPictures(built) if isinstance(built, MeasuresClips) else built
 
 
 def noise(*shape: int, seed: int = 5) -> Tensor:
@@ -849,12 +852,13 @@ def outcome(batch: int = 4) -> Outcome:
 def one_of(every: Outcome, index: int) -> Outcome:
     """Return one image of a batch, as an outcome of its own."""
     tensors = ((field.name, getattr(every, field.name)) for field in fields(every))
-    return Outcome(**{name: t if t is None else t[index : index + 1] for name, t in tensors})
+    part = slice(index, index + 1)
+    return Outcome(**{name: t[part] if isinstance(t, Tensor | tuple) else t for name, t in tensors})
 
 
 def only_needed(metric: Any, found: Outcome) -> Outcome:
     """Return the outcome without what the metric does not ask for."""
-    others = {field.name for field in fields(found)} - metric.needs - {"images_BCHW", "attributes"}
+    others = {field.name for field in fields(found)} - metric.needs - {"images_BCHW", "attributes", "frames"}
     return replace(found, **dict.fromkeys(others))
 
 

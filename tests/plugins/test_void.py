@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.contracts import VOID, MetricContext, Outcome, PooledMetric, Sample
+from slotlab.framework.contracts import VOID, MeasuresClips, MetricContext, Outcome, PooledMetric, Sample
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.breakdown import object_rows
 from slotlab.framework.evaluation.rows import count_objects
 from slotlab.framework.figures.contact_sheet import paint
 from slotlab.framework.figures.mask_colors import paint_truth, pair
 from slotlab.framework.jobs.saved_masks import gray_labels
+from slotlab.framework.laws.metric import OfPictures
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Registered, SlotlabError
 
@@ -25,7 +26,8 @@ OF_MASKS = {"true_BHW", "predicted_BHW", "masks_BKHW"}
 
 def make(item: Registered, **chosen: Any) -> Any:
     config = item.component.config.model_validate(chosen)
-    return item.component.build(config, MetricContext(value_range=(-1.0, 1.0)))
+    built = item.component.build(config, MetricContext(value_range=(-1.0, 1.0)))
+    return OfPictures(built) if isinstance(built, MeasuresClips) else built
 
 
 METRICS = [
@@ -131,7 +133,9 @@ def test_every_image_scores_alone_as_beside_others(item: Registered) -> None:
         part = slice(image, image + 1)
         alone = Outcome(
             **{
-                field.name: None if (value := getattr(found, field.name)) is None else value[part]
+                field.name: value[part]
+                if isinstance(value := getattr(found, field.name), Tensor | tuple)
+                else value
                 for field in fields(found)
             }
         )

@@ -326,7 +326,7 @@ def test_rows_of_several_processes_stand_in_the_order_of_the_images() -> None:
     """Each has every other image, and their lists are joined one behind the other."""
 
     def row(position: int) -> tuple[int, Any]:
-        return position, {"id": f"n{position}", "ari": 0.1 * position}
+        return position, ({"id": f"n{position}", "ari": 0.1 * position}, {})
 
     ledger = Ledger({}, {MODEL: [row(0), row(2), row(4)]}, objects=[(0, ["a"]), (2, []), (4, ["e"])])  # type: ignore[list-item]
     found = ledger.close(

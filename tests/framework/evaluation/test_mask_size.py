@@ -86,7 +86,7 @@ def test_masks_are_scored_at_their_size(tiny: Specs, source: Any) -> None:
     model, data = build_model(spec), Pictures(Preparation(size=SCORED))
     for index, row in enumerate(found):
         batch = next(loader(SCORED).epoch([index]))
-        made = reconstruct(spec, model, batch.images_BCHW, [index])
+        made = reconstruct(spec, model, batch, [index])
         assert made.decoded is not None
         masks = made.decoded.masks_BKHW if source == "decoder" else made.attention_BKHW
         assert masks is not None
@@ -143,7 +143,7 @@ def test_what_is_shown_of_masks_has_their_size(tiny: Specs) -> None:
 def test_without_true_masks_those_of_a_model_have_the_size_of_images(tiny: Specs) -> None:
     spec = tiny()
     batch = replace(next(loader(SCORED).epoch([0])), masks_BHW=None)
-    made = reconstruct(spec, build_model(spec), batch.images_BCHW, [0])
+    made = reconstruct(spec, build_model(spec), batch, [0])
     assert outcomes_of(made, batch, ("decoder",))["decoder"].predicted_BHW.shape == (1, *SEEN)  # type: ignore[union-attr]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from slotlab.framework.composition import Composer, at, build_library
-from slotlab.framework.contracts import Decoded, Grouped, Sampler, Slots
+from slotlab.framework.contracts import Batch, Decoded, Grouped, Sampler, Slots
 from slotlab.framework.data.loader import Loader, to_uint8
 from slotlab.framework.evaluation.evaluate import evaluate, model_outcome, reconstruct
 from slotlab.framework.evaluation.rows import WORDS
@@ -414,5 +414,6 @@ def test_pictures_and_slots_have_noise_of_their_own() -> None:
 def test_reconstructions_are_made_in_evaluation_mode(tiny: Specs) -> None:
     model = made(tiny(), Optional)
     model.train()
-    reconstruct(tiny(), model, torch.rand(2, 3, 8, 8), [0, 1])
+    images = Batch(images_BCHW=torch.rand(2, 3, 8, 8), masks_BHW=None, ids=("a", "b"))
+    reconstruct(tiny(), model, images, [0, 1])
     assert not model.training
