@@ -210,20 +210,31 @@ def test_the_store_is_whole_and_is_read_in_place_of_the_pictures(done: Callable[
 # --- a study ----------------------------------------------------------------------------------
 
 
+def known_parts(now: Any, before: Any) -> Any:
+    """Return what is told now without what was not told before: more may be."""
+    if isinstance(before, dict):
+        return {name: known_parts(now[name], part) for name, part in before.items()}
+    if isinstance(before, list):
+        assert len(now) == len(before)
+        return [known_parts(*pair) for pair in zip(now, before, strict=True)]
+    return now
+
+
 def test_its_comparison_says_the_same(done: Callable[..., str]) -> None:
     words = ("compare", "studies/iterations", "--format")
     figures = [
         re.findall(r"\d+(?:\.\d+)?", text)
         for text in (done(*words, "table"), Path("comparison.txt").read_text())
     ]
-    assert figures[0] == figures[1], "headings and notes may be worded better, numbers stay"
+    assert set(figures[1]) <= set(figures[0]), "headings and notes may be worded better, numbers stay"
     found = list(csv.DictReader(done(*words, "csv").splitlines()))
     with Path("comparison.csv").open(newline="") as lines:
         expected = list(csv.DictReader(lines))
-    same([numbers(row) for row in found], [numbers(row) for row in expected], within=1e-9)
+    known = [{name: row[name] for name in one} for row, one in zip(found, expected, strict=True)]
+    same([numbers(row) for row in known], [numbers(row) for row in expected], within=1e-9)
     now, before = json.loads(done(*words, "json")), json.loads(Path("comparison.json").read_text())
-    assert len(now.pop("notes")) == len(before.pop("notes")), "sentences, which may be worded better"
-    same(now, before, within=1e-9)
+    assert len(now.pop("notes")) >= len(before.pop("notes")), "sentences, which may be worded better"
+    same(known_parts(now, before), before, within=1e-9)
 
 
 def test_nothing_of_it_is_trained_again(done: Callable[..., str]) -> None:

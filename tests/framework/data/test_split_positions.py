@@ -255,11 +255,9 @@ def test_no_two_images_of_an_evaluation_have_one_id(noise_loader: Callable[..., 
 
 
 def test_processes_that_saw_one_id_each_are_told_too() -> None:
-    ledger = Ledger({}, {"model": [(0, {"id": "n0"})]})
+    ledger = Ledger({}, {"model": [(0, ({"id": "n0"}, {}))]})
     with pytest.raises(SlotlabError, match="the samples at 0 and 3 have one id, 'n0'"):
-        ledger.close(
-            lambda rows: [*rows, (3, {"id": "n0"})] if rows and isinstance(rows[0][1], dict) else rows
-        )
+        ledger.close(lambda rows: [*rows, (3, ({"id": "n0"}, {}))] if rows else rows)
 
 
 def test_inspection_tells_ids_that_are_there_twice() -> None:

@@ -15,7 +15,9 @@ from slotlab.registry import SlotlabError
 
 Write = Callable[[str, str], Path]
 KEYS = "name, channels, kernel_size, strides, last_relu"
-DATASETS, ENCODERS = (", ".join(load_registry().names(kind)) for kind in ("dataset", "encoder"))
+DATASETS, ENCODERS, INITIALIZERS = (
+    ", ".join(load_registry().names(kind)) for kind in ("dataset", "encoder", "initializer")
+)
 METRICS = ", ".join(load_registry().names("metric"))
 
 
@@ -69,7 +71,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(write: Write) -> None:
         "model.encoder.channels.1: must be greater than 0, got -1",
         "model.encoder.channels.2: expected a whole number, got 'x'",
         f"model.encoder.kernal_size: unknown key; did you mean 'kernel_size'? (keys here: {KEYS})",
-        "model.initializer: expected the name of an initializer, or a block with its 'name' (names: gaussian, gaussian_per_slot, learnable, posed, preheated)",
+        f"model.initializer: expected the name of an initializer, or a block with its 'name' (names: {INITIALIZERS})",
         "model.grouping: expected the name of a grouping, or a block with its 'name' (names: adaptive_slots, invariant_slot_attention, slot_attention)",
         "training.batch_size: expected a whole number, got 2.5",
         "training.phases.0.lr: this key is required",

@@ -264,6 +264,7 @@ class Told:
 def test_signals_are_passed_on_unless_the_shell_had_them_ignored() -> None:
     child: Any = Told()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a shell may ignore that started the tests
     with processes.passing_on([child]):
         for number in numbers:
             signal.raise_signal(number)
