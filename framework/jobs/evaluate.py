@@ -150,6 +150,7 @@ class EvaluationJob:
     def evaluate(self, named: NamedCondition, *, report: Callable[[int, int], None]) -> list[dict[str, Any]]:
         """Measure under one condition and write the results; return a summary for each source of masks."""
         ready, run = named.ready, self.subject.run
+        first = ready.condition.spec.evaluation.from_frame
         found = evaluate_masks(
             ready.condition.spec,
             ready.model,
@@ -158,7 +159,7 @@ class EvaluationJob:
             ready.condition.sources,
             gather=ready.engine.gather,
             report=report,
-            keep=partial(write_masks, run, named.place) if self.masks else discard_masks,
+            keep=partial(write_masks, run, named.place, first) if self.masks else discard_masks,
         )
         composed = self.compose(ready) if ready.engine.is_first else NOTHING
         return [self.finish(named, source, found[source], composed) for source in found]

@@ -22,15 +22,17 @@ def discard_masks(source: MaskSource, ids: Sequence[str], outcome: Outcome) -> N
 
 
 def write_masks(
-    run: RunFolder, place: Place, source: MaskSource, ids: Sequence[str], outcome: Outcome
+    run: RunFolder, place: Place, first: int, source: MaskSource, ids: Sequence[str], outcome: Outcome
 ) -> None:
     """Write the true and the predicted labels of a batch, one gray PNG per image: in a folder for each clip.
+
+    The frames of a clip are numbered from `first`, the first one that is measured.
 
     Raises:
         SlotlabError: for an image whose id is not the name of a file inside the folder.
     """
     if outcome.frames > 1:
-        ids = [f"{name}/{frame:03d}" for name in ids for frame in range(outcome.frames)]
+        ids = [f"{name}/{frame:03d}" for name in ids for frame in range(first, first + outcome.frames)]
     folder = run.evaluation(place.name(source)) / "masks"
     for kind, labels_BHW in (("true", outcome.true_BHW), ("predicted", outcome.predicted_BHW)):
         if labels_BHW is None:

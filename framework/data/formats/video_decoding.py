@@ -75,11 +75,8 @@ class FrameReader:
         self._bytes, self._next, self._path, self._process = 0, 0, None, os.getpid()
         self._frames = iter(())
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"kept_bytes": self._most}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._most,)
 
 
 def count_frames(path: Path) -> int:
