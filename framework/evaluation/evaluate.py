@@ -100,15 +100,13 @@ def evaluate_masks(
     trivial = Ledger(metrics, {name: [] for name in compared})
     codes = CodeCounter()
     for positions, batch, made in reconstructions(spec, model, loader, report):
-        for source, whole in outcomes_of(made, batch, sources).items():
-            outcome = whole.after(spec.evaluation.from_frame)
+        for source, outcome in outcomes_of(spec, made, batch, sources).items():
             ledgers[source].add(MODEL, positions, batch.ids, outcome, words_for(made))
             keep(source, batch.ids, outcome)
         codes.add(made.tokens)
         for name, other in own.items():
             shown = reconstruct(spec, other, batch, positions)
-            for source, whole in outcomes_of(shown, batch, sources).items():
-                outcome = whole.after(spec.evaluation.from_frame)
+            for source, outcome in outcomes_of(spec, shown, batch, sources).items():
                 ledgers[source].add(name, positions, batch.ids, outcome)
         for name in compared:
             trivial.add(name, positions, batch.ids, baseline_outcome(name, spec, batch))
@@ -135,7 +133,7 @@ def model_outcome(spec: ExperimentSpec, model: Model, batch: Batch, *, positions
     """Run the model (see `reconstruct`) and return what metrics see, with masks of the spec's own source."""
     source = spec.evaluation.mask_source
     made = reconstruct(spec, model, batch, positions)
-    return outcomes_of(made, batch, (source,))[source].after(spec.evaluation.from_frame)
+    return outcomes_of(spec, made, batch, (source,))[source]
 
 
 def reconstructions(
@@ -213,14 +211,17 @@ def words_for(made: Reconstruction) -> Mapping[str, str]:
 
 
 def outcomes_of(
-    made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
+    spec: ExperimentSpec, made: Reconstruction, batch: Batch, sources: Sequence[MaskSource]
 ) -> dict[MaskSource, Outcome]:
-    """Return what metrics see, with masks from each source, at the size of the true masks."""
+    """Return what metrics see, with masks from each source, at the size of the true masks.
+
+    Of clips these are the frames from the spec's `evaluation.from_frame` on.
+    """
     size = scored_size(batch)
     outcomes: dict[MaskSource, Outcome] = {}
     for source in sources:
         masks_BKHW = masks_at(made, source, size)
-        outcomes[source] = Outcome(
+        whole = Outcome(
             images_BCHW=batch.images_BCHW,
             true_BHW=batch.masks_BHW,
             predicted_BHW=None if masks_BKHW is None else labels_of(masks_BKHW, made),
@@ -230,6 +231,7 @@ def outcomes_of(
             attributes=batch.attributes,
             frames=batch.frames,
         )
+        outcomes[source] = whole.after(spec.evaluation.from_frame)
     return outcomes
 
 

@@ -144,7 +144,7 @@ def test_without_true_masks_those_of_a_model_have_the_size_of_images(tiny: Specs
     spec = tiny()
     batch = replace(next(loader(SCORED).epoch([0])), masks_BHW=None)
     made = reconstruct(spec, build_model(spec), batch, [0])
-    assert outcomes_of(made, batch, ("decoder",))["decoder"].predicted_BHW.shape == (1, *SEEN)  # type: ignore[union-attr]
+    assert outcomes_of(spec, made, batch, ("decoder",))["decoder"].predicted_BHW.shape == (1, *SEEN)  # type: ignore[union-attr]
 
 
 def test_a_loader_that_was_told_of_no_other_size_refuses_it(tiny: Specs) -> None:

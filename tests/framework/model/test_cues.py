@@ -77,7 +77,7 @@ def test_a_conditional_model_is_told_of_the_first_frame_alone(cue: str) -> None:
 
     def found(given: Batch) -> Outcome:
         made = reconstruct(spec, model, given, [0, 1])
-        return outcomes_of(made, given, ("decoder",))["decoder"]
+        return outcomes_of(spec, made, given, ("decoder",))["decoder"]
 
     first, whole = found(batch()), batch()
     assert whole.masks_BHW is not None
