@@ -9,7 +9,8 @@
     model = slotlab.build_model("slotlab:demo")  # a torch.nn.Module
     slotlab.compare("runs")                  # shows itself in a notebook
 
-docs/python.md teaches it. What is listed here and in the modules below is public; everything else may change:
+docs/tutorials/python.md teaches it. What is listed here and in the modules below is public; everything
+else may change:
 
 * `slotlab.contracts`: what components receive and give
 * `slotlab.hooks`: what a component of each kind has to be

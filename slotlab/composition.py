@@ -1,4 +1,4 @@
-"""Slots mixed, changed, drawn from a library, and painted; docs/composition.md is a walk through it.
+"""Slots mixed, changed, drawn from a library, and painted; docs/how_to/composition.md is a walk through it.
 
 from slotlab.composition import at, mix
 

@@ -1,4 +1,4 @@
-"""Datasets looked at, packed and rendered, as by the `slotlab data` commands (docs/data.md)."""
+"""Datasets looked at, packed and rendered, as by the `slotlab data` commands (docs/reference/data.md)."""
 
 from slotlab.framework.api.data import inspect, pack, render, verify
 

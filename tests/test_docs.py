@@ -40,7 +40,7 @@ def run(command, folder):
 @pytest.mark.slow
 def test_the_walk_of_writing_a_plugin_runs_as_written(tmp_path):
     ran = 0
-    for language, name, text in blocks("writing_a_plugin.md"):
+    for language, name, text in blocks("how_to/writing_a_plugin.md"):
         if name:
             (tmp_path / name).write_text(text)
         if language != "console":
@@ -61,7 +61,7 @@ def test_the_walk_of_writing_a_plugin_runs_as_written(tmp_path):
 
 
 def test_every_kind_has_a_documented_hook_and_stands_in_the_architecture():
-    text = (DOCS / "architecture.md").read_text()
+    text = (DOCS / "explanation" / "architecture.md").read_text()
     for kind in KINDS.values():
         hook = getattr(hookspecs, kind.hook)
         assert hook.__doc__
@@ -88,13 +88,13 @@ def test_every_component_is_in_the_changelog(registry):
 
 
 def test_every_metric_is_in_the_tables_of_its_page(registry):
-    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
     metrics = [item.component.name for item in registry.all() if item.kind == "metric"]
     assert sorted(named) == sorted(metrics)
 
 
 def test_the_metric_of_the_metrics_page_works(tmp_path):
-    ((_, _, text),) = (block for block in blocks("metrics.md") if block[0] == "python")
+    ((_, _, text),) = (block for block in blocks("reference/metrics.md") if block[0] == "python")
     (tmp_path / "best_object.py").write_text(text)
     plugin = str(tmp_path / "best_object.py")
     result = run(f"slotlab show metric best_object --plugin {plugin}", tmp_path)
@@ -108,7 +108,7 @@ def test_every_section_of_a_spec_is_in_the_docs():
     from slotlab.framework.spec.training import PhaseSpec
     from slotlab.plugins.models.slot_autoencoder import SlotAutoencoderConfig
 
-    text = (DOCS / "specs.md").read_text()
+    text = (DOCS / "reference" / "specs.md").read_text()
     for model in (ExperimentSpec, DataSpec, SlotAutoencoderConfig, PhaseSpec):
         for key in model.model_fields:
             assert re.search(rf"\b{key}\b", text), f"{model.__name__}.{key}"
@@ -119,3 +119,11 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+def test_pages_that_code_and_specs_name_are_there():
+    root = DOCS.parent
+    for folder in ("registry", "framework", "plugins", "slotlab", "experiments", "benchmarks", "tests"):
+        for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.yaml")):
+            for page in re.findall(r"\bdocs/[\w/]+\.md\b", path.read_text()):
+                assert (root / page).is_file(), f"{path.relative_to(root)} names {page}"

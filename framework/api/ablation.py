@@ -93,7 +93,7 @@ def ablate(
         runs: where runs lie, each once for all studies.
         plugins: single-file plugins to load.
         strict_plugins: fail if an installed plugin cannot be loaded.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:

@@ -157,7 +157,7 @@ def compare(
         across: facts in which arms may differ, such as `protocol`.
         allow_unfinished: whether to count runs that were evaluated before they were done.
         per_image: whether to compare checkpoints over images too, by bootstrap.
-        probes: whether to compare the runs' probes (docs/probing.md) in place of their evaluations.
+        probes: whether to compare the runs' probes (docs/how_to/probing.md) in place of their evaluations.
 
     Returns:
         A comparison that shows itself, with `frame()`, `runs_frame()`, `write()` and `report()`.

@@ -37,7 +37,7 @@ def inspect(
         sheet: where to draw a contact sheet, as PNG.
         workers: processes that read; None for one on each core.
         plugins: single-file plugins to load.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Raises:
         SlotlabError: if the data is not there or not as the settings say. What is wrong with single files is
@@ -78,7 +78,7 @@ def pack(
         on_error: `fail` or `skip`: what to do about broken pictures; None for what the spec says.
         workers: processes that read; None for one on each core.
         plugins: single-file plugins to load.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Returns:
         The facts of each store, under `stores`.
@@ -116,7 +116,7 @@ def verify(
         protocol: in place of the spec's.
         stores: the folder of stores; None for what the spec says.
         plugins: single-file plugins to load.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Returns:
         The facts of each store, under `stores`, each with its `problems`.

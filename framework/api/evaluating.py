@@ -34,7 +34,7 @@ class Evaluations:
 
     run: RunFolder
     summaries: tuple[EvaluationSummary, ...]
-    """As `summary.json` holds them (docs/evaluation.md), with `figures`, the paths of what was drawn."""
+    """As `summary.json` holds them (docs/reference/evaluation.md), with `figures`, the paths of plots."""
 
     def rows(self, method: str = MODEL) -> "DataFrame":
         """Return one row for each image: the evaluation, the image's id and objects, and each metric.

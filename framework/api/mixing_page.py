@@ -34,7 +34,7 @@ def open_studio(
         library: how many images' slots are clustered.
         checkpoint: `last`, `best` or a step.
         settings: other settings by dotted path.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:

@@ -34,7 +34,7 @@ def build_model(
         spec: a file, `slotlab:NAME`, or what `load_spec` returned.
         settings: other settings by dotted path. `seed` draws other weights.
         plugins: single-file plugins to load besides those that the spec names.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Raises:
         SpecError: with every mistake of the spec, and where parts do not fit.

@@ -31,7 +31,7 @@ class ProbeOfRun:
 
     folder: Path
     summary: Mapping[str, Any]
-    """As `summary.json` holds it (docs/probing.md)."""
+    """As `summary.json` holds it (docs/how_to/probing.md)."""
 
     def frame(self) -> "DataFrame":
         """Return one row per method, attribute, matching and head, as `probe.csv` holds them.

@@ -255,7 +255,7 @@ class Run:
 
         Args:
             options: `protocol`, `split`, `fit_split`, `masks`, and settings such as `heads=["linear"]`
-                (docs/probing.md).
+                (docs/how_to/probing.md).
 
         Raises:
             SlotlabError: if the model has no slots, the data no attributes, or an option cannot be.
@@ -295,7 +295,7 @@ def open_run(
         checkpoint: whose weights: `best`, `last` or a step; the spec's `evaluation.checkpoint` without it.
         settings: other settings under `evaluation` and `data`, by dotted path.
         plugins: single-file plugins that take the place of the run's own with the same names.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:

@@ -101,7 +101,7 @@ def load_spec(
         settings: other settings by dotted path, laid over the file in their order; a block may be a mapping.
         plugins: single-file plugins to load besides those that the spec names.
         strict_plugins: fail if an installed plugin cannot be loaded.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Raises:
         SpecError: with every mistake, each with file and line; a `SlotlabError`, as all errors of slotlab.

@@ -57,7 +57,7 @@ def train(
         run: the run's folder; `runs/NAME-ID` without it, which the settings determine.
         plugins: single-file plugins to load besides those that the spec names.
         strict_plugins: fail if an installed plugin cannot be loaded.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`. A script that `torchrun` starts trains on several.
         overwrite: delete a run that is there and train anew.
         allow: settings that may differ from those of the run that is there.

@@ -2,7 +2,7 @@
 
 Axes, in every file: B images, C channels, H rows, W columns, N tokens (positions of a
 feature map, row by row), K slots, D slot width. All outputs are frozen dataclasses.
-`docs/architecture.md` shows how video, generative decoders and other targets fit in.
+`docs/explanation/architecture.md` shows how video, generative decoders and other targets fit in.
 """
 
 from slotlab.framework.arithmetic.void import VOID

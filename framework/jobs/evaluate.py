@@ -1,8 +1,8 @@
 """Evaluate a run's weights under conditions: rows, summaries and figures in the run's folder.
 
 An evaluation lies in RUN/evaluation/NAME: summary.json, images.csv, objects.csv, codes.csv and samples/. The
-name is DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS and what `places.py` adds; docs/evaluation.md describes the
-files.
+name is DATASET[-VARIANT]-SPLIT-PROTOCOL-MASKS and what `places.py` adds; docs/reference/evaluation.md
+describes the files.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Probe a run's slots: heads fitted on the training split and tested on the evaluated one, and their files.
 
 A probe lies in RUN/probe/NAME: summary.json (of the shape of an evaluation's, by which runs are compared),
-probe.csv and images.csv; docs/probing.md describes them. NAME ends in a hash of the checkpoint, the images
-and the settings.
+probe.csv and images.csv; docs/how_to/probing.md describes them. NAME ends in a hash of the checkpoint, the
+images and the settings.
 """
 
 from collections.abc import Callable, Mapping

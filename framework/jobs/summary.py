@@ -1,6 +1,6 @@
 """What `summary.json` of an evaluation holds: what was measured and by what, and the results.
 
-`docs/evaluation.md` describes the file.
+`docs/reference/evaluation.md` describes the file.
 """
 
 from collections.abc import Iterable, Mapping

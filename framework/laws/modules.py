@@ -259,7 +259,7 @@ MODULES = (
     Law(
         "schedulable values can be set",
         schedulable_can_be_set,
-        "see `training.anneal` in docs/specs.md",
+        "see `training.anneal` in docs/reference/specs.md",
         (BUILT,),
     ),
 )

@@ -2,7 +2,7 @@
 
 The contents that a user has trained with or allowed are remembered, one small file
 each, named by its SHA-256, in $XDG_STATE_HOME/slotlab/trusted (~/.local/state/slotlab/trusted). See
-docs/trust.md.
+docs/explanation/trust.md.
 """
 
 import os

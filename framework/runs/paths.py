@@ -13,8 +13,8 @@ RUN/checkpoints/         everything needed to resume the training (see `framewor
 RUN/compositions/        pictures composed of slots, one folder per NAME: PNG, composition.json
 RUN/cache/               what can be recomputed: features of real images
 RUN/evaluation/          one folder per DATASET-SPLIT-PROTOCOL-MASKS: images.csv, summary.json, samples/
-RUN/probe/               one folder per probe: summary.json, probe.csv, images.csv (see docs/probing.md)
-RUN/figures/             PNG and PDF: loss, learning_rate, and those of each evaluation (see docs/figures.md)
+RUN/probe/               one per probe: summary.json, probe.csv, images.csv (see docs/how_to/probing.md)
+RUN/figures/             PNG and PDF: loss, learning_rate, each evaluation (docs/reference/figures.md)
 """
 
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ SpecPath = Annotated[Path, BeforeValidator(resolve), PlainSerializer(str, return
 
 @dataclass(frozen=True)
 class Program:
-    """Marks a path whose file is run as a program, such as TorchScript (see docs/trust.md)."""
+    """Marks a path whose file is run as a program, such as TorchScript (see docs/explanation/trust.md)."""
 
     name: str | None = None
     """Name of the file in a folder, if the setting may name the folder."""

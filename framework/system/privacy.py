@@ -2,7 +2,7 @@
 
 Reports, exports of comparisons, trackers, provenance and summaries hold no absolute path, no user's
 name, no server's address: a path is reduced to its last name. A run's spec.yaml keeps the paths that
-it needs to be evaluated (see docs/trust.md).
+it needs to be evaluated (see docs/explanation/trust.md).
 """
 
 import getpass

@@ -19,12 +19,12 @@ NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.py"))
 def test_the_page_on_python_runs_as_written_and_prints_what_it_says() -> None:
     names: dict[str, Any] = {}
     printed = ""
-    blocks = FENCE.findall((DOCS / "python.md").read_text())
+    blocks = FENCE.findall((DOCS / "tutorials" / "python.md").read_text())
     for language, text in blocks:
         if language == "python":
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
-                exec(compile(text, "docs/python.md", "exec"), names)
+                exec(compile(text, "docs/tutorials/python.md", "exec"), names)
             printed = out.getvalue()
         else:
             assert text == printed
@@ -51,6 +51,6 @@ def last_expression(cell: str) -> str:
 
 
 def test_the_page_names_all_that_is_public() -> None:
-    text = (DOCS / "python.md").read_text()
+    text = (DOCS / "tutorials" / "python.md").read_text()
     for name in slotlab.__all__:
         assert re.search(rf"\b{name}\b", text), name

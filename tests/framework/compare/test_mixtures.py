@@ -1,4 +1,4 @@
-"""What intervals hold where some runs bind and others do not: the figures of docs/comparing.md."""
+"""What intervals hold where some runs bind and others do not: the figures of docs/explanation/comparing.md."""
 
 import numpy as np
 import pytest

@@ -73,7 +73,7 @@ def test_every_law_has_a_name_of_its_own_and_says_what_it_checks():
 
 
 FENCE = re.compile(r"^```python file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTED = dict(FENCE.findall((ROOT / "docs" / "writing_a_plugin.md").read_text()))
+DOCUMENTED = dict(FENCE.findall((ROOT / "docs" / "how_to" / "writing_a_plugin.md").read_text()))
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -91,7 +91,7 @@ def test_the_broken_law_of_the_page_is_what_is_printed(slotlab):
     Path("dilated_cnn.py").write_text(text.replace(build, f"        self.spare = nn.Linear(2, 2)\n{build}"))
     code, out, _ = slotlab("check", "dilated_cnn.py")
     assert code == 1
-    assert f"\n{out.splitlines()[0]}\n" in (ROOT / "docs" / "writing_a_plugin.md").read_text()
+    assert f"\n{out.splitlines()[0]}\n" in (ROOT / "docs" / "how_to" / "writing_a_plugin.md").read_text()
 
 
 def test_the_cheap_half_calls_nothing_that_is_built():
