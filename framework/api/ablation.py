@@ -74,6 +74,7 @@ def ablate(
     strict_plugins: bool = False,
     trust: bool = False,
     device: str = "auto",
+    look: int | None = None,
 ) -> Study:
     """Train and evaluate every run of an ablation that is missing, as `slotlab ablate` does.
 
@@ -95,9 +96,11 @@ def ablate(
         strict_plugins: fail if an installed plugin cannot be loaded.
         trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        look: only the seeds up to this look, from 1, of those that `compare.sequential` declares.
 
     Raises:
         SpecError: with every mistake of the file and of its arms.
+        SlotlabError: for a look that is not declared.
     """
     options: dict[str, Any] = {
         "sets": assignments(settings),
@@ -108,6 +111,7 @@ def ablate(
         "studies": Path(studies),
         "runs": Path(runs),
         "device": device,
+        "look": look,
     }
     if dry_run:
         planned = forecast_file(str(name), **options, timed=False, images=None)
@@ -127,6 +131,7 @@ def ablate_file(
     studies: Path,
     runs: Path,
     device: str,
+    look: int | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of an ablation, and return what `print_outcome` shows."""
     train_first(
@@ -142,7 +147,7 @@ def ablate_file(
     loaded = load_and_warn(
         name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust, launcher=launcher
     )
-    return conduct(loaded, studies / loaded.spec.name, runs, device=device)
+    return conduct(loaded, studies / loaded.spec.name, runs, device=device, look=look)
 
 
 def forecast_file(
@@ -158,12 +163,15 @@ def forecast_file(
     device: str,
     timed: bool,
     images: int | None,
+    look: int | None = None,
 ) -> dict[str, Any]:
     """Start nothing, and return what `print_forecast` shows."""
     loaded = load_and_warn(
         name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust, launcher=launcher
     )
-    return forecast(loaded, studies / loaded.spec.name, runs, device=device, timed=timed, images=images)
+    return forecast(
+        loaded, studies / loaded.spec.name, runs, device=device, timed=timed, images=images, look=look
+    )
 
 
 def load_and_warn(
@@ -188,10 +196,14 @@ def load_and_warn(
     return loaded
 
 
-def conduct(ablation: Ablation, folder: Path, pool: Path, *, device: str) -> dict[str, Any]:
+def conduct(
+    ablation: Ablation, folder: Path, pool: Path, *, device: str, look: int | None = None
+) -> dict[str, Any]:
     """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
-    study, runs = StudyFolder(folder), plan_runs(ablation, pool)
-    write_study(ablation, runs, study)
+    seeds = seeds_until(ablation, look)
+    study, planned = StudyFolder(folder), plan_runs(ablation, pool)
+    write_study(ablation, planned, study)
+    runs = [run for run in planned if run.seed in seeds]
     for arm in ablation.arms:  # trainings on other machines may be of users with another home
         remember(arm.loaded)
     missing = [run for run in runs if glance(run.folder, run.wanted).state != "done"]
@@ -202,7 +214,7 @@ def conduct(ablation: Ablation, folder: Path, pool: Path, *, device: str) -> dic
     )
     conductor = Conductor(study, launcher, ablation.spec.retries, say, device)
     conductor.conduct(missing)
-    metrics = make_plan(ablation, runs, study).compare.metrics
+    metrics = make_plan(ablation, planned, study).compare.metrics
     rows = []
     for run in runs:
         now = glance(run.folder, run.wanted)
@@ -213,11 +225,35 @@ def conduct(ablation: Ablation, folder: Path, pool: Path, *, device: str) -> dic
     return {"study": str(folder), "metrics": list(metrics), "runs": rows, "failed": failed}
 
 
+def seeds_until(ablation: Ablation, look: int | None) -> tuple[int, ...]:
+    """Return the seeds up to a look, from 1; all without one.
+
+    Raises:
+        SlotlabError: for a look that the ablation does not declare.
+    """
+    rule = ablation.spec.compare.sequential
+    if look is None:
+        return ablation.spec.seeds
+    if rule is None:
+        raise SlotlabError(f"--look {look}: the ablation declares no looks; see compare.sequential")
+    if look > len(rule.looks):
+        raise SlotlabError(f"--look {look}: the ablation declares {len(rule.looks)} looks")
+    return ablation.spec.seeds[: rule.looks[look - 1]]
+
+
 def forecast(
-    ablation: Ablation, folder: Path, pool: Path, *, device: str, timed: bool, images: int | None
+    ablation: Ablation,
+    folder: Path,
+    pool: Path,
+    *,
+    device: str,
+    timed: bool,
+    images: int | None,
+    look: int | None = None,
 ) -> dict[str, Any]:
     """Return the runs of an ablation with their states and the time that they will take."""
-    runs = plan_runs(ablation, pool)
+    seeds = seeds_until(ablation, look)
+    runs = [run for run in plan_runs(ablation, pool) if run.seed in seeds]
     others = sharing(StudyFolder(folder), [run.run_id for run in runs])
     looks = {run.run_id: glance(run.folder, run.wanted) for run in runs}
     times: dict[str, dict[str, Any]] = {}

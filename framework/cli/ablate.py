@@ -39,6 +39,12 @@ class AblateOptions:
     strict_plugins: StrictOption = False
     trust: TrustOption = False
     device: DeviceOption = "auto"
+    look: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Only the seeds up to the K-th look that compare.sequential declares."
+        ),
+    ] = None
 
 
 @grouped

@@ -29,11 +29,13 @@ from slotlab.framework.compare.results import (
     Interval,
     LeftOut,
     MeasuredRun,
+    SequentialRule,
     Statistics,
     UnpairedDifference,
 )
 from slotlab.framework.compare.run_records import RunRecord, StudyRecord, load_all
 from slotlab.framework.compare.run_selection import Selected, select
+from slotlab.framework.compare.sequential import with_looks
 from slotlab.framework.compare.summary_check import checked
 from slotlab.framework.system.privacy import places
 from slotlab.registry import SlotlabError
@@ -81,7 +83,7 @@ def compare_paths(
     varied: set[str] = set()
     if len(loaded.studies) == 1:
         plan = loaded.studies[0].plan
-        declared = request_of(plan)
+        declared = request_of(plan, loaded.studies[0].history)
         if probes:
             declared = replace(declared, metrics=(), primary=None, failed_below=None, declared=None)
         request = completed(request, declared)
@@ -156,6 +158,9 @@ def compare_selected(
     base = choose_baseline(arms, request.baseline, studies)
     if base is not None:
         arms = with_differences(arms, base, metrics, per_image=per_image, welch_too=request.unpaired)
+    rule = applied_rule(request, primary) if base is not None else None
+    if rule is not None and base is not None:
+        arms = with_looks(arms, next(arm for arm in arms if arm.name == base.name), primary.name, rule)
     comparison = Comparison(
         title=title,
         question=" ".join(study.plan.question for study in studies),
@@ -167,12 +172,19 @@ def compare_selected(
         measured=measured(selected.members, across),
         failed_below=request.failed_below,
         declared=request.declared,
+        sequential=rule,
         left_out=tuple(sorted(selected.left_out, key=lambda item: item.path)),
         published=published(selected.members, metrics),
         studies=tuple(study.path for study in studies),
     )
     notes = notes_on(comparison, wanted=request.baseline, per_image=per_image)
     return replace(comparison, notes=(*selected.notes, *notes))
+
+
+def applied_rule(request: ComparisonRequest, primary: ComparedMetric) -> SequentialRule | None:
+    """Return the rule for looks that the study declares; it is about the declared primary metric alone."""
+    declared = request.declared
+    return declared.sequential if declared is not None and declared.primary == primary.name else None
 
 
 def known_facts(across: Iterable[str]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from slotlab.framework.compare.results import (
     Comparison,
     Difference,
     Interval,
+    SequentialTest,
     Statistics,
     UnpairedDifference,
 )
@@ -121,6 +122,7 @@ def _everything(comparison: Comparison, places: Mapping[Path, str]) -> dict[str,
         "baseline": comparison.baseline,
         "failed_below": comparison.failed_below,
         "declared": None if comparison.declared is None else asdict(comparison.declared),
+        "sequential": None if comparison.sequential is None else asdict(comparison.sequential),
         "differing": list(comparison.differing),
         "arms": [_arm(arm, places) for arm in comparison.arms],
         "left_out": {places[item.path]: item.reason for item in comparison.left_out},
@@ -149,6 +151,7 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
         "unpaired": {name: _unpaired(one) for name, one in arm.unpaired.items()},
+        "sequential": None if arm.sequential is None else _sequential(arm.sequential),
         "image_differences": {
             name: [
                 {"seed": one.seed, "images": one.images, "mean": one.mean, "interval": _pair(one.interval)}
@@ -193,6 +196,10 @@ def _unpaired(one: UnpairedDifference) -> dict[str, Any]:
         **{name: getattr(one, name) for name in ("mean", *_UNPAIRED)},
         "interval": _pair(one.interval),
     }
+
+
+def _sequential(one: SequentialTest) -> dict[str, Any]:
+    return {**asdict(one), "interval": _pair(one.interval)}
 
 
 def _pair(interval: Interval | None) -> list[float] | None:

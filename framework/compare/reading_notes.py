@@ -9,7 +9,9 @@ from slotlab.framework.compare.per_image import unpaired
 from slotlab.framework.compare.refusal import name_all
 from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.compare.run_records import RunRecord
+from slotlab.framework.compare.sequential import in_words
 from slotlab.framework.compare.statistics import detectable, least_p
+from slotlab.framework.compare.undeclared_changes import changes
 from slotlab.framework.runs.measurement import is_untold
 
 
@@ -25,6 +27,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
     found = [
         *on_baseline(comparison, wanted),
         *on_primary(comparison),
+        *on_looks(comparison),
         *on_arms(comparison),
         *on_binding(comparison),
         *on_conditions(comparison),
@@ -53,6 +56,22 @@ def on_primary(comparison: Comparison) -> Iterator[str]:
             f"the primary metric is {comparison.primary.name}, not {declared.primary} as the study declares: "
             "its p is not corrected for this choice"
         )
+
+
+def on_looks(comparison: Comparison) -> Iterator[str]:
+    """Say by which rule a growing study is tested, and what was declared only after runs were measured."""
+    declared, rule = comparison.declared, comparison.sequential
+    if declared is not None:
+        yield from changes(declared.history)
+    if rule is not None:
+        yield (
+            f"tested by {in_words(rule)}, as the study declares; the table of declared looks decides about "
+            f"{comparison.primary.name}, as the other p and intervals hold for one look only"
+        )
+        if waiting := [arm for arm in comparison.arms if arm.sequential and arm.sequential.waiting]:
+            yield f"pairs beyond the last complete look count at the next one only: {names(waiting)}"
+    elif declared is not None and declared.sequential is not None:
+        yield f"the declared looks are about {declared.primary} alone, and are not applied here"
 
 
 def on_arms(comparison: Comparison) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
-from slotlab.framework.compare.results import Declared
+from slotlab.framework.compare.results import Declared, SequentialRule
 from slotlab.framework.study.folder import StudyPlan
+from slotlab.framework.study.history import PastPlan
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class ComparisonRequest:
     """What the plan of the study declared; callers leave it None."""
 
 
-def request_of(plan: StudyPlan) -> ComparisonRequest:
-    """Return the comparison that a study's plan declares."""
+def request_of(plan: StudyPlan, history: tuple[PastPlan, ...] = ()) -> ComparisonRequest:
+    """Return the comparison that a study's plan declares; `history` has what it declared before."""
     declared = plan.compare
     return ComparisonRequest(
         metrics=declared.metrics,
@@ -46,8 +47,14 @@ def request_of(plan: StudyPlan) -> ComparisonRequest:
         failed_below=declared.failed_below,
         checkpoint=declared.checkpoint,
         own=True,
-        declared=Declared(declared.primary, declared.failed_below),
+        declared=Declared(declared.primary, declared.failed_below, sequential_rule(plan), history),
     )
+
+
+def sequential_rule(plan: StudyPlan) -> SequentialRule | None:
+    """Return the rule for looks that a plan declares, with its seeds in their order."""
+    rule = plan.compare.sequential
+    return None if rule is None else SequentialRule(rule.rule, rule.looks, rule.alpha, plan.seeds)
 
 
 def completed(request: ComparisonRequest, plan: ComparisonRequest) -> ComparisonRequest:

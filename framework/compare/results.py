@@ -7,6 +7,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.run_records import RunRecord
+from slotlab.framework.study.history import PastPlan
 from slotlab.framework.system.privacy import places
 
 
@@ -187,11 +188,54 @@ class Binding:
 
 
 @dataclass(frozen=True)
+class SequentialRule:
+    """When one looks at a growing study, and how much of alpha each look may spend."""
+
+    rule: str
+    """`obrien_fleming` or `pocock`."""
+    looks: tuple[int, ...]
+    """After how many of the seeds one looks, rising; the last is the most."""
+    alpha: float
+    """The two-sided level of all looks together."""
+    seeds: tuple[int, ...]
+    """The seeds, in the order in which they are trained."""
+
+
+@dataclass(frozen=True)
+class SequentialTest:
+    """The paired t test of an arm at the looks of a rule, in the primary metric."""
+
+    look: int
+    """The last look that is complete, from 1; 0 if none is."""
+    counts: tuple[int, ...]
+    """The pairs at each look so far: of the look's seeds, those that both arms have."""
+    ps: tuple[float | None, ...]
+    """The uncorrected two-sided p of the paired t test at each look so far."""
+    levels: tuple[float, ...]
+    """The p below which each look so far rejects, without Holm's correction."""
+    waiting: int = 0
+    """Pairs beyond the last look, which count at the next one only."""
+    mean: float | None = None
+    """The mean difference at the last look."""
+    interval: Interval | None = None
+    """The repeated confidence interval: those of all looks together hold the truth in 1 - alpha."""
+    p: float | None = None
+    """The sequential p value: the least alpha at which a look so far would have rejected."""
+    p_holm: float | None = None
+    """`p`, corrected by Holm's method for the number of arms that are compared with the baseline."""
+    decision: str = "go on"
+    """`different`, `go on`, or `not different` after the last planned look."""
+
+
+@dataclass(frozen=True)
 class Declared:
     """What a study's plan declared before its runs were compared."""
 
     primary: str
     failed_below: float | None
+    sequential: SequentialRule | None = None
+    history: tuple[PastPlan, ...] = ()
+    """What the study planned before, and at last; empty if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +273,8 @@ class Arm:
     """How many of `members` bound; None without a threshold."""
     unpaired: Mapping[str, UnpairedDifference] = field(default_factory=dict)
     """Unpaired differences to the baseline, by metric; empty unless requested."""
+    sequential: SequentialTest | None = None
+    """The test of the primary metric against the baseline at the looks that the study declares."""
 
     @property
     def is_mixed(self) -> bool:
@@ -266,6 +312,8 @@ class Comparison:
     """The threshold of the primary metric beyond which a run did not bind."""
     declared: Declared | None = None
     """What the study declared; None if not exactly one study is compared."""
+    sequential: SequentialRule | None = None
+    """The rule for looks by which the primary metric is tested against the baseline; None for one look."""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know to interpret the numbers correctly."""

@@ -11,6 +11,7 @@ from slotlab.framework.compare.evaluation_record import EvaluationRecord, load_e
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.plain_settings import ADDED, PATH, has_effect, leaves, with_added
 from slotlab.framework.study.folder import PlannedRun, StudyFolder, StudyPlan
+from slotlab.framework.study.history import PastPlan, read_history
 from slotlab.framework.study.run_status import lies
 from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry import SlotlabError
@@ -81,6 +82,8 @@ class StudyRecord:
     """The planned runs that could be read, each folder once."""
     problems: Mapping[Path, str] = field(default_factory=dict)
     """The planned runs that have not begun or could not be read, and why."""
+    history: tuple[PastPlan, ...] = ()
+    """What was planned before, and at last."""
 
     def run(self, planned: PlannedRun) -> Path:
         """Return the folder of a planned run."""
@@ -170,7 +173,8 @@ def load_study(path: Path, measured_by: Command = "evaluate") -> StudyRecord:
     plan = StudyFolder.open(path).read_plan()
     folders = (where(path).run(run) for arm in plan.arms for run in arm.runs)
     found = _load_folders(folders, measured_by)
-    return StudyRecord(path=path, plan=plan, records=found.records, problems=found.problems)
+    history = read_history(StudyFolder(path))
+    return StudyRecord(path=path, plan=plan, records=found.records, problems=found.problems, history=history)
 
 
 def where(study: Path) -> StudyFolder:

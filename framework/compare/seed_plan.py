@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from slotlab.framework.compare.results import Arm, Binding, Comparison, Interval
+from slotlab.framework.compare.alpha_spending import inflation
+from slotlab.framework.compare.results import Arm, Binding, Comparison, Interval, SequentialRule
 from slotlab.framework.compare.sample_size import (
     MOST_RUNS,
     MOST_SEEDS,
@@ -16,6 +17,7 @@ from slotlab.framework.compare.sample_size import (
     seeds_for_width,
     spread_interval,
 )
+from slotlab.framework.compare.sequential import in_words
 from slotlab.framework.compare.statistics import ALPHA, POWER
 from slotlab.framework.system.privacy import nameless_data
 from slotlab.registry.errors import SlotlabError
@@ -102,7 +104,8 @@ def _needs(comparison: Comparison, wanted: Wanted, arm: Arm, base: Arm, *, tests
     unpaired = (arm.name, "unpaired", pooled, freedom, min(own.count, other.count))
     for design in (paired, unpaired):
         if wanted.difference is not None:
-            yield _need_of_spread("difference", wanted.difference, *design, tests=tests)
+            rule = comparison.sequential
+            yield _need_of_spread("difference", wanted.difference, *design, tests=tests, rule=rule)
         if wanted.width is not None:
             yield _need_of_spread("width", wanted.width, *design, tests=tests)
     if wanted.rate_difference is not None and arm.binding is not None and base.binding is not None:
@@ -110,7 +113,16 @@ def _needs(comparison: Comparison, wanted: Wanted, arm: Arm, base: Arm, *, tests
 
 
 def _need_of_spread(
-    goal: str, wanted: float, arm: str, design: str, spread: float | None, df: int, seeds: int, *, tests: int
+    goal: str,
+    wanted: float,
+    arm: str,
+    design: str,
+    spread: float | None,
+    df: int,
+    seeds: int,
+    *,
+    tests: int,
+    rule: SequentialRule | None = None,
 ) -> Need:
     """Return the need for a difference or a width; nothing is said from a spread of one degree of freedom."""
     if not spread or df < 2:
@@ -120,11 +132,17 @@ def _need_of_spread(
     def count(spread: float, tests: int = 1) -> int | None:
         if goal == "width":
             return seeds_for_width(wanted, spread, paired=paired)
-        return seeds_for_difference(wanted, spread, paired=paired, tests=tests)
+        found = seeds_for_difference(wanted, spread, paired=paired, tests=tests)
+        return found if rule is None or found is None or not paired else with_looks(found, rule, tests)
 
     known = spread_interval(spread, df)
     reach = (count(known.low), count(known.high))
     return Need(arm, design, goal, spread, known, seeds, count(spread), reach, count(spread, tests))
+
+
+def with_looks(seeds: int, rule: SequentialRule, tests: int = 1) -> int:
+    """Return the most seeds that a study with looks needs, where one without needs `seeds`."""
+    return math.ceil(seeds * inflation(rule.rule, rule.looks, rule.alpha / tests) - 1e-9)
 
 
 def _need_of_rates(wanted: float, arm: str, own: Binding, base: Binding, *, tests: int) -> Need:
@@ -153,6 +171,13 @@ def notes_on(comparison: Comparison) -> list[str]:
         f"({MOST_RUNS} runs for a difference of rates)"
     )
     found = [how]
+    if (rule := comparison.sequential) is not None:
+        factor = inflation(rule.rule, rule.looks, rule.alpha)
+        found.append(
+            f"paired differences are tested by {in_words(rule)}: the numbers are the most seeds, "
+            f"{factor:.3f} times those of one look, with looks after the same shares; a difference that is "
+            "found earlier ends the study"
+        )
     if mixed := [arm.name for arm in comparison.arms if arm.is_mixed]:
         found.append(
             "some runs bound and others did not, so a spread says little; plan by --rate-difference: "
@@ -171,6 +196,7 @@ def as_json(comparison: Comparison, wanted: Wanted, needs: list[Need]) -> dict[s
             "baseline": comparison.baseline,
             "failed_below": comparison.failed_below,
             "wanted": asdict(wanted),
+            "sequential": None if comparison.sequential is None else asdict(comparison.sequential),
             "level": ALPHA,
             "power": POWER,
             "needs": [_need_json(need) for need in needs],

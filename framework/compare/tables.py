@@ -15,8 +15,11 @@ from slotlab.framework.compare.results import (
     Comparison,
     Difference,
     Interval,
+    SequentialRule,
+    SequentialTest,
     UnpairedDifference,
 )
+from slotlab.framework.compare.sequential import in_words
 from slotlab.framework.system.privacy import nameless
 
 NONE = "-"
@@ -50,6 +53,8 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
         found.append(seeds(comparison, metric))
         if comparison.baseline is not None and len(comparison.arms) > 1:
             found.append(differences(comparison, metric))
+        if comparison.sequential is not None and metric == comparison.primary:
+            found.append(looks(comparison, comparison.sequential))
         if any(metric.name in arm.unpaired for arm in comparison.arms):
             found.append(unpaired(comparison, metric))
         if any(arm.image_differences.get(metric.name) for arm in comparison.arms):
@@ -153,6 +158,34 @@ def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
     heads = ("arm", *tested, "detectable difference (Holm)")
     return TextTable(
         f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)
+    )
+
+
+def looks(comparison: Comparison, rule: SequentialRule) -> TextTable:
+    """Return the tests of the primary metric at the looks that the study declares."""
+    places = decimals(comparison, comparison.primary)
+    rows = [
+        _looked(arm.name, arm.sequential, places, len(rule.looks))
+        for arm in comparison.arms
+        if arm.sequential is not None
+    ]
+    tested = ("difference", "repeated interval", "p", "rejects below", "sequential p", "p (Holm)", "decision")
+    title = f"{head(comparison.primary)}: difference to '{comparison.baseline}' at declared looks"
+    return TextTable(f"{title} ({in_words(rule)})", ("arm", "look", "pairs", *tested), tuple(rows))
+
+
+def _looked(name: str, one: SequentialTest, places: int, looks: int) -> tuple[str, ...]:
+    return (
+        name,
+        f"{one.look} of {looks}",
+        str(one.counts[-1]) if one.counts else NONE,
+        number(one.mean, places, signed=True),
+        interval(one.interval, places, signed=True),
+        chance(one.ps[-1] if one.ps else None),
+        chance(one.levels[-1] if one.levels else None),
+        chance(one.p),
+        chance(one.p_holm),
+        one.decision,
     )
 
 

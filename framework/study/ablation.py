@@ -1,6 +1,7 @@
 """The typed sections of an ablation file. Data only: nothing is expanded or built here."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len, Lt
@@ -70,6 +71,24 @@ class FirstSpec(ClosedModel):
     """Its folder, relative to this file: the one that the base spec or an axis names."""
 
 
+class SequentialSpec(ClosedModel):
+    """A rule for looking at a study before all of its seeds are there, fixed before the first run."""
+
+    rule: Literal["obrien_fleming", "pocock"]
+    """How alpha is spent over the looks: little at first, or evenly (Lan and DeMets 1983)."""
+    looks: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Len(2)]
+    """After how many of the seeds one looks, rising; the last is the number of all seeds."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """The two-sided level of all looks together."""
+
+    @field_validator("looks")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(one >= other for one, other in pairwise(value)):
+            raise custom_error("looks_rise", "looks are numbers of seeds that rise, such as [3, 5, 8]")
+        return value
+
+
 class CompareSpec(ClosedModel):
     """What is compared, and with what. Arms are paired by seed."""
 
@@ -81,6 +100,8 @@ class CompareSpec(ClosedModel):
     """The arm that the others are compared with, by a label for each axis; empty for the first arm."""
     failed_below: float | None = None
     """A run whose primary metric is worse than this counts as failed to bind; None for no such limit."""
+    sequential: SequentialSpec | None = None
+    """A rule for looks before all seeds are there; None for one look at the end."""
 
 
 class AblationSpec(ClosedModel):

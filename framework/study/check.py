@@ -72,6 +72,11 @@ def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathP
         hint = suggest(primary, compared)
         text = f"'{primary}' is not one of the compared metrics{hint} ({', '.join(compared)})"
         yield PathProblem(("compare", "primary"), text)
+    looks = spec.compare.sequential
+    if looks is not None and looks.looks[-1] != len(spec.seeds):
+        planned = f"the last look is after {looks.looks[-1]} seeds, and 'seeds' has {len(spec.seeds)}"
+        text = f"{planned}; name all seeds beforehand, and look with 'slotlab ablate --look 1'"
+        yield PathProblem(("compare", "sequential", "looks"), text)
     try:
         spec.launcher.build(LauncherContext(folder=FilePath(), name=spec.name))
     except ComponentError as error:

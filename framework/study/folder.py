@@ -2,6 +2,7 @@
 
 STUDY/study.yaml   the ablation, with all its settings: a valid ablation by itself
 STUDY/plan.json    arms, seeds and runs, for comparisons
+STUDY/history.json what was planned before, and how many runs were measured then
 STUDY/specs/       RUN_ID.yaml, the resolved spec of each run
 STUDY/logs/        RUN_ID.log, what each run printed
 
@@ -64,6 +65,16 @@ class PlannedArm:
 
 
 @dataclass(frozen=True)
+class PlannedLooks:
+    """When one looks at a growing study, and how strict each look is."""
+
+    rule: str
+    looks: tuple[int, ...]
+    """After how many of the seeds one looks, rising."""
+    alpha: float
+
+
+@dataclass(frozen=True)
 class PlannedComparison:
     """What a study compares, and under which evaluation."""
 
@@ -79,6 +90,8 @@ class PlannedComparison:
     """A run whose primary metric is worse than this counts as failed to bind; None for no such limit."""
     checkpoint: str | None = None
     """Whose weights are evaluated: `last`, `best` or `step 300`; None for plans without this key."""
+    sequential: PlannedLooks | None = None
+    """The rule for looking before all seeds are there; None for one look at the end."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,11 @@ class StudyPlan:
     def run_ids(self) -> tuple[str, ...]:
         """The ids of all runs, each once: arms that differ in their evaluation alone share their runs."""
         return tuple(dict.fromkeys(run.run_id for arm in self.arms for run in arm.runs))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in the order in which they are trained."""
+        return tuple(dict.fromkeys(run.seed for arm in self.arms for run in arm.runs))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of plan.json."""
@@ -121,6 +139,11 @@ class StudyFolder:
     """The files of one study."""
 
     path: Path
+
+    @property
+    def history(self) -> Path:
+        """What was planned before, and how many runs were measured then, JSON."""
+        return self.path / "history.json"
 
     @property
     def study(self) -> Path:
@@ -167,8 +190,8 @@ class StudyFolder:
 
     def clear_leavings(self) -> None:
         """Remove the temporary files that killed processes left."""
-        for folder, name in ((self.path, self.plan.name), (self.path, self.study.name)):
-            clear_leavings(leavings(folder, of=name))
+        for file in (self.plan, self.study, self.history):
+            clear_leavings(leavings(self.path, of=file.name))
         clear_leavings(leavings(self.path / "specs"))
 
     def write_plan(self, plan: StudyPlan) -> None:

@@ -1,22 +1,27 @@
 """From a validated ablation to its study's folder: the plan, and a spec file for each run."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
+from slotlab.framework.study.ablation import SequentialSpec
 from slotlab.framework.study.arms import LoadedArm, metrics_of, plain
 from slotlab.framework.study.folder import (
     PlannedArm,
     PlannedAxis,
     PlannedComparison,
+    PlannedLooks,
     PlannedRun,
     StudyFolder,
     StudyPlan,
 )
+from slotlab.framework.study.history import note_plan
 from slotlab.framework.study.load import Ablation
 from slotlab.framework.study.run_status import WantedEvaluation
 from slotlab.framework.system.atomic import write_atomically
@@ -89,9 +94,15 @@ def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> S
         mask_source=ablation.arms[0].loaded.spec.evaluation.mask_source,
         failed_below=settings.failed_below,
         checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
+        sequential=planned_looks(settings.sequential),
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
     return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
+
+
+def planned_looks(rule: SequentialSpec | None) -> PlannedLooks | None:
+    """Return the rule for looks as the plan has it."""
+    return None if rule is None else PlannedLooks(rule.rule, rule.looks, rule.alpha)
 
 
 def wanted(arm: LoadedArm) -> dict[str, Any]:
@@ -100,6 +111,16 @@ def wanted(arm: LoadedArm) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in vars(wanted_of(arm.loaded.spec)).items()
     }
+
+
+def count_measured(runs: list[StudyRun], study: StudyFolder) -> int:
+    """Return how many runs, of these and of those that the study planned before, have an evaluation."""
+    folders = {run.folder for run in runs}
+    with suppress(SlotlabError):  # a damaged plan is replaced
+        before = study.read_plan() if study.plan.is_file() else None
+        planned = () if before is None else (run for arm in before.arms for run in arm.runs)
+        folders |= {study.run(run).absolute() for run in planned}
+    return sum(bool(RunFolder(folder).evaluations()) for folder in folders)
 
 
 def write_study(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> None:
@@ -114,7 +135,9 @@ def write_study(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) ->
         )
     study.path.mkdir(parents=True, exist_ok=True)
     study.clear_leavings()
-    study.write_plan(make_plan(ablation, runs, study))  # first: it says that the folder is a study
+    plan, number = make_plan(ablation, runs, study), count_measured(runs, study)
+    study.write_plan(plan)  # first: it says that the folder is a study
+    note_plan(study, plan, number)
     data = plain(ablation.spec.model_dump(mode="json"))
     data["base"] = str(ablation.base.absolute())
     write_atomically(study.study, dump(data).encode())
