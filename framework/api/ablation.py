@@ -257,14 +257,14 @@ def forecast(
     others = sharing(StudyFolder(folder), [run.run_id for run in runs])
     looks = {run.run_id: glance(run.folder, run.wanted) for run in runs}
     times: dict[str, dict[str, Any]] = {}
-    if timed and any(look.state not in ("done", "trained") for look in looks.values()):
+    if timed and any(one.state not in ("done", "trained") for one in looks.values()):
         times = estimates(ablation, device=device, images=images)
     rows = []
     for run in runs:
-        look, time = looks[run.run_id], times.get(run.arm.name, {})
+        now, time = looks[run.run_id], times.get(run.arm.name, {})
         row = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
-        row |= {"state": look.state, "step": look.step, "steps": look.total_steps or time.get("steps")}
-        row |= {"seconds": remaining(look, time), "shared_with": others[run.run_id]}
+        row |= {"state": now.state, "step": now.step, "steps": now.total_steps or time.get("steps")}
+        row |= {"seconds": remaining(now, time), "shared_with": others[run.run_id]}
         rows.append(row)
     launcher = ablation.spec.launcher.build(LauncherContext(folder=folder, name=ablation.spec.name))
     return {
