@@ -1,5 +1,6 @@
 """What is compared, as whoever asks for a comparison says it."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ def chosen(
     evaluation: Sequence[str],
     failed_below: float | None,
     unpaired: bool,
+    also: Sequence[str] = (),
+    equivalent_within: float | None = None,
+    tasks: str | None = None,
 ) -> "ComparisonRequest":
     """Return the choice that options make.
 
@@ -42,9 +46,17 @@ def chosen(
         SlotlabError: for a fact that evaluations do not have, and for what is no checkpoint.
     """
     from slotlab.framework.compare.evaluation_facts import FACTS
+    from slotlab.framework.compare.further_results import ALSO
     from slotlab.framework.compare.request import ComparisonRequest
     from slotlab.framework.runs.measurement import checkpoint_name
 
+    for name in also:
+        if name not in ALSO:
+            raise SlotlabError(
+                f"--also {name}: write {', '.join(ALSO[:-1])} or {ALSO[-1]}{suggest(name, ALSO)}"
+            )
+    if equivalent_within is not None and not 0 < equivalent_within < math.inf:
+        raise SlotlabError(f"--equivalent-within {equivalent_within:g}: write a number above 0")
     if checkpoint not in (None, "best", "last"):
         if not checkpoint.isdecimal():
             raise SlotlabError(f"--checkpoint {checkpoint}: write best, last or the step of a checkpoint")
@@ -66,6 +78,9 @@ def chosen(
         mask_source=masks,
         failed_below=failed_below,
         unpaired=unpaired,
+        also=tuple(also),
+        equivalent_within=equivalent_within,
+        tasks=tasks,
         checkpoint=checkpoint,
         facts=tuple(facts),
     )

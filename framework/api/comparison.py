@@ -125,6 +125,9 @@ def compare(
     evaluation: Mapping[str, object] | None = None,
     failed_below: float | None = None,
     unpaired: bool = False,
+    also: Names = (),
+    equivalent_within: float | None = None,
+    tasks: str | None = None,
     across: Names = (),
     allow_unfinished: bool = False,
     per_image: bool = False,
@@ -154,6 +157,9 @@ def compare(
         evaluation: other facts of evaluations, such as `{"slots": 11}`.
         failed_below: runs with a worse primary metric count as runs that did not bind.
         unpaired: whether to compare arms without pairing their seeds too, by Welch's t test.
+        also: further tests of the primary metric: `effects`, `all-pairs`, `dunnett`, `published`, `profiles`.
+        equivalent_within: the margin of a test that arms are equivalent to the baseline.
+        tasks: with `profiles`, the axis whose values are tasks.
         across: facts in which arms may differ, such as `protocol`.
         allow_unfinished: whether to count runs that were evaluated before they were done.
         per_image: whether to compare checkpoints over images too, by bootstrap.
@@ -179,6 +185,9 @@ def compare(
         evaluation=[f"{name}={value}" for name, value in (evaluation or {}).items()],
         failed_below=failed_below,
         unpaired=unpaired,
+        also=names_of(also),
+        equivalent_within=equivalent_within,
+        tasks=tasks,
         across=names_of(across),
         allow_unfinished=allow_unfinished,
         per_image=per_image,

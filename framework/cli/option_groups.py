@@ -96,6 +96,26 @@ class ComparisonOptions:
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="Also test arms without pairing their seeds (Welch).")
     ] = False
+    also: Annotated[
+        list[str],
+        typer.Option(
+            "--also",
+            metavar="WHAT",
+            help="Also test the primary metric so: effects (of axes and their interactions), all-pairs "
+            "(Tukey, Holm), dunnett, published (against published means), profiles (and the probability "
+            "of improvement). May be repeated.",
+        ),
+    ] = field(default_factory=list)
+    equivalent_within: Annotated[
+        float | None,
+        typer.Option(
+            "--equivalent-within", metavar="X", help="Test that arms differ from the baseline by less than X."
+        ),
+    ] = None
+    tasks: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS", help="With --also profiles: the axis whose values are tasks."),
+    ] = None
     across: Annotated[
         list[str],
         typer.Option(

@@ -9,7 +9,7 @@ from slotlab.framework.cli.options import JsonOption
 from slotlab.framework.cli.stopping import stoppable
 
 if TYPE_CHECKING:
-    from slotlab.framework.compare.tables import TextTable
+    from slotlab.framework.compare.text_table import TextTable
 
 GOALS = {"difference": "difference", "width": "interval's width", "rate_difference": "difference of rates"}
 DESIGNS = {"paired": "paired", "unpaired": "not paired", "binding": "runs that bind"}
@@ -67,7 +67,7 @@ def print_plan(result: dict[str, Any]) -> None:
 
 def needs_table(result: dict[str, Any]) -> "TextTable":
     """Return the needs as a table of text."""
-    from slotlab.framework.compare.tables import TextTable
+    from slotlab.framework.compare.text_table import TextTable
 
     heads = (
         "arm",

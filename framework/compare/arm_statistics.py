@@ -13,6 +13,7 @@ from slotlab.framework.compare.results import (
     ComparedMetric,
     Difference,
     MeasuredRun,
+    Statistics,
     UnpairedDifference,
 )
 from slotlab.framework.compare.statistics import (
@@ -51,7 +52,21 @@ def make_arm(
         image_differences={},
         cost=cost_of([member.run for member in one.members]),
         binding=binding_of(statistics, primary, failed_below),
+        with_failed=with_failed(one, metrics),
     )
+
+
+def with_failed(one: Group, metrics: Sequence[ComparedMetric]) -> dict[str, Statistics]:
+    """Return the statistics of a group in which failed runs have the worst value, for metrics that have one.
+
+    A seed with a finished run counts by that one.
+    """
+    found = {}
+    for metric in metrics if one.failed else ():
+        if metric.worst is not None:
+            lost = {run.seed: metric.worst for run in one.failed}
+            found[metric.name] = describe({**lost, **values_by_seed(one.members, metric.name)})
+    return found
 
 
 def values_by_seed(members: Sequence[MeasuredRun], metric: str) -> dict[int, float]:

@@ -12,6 +12,7 @@ from slotlab.framework.compare.arm_statistics import make_arm, with_differences
 from slotlab.framework.compare.comparability import refusals
 from slotlab.framework.compare.differing_settings import differing
 from slotlab.framework.compare.evaluation_facts import shown_facts
+from slotlab.framework.compare.further import further
 from slotlab.framework.compare.grouping import ACROSS, Group, group
 from slotlab.framework.compare.metrics_and_baseline import choose_baseline, choose_metrics, published
 from slotlab.framework.compare.per_image import unread
@@ -177,6 +178,7 @@ def compare_selected(
         published=published(selected.members, metrics),
         studies=tuple(study.path for study in studies),
     )
+    comparison = replace(comparison, further=further(comparison, request, studies))
     notes = notes_on(comparison, wanted=request.baseline, per_image=per_image)
     return replace(comparison, notes=(*selected.notes, *notes))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.compare.differing_settings import setting_text
+from slotlab.framework.compare.further import further_json
 from slotlab.framework.compare.results import (
     Arm,
     Binding,
@@ -125,6 +126,7 @@ def _everything(comparison: Comparison, places: Mapping[Path, str]) -> dict[str,
         "sequential": None if comparison.sequential is None else asdict(comparison.sequential),
         "differing": list(comparison.differing),
         "arms": [_arm(arm, places) for arm in comparison.arms],
+        "further": None if comparison.further is None else further_json(comparison.further),
         "left_out": {places[item.path]: item.reason for item in comparison.left_out},
         "notes": list(comparison.notes),
         "published": [dict(row) for row in comparison.published],
@@ -149,6 +151,7 @@ def _arm(arm: Arm, places: Mapping[Path, str]) -> dict[str, Any]:
         "unbound": [places[member.run.path] for member in arm.not_bound],
         "binding": None if arm.binding is None else _binding(arm.binding),
         "statistics": {name: _statistics(one) for name, one in arm.statistics.items()},
+        "with_failed": {name: _statistics(one) for name, one in arm.with_failed.items()},
         "differences": {name: _difference(one) for name, one in arm.differences.items()},
         "unpaired": {name: _unpaired(one) for name, one in arm.unpaired.items()},
         "sequential": None if arm.sequential is None else _sequential(arm.sequential),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slotlab.framework.compare.arm_styles import StyledArm, legend, plain
 from slotlab.framework.compare.results import Comparison
-from slotlab.framework.compare.tables import head
+from slotlab.framework.compare.text_table import head
 from slotlab.framework.figures.style import FAINT, save, styled
 
 QUANTITIES = {

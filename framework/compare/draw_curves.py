@@ -8,7 +8,7 @@ from typing import Any
 
 from slotlab.framework.compare.arm_styles import StyledArm, legend, plain
 from slotlab.framework.compare.results import ComparedMetric
-from slotlab.framework.compare.tables import head
+from slotlab.framework.compare.text_table import head
 from slotlab.framework.figures.style import save, styled
 from slotlab.framework.system.file_names import file_name
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from slotlab.framework.compare.arm_styles import StyledArm, plain
 from slotlab.framework.compare.results import ComparedMetric, Comparison, Interval
-from slotlab.framework.compare.tables import head
+from slotlab.framework.compare.text_table import head
 from slotlab.framework.figures.style import FAINT, save, styled
 
 _WIDTH, _ROW, _LINE = 6.4, 0.3, 0.14

@@ -84,7 +84,8 @@ def on_arms(comparison: Comparison) -> Iterator[str]:
         yield f"no run has a value of {primary.name}: {names(none)}"
     if failed := [arm for arm in arms if arm.failed]:
         number = sum(len(arm.failed) for arm in failed)
-        yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)})"
+        beside = "; a table has them as the worst value" if primary.worst is not None else ""
+        yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)}){beside}"
 
 
 def on_binding(comparison: Comparison) -> Iterator[str]:

@@ -30,6 +30,12 @@ class ComparisonRequest:
     """Whether, of several evaluations of a run, the one that its own spec declares is preferred."""
     unpaired: bool = False
     """Whether arms are also compared without pairing their seeds."""
+    also: tuple[str, ...] = ()
+    """Further tests of the primary metric, of `further_results.ALSO`."""
+    equivalent_within: float | None = None
+    """The margin within which an arm counts as equivalent to the baseline."""
+    tasks: str | None = None
+    """The axis whose labels are tasks, over which profiles are averaged."""
     declared: Declared | None = None
     """What the plan of the study declared; callers leave it None."""
 
@@ -46,8 +52,15 @@ def request_of(plan: StudyPlan, history: tuple[PastPlan, ...] = ()) -> Compariso
         mask_source=declared.mask_source,
         failed_below=declared.failed_below,
         checkpoint=declared.checkpoint,
+        equivalent_within=declared.equivalent_within,
         own=True,
-        declared=Declared(declared.primary, declared.failed_below, sequential_rule(plan), history),
+        declared=Declared(
+            declared.primary,
+            declared.failed_below,
+            sequential_rule(plan),
+            declared.equivalent_within,
+            history,
+        ),
     )
 
 

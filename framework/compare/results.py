@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.study.history import PastPlan
 from slotlab.framework.system.privacy import places
+
+if TYPE_CHECKING:
+    from slotlab.framework.compare.further_results import Further
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class ComparedMetric:
     higher_is_better: bool
     bounds: tuple[float | None, float | None] = (None, None)
     """The least and greatest possible value; None where there is no bound or it is not known."""
+
+    @property
+    def worst(self) -> float | None:
+        """The worst possible value; None where there is no bound or it is not known."""
+        return self.bounds[0 if self.higher_is_better else 1]
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,7 @@ class Declared:
     primary: str
     failed_below: float | None
     sequential: SequentialRule | None = None
+    equivalent_within: float | None = None
     history: tuple[PastPlan, ...] = ()
     """What the study planned before, and at last; empty if it is not known."""
 
@@ -273,6 +282,9 @@ class Arm:
     """How many of `members` bound; None without a threshold."""
     unpaired: Mapping[str, UnpairedDifference] = field(default_factory=dict)
     """Unpaired differences to the baseline, by metric; empty unless requested."""
+    with_failed: Mapping[str, Statistics] = field(default_factory=dict)
+    """By metric with a known worst value, over all seeds that ended, a failed run having that value; empty
+    without failed runs."""
     sequential: SequentialTest | None = None
     """The test of the primary metric against the baseline at the looks that the study declares."""
 
@@ -319,6 +331,8 @@ class Comparison:
     """What a reader must know to interpret the numbers correctly."""
     published: tuple[Mapping[str, Any], ...] = ()
     """Published numbers under the same protocol, as the evaluations list them."""
+    further: "Further | None" = None
+    """What was asked for beyond differences to the baseline."""
     studies: tuple[Path, ...] = field(default=())
     """The folders of the studies that are compared."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from html import escape
 
-from slotlab.framework.compare.tables import NONE, TextTable
+from slotlab.framework.compare.text_table import NONE, TextTable
 from slotlab.framework.system.terminal import visible
 
 _LATEX = {

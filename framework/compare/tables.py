@@ -1,12 +1,10 @@
 """A comparison as tables of text, which the terminal, Markdown and LaTeX print alike."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
 
 from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.differing_settings import setting_text, short_names
+from slotlab.framework.compare.further_tables import further_tables
 from slotlab.framework.compare.per_image import LABEL
 from slotlab.framework.compare.results import (
     Arm,
@@ -14,27 +12,14 @@ from slotlab.framework.compare.results import (
     ComparedMetric,
     Comparison,
     Difference,
-    Interval,
     SequentialRule,
     SequentialTest,
     UnpairedDifference,
 )
 from slotlab.framework.compare.sequential import in_words
+from slotlab.framework.compare.statistics import difference
+from slotlab.framework.compare.text_table import NONE, TextTable, chance, decimals, head, interval, number
 from slotlab.framework.system.privacy import nameless
-
-NONE = "-"
-"""Written where there is no value."""
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A title, column heads and rows of cells, all unescaped text; numbers are aligned right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    texts: int = 1
-    """How many columns, from the left, hold text."""
 
 
 def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None = None) -> list[TextTable]:
@@ -55,10 +40,14 @@ def tables(comparison: Comparison, *, details: Sequence[ComparedMetric] | None =
             found.append(differences(comparison, metric))
         if comparison.sequential is not None and metric == comparison.primary:
             found.append(looks(comparison, comparison.sequential))
+        if any(metric.name in arm.with_failed for arm in comparison.arms):
+            found.append(failed_as_worst(comparison, metric))
         if any(metric.name in arm.unpaired for arm in comparison.arms):
             found.append(unpaired(comparison, metric))
         if any(arm.image_differences.get(metric.name) for arm in comparison.arms):
             found.append(image_differences(comparison, metric))
+    if comparison.further is not None:
+        found += further_tables(comparison, comparison.further)
     found.append(costs(comparison))
     if comparison.published:
         found.append(published(comparison))
@@ -117,11 +106,6 @@ def _given_bound(comparison: Comparison, one: Binding, metric: ComparedMetric) -
     return number(found.mean, places) + bounds
 
 
-def head(metric: ComparedMetric) -> str:
-    """Return a metric's name with an arrow in the better direction."""
-    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
-
-
 def settings(comparison: Comparison) -> TextTable:
     """Return the settings that differ between arms."""
     short, paths = short_names(comparison.differing), comparison.differing
@@ -159,6 +143,27 @@ def differences(comparison: Comparison, metric: ComparedMetric) -> TextTable:
     return TextTable(
         f"{head(metric)}: difference to '{comparison.baseline}', paired by seed", heads, tuple(rows)
     )
+
+
+def failed_as_worst(comparison: Comparison, metric: ComparedMetric) -> TextTable:
+    """Return the means of finished runs, and beside them those with failed runs as the worst value.
+
+    Where other arms have no failed run, they stand in the table as they are, to be compared with.
+    """
+    places, name = decimals(comparison, metric), metric.name
+    whole = {arm.name: arm.with_failed.get(name, arm.statistics[name]) for arm in comparison.arms}
+    base = None if comparison.baseline is None else whole[comparison.baseline].by_seed
+    rows = []
+    for arm in comparison.arms:
+        apart = None if base is None or arm.name == comparison.baseline else base
+        both = None if apart is None else difference(whole[arm.name].by_seed, apart).mean
+        finished = arm.differences[name].mean if name in arm.differences else None
+        cells = (number(arm.statistics[name].mean, places), number(whole[arm.name].mean, places))
+        apart_cells = (number(finished, places, signed=True), number(both, places, signed=True))
+        rows.append((arm.name, str(arm.statistics[name].count), str(len(arm.failed)), *cells, *apart_cells))
+    heads = ("arm", "finished", "failed", "mean", "mean with failed", "difference", "difference with failed")
+    title = f"{head(metric)}: failed runs as the worst value, {metric.worst:g}"
+    return TextTable(title, heads, tuple(rows))
 
 
 def looks(comparison: Comparison, rule: SequentialRule) -> TextTable:
@@ -280,37 +285,6 @@ def published(comparison: Comparison) -> TextTable:
 
 def _text(value: object) -> str:
     return NONE if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def decimals(comparison: Comparison, metric: ComparedMetric) -> int:
-    """Return the number of decimals that shows two digits of the median standard deviation."""
-    every = [arm.statistics[metric.name] for arm in comparison.arms]
-    spreads = [one.std for one in every if one.std] or [abs(one.mean) / 100 for one in every if one.mean]
-    if not spreads:
-        return 3
-    return min(8, max(0, 1 - math.floor(math.log10(median(spreads)))))
-
-
-def number(value: float | None, places: int, *, signed: bool = False) -> str:
-    """Write a number, or a dash for none."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    return f"{value:{'+' if signed else ''}.{places}f}"
-
-
-def interval(value: Interval | None, places: int, *, signed: bool = False) -> str:
-    """Write an interval, or a dash for none."""
-    if value is None:
-        return NONE
-    low, high = (number(end, places, signed=signed) for end in (value.low, value.high))
-    return f"[{low}, {high}]"
-
-
-def chance(p: float | None) -> str:
-    """Write a p value with two digits."""
-    if p is None:
-        return NONE
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def facts(comparison: Comparison) -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from scipy import special
+from scipy import special, stats
 
 from slotlab.framework.arithmetic.t_interval import t_bounds
 from slotlab.framework.compare.results import Interval, UnpairedDifference
@@ -27,6 +27,22 @@ def welch(arm: Sequence[float], baseline: Sequence[float]) -> UnpairedDifference
         df=df,
         p=float(2 * special.stdtr(df, -abs(mean / error))),
         detectable_difference=noncentrality(df) * error if min(counts) > 2 else None,
+    )
+
+
+def welch_of_summaries(arm: tuple[float, float, int], other: tuple[float, float, int]) -> UnpairedDifference:
+    """Compare two means of which only (mean, standard deviation, number of seeds) are known."""
+    found = stats.ttest_ind_from_stats(*arm, *other, equal_var=False)
+    parts = [spread**2 / count for _, spread, count in (arm, other)]
+    df = sum(parts) ** 2 / sum(p**2 / (one[2] - 1) for p, one in zip(parts, (arm, other), strict=True))
+    mean = arm[0] - other[0]
+    return UnpairedDifference(
+        counts=(arm[2], other[2]),
+        mean=mean,
+        interval=Interval(*t_bounds(mean, math.sqrt(sum(parts)), df)),
+        t=float(found.statistic),
+        df=df,
+        p=float(found.pvalue),
     )
 
 

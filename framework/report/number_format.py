@@ -1,7 +1,7 @@
 """Numbers as text, as the page writes them."""
 
 from slotlab.framework.compare.results import Comparison, Interval
-from slotlab.framework.compare.tables import decimals
+from slotlab.framework.compare.text_table import decimals
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EM DASH}"
 

@@ -102,6 +102,9 @@ class CompareSpec(ClosedModel):
     """A run whose primary metric is worse than this counts as failed to bind; None for no such limit."""
     sequential: SequentialSpec | None = None
     """A rule for looks before all seeds are there; None for one look at the end."""
+    equivalent_within: Annotated[float, Field(gt=0)] | None = None
+    """Arms that differ from the baseline by less than this, in the primary metric, count as equivalent; None
+    for no such test."""
 
 
 class AblationSpec(ClosedModel):

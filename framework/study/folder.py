@@ -92,6 +92,8 @@ class PlannedComparison:
     """Whose weights are evaluated: `last`, `best` or `step 300`; None for plans without this key."""
     sequential: PlannedLooks | None = None
     """The rule for looking before all seeds are there; None for one look at the end."""
+    equivalent_within: float | None = None
+    """Arms that differ from the baseline by less than this count as equivalent; None for no such test."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> S
         failed_below=settings.failed_below,
         checkpoint=checkpoint_name(ablation.arms[0].loaded.spec.evaluation.checkpoint),
         sequential=planned_looks(settings.sequential),
+        equivalent_within=settings.equivalent_within,
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
     return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))

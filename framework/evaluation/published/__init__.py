@@ -7,7 +7,7 @@ data and filter are the same.
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Len
 from pydantic import NonNegativeFloat, PositiveInt, ValidationError
@@ -43,7 +43,10 @@ class Reference(ClosedModel):
     value: float
     """The mean over seeds if there are several."""
     std: NonNegativeFloat | None = None
-    """The standard deviation over seeds; null if the source does not give it."""
+    """The spread over seeds; null if the source does not give it."""
+    spread: Literal["std", "standard_error"] | None = None
+    """What the source says its spread is, standard deviation or standard error; null if it does not say,
+    and then no test against it is made."""
     seeds: PositiveInt | None = None
     """The number of trainings; null if the source does not say."""
     source: Text

@@ -100,7 +100,7 @@ def test_runs_that_failed_did_not_bind_or_are_unfinished_are_listed(record: Reco
         "f": "not evaluated under val; its evaluations are scenes-test-whole-decoder",
     }
     assert found.notes == (
-        "failed runs, which have no value and are not in the means: 1 (small)",
+        "failed runs, which have no value and are not in the means: 1 (small); a table has them as the worst value",
         "runs with ari below 0.3 did not bind; they are in the means (threshold: an option of this comparison)",
         (
             "some runs bound and others did not, so the t interval and the t test of the mean do not fit; "

@@ -21,7 +21,8 @@ from slotlab.framework.compare.draw_all import draw, shortlist
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
 from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
-from slotlab.framework.compare.tables import TextTable, chance, decimals, facts, number, tables
+from slotlab.framework.compare.tables import facts, tables
+from slotlab.framework.compare.text_table import TextTable, chance, decimals, number
 from slotlab.framework.system.terminal import visible
 
 NASTY = r"a|b_c & 50% $x^2$ {#} \alpha *b* `c` <script> [l](u) ~ ^ é"
