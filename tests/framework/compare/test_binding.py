@@ -148,7 +148,13 @@ def test_csv_and_json_hold_the_rates_in_full(three_arms: Comparison) -> None:
 
 def test_the_origin_of_the_threshold_and_another_primary_metric_are_said(study: Path) -> None:
     declared = compare_paths([study])
-    told = {"primary": "ari", "failed_below": 0.3, "sequential": None, "equivalent_within": None, "history": []}
+    told = {
+        "primary": "ari",
+        "failed_below": 0.3,
+        "sequential": None,
+        "equivalent_within": None,
+        "history": [],
+    }
     assert as_json(declared)["declared"] == told
     assert any(note.endswith("(threshold: declared by the study)") for note in declared.notes)
     assert not any("the primary metric is" in note for note in declared.notes)
