@@ -109,6 +109,10 @@ def clip(
         "velocities": rng.normal(size=(objects, frames, 3)).astype(np.float32),
         "mass": rng.random(objects, dtype=np.float32),
         "forward_flow": rng.integers(0, 65536, (frames, size, size, 2)),
+        "backward_flow": rng.integers(0, 65536, (frames, size, size, 2)),
+        "metadata/backward_flow_range": np.array([-3.5, 2.25], np.float32),
+        "depth": rng.integers(0, 65536, (frames, size, size)).astype(np.uint16),
+        "metadata/depth_range": np.array([4.5, 21.75], np.float32),
     }  # fmt: skip
     made["visibility"][-1, 1 % frames] = 0
     made["bboxes"] = [
@@ -134,14 +138,15 @@ def clip(
     return made
 
 
-ABOUT_CLIP = ("video", "segmentations", "forward_flow", "background", "background_color")
+FLOWS = ("forward_flow", "backward_flow")
+ABOUT_CLIP = ("video", "segmentations", *FLOWS, "depth", "background", "background_color")
 
 
 def features_of(made: Mapping[str, Any]) -> dict[str, Any]:
     """The features of a clip, flat and by name, as TFDS writes them."""
     found: dict[str, Any] = {}
     for name, values in made.items():
-        if name in ("video", "segmentations"):
+        if name in ("video", "segmentations", "depth"):
             found[name] = [png(frame) for frame in values]
         elif name == "bboxes":
             boxes = [box for row in values for _, box in row]

@@ -12,10 +12,12 @@ from slotlab.framework.contracts.capabilities import (
     Freezable,
     Guided,
     HasNearest,
+    HasNeeds,
     HasOwnWeights,
     HasSampling,
     IteratesByCall,
     MaskedWithTarget,
+    Need,
     Sampler,
     SamplesInSteps,
     SamplesTogether,
@@ -31,6 +33,7 @@ from slotlab.framework.contracts.codec import (
     TokenCodec,
 )
 from slotlab.framework.contracts.data import (
+    FIELD_CHANNELS,
     Batch,
     BatchedDataset,
     Counting,
@@ -39,6 +42,7 @@ from slotlab.framework.contracts.data import (
     DataProblem,
     Dataset,
     DatasetContext,
+    Field,
     Fit,
     Interpolation,
     MaskResize,
@@ -123,6 +127,7 @@ from slotlab.framework.contracts.training import (
 )
 
 __all__ = [
+    "FIELD_CHANNELS",
     "KEEP",
     "NO_IMAGE",
     "VOID",
@@ -146,6 +151,7 @@ __all__ = [
     "Dynamics",
     "DynamicsContext",
     "EncoderContext",
+    "Field",
     "FindsSlots",
     "Fit",
     "Found",
@@ -157,6 +163,7 @@ __all__ = [
     "HasBaselines",
     "HasCodec",
     "HasNearest",
+    "HasNeeds",
     "HasObjectLimit",
     "HasOwnWeights",
     "HasRendered",
@@ -180,6 +187,7 @@ __all__ = [
     "Model",
     "ModelContext",
     "ModelOutput",
+    "Need",
     "Objective",
     "ObjectiveContext",
     "OptimizerContext",

@@ -170,6 +170,26 @@ class StorableTarget(Protocol):
         """The names of the objective's settings that decide about the target, besides these weights."""
 
 
+Need = Literal["flow", "depth", "frames"]
+"""What an objective's target may be made of besides images and features; see `HasNeeds`."""
+
+
+@runtime_checkable
+class HasNeeds(Protocol):
+    """An objective whose target is made of more than images and features.
+
+    Its `target` is also given what it needs, by name: `flow_B2HW` and `depth_B1HW`, float32 of the images'
+    size (`Field` says what they are; the dataset must have them), and `frames`, the number T of frames of
+    each clip: images and features are then those of whole clips, clip after clip. An evaluation measures no
+    target, and needs none of it. Decoders that are told the target there (`MaskedWithTarget`) do not go with
+    it.
+    """
+
+    @property
+    def needs(self) -> Collection[Need]:
+        """What it needs, with its present settings."""
+
+
 @runtime_checkable
 class HasNearest(Protocol):
     """An objective whose target can only have certain values, such as the codes of a codec."""

@@ -36,6 +36,16 @@ Void does not count as a value.
 """
 
 
+Field = Literal["flow", "depth"]
+"""What data may know of each pixel besides its color and its object: numbers that a loss may need.
+
+* `flow`: how far the surface in the pixel moved since the frame before, two numbers (row, column) in pixels;
+* `depth`: how far away it is, one number in the units of the data, not negative.
+"""
+FIELD_CHANNELS: Mapping[Field, int] = {"flow": 2, "depth": 1}
+"""How many numbers a field has at a pixel."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetContext:
     """For datasets: which split to return, and the size and seed of generated pictures.
@@ -209,6 +219,9 @@ class Batch:
     any."""
     frames: int = 1
     """T: how many frames each sample has, one after the other; 1 for images."""
+    fields: Mapping[Field, Tensor] = field(default_factory=dict)
+    """Those that the model's losses read (`Model.fields`), no others: float32 (B, channels, H, W), of the
+    images' size; flow is in their pixels."""
 
     def __len__(self) -> int:
         """Return the number of samples: clips, or images."""
@@ -231,6 +244,7 @@ class Batch:
             attributes=self.attributes[own],
             features_BCHW=None if self.features_BCHW is None else self.features_BCHW[own],
             target_BCHW=None if self.target_BCHW is None else self.target_BCHW[own],
+            fields={name: found[own] for name, found in self.fields.items()},
         )
 
     def chunk(self, parts: int) -> list["Batch"]:

@@ -132,6 +132,38 @@ class HasAtATime(Protocol):
 
 
 @runtime_checkable
+class HasFlow(Protocol):
+    """The motion of each pixel. Without it: no loss can ask for `flow`.
+
+    It is read for losses that need it alone, and prepared like the picture: cropped, resized, mirrored, and
+    its vectors scaled with the size.
+    """
+
+    def flow(self, index: int) -> Tensor:
+        """Return how far the surface in each pixel of sample `index` moved since the frame before.
+
+        Floats (H, W, 2): (row, column) in pixels of the file, rows counted downward; of the picture's size.
+
+        Raises:
+            DataError: for a file that is broken, or has none.
+        """
+
+
+@runtime_checkable
+class HasDepth(Protocol):
+    """The distance of each pixel. Without it: no loss can ask for `depth`. Read and prepared as `HasFlow`."""
+
+    def depth(self, index: int) -> Tensor:
+        """Return how far the surface in each pixel of sample `index` is away.
+
+        Floats (H, W), not negative, in the units of the data, which says from where; of the picture's size.
+
+        Raises:
+            DataError: for a file that is broken, or has none.
+        """
+
+
+@runtime_checkable
 class HasVideos(Protocol):
     """Samples that are frames of videos. Without it: `data.clip` cannot make clips of them.
 

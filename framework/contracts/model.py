@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import NonNegativeFloat
 from torch import Generator, Tensor, nn
@@ -198,8 +198,8 @@ class Objective(Protocol):
 
     target_shape: TargetShape
 
-    def target(self, images_BCHW: Tensor, features_BCHW: Tensor) -> Tensor:
-        """Return the target, of shape (B, *target_shape)."""
+    def target(self, images_BCHW: Tensor, features_BCHW: Tensor, **given: Any) -> Tensor:
+        """Return the target, of shape (B, *target_shape); `given` is what it asks for (`HasNeeds`)."""
 
     def loss(self, decoded: Decoded, target_BCHW: Tensor) -> Losses:
         """Return the losses; `decoded.target_BCHW`, if set, takes the place of `target_BCHW`."""

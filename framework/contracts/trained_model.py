@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts.capabilities import Cue
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.data import Batch, Size
+from slotlab.framework.contracts.data import Batch, Field, Size
 from slotlab.framework.contracts.model import Decoded, Losses, RandomSource, Slots
 from slotlab.registry import ComponentConfig, ComponentError, Ref, SlotlabError
 
@@ -80,6 +80,8 @@ class Model(nn.Module, ABC):
 
     supervised: bool = False
     """Whether `losses` reads the batch's true masks, which otherwise need not be loaded."""
+    fields: Sequence[Field] = ()
+    """What `losses` reads in `Batch.fields`: the dataset must have it."""
     clips: bool = False
     """Whether it reads clips (`Batch.frames`): `losses`, and `find_slots` and `reconstruct`, which are then
     told `frames=T`, get one random stream per clip, and images (clips x T, 3, H, W), clip after clip. What
@@ -177,6 +179,10 @@ class Trial(Protocol):
     @property
     def frames(self) -> int:
         """How many frames each clip has: the images are then those of two clips; 1 for images."""
+
+    @property
+    def fields(self) -> Mapping[Field, Tensor]:
+        """The images' fields that the model's losses read (`Model.fields`)."""
 
     @property
     def values(self) -> bool:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from slotlab.framework.contracts import Batch
 from slotlab.framework.model.build import Builder
+from slotlab.framework.model.needs import blank_fields
 from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.training.nan_guard import parts, tensors_of
@@ -89,12 +90,14 @@ def count_flops(spec: ExperimentSpec) -> Flops:
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
         frames = spec.data.frames
         images = _IMAGES * frames
+        images_BCHW = torch.zeros(images, 3, *spec.data.size)
         batch = Batch(
-            images_BCHW=torch.zeros(images, 3, *spec.data.size),
+            images_BCHW=images_BCHW,
             masks_BHW=torch.zeros(images, *spec.data.size, dtype=torch.int64),
             ids=tuple(map(str, range(_IMAGES))),
             attributes=({},) * images,
             frames=frames,
+            fields=blank_fields(model.fields, images_BCHW),
         )
         with FlopCounterMode(display=False) as counter:
             ledger = _Ledger(counter)

@@ -1,7 +1,7 @@
 """Load a dataset's samples as batches on a device, in an order that the seed determines."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -9,10 +9,11 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, RawBatch, Sample, Size
+from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, Field, RawBatch, Sample, Size
 from slotlab.framework.data.augmentation import Augment, Windows
 from slotlab.framework.data.clips import Clips, evaluation_clips, training_clips
 from slotlab.framework.data.device_placement import Placement
+from slotlab.framework.data.fields import Fields, source_of, stacked
 from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.resizing import Window
 from slotlab.framework.data.sample_checks import (
@@ -79,6 +80,8 @@ class Loader:
     """Stored features of all samples of the selection's base; None leaves them to the encoder."""
     targets: FeatureStore | None = None
     """Stored targets of the same; None leaves them to the objective."""
+    fields: Sequence[Field] = ()
+    """What else is read of each picture, for losses (`with_fields`)."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
     clips: Clips | None = None
@@ -126,9 +129,9 @@ class Loader:
         groups = [list(indices[start : start + size]) for start in starts]
         # A process without a share of a small last batch takes part with an image whose share is 0.
         shares = [group[self.rank :: self.processes] or group[:1] for group in groups]
-        for group, share, (read, raw) in zip(groups, shares, self._raw(shares, epoch), strict=True):
+        for group, share, (read, raw, fields) in zip(groups, shares, self._raw(shares, epoch), strict=True):
             part = len(share) / len(group) if len(group) > self.rank else 0.0
-            yield self._batch(raw, read, part)
+            yield self._batch(raw, fields, read, part)
 
     def share(self, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Batch]]:
         """Yield this process's share of what is at `positions`, as (positions, batch).
@@ -142,8 +145,8 @@ class Loader:
             for alike in [list(found)]
             for start in range(0, len(alike), self.batch_size)
         ]
-        for group, (read, raw) in zip(groups, self._raw(groups), strict=True):
-            yield group, self._batch(raw, read, 1.0)
+        for group, (read, raw, fields) in zip(groups, self._raw(groups), strict=True):
+            yield group, self._batch(raw, fields, read, 1.0)
 
     def count(self, limit: int | None) -> int:
         """Return the number of pictures, or clips, or `limit` if that is less."""
@@ -162,9 +165,26 @@ class Loader:
         samples = [place for clip in clips for place in clip]
         return _Reading(samples, [number for number in numbers for _ in range(frames)], frames, epoch)
 
-    def _raw(self, groups: list[list[int]], epoch: int = 0) -> Iterator[tuple["_Reading", RawBatch]]:
+    def _raw(
+        self, groups: list[list[int]], epoch: int = 0
+    ) -> Iterator[tuple["_Reading", RawBatch, Mapping[Field, Tensor]]]:
         readings = [self._reading(group, epoch) for group in groups]
-        yield from zip(readings, self._read(readings), strict=True)
+        yield from zip(readings, self._read(readings), self._read_fields(readings), strict=True)
+
+    def _read_fields(self, readings: "list[_Reading]") -> Iterator[Mapping[Field, Tensor]]:
+        if not self.fields:
+            yield from ({} for _ in readings)
+            return
+        selection = self.selection
+        loader: DataLoader[Any] = DataLoader(
+            Fields(source_of(selection, self.fields), selection.positions, self.fields),  # type: ignore[arg-type]
+            batch_sampler=[self._wanted(read) for read in readings],
+            num_workers=self.workers,
+            collate_fn=list,
+            generator=Generator(),
+        )
+        for read in loader:
+            yield stacked(read, self.device)
 
     def _read(self, readings: "list[_Reading]") -> Iterator[RawBatch]:
         if isinstance(self.dataset, BatchedDataset):
@@ -210,11 +230,17 @@ class Loader:
                 raw = check_raw_batch(raw, len(together), self.mask_size)
             yield from split(raw, [len(group) for group in some])
 
-    def _batch(self, raw: RawBatch, read: "_Reading", share: float) -> Batch:
+    def _batch(self, raw: RawBatch, fields: Mapping[Field, Tensor], read: "_Reading", share: float) -> Batch:
         images_BCHW = raw.images_BCHW
+        masks_BHW = raw.masks_BHW if self.masks else None
         if self.augment is not None:
             images_BCHW = self.augment(images_BCHW, read.draws, read.epoch)
-        masks_BHW = raw.masks_BHW if self.masks else None
+            if masks_BHW is not None:
+                masks_BHW = self.augment.masks(masks_BHW, read.draws, read.epoch)
+            fields = {
+                name: self.augment.field(name, found_BCHW, read.draws, read.epoch)
+                for name, found_BCHW in fields.items()
+            }
         return Batch(
             images_BCHW=normalize(images_BCHW, self.bounds).contiguous(memory_format=self.memory_format),
             masks_BHW=None if masks_BHW is None else masks_BHW.to(torch.int64),
@@ -224,6 +250,7 @@ class Loader:
             features_BCHW=self._stored(self.features, read),
             target_BCHW=self._stored(self.targets, read),
             frames=read.frames,
+            fields=fields,
         )
 
     def _stored(self, store: FeatureStore | None, read: "_Reading") -> Tensor | None:
@@ -299,6 +326,17 @@ def check_samples(samples: list[Sample], masked: bool | None, mask_size: Size | 
         masked = mask is not None
     assert masked is not None
     return masked
+
+
+def with_fields(loader: Loader, names: Sequence[Field]) -> Loader:
+    """Return a loader that also reads these fields of each picture.
+
+    Raises:
+        PathProblem: at the objective, if the dataset does not have them.
+    """
+    if names:
+        source_of(loader.selection, names)
+    return replace(loader, fields=tuple(names))
 
 
 def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:

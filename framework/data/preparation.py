@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import (
@@ -15,6 +16,7 @@ from slotlab.framework.contracts import (
     Crop,
     DataError,
     DataProblem,
+    Field,
     Fit,
     Interpolation,
     MaskResize,
@@ -27,6 +29,7 @@ from slotlab.framework.data.resizing import (
     centered,
     covering,
     cut_at,
+    resized_field,
     resized_image,
     resized_mask,
 )
@@ -141,6 +144,18 @@ class Preparation:
         whole_HW = resized_mask(mask_HW, size, self.resize, self.mask_resize)
         return cut_at(whole_HW, wanted, window).contiguous()
 
+    def resize_field(self, name: Field, field_CHW: Tensor, window: Window | None = None) -> Tensor:
+        """Return a field of a picture (C, H, W), at the size of its file, as it is in the prepared image.
+
+        It is cut and resized like the picture; flow gets longer or shorter as the picture does.
+        """
+        cut_CHW = self.cut(field_CHW)
+        size = self._whole(cut_CHW, self.size)
+        whole_CHW = resized_field(cut_CHW, size)
+        if name == "flow":
+            whole_CHW = whole_CHW * scale_of((cut_CHW.shape[1], cut_CHW.shape[2]), size)
+        return cut_at(whole_CHW, self.size, window).contiguous()
+
     def moved(self, column: float, row: float, size: Size) -> tuple[float, float]:
         """Return where a point of a picture's file comes to lie in the prepared image, perhaps outside of it.
 
@@ -180,6 +195,11 @@ class Preparation:
     def _check_labels(self, sample: Sample, found: int) -> None:
         if self.max_labels is not None and found > self.max_labels:
             raise complaint(sample, f"its mask has {found} values, the protocol allows {self.max_labels}")
+
+
+def scale_of(size: Size, to: Size) -> Tensor:
+    """Return by how much vectors (row, column) grow where a picture is resized, float32 (2, 1, 1)."""
+    return torch.tensor([to[0] / size[0], to[1] / size[1]])[:, None, None]
 
 
 def count_labels(mask_HW: Tensor) -> int:

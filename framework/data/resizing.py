@@ -46,6 +46,11 @@ def resized_mask(mask_HW: Tensor, size: Size, resize: Resize, rule: MaskResize) 
     return resized_11HW[0, 0].to(mask_HW.dtype)
 
 
+def resized_field(field_CHW: Tensor, size: Size) -> Tensor:
+    """Return numbers (C, H, W) resized to (rows, columns), each mixed of the four nearest, as in SAVi."""
+    return F.interpolate(field_CHW[None], size, mode="bilinear", align_corners=False)[0]
+
+
 def covering(size: Size, wanted: Size) -> Size:
     """Return the size that a picture of `size` gets to cover `wanted` while it keeps its proportions.
 

@@ -2,18 +2,19 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from slotlab.framework.contracts import Batch
+from slotlab.framework.contracts import Batch, Field
 from slotlab.framework.cost.device import free_memory, peak_memory, wait
 from slotlab.framework.cost.tally import operations_of, planned_images
 from slotlab.framework.data.loader import normalize
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine, precise
+from slotlab.framework.model.needs import blank_fields
 from slotlab.framework.runs.provenance import describe_device
 from slotlab.framework.system.allocator import keeping_memory
 from slotlab.framework.training.loop import begin_phase, train_step
@@ -70,7 +71,7 @@ class TrialTraining:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        batch = random_batch(self.engine, batch_size)
+        batch = random_batch(self.engine, batch_size, self.trainee.model.fields)
         seconds = []
         for _ in range(1 + steps):
             begun = time.perf_counter()
@@ -103,8 +104,11 @@ def void(value: object) -> None:
     """Drop the result of a step, so that its memory is free for the next one."""
 
 
-def random_batch(engine: Engine, batch_size: int) -> Batch:
-    """Return random images, or clips, float in the spec's value range, on the engine's device."""
+def random_batch(engine: Engine, batch_size: int, fields: Sequence[Field] = ()) -> Batch:
+    """Return random images, or clips, float in the spec's value range, on the engine's device.
+
+    Those of the `fields` that losses read are zeros.
+    """
     device, frames = engine.device, engine.spec.data.frames
     stream = torch.Generator(device).manual_seed(0)
     shape = (batch_size * frames, 3, *engine.spec.data.size)
@@ -112,7 +116,13 @@ def random_batch(engine: Engine, batch_size: int) -> Batch:
     images_BCHW = normalize(raw_BCHW, engine.spec.data.bounds)
     images_BCHW = images_BCHW.contiguous(memory_format=engine.memory_format)
     masks_BHW = torch.zeros(len(raw_BCHW), *engine.spec.data.size, dtype=torch.int64, device=device)
-    return Batch(images_BCHW=images_BCHW, masks_BHW=masks_BHW, ids=("random",) * batch_size, frames=frames)
+    return Batch(
+        images_BCHW=images_BCHW,
+        masks_BHW=masks_BHW,
+        ids=("random",) * batch_size,
+        frames=frames,
+        fields=blank_fields(fields, images_BCHW),
+    )
 
 
 def largest(fits: Callable[[int], bool], below: int) -> int:

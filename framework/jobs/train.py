@@ -10,7 +10,7 @@ import torch
 
 from slotlab.framework.contracts import Model
 from slotlab.framework.cost.tally import Tally, planned_images
-from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
+from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader, with_fields
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.model.check import check_parts
@@ -114,14 +114,15 @@ class TrainingData:
             raise loaded.error([problem]) from None
 
     def with_stores(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
-        """Return the same data with the model's stored features and targets, where they are to be read.
+        """Return the same data with what the model's losses read: fields, and stored features and targets.
 
         Raises:
-            SpecError: if a store is required and missing.
+            SpecError: if a store is required and missing, or the data has no such field.
             SlotlabError: if a store does not hold what the model makes of the images.
         """
         try:
-            return TrainingData(*with_stores(loaded.spec, model, self.train, self.evaluation))
+            loaders = [with_fields(one, model.fields) for one in (self.train, self.evaluation)]
+            return TrainingData(*with_stores(loaded.spec, model, *loaders))
         except PathProblem as problem:
             raise loaded.error([problem]) from None
 
@@ -255,7 +256,7 @@ def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> Mode
     """
     model = engine.place(initial_model(loaded.spec))
     try:
-        rehearse(engine, model, watched)
+        rehearse(engine, model, with_fields(watched, model.fields))
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     return model

@@ -26,7 +26,7 @@ from slotlab.framework.contracts.promises import (
     expect_type,
 )
 from slotlab.framework.laws.bench import SIDES, Bench, Tensors, sides
-from slotlab.framework.laws.inputs import noise, pictures
+from slotlab.framework.laws.inputs import given_for, noise, pictures
 from slotlab.registry import ComponentError
 
 
@@ -165,7 +165,7 @@ class ObjectiveBench(Bench):
         for name in ("target_shape", "target", "loss", "to_image"):
             if not hasattr(part, name):
                 raise ComponentError(f"an objective has '{name}', and this one does not")
-        target, shape = part.target(*inputs), part.target_shape
+        target, shape = part.target(*inputs, **given_for(part, inputs[0])), part.target_shape
         expect_type(shape, TargetShape, "target_shape")
         what = "the target, by its target_shape,"
         expect(target, (len(inputs[0]), shape.channels, *shape.size), what, floating=shape.classes is None)

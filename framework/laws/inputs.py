@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from slotlab.framework.contracts import Slots, TakesCues
+from slotlab.framework.contracts import Field, Slots, TakesCues
 from slotlab.framework.model.cues import WIDTHS
+from slotlab.framework.model.needs import given_to
 
 
 def noise(*shape: int, seed: int = 5) -> Tensor:
@@ -34,3 +35,12 @@ def told_to(initializer: Any, tokens_BND: Tensor, slots: int) -> dict[str, Tenso
     if not isinstance(initializer, TakesCues) or initializer.cue is None:
         return {}
     return {"cues_BKC": tokens_BND[:, :slots, : WIDTHS[initializer.cue]].sigmoid()}
+
+
+def given_for(objective: Any, images_BCHW: Tensor) -> dict[str, Any]:
+    """Return what an objective's target is made of besides, as its arguments; the images are one clip.
+
+    Flow and depth are made of the image's own colors.
+    """
+    fields: dict[Field, Tensor] = {"flow": images_BCHW[:, :2], "depth": images_BCHW[:, 2:].abs()}
+    return given_to(objective, len(images_BCHW), fields)

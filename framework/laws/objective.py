@@ -12,6 +12,7 @@ from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import apart, expect_close, same
 from slotlab.framework.laws.devices import MOVED, check_registered, hidden
 from slotlab.framework.laws.general import BUILT
+from slotlab.framework.laws.inputs import given_for
 from slotlab.framework.laws.modules import DRAWN, PROMISED, input_name, sizes_may_differ
 from slotlab.framework.laws.subject import Subject
 from slotlab.framework.laws.verdict import Broken, Law, Skip
@@ -119,7 +120,7 @@ def pictures_are_in_range(subject: Subject) -> None:
     contexts += [one for one in subject.bench.others(subject.context) if one[1].value_range[0] == 0]
     for name, context in contexts:
         objective, inputs = subject.build(context), subject.inputs(context=context)
-        target = objective.target(*inputs)
+        target = objective.target(*inputs, **given_for(objective, inputs[0]))
         shown = objective.to_image(target)
         expect_picture(shown, 2, context.image_size)
         if shown is None:

@@ -19,9 +19,11 @@ from slotlab.framework.contracts import (
     ScheduleContext,
 )
 from slotlab.framework.contracts.promises import expect_type
+from slotlab.framework.data.fields import lacking
 from slotlab.framework.data.source import known_splits, own_splits
 from slotlab.framework.model.anneal import check_anneal
 from slotlab.framework.model.build import Builder
+from slotlab.framework.model.needs import blank_fields
 from slotlab.framework.model.parameter_groups import check_groups, parameter_groups
 from slotlab.framework.model.storables import check_storables
 from slotlab.framework.model.trial_pass import Walk
@@ -50,6 +52,7 @@ def check_parts(spec: ExperimentSpec) -> list[PathProblem]:
             builder.problems += check_storables(spec, model)
             builder.problems += check_best(spec)
             builder.problems += check_checkpoint(spec)
+            builder.problems += check_fields(spec, model)
             builder.problems += check_shapes(spec, model)
             builder.problems += check_optimizing(spec, model)
     return builder.problems
@@ -146,18 +149,33 @@ def check_recompute(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]
             yield PathProblem(("training", "speed", "recompute", index), text)
 
 
+def check_fields(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]:
+    """Refuse a model whose losses read fields that the dataset's class does not have.
+
+    A dataset that a function builds is asked when it is there (`data.fields`).
+    """
+    ref = spec.data.dataset
+    made = ref.registered.component.build
+    for name in model.fields if isinstance(made, type) else ():
+        if not hasattr(made, name):
+            problem = lacking(name, ref.name)
+            yield PathProblem(problem.path, f"{spec.objective.name}: {problem.text}")
+
+
 def check_shapes(spec: ExperimentSpec, model: Model) -> list[PathProblem]:
     """Pass two images, or clips, through and compare every shape with the contract.
 
     Only the first part that fails is reported; those behind it would receive no input.
     """
     frames = spec.data.frames
+    images_BCHW = torch.zeros(2 * frames, 3, *spec.data.size)
     images = Batch(
-        images_BCHW=torch.zeros(2 * frames, 3, *spec.data.size),
+        images_BCHW=images_BCHW,
         masks_BHW=torch.zeros(2 * frames, *spec.data.size, dtype=torch.int64),
         ids=("0", "1"),
         attributes=({},) * (2 * frames),
         frames=frames,
+        fields=blank_fields(model.fields, images_BCHW),
     )
     problem = Walk(spec, model, images).problem()
     return [] if problem is None else [problem]

@@ -73,6 +73,7 @@ class DynamicsModel(Model):
         """Holds the frozen `SlotModel`, in evaluation mode."""
         self.dynamics: Any = dynamics
         self.settings = settings
+        self.fields = self.parent.fields if settings.image_loss else ()
         self.beside = dict(baselines or {})
         """Dynamics without weights, by name: a mapping, so that they are no parts of this model."""
 
@@ -146,7 +147,7 @@ class DynamicsModel(Model):
         history, steps = self.settings.history, batch.frames - self.settings.history
         if steps < 1:
             raise SlotlabError(too_short(batch.frames, history))
-        slots_BTKD, target_BCHW = self.observe(batch.images_BCHW, batch.frames, generator)
+        slots_BTKD, target_BCHW = self.observe(batch, generator)
         if self.settings.teacher_forcing:
             foretold_BTKD = self._taught(slots_BTKD)
         else:
@@ -156,6 +157,7 @@ class DynamicsModel(Model):
             error = F.mse_loss(foretold_BTKD, slots_BTKD[:, history:])
             terms["slots"] = self.settings.slot_loss * error
         if self.settings.image_loss:
+            assert target_BCHW is not None
             later_BCHW = span_of(target_BCHW, batch.frames, slice(history, batch.frames))
             assert later_BCHW is not None
             error = self._decoded_loss(foretold_BTKD, later_BCHW, frame_streams(generator, steps))
@@ -163,12 +165,15 @@ class DynamicsModel(Model):
         return Losses(torch.stack(list(terms.values())).sum(), terms)
 
     @torch.no_grad()
-    def observe(self, images_BCHW: Tensor, frames: int, generator: RandomSource) -> tuple[Tensor, Tensor]:
-        """Return the slots that the frozen model finds, (B, T, K, D), and its objective's target."""
+    def observe(self, batch: Batch, generator: RandomSource) -> tuple[Tensor, Tensor | None]:
+        """Return the slots that the frozen model finds, (B, T, K, D), and its objective's target, if used."""
+        images_BCHW, frames = batch.images_BCHW, batch.frames
         check_frames(images_BCHW, frames)
         encoded = self.parent.encode(images_BCHW, **self._told(frames, generator))
-        vectors_BKD = encoded.grouped.slots.vectors_BKD
-        return by_clip(vectors_BKD, len(images_BCHW) // frames), self.parent.target(images_BCHW, encoded)
+        slots_BTKD = by_clip(encoded.grouped.slots.vectors_BKD, len(batch))
+        if not self.settings.image_loss:
+            return slots_BTKD, None
+        return slots_BTKD, self.parent.target(images_BCHW, encoded, frames=frames, fields=batch.fields)
 
     def _taught(self, slots_BTKD: Tensor) -> Tensor:
         """Foretell each frame from the ones before it, as they were found."""

@@ -4,6 +4,8 @@ Real numbers are treated as features are (see `half_features`). Classes are not 
 chosen in float32 whatever the training's precision, which may take another class where two are close.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from slotlab.framework.contracts import Objective
@@ -15,10 +17,15 @@ MOST = 2**15
 """The most classes whose indices 16 bits with a sign hold."""
 
 
-def target_of(objective: Objective, images_BCHW: Tensor, features_BCHW: Tensor, *, half: bool) -> Tensor:
-    """Return the target (B, *target_shape) of images, rounded to 16 bits if `half`; float32, or int64."""
+def target_of(
+    objective: Objective, images_BCHW: Tensor, features_BCHW: Tensor, *, half: bool, **given: Any
+) -> Tensor:
+    """Return the target (B, *target_shape) of images, rounded to 16 bits if `half`; float32, or int64.
+
+    What is `given` besides is for an objective that needs it, whose targets are never half.
+    """
     if not half:
-        return objective.target(images_BCHW, features_BCHW)
+        return objective.target(images_BCHW, features_BCHW, **given)
     return widened(rounded_target(objective, images_BCHW))
 
 

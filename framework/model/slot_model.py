@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from slotlab.framework.contracts import (
     Batch,
     Decoded,
+    Field,
     Found,
     Grouped,
     Guided,
@@ -32,6 +33,7 @@ from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.half_targets import target_of
 from slotlab.framework.model.held import Held
+from slotlab.framework.model.needs import fields_of, given_to
 from slotlab.framework.model.slot_reconstruction import SlotReconstruction
 from slotlab.framework.model.slot_trial import SlotTrial
 from slotlab.framework.randomness.noise import with_noise
@@ -81,6 +83,7 @@ class SlotModel(Model):
             setattr(self, name, part)
         self.decoder = decoder
         self.objective = objective
+        self.fields = fields_of(objective)
         if auxiliary:
             self.auxiliary = nn.ModuleDict(dict(auxiliary))
 
@@ -245,10 +248,11 @@ class SlotModel(Model):
         generator: RandomSource = None,
         features_BCHW: Tensor | None = None,
         target_BCHW: Tensor | None = None,
+        fields: Mapping[Field, Tensor] | None = None,
     ) -> ModelOutput:
         """Encode, find the target and decode, as in training: the decoder receives the target.
 
-        Features and target may be given.
+        Features and target may be given; `fields` are the images', for an objective that needs them.
 
         Raises:
             SlotlabError: naming the part, if one raises.
@@ -256,15 +260,15 @@ class SlotModel(Model):
         encoded = self.encode(
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
+        if target_BCHW is None:
+            target_BCHW = self.target(images_BCHW, encoded, fields=fields)
         return self.taught(images_BCHW, encoded, target_BCHW, generator)
 
     def taught(
-        self, images_BCHW: Tensor, encoded: Encoded, target_BCHW: Tensor | None, generator: RandomSource
+        self, images_BCHW: Tensor, encoded: Encoded, target_BCHW: Tensor, generator: RandomSource
     ) -> ModelOutput:
-        """Decode as in training what was found in images; the target may be given."""
+        """Decode as in training what was found in images."""
         grouped = encoded.grouped
-        if target_BCHW is None:
-            target_BCHW = self.target(images_BCHW, encoded)
         with self.calling("decoder"):
             decoded = self.decode(
                 grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
@@ -297,7 +301,11 @@ class SlotModel(Model):
 
     def output_of(self, batch: Batch, generator: RandomSource, **told: Any) -> ModelOutput:
         """Pass a batch through as in training; what is `told` besides is passed on to `forward`."""
-        stored = {"features_BCHW": batch.features_BCHW, "target_BCHW": batch.target_BCHW}
+        stored = {
+            "features_BCHW": batch.features_BCHW,
+            "target_BCHW": batch.target_BCHW,
+            "fields": batch.fields,
+        }
         output: ModelOutput = self(batch.images_BCHW, generator=generator, **stored, **told)
         return output
 
@@ -347,10 +355,20 @@ class SlotModel(Model):
         with self.calling("objective"):
             return self.objective.to_image(target_BCHW) is not None
 
-    def target(self, images_BCHW: Tensor, encoded: Encoded) -> Tensor:
-        """Return the objective's target for images."""
+    def target(
+        self,
+        images_BCHW: Tensor,
+        encoded: Encoded,
+        *,
+        frames: int = 1,
+        fields: Mapping[Field, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the objective's target for images, or the frames of clips."""
+        objective, features_BCHW = self.objective, encoded.features_BCHW
+        with self.promising("objective"):
+            given = given_to(objective, frames, fields or {})
         with self.calling("objective"):
-            return target_of(self.objective, images_BCHW, encoded.features_BCHW, half=self.half_targets)
+            return target_of(objective, images_BCHW, features_BCHW, half=self.half_targets, **given)
 
     def rehearse(self, trial: Trial) -> None:
         """Pass two images through part by part, and compare each part with its promises."""

@@ -17,6 +17,7 @@ from slotlab.framework.contracts import (
     PositionContext,
     Size,
 )
+from slotlab.framework.model.needs import check_told
 from slotlab.framework.model.projection import Projection
 from slotlab.registry import ClosedModel, ComponentConfig, Ref, RefTo
 from slotlab.registry.errors import describe
@@ -108,6 +109,7 @@ def build_slot_parts(config: SlotModelConfig, context: ModelContext) -> dict[str
         nearest=objective.nearest if isinstance(objective, HasNearest) else None,
     )
     decoder = parts.build(config.decoder, target, "decoder")
+    check_told(objective, decoder, context)
     if parts.failed:
         return None
     return {

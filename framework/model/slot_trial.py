@@ -18,6 +18,7 @@ from slotlab.framework.contracts.promises import (
 )
 from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.half_targets import target_of
+from slotlab.framework.model.needs import given_to
 from slotlab.registry import ComponentError
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class SlotTrial:
         self.trial.at("objective")
         model, images_BCHW = self.model, self.trial.images_BCHW
         target = model.objective.target_shape
-        target_BCHW = target_of(model.objective, images_BCHW, features_BCHW, half=model.half_targets)
+        given = given_to(model.objective, self.trial.frames, self.trial.fields)
+        target_BCHW = target_of(model.objective, images_BCHW, features_BCHW, half=model.half_targets, **given)
         what = "the target, by the objective's target_shape,"
         expect(target_BCHW, (self.images, target.channels, *target.size), what, floating=False)
         if target.classes is not None:

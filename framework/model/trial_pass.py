@@ -4,6 +4,7 @@ On the meta device only shapes are checked; with real images, values are checked
 them through part by part (`Rehearses`) has each mistake shown at its part.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts import Batch, Model, Reconstruction, Reconstructs, Rehearses, Size
+from slotlab.framework.contracts import Batch, Field, Model, Reconstruction, Reconstructs, Rehearses, Size
 from slotlab.framework.contracts.promises import (
     check_sums,
     expect,
@@ -66,6 +67,11 @@ class Walk:
     def frames(self) -> int:
         """How many frames each clip has; 1 for images."""
         return self.batch.frames
+
+    @property
+    def fields(self) -> Mapping[Field, Tensor]:
+        """The images' fields that the model's losses read."""
+        return self.batch.fields
 
     @property
     def values(self) -> bool:

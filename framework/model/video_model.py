@@ -4,7 +4,7 @@ Encoder and decoder see all frames at once, as images; between them a loop over 
 predictor. Source: Kipf et al. 2022 (SAVi), section 3; with kernels Wu et al. 2023 (SlotFormer). T frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.contracts import (
     Batch,
+    Field,
     Found,
     Grouped,
     Losses,
@@ -198,6 +199,7 @@ class VideoModel(SlotModel):
         generator: RandomSource = None,
         features_BCHW: Tensor | None = None,
         target_BCHW: Tensor | None = None,
+        fields: Mapping[Field, Tensor] | None = None,
         frames: int = 1,
         first_masks_BHW: Tensor | None = None,
     ) -> ModelOutput:
@@ -208,6 +210,8 @@ class VideoModel(SlotModel):
         """
         told = self._told(first_masks_BHW, num_slots)
         encoded = self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator, told)[0]
+        if target_BCHW is None:
+            target_BCHW = self.target(images_BCHW, encoded, frames=frames, fields=fields)
         streams = generator if frames == 1 else frame_streams(generator, frames)
         return replace(self.taught(images_BCHW, encoded, target_BCHW, streams), frames=frames)
 

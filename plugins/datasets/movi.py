@@ -11,14 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 
 from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized, Sample, Size
 from slotlab.framework.data.formats import movi, movi_files
 from slotlab.framework.data.formats.pictures import fingerprint_paths
-from slotlab.framework.data.formats.tfrecord import ExampleFiles, ExampleRecord
+from slotlab.framework.data.formats.tfrecord import ExampleFiles, ExampleRecord, RecordPlace
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
@@ -134,6 +136,7 @@ class MOViDataset:
         self._shards = movi_files.find_shards(self._folder, self.split)
         self._clips = ExampleFiles(movi_files.list_clips(self._folder, self.split, self._shards))
         self._total, self.size = self._first()
+        self._flows: tuple[RecordPlace, NDArray[np.float32]] | None = None
         self._frames = config.frames(self.split, self._total)
         self.cautions: Sequence[str] = movi_files.caution(self._folder, self.split, len(self._shards))
         """A warning if the number of clips cannot be checked."""
@@ -166,6 +169,20 @@ class MOViDataset:
     def attributes(self, index: int) -> Mapping[str, Any]:
         """Return what the record says of frame `index`; raises DataError for a damaged record."""
         return movi.read_facts(*self._find(index), self._total, self.size)
+
+    def flow(self, index: int) -> Tensor:
+        """Return the backward flow of frame `index`, float32 (H, W, 2); see `HasFlow`.
+
+        It is that since the frame before in the file, also where `frames_per_clip` reads fewer.
+        """
+        record, frame = self._find(index)
+        if self._flows is None or self._flows[0] != record.place:  # one list holds those of all frames
+            self._flows = record.place, movi.read_flows(record, self._total, self.size)
+        return torch.from_numpy(self._flows[1][frame].copy())
+
+    def depth(self, index: int) -> Tensor:
+        """Return the distance to the camera's center in frame `index`, float32 (H, W); see `HasDepth`."""
+        return torch.from_numpy(movi.read_depth(*self._find(index)))
 
     @cached_property
     def ids(self) -> Sequence[str]:

@@ -54,7 +54,7 @@ from slotlab.framework.contracts import (
     TokenCodec,
 )
 from slotlab.framework.jobs.train import prepare, run_training
-from slotlab.framework.laws.inputs import told_to
+from slotlab.framework.laws.inputs import given_for, told_to
 from slotlab.framework.laws.metric import OfPictures
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import Component, ComponentConfig, ComponentError, Registered
@@ -527,7 +527,7 @@ def test_a_dropped_slot_has_no_mask_and_no_say(item: Registered) -> None:
 def test_objective_is_zero_only_for_its_target(item: Registered) -> None:
     objective = make(item)
     images, features = noise(2, 3, 16, 16).clamp(-1, 1), noise(2, 5, 4, 4)
-    target = objective.target(images, features)
+    target = objective.target(images, features, **given_for(objective, images))
     shape = objective.target_shape
     assert tuple(target.shape) == (2, shape.channels, *shape.size)
     right, other = target, target + 0.5

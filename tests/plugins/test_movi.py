@@ -494,7 +494,7 @@ def test_clips_that_are_all_damaged(tmp_path: Path, tfrecord_writer: ModuleType)
 @pytest.mark.parametrize(
     ("features", "text"),
     [
-        ({"metadata__num_instances": None}, "there is no field 'metadata/num_instances'; its fields are background, "),
+        ({"metadata__num_instances": None}, "there is no field 'metadata/num_instances'"),
         ({"metadata__num_instances": np.array([1, 2])},
          "field 'metadata/num_instances' is [1, 2]; expected one number of objects"),
         ({"metadata__num_instances": [b"3"]}, "field 'metadata/num_instances' holds bytes values; expected int64"),
@@ -590,6 +590,54 @@ def test_the_published_recipe_reads_the_files(tmp_path: Path, tfrecord_writer: M
         assert sample.mask_HW is not None
         assert sample.image_CHW.shape == (3, 224, 224)
         np.testing.assert_array_equal(sample.mask_HW.numpy(), clip["segmentations"][1])
+
+
+def test_flow_and_depth_are_what_was_written(root: Path, tfrecord_writer: ModuleType) -> None:
+    dataset = build(root, frames_per_clip=2)
+    for index in (3, 0, 1, 5):
+        clip, frame = tfrecord_writer.clip("c", index // 2), 2 * (index % 2)
+        flow, depth = dataset.flow(index), dataset.depth(index)
+        assert (flow.dtype, depth.dtype) == (torch.float32, torch.float32)
+        wanted = clip["backward_flow"][frame] / 65535 * (2.25 + 3.5) - 3.5
+        np.testing.assert_allclose(flow.numpy(), wanted, atol=1e-6)
+        wanted = clip["depth"][frame] / 65535 * (21.75 - 4.5) + 4.5
+        np.testing.assert_allclose(depth.numpy(), wanted, atol=1e-5)
+    flow[:] = 7.0
+    assert not torch.equal(dataset.flow(5), flow), "what is given is a copy"
+
+
+@pytest.mark.parametrize(
+    ("features", "name", "text"),
+    [
+        ({"backward_flow": None}, "flow", ": there is no field 'backward_flow'"),
+        (
+            {"backward_flow": np.zeros(6, np.int64)},
+            "flow",
+            ": field 'backward_flow' has 6 values; 4 frames of",
+        ),
+        (
+            {"metadata__backward_flow_range": np.zeros(1, np.float32)},
+            "flow",
+            "_flow_range' is [0.0]; expected two",
+        ),
+        ({"depth": None}, "depth", ": there is no field 'depth'"),
+        ({"metadata__depth_range": None}, "depth", ": there is no field 'metadata/depth_range'"),
+    ],
+)
+def test_damaged_flow_and_depth_are_named(
+    root: Path, tfrecord_writer: ModuleType, features: Any, name: str, text: str
+) -> None:
+    file = changed(root, tfrecord_writer, **features)
+    line = damage(lambda: getattr(build(file.parent), name)(1))
+    assert line.startswith(f"{file}[0]")
+    assert text in line
+
+
+def test_depth_of_eight_bits_is_no_depth(root: Path, tfrecord_writer: ModuleType) -> None:
+    pictures = [tfrecord_writer.png(np.zeros((8, 8), np.uint8))] * FRAMES
+    file = changed(root, tfrecord_writer, depth=pictures)
+    line = damage(lambda: build(file.parent).depth(1))
+    assert line == f"{file}[0]/depth[1]: it is a PNG picture, L of 8 bits; depth is a PNG, gray of 16 bits"
 
 
 def test_objects_can_be_grouped_and_probed(tmp_path: Path, tfrecord_writer: ModuleType) -> None:

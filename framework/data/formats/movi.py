@@ -27,7 +27,9 @@ _CATEGORIES = (
     *("Consumer Goods", "Hat", "Headphones", "Keyboard", "Legos", "Media Cases", "Mouse", "None", "Shoe"),
     *("Stuffed Toys", "Toys"),
 )
-_DEPTH_AT, _EIGHT = 24, 8
+DEPTH, FLOW = "depth", "backward_flow"
+_STEPS = 65535
+_DEPTH_AT, _EIGHT, _SIXTEEN = 24, 8, 16
 """The byte of a PNG's header with the bits per channel."""
 
 
@@ -100,6 +102,46 @@ def read_mask(record: ExampleRecord, frame: int) -> NDArray[np.integer]:
         raise DataError(DataProblem(name, text))
     labels_HW = np.array(picture)
     return labels_HW.astype(np.uint8 if labels_HW.max() < 256 else np.int32)
+
+
+def read_depth(record: ExampleRecord, frame: int) -> NDArray[np.float32]:
+    """Return how far the surface in each pixel of a frame is from the camera's center, float32 (H, W).
+
+    Raises:
+        DataError: if it is no gray picture of 16 bits, or there is no range.
+    """
+    name = f"{record.place.name}/{DEPTH}[{frame}]"
+    data = record.item(DEPTH, frame)
+    picture = decode(data, name)
+    if picture.format != "PNG" or data[_DEPTH_AT] != _SIXTEEN or not picture.mode.startswith("I"):
+        text = f"it is {_kind(picture, data)}; depth is a PNG, gray of 16 bits"
+        raise DataError(DataProblem(name, text))
+    return _in_range(record, DEPTH, np.array(picture))
+
+
+def read_flows(record: ExampleRecord, frames: int, size: Size) -> NDArray[np.float32]:
+    """Return the backward flow of all frames, float32 (T, H, W, 2): (row, column) in pixels of the file.
+
+    Raises:
+        DataError: for another number of values, or without their range.
+    """
+    values = record.values({FLOW: "int64"})[FLOW]
+    shape = (frames, *size, 2)
+    if len(values) != np.prod(shape):
+        text = f"has {len(values)} values; {frames} frames of {size[0]} x {size[1]} pixels have"
+        raise record.broken(FLOW, f"{text} {np.prod(shape)}")
+    return _in_range(record, FLOW, values.reshape(shape))
+
+
+def _in_range(record: ExampleRecord, name: str, steps: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers that are stored as steps from 0 to 65535, between two ends that the record tells."""
+    key = f"metadata/{name}_range"
+    ends = record.values({key: "float"})[key]
+    if len(ends) != 2:
+        raise record.broken(key, f"is {ends.tolist()}; expected two numbers")
+    low, high = ends.astype(np.float32)
+    found: NDArray[np.float32] = steps.astype(np.float32) / np.float32(_STEPS) * (high - low) + low
+    return found
 
 
 def count_frames(record: ExampleRecord) -> int:
