@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slotlab.framework.api.checking import check, laws
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
+    from slotlab.framework.api.merging import merge
     from slotlab.framework.api.mixing_page import open_studio
     from slotlab.framework.api.models import build_model
     from slotlab.framework.api.run import open_run
@@ -81,6 +82,7 @@ __all__ = [
     "list_components",
     "list_runs",
     "load_spec",
+    "merge",
     "metrics",
     "open_run",
     "open_studio",
@@ -104,6 +106,7 @@ _HOMES = {
     "list_components": "framework.api.components",
     "list_runs": "framework.api.run_lists",
     "load_spec": "framework.api.specs",
+    "merge": "framework.api.merging",
     "open_run": "framework.api.run",
     "open_studio": "framework.api.mixing_page",
     "published": "framework.api.run_lists",

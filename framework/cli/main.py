@@ -14,6 +14,7 @@ from slotlab.framework.cli.compose import compose
 from slotlab.framework.cli.data import app as data
 from slotlab.framework.cli.estimate import estimate
 from slotlab.framework.cli.evaluate import evaluate
+from slotlab.framework.cli.merge import merge
 from slotlab.framework.cli.new import new
 from slotlab.framework.cli.plan import plan
 from slotlab.framework.cli.probe import probe
@@ -41,7 +42,7 @@ app.command(name="list")(list_components)
 for command in (show, new, validate, check, schema, estimate, train, evaluate):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
-for command in (ablate, watch, runs, compare, plan, report, probe, compose, studio, score, published):
+for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
     app.command()(command)
 
 

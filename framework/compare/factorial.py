@@ -47,8 +47,8 @@ def effects(
     sizes = [len(one) for one in levels.values()]
     rows = [[values[crossed[cell]][seed] for cell in cells] for seed in shared]
     table = np.array(rows).reshape(len(shared), *sizes)
-    reference = labels[baseline] if baseline in labels else labels[crossed[cells[0]]]
-    terms, spread = terms_of(table, levels, reference)
+    first = crossed[cells[0]] if baseline is None else baseline
+    terms, spread = terms_of(table, levels, labels[first])
     return Effects(tuple(shared), tuple(sorted(every - set(shared))), terms, spread)
 
 
