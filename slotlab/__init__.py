@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from slotlab.framework.api.scoring import score
     from slotlab.framework.api.specs import load_spec, schema
     from slotlab.framework.api.training import train
+    from slotlab.framework.api.transfer import pull, push
     from slotlab.framework.spec.paths import ProgramPath, SpecPath
     from slotlab.framework.system.cores import set_threads
     from slotlab.registry import (
@@ -87,6 +88,8 @@ __all__ = [
     "open_run",
     "open_studio",
     "published",
+    "pull",
+    "push",
     "results",
     "schema",
     "score",
@@ -110,6 +113,8 @@ _HOMES = {
     "open_run": "framework.api.run",
     "open_studio": "framework.api.mixing_page",
     "published": "framework.api.run_lists",
+    "pull": "framework.api.transfer",
+    "push": "framework.api.transfer",
     "schema": "framework.api.specs",
     "score": "framework.api.scoring",
     "set_threads": "framework.system.cores",

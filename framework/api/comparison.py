@@ -13,7 +13,8 @@ from rich.table import Table
 from slotlab.framework.api.choosing import chosen
 from slotlab.framework.api.console import PlainConsole, say, styled
 from slotlab.framework.api.frames import as_frame
-from slotlab.framework.api.given import Names, names_of, paths_of
+from slotlab.framework.api.given import Names, names_of
+from slotlab.framework.api.transfer import local_runs
 from slotlab.framework.compare import comparison as comparing
 from slotlab.framework.compare.csv_json import as_csv, as_json, as_rows
 from slotlab.framework.compare.differing_settings import setting_text
@@ -21,6 +22,7 @@ from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison
 from slotlab.framework.compare.table_markup import html, latex, markdown
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.framework.system.atomic import write_output
+from slotlab.framework.transfer.address import is_address
 from slotlab.registry.errors import SlotlabError
 
 if TYPE_CHECKING:
@@ -144,8 +146,8 @@ def compare(
     demo    mse      2
 
     Args:
-        paths: run folders, folders of runs, or the folder of a study; what `train`, `open_run` and `ablate`
-            returned; lists of these.
+        paths: run folders, addresses of runs, folders of runs, or the folder of a study; what `train`,
+            `open_run` and `ablate` returned; lists of these.
         metrics: those to compare; all without any. Their tables are shown in full.
         primary: the metric that decides; the first without it.
         baseline: the arm that the others are compared with.
@@ -173,7 +175,7 @@ def compare(
             must not be compared, with all the reasons.
     """
     found = compare_paths(
-        paths_of(paths, "a run"),
+        local_runs(paths),
         metrics=names_of(metrics),
         primary=primary,
         baseline=baseline,
@@ -197,7 +199,7 @@ def compare(
 
 
 def compare_paths(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     *,
     across: Sequence[str],
     allow_unfinished: bool,
@@ -211,7 +213,7 @@ def compare_paths(
         SlotlabError: as `compare`.
     """
     return comparing.compare_paths(
-        paths,
+        local_runs(paths),
         chosen(**choice),
         across=across,
         allow_unfinished=allow_unfinished,
@@ -266,9 +268,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     say(f"written: {folder}/comparison.{{{endings}}} and {len(drawn.stems)} figures{note}")
 
 
-def default_place(paths: Sequence[Path]) -> Path:
+def default_place(paths: Sequence[str]) -> Path:
     """Return where a report goes: into the one folder that was given, else into the current one."""
-    return paths[0] / REPORT if len(paths) == 1 else Path(REPORT)
+    return Path(paths[0]) / REPORT if len(paths) == 1 and not is_address(paths[0]) else Path(REPORT)
 
 
 def check_place(place: Path) -> None:

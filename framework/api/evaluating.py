@@ -1,7 +1,7 @@
 """Evaluates runs, with a progress bar; all are checked before any is measured."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.runs.folder import IMAGES, MODEL, RunFolder
 from slotlab.framework.runs.measurement import LAST
 from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.plain_settings import leaves
 from slotlab.framework.study.run_status import lies
 from slotlab.framework.system import processes
+from slotlab.framework.system.privacy import GONE
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ def open_folder(
     own = [*sets, "training.trackers=[]"]  # told of trainings alone
     prepared = prepare(run.spec, trained=True, sets=own, plugins=plugins, trust=trust, of_run=True)
     warn(prepared.warnings)
+    warn(untold_places(prepared.loaded.spec.model_dump(mode="json")))
     state = run.read_state() or "of unknown state"
     if state != "done":
         of = "its last finished epoch"
@@ -146,6 +149,15 @@ def open_folder(
             of = f"checkpoint {prepared.loaded.spec.evaluation.checkpoint}"
         warn([f"{path}: the run is {state}; its weights are those of {of}"])
     return run, prepared
+
+
+def untold_places(spec: Mapping[str, Any]) -> list[str]:
+    """Return a message for each place of files that was left out when a run was pushed."""
+    return [
+        f"{path}: this place was left out when the run was pushed; name yours with --set {path}=FOLDER"
+        for path, value in leaves(spec)
+        if path.startswith("data.") and isinstance(value, str) and GONE in value.split("/")
+    ]
 
 
 def wanted_of(

@@ -7,6 +7,7 @@ from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.api.trained import assignments as over_a_run
+from slotlab.framework.api.transfer import local_run
 from slotlab.framework.system.terminal import visible
 
 
@@ -28,7 +29,7 @@ def open_studio(
     studio of 'demo' with 200 images at http://127.0.0.1:43251 (Ctrl-C ends it)
 
     Args:
-        run: the run's folder.
+        run: the run's folder or address.
         port: of the page; 0 takes a free one.
         host: the address to listen at. All but loopback addresses open the page to other machines.
         library: how many images' slots are clustered.
@@ -42,7 +43,7 @@ def open_studio(
     """
     chosen = None if checkpoint is None else str(checkpoint)
     serve_studio(
-        Path(run),
+        local_run(run),
         port=port,
         host=host,
         library=library,

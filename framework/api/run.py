@@ -26,6 +26,7 @@ from slotlab.framework.api.segmenting import Images, Segmentation, images_of, se
 from slotlab.framework.api.settings import Settings
 from slotlab.framework.api.specs import Spec, prepared_spec
 from slotlab.framework.api.trained import assignments
+from slotlab.framework.api.transfer import local_run
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource, Model
 from slotlab.framework.evaluation.conditions import MaskChoice
@@ -291,7 +292,7 @@ def open_run(
     ((2, 4, 32, 32), (2, 32, 32))
 
     Args:
-        path: the run's folder.
+        path: the run's folder, or the address of one that was pushed, such as `hf://OWNER/NAME`.
         checkpoint: whose weights: `best`, `last` or a step; the spec's `evaluation.checkpoint` without it.
         settings: other settings under `evaluation` and `data`, by dotted path.
         plugins: single-file plugins that take the place of the run's own with the same names.
@@ -307,5 +308,5 @@ def open_run(
         "plugins": paths_of(plugins, "a plugin"),
         "trust": consent(given=trust),
     }
-    folder, prepared = open_folder(Path(path), **options)
+    folder, prepared = open_folder(local_run(path), **options)
     return Run(folder, prepared, choose_device(device), options)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.transfer import local_run
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -106,7 +107,7 @@ def compose(run: RunArgument, chosen: ComposeOptions, json: JsonOption = None) -
 
     request = composing.Request(**{**vars(chosen), "trust": consent(given=chosen.trust)})
     with stoppable("no pictures were written, and earlier ones are unchanged"):
-        record = composing.compose_run(run, request)
+        record = composing.compose_run(local_run(run), request)
     emit(record, json, print_composition)
 
 

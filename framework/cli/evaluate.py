@@ -1,7 +1,6 @@
 """The command `evaluate`: runs under protocols, on variants and splits of the data."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from slotlab.framework.api.choosing import check_masks
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.trained import assignments
+from slotlab.framework.api.transfer import local_runs
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -30,7 +30,9 @@ from slotlab.framework.system import processes
 class EvaluateOptions:
     """The runs to evaluate, the conditions of evaluation, and what to write."""
 
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folders of trained runs.")]
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="The folders or addresses of trained runs.")
+    ]
     protocols: Annotated[
         list[str],
         typer.Option("--protocol", metavar="NAME", help="Evaluate under this protocol. May be repeated."),
@@ -83,13 +85,14 @@ def evaluate(
     """
     check_masks(chosen.masks)
     sets = assignments(chosen.sets, chosen.checkpoint)
+    runs = local_runs(chosen.runs)  # before other processes start, which find them fetched
     if processes.wanted(chosen.devices):
         raise typer.Exit(processes.launch(chosen.devices or 1))
     with stoppable(left(figures=chosen.figures, masks=chosen.save_masks)):
         from slotlab.framework.api.evaluating import evaluate_runs, wanted_of
 
         result = evaluate_runs(
-            chosen.runs,
+            runs,
             wanted_of(chosen.protocols, chosen.variants, chosen.split, chosen.masks),
             sets=sets,
             plugins=chosen.plugins,

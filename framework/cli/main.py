@@ -19,6 +19,8 @@ from slotlab.framework.cli.new import new
 from slotlab.framework.cli.plan import plan
 from slotlab.framework.cli.probe import probe
 from slotlab.framework.cli.published import published
+from slotlab.framework.cli.pull import pull
+from slotlab.framework.cli.push import push
 from slotlab.framework.cli.report import report
 from slotlab.framework.cli.runs import runs
 from slotlab.framework.cli.score import score
@@ -43,6 +45,8 @@ for command in (show, new, validate, check, schema, estimate, train, evaluate): 
     app.command()(command)
 app.add_typer(data, name="data")
 for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
+    app.command()(command)
+for command in (push, pull):
     app.command()(command)
 
 

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -52,7 +51,8 @@ class ComparisonOptions:
     """The options that `compare` and `report` share; named as the arguments of `api.compare_paths`."""
 
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Run folders, folders of runs, or a study.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Runs by folder or address, folders of runs, or a study."),
     ]
     metrics: Annotated[
         list[str],

@@ -10,7 +10,7 @@ from slotlab.framework.cli.output import check_target
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="A spec file, or slotlab:NAME for a shipped one.")
 ]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a trained run.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The folder or address of a trained run.")]
 SetOption = Annotated[
     list[str],
     typer.Option(

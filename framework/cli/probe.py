@@ -9,6 +9,7 @@ import typer
 from slotlab.framework.api.choosing import check_masks
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.trained import assignments
+from slotlab.framework.api.transfer import local_run
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -113,7 +114,7 @@ def probe(
 
         conditions = {"protocol": protocol, "split": split, "fit_split": fit_split, "masks": masks}
         ask = consent(given=trust)
-        summary = probe_path(run, {**given, **conditions}, sets=assigned, trust=ask, device=device)
+        summary = probe_path(local_run(run), {**given, **conditions}, sets=assigned, trust=ask, device=device)
     emit(summary, json, print_probe)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from slotlab.framework.api.mixing_page import serve_studio
 from slotlab.framework.api.trained import assignments
+from slotlab.framework.api.transfer import local_run
 from slotlab.framework.cli.options import CheckpointOption, DeviceOption, RunArgument, SetOption, TrustOption
 
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port of the page; 0 takes a free one.")]
@@ -35,7 +36,7 @@ def studio(
     Chosen slots are decoded at once; the page also samples new images from clusters of slots.
     """
     serve_studio(
-        run,
+        local_run(run),
         port=port,
         host=host,
         library=library,

@@ -30,6 +30,7 @@ WRITTEN = (
     "evaluation",
     "probe",
     "figures",
+    "manifest.json",
 )
 """Everything in a run's folder that slotlab writes."""
 

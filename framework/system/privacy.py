@@ -83,6 +83,11 @@ def places(paths: Iterable[Path]) -> dict[Path, str]:
     }
 
 
+def own_names() -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the names of this process's user, and the home folder in all forms, for what hides more."""
+    return _users(), tuple(form for form, _ in _homes())
+
+
 def _nameless_word(word: str) -> str:
     option, equals, value = word.rpartition("=")
     if re.match(r"(?:~|/|\.\./|[A-Za-z]:[\\/])[^{}\[\]=]*$", value):

@@ -1,0 +1,1 @@
+"""Runs that travel: sent to an address and fetched from one, by content, without what is private."""
