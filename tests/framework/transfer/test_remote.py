@@ -1,6 +1,7 @@
 """Runs in a bucket of S3 and on a machine with SSH: servers of this machine, which PyPI brings."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,9 @@ def host(tmp_path: Path) -> Iterator[tuple[str, str]]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     server.close()
+    loop.run_until_complete(server.wait_closed())
+    loop.close()
+    gc.collect()  # what the libraries leave open is told now, where warnings of it are ignored
 
 
 def check(address: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
