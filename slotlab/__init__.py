@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slotlab.framework.api.checking import check, laws
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
+    from slotlab.framework.api.exporting import export
     from slotlab.framework.api.merging import merge
     from slotlab.framework.api.mixing_page import open_studio
     from slotlab.framework.api.models import build_model
@@ -76,6 +77,7 @@ __all__ = [
     "composition",
     "contracts",
     "data",
+    "export",
     "hookimpl",
     "hooks",
     "images",
@@ -105,6 +107,7 @@ _HOMES = {
     "build_model": "framework.api.models",
     "check": "framework.api.checking",
     "compare": "framework.api.comparison",
+    "export": "framework.api.exporting",
     "laws": "framework.api.checking",
     "list_components": "framework.api.components",
     "list_runs": "framework.api.run_lists",

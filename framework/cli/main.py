@@ -14,6 +14,7 @@ from slotlab.framework.cli.compose import compose
 from slotlab.framework.cli.data import app as data
 from slotlab.framework.cli.estimate import estimate
 from slotlab.framework.cli.evaluate import evaluate
+from slotlab.framework.cli.export import export
 from slotlab.framework.cli.merge import merge
 from slotlab.framework.cli.new import new
 from slotlab.framework.cli.plan import plan
@@ -46,7 +47,7 @@ for command in (show, new, validate, check, schema, estimate, train, evaluate): 
 app.add_typer(data, name="data")
 for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
     app.command()(command)
-for command in (push, pull):
+for command in (push, pull, export):
     app.command()(command)
 
 
