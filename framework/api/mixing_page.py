@@ -75,9 +75,9 @@ def serve_studio(
     sets = [*sets, "training.trackers=[]"]
     composer = Composer.open(run, device=choose_device(device), sets=sets, trust=consent(given=trust))
     page = Studio(composer, library)
-    what = (
-        f"studio of '{composer.spec.name}' with {page.images} images"  # found now, not by the first request
-    )
+    clips = page.clips.count  # found now, not by the first request
+    things = f"{clips} {'videos' if composer.spec.evaluation.clip_frames is None else 'clips'}"
+    what = f"studio of '{composer.spec.name}' with {things if clips else f'{page.images} images'}"
     if not is_loopback(host):
         text = f"the studio has no password: whoever reaches {host}:{port} can use it and see the data"
         warn([text])

@@ -5,7 +5,7 @@ from typing import Any
 
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import cost_line
-from slotlab.framework.runs.measurement import BEST, LAST
+from slotlab.framework.runs.measurement import BEST, LAST, measured_things
 from slotlab.framework.spec.sides import in_pixels
 
 MOST_ACROSS = 5
@@ -36,19 +36,24 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
     """Print the metrics of the model and the baselines, then published numbers of the same protocol."""
     out = console()
     variant = f" {result['variant']}" if result["variant"] else ""
-    title = "{dataset}{variant} {split}: {images} images of {size} pixels"
+    things = measured_things(result)
+    title = "{dataset}{variant} {split}: {images} {things} of {size} pixels"
     size = in_pixels(result["image_size"])
     if result.get("slots") is not None:
         title += ", masks from the {mask_source}"
         title += "" if result.get("mask_size") is None else f" at {in_pixels(result['mask_size'])} pixels"
-    out.print(title.format(**result | {"variant": variant, "size": size}), style="bold", soft_wrap=True)
+    out.print(
+        title.format(**result | {"variant": variant, "size": size, "things": things}),
+        style="bold",
+        soft_wrap=True,
+    )
     facts = [f"protocol {result['protocol']}", result["filter"] or "any number of objects"]
     facts += [f"{name} {value}" for name, value in result.get("changes", {}).items() if name != "data.filter"]
     if result.get("checkpoint", LAST) != LAST:
         facts.append(f"checkpoint {result['checkpoint']}, step {result['step']}")
     out.print("; ".join(facts), soft_wrap=True)
     out.print(numbers_table(result))
-    out.print("mean over images ± standard deviation over images", style="dim")
+    out.print(f"mean over {things} ± standard deviation over {things}", style="dim")
     pooled = [name for name, facts in result["metrics"].items() if facts["aggregation"] == "objects"]
     if pooled:
         out.print(f"mean over objects: {', '.join(pooled)}", style="dim")
@@ -66,7 +71,7 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
             out.print("published numbers cover all published images; see the caution above")
         out.print("mean ± standard deviation over trainings; sources: slotlab published", style="dim")
     if groups:
-        print_breakdowns(result["breakdowns"])
+        print_breakdowns(result["breakdowns"], things)
 
 
 def numbers_table(result: dict[str, Any]) -> Any:
@@ -111,7 +116,7 @@ def number(reference: Mapping[str, Any]) -> str:
     return f"{reference['value']:.3f}{deviation}"
 
 
-def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]], things: str = "images") -> None:
     """Print a table for each breakdown: means with 95 % intervals, and counts."""
     from rich.table import Table
 
@@ -123,9 +128,8 @@ def print_breakdowns(breakdowns: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
             count = max(group[name]["count"] for name in names)
             table.add_row(str(group["group"]), str(count), *(span(group[name]) for name in names))
         out.print(table)
-    text = (
-        f"mean [95 % t interval] over images or objects; {MOST_ACROSS} metrics at most; summary.json has all"
-    )
+    means = f"mean [95 % t interval] over {things} or objects"
+    text = f"{means}; {MOST_ACROSS} metrics at most; summary.json has all"
     out.print(text, style="dim")
 
 

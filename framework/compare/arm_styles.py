@@ -32,9 +32,9 @@ def style_arms(arms: Sequence[Arm], baseline: str | None) -> dict[str, StyledArm
     """Return each arm with its style, by name; the baseline is black."""
     found, others = {}, 0
     for arm in arms:
-        turn = others // len(COLORS)
-        marker = MARKERS[(others + turn + 1) % len(MARKERS)]
-        found[arm.name] = StyledArm(arm, COLORS[others % len(COLORS)], marker, LINES[turn % len(LINES)])
+        turn, place = divmod(others, len(COLORS))
+        marker = MARKERS[(place + turn + 1) % len(MARKERS)]  # one color has another marker at each turn
+        found[arm.name] = StyledArm(arm, COLORS[place], marker, LINES[turn % len(LINES)])
         if arm.name == baseline:
             found[arm.name] = StyledArm(arm, INK, "o", "-")
         else:

@@ -7,11 +7,10 @@ from slotlab.framework.compare.arm_styles import OTHER, StyledArm, style_arms
 from slotlab.framework.compare.draw_cost import draw_costs
 from slotlab.framework.compare.draw_curves import draw_by_objects, draw_learning_curves
 from slotlab.framework.compare.draw_intervals import draw_differences, draw_intervals
-from slotlab.framework.compare.results import Arm, Comparison
+from slotlab.framework.compare.results import Comparison
+from slotlab.framework.compare.shortlist import MOST, shortlist
 from slotlab.framework.system.file_names import file_name
 
-MOST = 12
-"""Arms per figure: more could not be distinguished."""
 MOST_ROWS = 40
 """Arms per figure that has one row for each."""
 
@@ -52,17 +51,5 @@ def _note(comparison: Comparison) -> str:
     if count <= MOST:
         return ""
     rows = f" (figures with one row per arm show {MOST_ROWS})" if count > MOST_ROWS else ""
-    best = f"the best {MOST} of {count} arms by {comparison.primary.name}"
-    return f"curves show {best}, including the baseline{rows}"
-
-
-def shortlist(comparison: Comparison, most: int) -> list[Arm]:
-    """Return at most `most` arms in their order: the baseline, and the best by the primary metric."""
-    sign = -1 if comparison.primary.higher_is_better else 1
-
-    def rank(arm: Arm) -> tuple[bool, float]:
-        mean = arm.statistics[comparison.primary.name].mean
-        return arm.name != comparison.baseline, float("inf") if mean is None else sign * mean
-
-    kept = {arm.name for arm in sorted(comparison.arms, key=rank)[:most]}
-    return [arm for arm in comparison.arms if arm.name in kept]
+    best = f"{MOST} of {count} arms: the baseline, the best of each metric, and the best by"
+    return f"curves show {best} {comparison.primary.name}{rows}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.run_records import RunRecord
-from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold
+from slotlab.framework.runs.measurement import LAST, UNTOLD, is_generated, is_untold, measured_things
 from slotlab.framework.spec.plain_settings import ADDED
 
 KEYS = {
@@ -57,7 +57,7 @@ def facts_of(record: RunRecord, evaluation: EvaluationRecord, listed: Iterable[s
     """
     data: Mapping[str, Any] = evaluation.facts.get("data", {})
     skipped = len(data.get("skipped", ()))
-    images = f"{evaluation.facts['images']} images"
+    images = f"{evaluation.facts['images']} {measured_things(evaluation.facts)}"
     listed = tuple(listed)
     settings = dataset_settings(record, evaluation)
     words = [f"{path} {settings[path]}" for path in listed if path in settings]

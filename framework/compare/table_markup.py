@@ -7,6 +7,11 @@ from html import escape
 from slotlab.framework.compare.text_table import NONE, TextTable
 from slotlab.framework.system.terminal import visible
 
+MOST_ROWS = 40
+"""Rows of a table on one page of LaTeX."""
+_PREAMBLE = r"""% needs \usepackage{booktabs,adjustbox,longtable}
+% A table as wide as the text is made smaller; one over several pages is not: where it is too wide, put it
+% between \begin{landscape} and \end{landscape} (\usepackage{pdflscape})."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -64,40 +69,85 @@ def markdown_table(table: TextTable) -> str:
 
 
 def latex(tables: Sequence[TextTable], lines: Sequence[str]) -> str:
-    """Return LaTeX with booktabs rules: one table environment per table, and the lines as comments."""
-    parts = [r"% needs \usepackage{booktabs}", *(latex_table(table) for table in tables)]
-    return "\n\n".join([*parts, "\n".join(f"% {visible(' '.join(line.split()))}" for line in lines)]) + "\n"
+    """Return LaTeX with booktabs rules: an environment with a label per table, and the lines as comments.
+
+    A table is made as narrow as the text; one with more rows than a page has goes over several pages.
+    """
+    labels = _labels([table.title for table in tables])
+    made = [latex_table(table, label) for table, label in zip(tables, labels, strict=True)]
+    comments = "\n".join(f"% {visible(' '.join(line.split()))}" for line in lines)
+    return "\n\n".join([_PREAMBLE, *made, comments]) + "\n"
 
 
-def latex_table(table: TextTable) -> str:
-    """Return one table environment."""
+def latex_table(table: TextTable, label: str) -> str:
+    """Return one environment: `table`, or `longtable` for more than `MOST_ROWS` rows."""
     sides = "l" * table.texts + "r" * (len(table.columns) - table.texts)
-
-    rows = [[_latex_cell(cell) for cell in row] for row in (table.columns, *table.rows)]
+    caption = escape_latex(f"{table.title}. {table.note}" if table.note else table.title)
 
     def line(cells: Sequence[str]) -> str:
         return f"  {' & '.join(cells)} \\\\"
 
+    head = line([_latex_cell(cell) for cell in table.columns])
+    rows = [
+        line([_latex_cell(cell, bold=(i, j) in table.best) for j, cell in enumerate(row)])
+        for i, row in enumerate(table.rows)
+    ]
+    if len(rows) > MOST_ROWS:
+        return "\n".join(_over_pages(sides, caption, label, head, rows))
     return "\n".join(
         [
-            r"\begin{table}",
+            r"\begin{table}[htbp]",
             r"  \centering",
-            f"  \\caption{{{escape_latex(table.title)}}}",
+            f"  \\caption{{{caption}}}",
+            f"  \\label{{{label}}}",
+            r"  \begin{adjustbox}{max width=\linewidth}",
             f"  \\begin{{tabular}}{{{sides}}}",
             r"  \toprule",
-            line(rows[0]),
+            head,
             r"  \midrule",
-            *(line(row) for row in rows[1:]),
+            *rows,
             r"  \bottomrule",
             r"  \end{tabular}",
+            r"  \end{adjustbox}",
             r"\end{table}",
         ]
     )
 
 
-def _latex_cell(cell: str) -> str:
+def _over_pages(sides: str, caption: str, label: str, head: str, rows: Sequence[str]) -> list[str]:
+    """Return the lines of a table over several pages, with its head on each."""
+    return [
+        r"{\scriptsize",
+        f"\\begin{{longtable}}{{{sides}}}",
+        f"  \\caption{{{caption}}}",
+        f"  \\label{{{label}}} \\\\",
+        *(r"  \toprule", head, r"  \midrule", r"  \endfirsthead"),
+        *(r"  \toprule", head, r"  \midrule", r"  \endhead"),
+        *(r"  \bottomrule", r"  \endfoot"),
+        *rows,
+        r"\end{longtable}",
+        "}",
+    ]
+
+
+def _labels(titles: Sequence[str]) -> list[str]:
+    """Return a label for each title, such as `tab:ari-over-seeds`; no two are the same."""
+    found: list[str] = []
+    for title in titles:
+        words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].strip("-")
+        label, number = f"tab:{words}", 1
+        while label in found:
+            number += 1
+            label = f"tab:{words}-{number}"
+        found.append(label)
+    return found
+
+
+def _latex_cell(cell: str, *, bold: bool = False) -> str:
     text = "--" if cell == NONE else re.sub(r"(?<!\w)-(?=\d)", "$-$", escape_latex(cell))
     # A cell that begins with [ would be read as the argument of the line break before it.
+    if bold:  # as \\textbf does not reach into mathematics
+        return f"\\textbf{{\\boldmath {text}}}"
     return f"{{}}{text}" if text.startswith("[") else text
 
 

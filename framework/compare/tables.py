@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from slotlab.framework.compare.best_arms import LEVEL, proven_best
 from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.differing_settings import setting_text, short_names
 from slotlab.framework.compare.further_tables import further_tables
@@ -68,7 +69,14 @@ def overview(comparison: Comparison) -> TextTable:
         cells += [str(len(arm.members)), str(len(arm.failed))]
         cells += [_mean(comparison, arm, metric) for metric in comparison.metrics]
         rows.append(tuple(cells))
-    return TextTable(f"{comparison.title}: mean ± standard deviation over seeds", heads, tuple(rows))
+    best = frozenset(
+        (comparison.arms.index(arm), len(heads) - len(comparison.metrics) + column)
+        for column, metric in enumerate(comparison.metrics)
+        if (arm := proven_best(comparison, metric)) is not None
+    )
+    title = f"{comparison.title}: mean ± standard deviation over seeds"
+    note = f"Bold: the best mean, where it differs from '{comparison.baseline}' (corrected p below {LEVEL})."
+    return TextTable(title, heads, tuple(rows), best=best, note=note if best else "")
 
 
 def bound_runs(one: Binding) -> str:

@@ -19,6 +19,10 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     texts: int = 1
     """How many columns, from the left, hold text."""
+    best: frozenset[tuple[int, int]] = frozenset()
+    """Row and column of cells with a best mean that the tests bear out."""
+    note: str = ""
+    """What the marks of such cells mean."""
 
 
 def head(metric: ComparedMetric) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slotlab.framework.contracts import Batch, Decoded, Model, PaintsInSteps, PaintsSlots, Slots
+from slotlab.framework.contracts import Batch, Decoded, Model, PaintsInSteps, PaintsSlots, RandomSource, Slots
 from slotlab.framework.contracts.component_calls import place_of
 from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
 from slotlab.framework.data.source import known_splits
@@ -187,22 +187,29 @@ class Composer:
 
     @torch.no_grad()
     def decode(
-        self, slots: Slots, *, seed: int | None = None, positions: Sequence[int] | None = None
+        self,
+        slots: Slots,
+        *,
+        seed: int | None = None,
+        positions: Sequence[int] | None = None,
+        noise: RandomSource = None,
     ) -> Composed:
         """Decode slots, of any number that the decoder takes, all images at once.
 
         A stochastic decoder (diffusion) draws each picture from its own random stream, which follows from
         `seed` (None: the spec's) and the picture's number in `positions` (None: from 0). With an image's
         slots, the spec's seed and the image's position, the picture is the reconstruction that evaluation
-        measures.
+        measures. `noise` may be given in place of both.
 
         Raises:
             SlotlabError: if the model's predictions are not images, or the decoder fails on so many slots.
         """
         self.model.eval()
         number = slots.vectors_BKD.shape[0]
-        places = range(number) if positions is None else positions
-        decoded = self._paint(slots, self.spec.seed if seed is None else seed, places)
+        if noise is None:
+            places = range(number) if positions is None else positions
+            noise = painting(self.spec.seed if seed is None else seed, places, slots.vectors_BKD.device)
+        decoded = self._paint(slots, noise)
         images_BCHW = self.picture(decoded.prediction_BCHW)
         if images_BCHW is None:
             who = self.part("objective")
@@ -237,9 +244,9 @@ class Composer:
         images_BCHW = self.painter.to_image(prediction_BCHW)
         return None if images_BCHW is None else to_uint8(images_BCHW, self.spec.data.bounds)
 
-    def _paint(self, slots: Slots, seed: int, positions: Sequence[int]) -> Decoded:
+    def _paint(self, slots: Slots, noise: RandomSource) -> Decoded:
         try:
-            return self.painter.paint(slots, generator=painting(seed, positions, slots.vectors_BKD.device))
+            return self.painter.paint(slots, generator=noise)
         except SlotlabError:
             raise
         except Exception as error:

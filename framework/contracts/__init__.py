@@ -96,6 +96,7 @@ from slotlab.framework.contracts.model import (
 )
 from slotlab.framework.contracts.model_capabilities import (
     FindsSlots,
+    Foretells,
     HasBaselines,
     HasCodec,
     PaintsInSteps,
@@ -154,6 +155,7 @@ __all__ = [
     "Field",
     "FindsSlots",
     "Fit",
+    "Foretells",
     "Found",
     "Freezable",
     "Grouped",

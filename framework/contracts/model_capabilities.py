@@ -122,3 +122,19 @@ class HasCodec(Protocol):
 
     def through_codec(self, images_BCHW: Tensor) -> Tensor:
         """Return images as they come back from the codec: as near as a picture can come."""
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """A model of clips that sees their first frames alone, and foretells the slots of the others."""
+
+    @property
+    def history(self) -> int:
+        """How many frames it sees."""
+
+    def foretell(self, slots_BTKD: Tensor, steps: int) -> Tensor:
+        """Return the slots of so many frames that follow those of T frames, float32 (B, steps, K, D).
+
+        Raises:
+            SlotlabError: naming the part, if one raises or breaks its promise.
+        """

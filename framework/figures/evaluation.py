@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.composition import Composer
-from slotlab.framework.contracts import Metric, Model
+from slotlab.framework.contracts import Foretells, Metric, Model
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.evaluation.code_usage import CodeUsage
 from slotlab.framework.figures.by_frame import Means, draw_by_frame
+from slotlab.framework.figures.clip_sheet import draw_sheet
 from slotlab.framework.figures.clips import ClipPanel, draw_clips
 from slotlab.framework.figures.code_usage import draw_code_usage
 from slotlab.framework.figures.composition import draw_composition, draw_mixed
+from slotlab.framework.figures.films import has_codec, mp4, webp
 from slotlab.framework.figures.image_view import ImageView, view_clips
 from slotlab.framework.figures.panels import Panel, draw_panels
 from slotlab.framework.figures.ranking import Ranking
+from slotlab.framework.figures.rollouts import draw_rollouts
 from slotlab.framework.figures.samples import sample_roles, write_samples
 from slotlab.framework.figures.slots import draw_slots
+from slotlab.framework.figures.tracks import draw_tracks
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.system.atomic import write_output
 from slotlab.registry import SlotlabError
 
 BEST = 5
@@ -73,6 +78,11 @@ class Evaluated:
         return f"{self.data_title}{words}"
 
     @property
+    def foretold(self) -> int:
+        """Of clips, the first frame of which the model has seen nothing; 0 if it sees all."""
+        return self.model.history if isinstance(self.model, Foretells) else 0
+
+    @property
     def composer(self) -> Composer:
         """A composer with this model, for use in a single process."""
         loader = replace(self.loader, rank=0, processes=1)
@@ -93,7 +103,8 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     clips = view_clips(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
     views = {position: frames[len(frames) // 2] for position, frames in clips.items()}
     of_clips = evaluated.loader.clips is not None
-    write_samples(samples, roles, views, rows, list(metrics), clips if of_clips else {})
+    foretold = evaluated.foretold
+    write_samples(samples, roles, views, rows, list(metrics), clips if of_clips else {}, foretold)
     shown = [views[position] for position in best]
     title = evaluated.title
     drawings: dict[str, Draw] = {
@@ -102,7 +113,16 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
         "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
     }
     if of_clips:
-        drawings["clips"] = partial(_draw_clips, title, first, clips)
+        panels = partial(_clip_panels, first, clips)
+        by = "" if first is None else f", by {first.metric}"
+        drawings["clips"] = partial(_draw_clips, f"{title}{by}", panels, foretold)
+        drawings["tracks"] = lambda stem: draw_tracks(
+            panels(), stem, title=f"{title}: centers of masks over time, crosses are true objects"
+        )
+        if foretold:
+            drawings["rollouts"] = lambda stem: draw_rollouts(
+                panels(), stem, foretold=foretold, title=f"{title}: rollouts{by}"
+            )
         drawings["frames"] = partial(
             draw_by_frame,
             evaluated.by_frame,
@@ -143,16 +163,24 @@ def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, ImageVie
     draw_panels(list(panels.values()), stem, title=f"{title}, by {by.metric}")
 
 
-def _draw_clips(
-    title: str, ranking: Ranking | None, clips: Mapping[int, Sequence[ImageView]], stem: Path
-) -> None:
-    """Draw the best, the median and the worst clip over time."""
+def _clip_panels(ranking: Ranking | None, clips: Mapping[int, Sequence[ImageView]]) -> list[ClipPanel]:
+    """Return the best, the median and the worst clip."""
     by = _known(ranking)
     panels: dict[int, ClipPanel] = {}
     for role, positions in by.ends_and_middle(1).items():
         for position in positions:
             panels.setdefault(position, ClipPanel(f"{role}\n{by.words(position)}", clips[position]))
-    draw_clips(list(panels.values()), stem, title=f"{title}, by {by.metric}")
+    return list(panels.values())
+
+
+def _draw_clips(title: str, panels: Callable[[], list[ClipPanel]], foretold: int, stem: Path) -> None:
+    """Draw clips over time, and playing: as WebP, and as MP4 where that can be written."""
+    shown = panels()
+    draw_clips(shown, stem, title=title)
+    sheet = draw_sheet(shown, foretold=foretold)
+    write_output(stem.with_name(f"{stem.name}.webp"), webp(sheet))
+    if has_codec():
+        write_output(stem.with_name(f"{stem.name}.mp4"), mp4(sheet))
 
 
 def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:

@@ -34,6 +34,18 @@ class ImageView:
     parts_KHWC: NDArray[np.uint8] | None
     """Each slot's part, before the decoder mixes them by the masks."""
 
+    def by_slot(self) -> "NDArray[np.uint8] | None":
+        """Return what each slot shows where its mask is, uint8 (K, H, W, C); None without masks.
+
+        That is its part, or the image if the model has no parts: long clips have none.
+        """
+        if self.masks_KHW is None:
+            return None
+        shown = self.parts_KHWC
+        if shown is None:
+            shown = np.broadcast_to(self.image_HWC, (len(self.masks_KHW), *self.image_HWC.shape))
+        return by_mask(shown, self.masks_KHW)
+
 
 def view_images(
     spec: ExperimentSpec, model: Model, loader: Loader, positions: Iterable[int]

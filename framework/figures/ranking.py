@@ -8,6 +8,9 @@ from typing import Any
 from slotlab.framework.contracts import Metric
 from slotlab.framework.evaluation.rows import ranked
 
+LONGEST = 16
+"""Letters of an id beside a picture."""
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -49,8 +52,13 @@ class Ranking:
         }
 
     def words(self, position: int) -> str:
-        """Return the metric and the value of an image as text, such as `ari 0.512`."""
-        return f"{self.metric} {self.rows[position][self.metric]:.3f}"
+        """Return the id of an image, and the metric with its value, as two lines."""
+        row = self.rows[position]
+        name = str(row["id"])
+        shown = (
+            name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
+        )  # the end is what tells them apart
+        return f"{shown}\n{self.metric} {row[self.metric]:.3f}"
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

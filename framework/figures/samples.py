@@ -9,6 +9,10 @@ EVALUATION/samples/000012-NAME.png
     (of a clip these are of its middle frame)
 EVALUATION/samples/000012-clip.webp
     of a clip: the first four side by side, playing, in the colors of slots
+EVALUATION/samples/000012-NAME-film.webp
+    of a clip: all frames of NAME, one above the other, the first at the top; without parts, `slots` has the
+    frame in their place. `frames` in the index says how many there are, `foretold` the first of which the
+    model has seen nothing (0: it sees all)
 
 The first 8 images of the split have the role `shared`: they are the same for every run on the same
 data. Up to 2 each have the roles `best`, `median` and `worst`, by the first metric. In a predicted
@@ -23,8 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slotlab.framework.figures.clips import animation
-from slotlab.framework.figures.image_view import ImageView, by_mask
+from slotlab.framework.figures.clips import animation, films
+from slotlab.framework.figures.films import strip
+from slotlab.framework.figures.image_view import ImageView
 from slotlab.framework.figures.mask_colors import paint_slots, paint_truth
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.ranking import Ranking, finite
@@ -32,6 +37,8 @@ from slotlab.framework.system.atomic import write_atomically
 from slotlab.framework.system.json_files import write_json
 
 INDEX = "index.json"
+FILM = "-film"
+"""Ends the names of films in `files`."""
 SHARED = 8
 """How many of the first images of the split have the role `shared`."""
 
@@ -52,6 +59,7 @@ def write_samples(
     rows: Sequence[Mapping[str, Any]],
     metrics: Sequence[str],
     clips: Mapping[int, Sequence[ImageView]] | None = None,
+    foretold: int = 0,
 ) -> None:
     """Remove the index, write pictures and a new index, and remove pictures of an earlier evaluation.
 
@@ -62,6 +70,7 @@ def write_samples(
         rows: one per image of the split.
         metrics: the columns of `rows` that are metrics.
         clips: for videos, all frames of these, by position.
+        foretold: of clips, the first frame of which the model has seen nothing; 0 if it sees all.
     """
     (folder / INDEX).unlink(missing_ok=True)  # else it could list pictures of two evaluations
     index: list[dict[str, Any]] = []
@@ -74,10 +83,12 @@ def write_samples(
         if clips:
             files["clip"] = f"{position:06d}-clip.webp"
             write_atomically(folder / files["clip"], animation(clips[position]))
+            for name, film in films(clips[position], slots=True, shared=True).items():
+                files[f"{name}{FILM}"] = f"{position:06d}-{name}{FILM}.webp"
+                write_atomically(folder / files[f"{name}{FILM}"], strip(film))
         values = finite({name: row[name] for name in metrics if name in row})
-        index.append(
-            {"id": view.id, "position": position, "roles": list(names), "metrics": values, "files": files}
-        )
+        entry = {"id": view.id, "position": position, "roles": list(names), "metrics": values, "files": files}
+        index.append(entry | ({"frames": len(clips[position]), "foretold": foretold} if clips else {}))
     write_json(folder / INDEX, index)
     written = {file for entry in index for file in entry["files"].values()}
     for path in folder.iterdir():
@@ -94,6 +105,7 @@ def sample_pictures(view: ImageView) -> dict[str, NDArray[np.uint8]]:
         found["true"] = paint_truth(view.true_HW)
     if view.predicted_HW is not None:
         found["predicted"] = paint_slots(view.predicted_HW)
-    if view.parts_KHWC is not None and view.masks_KHW is not None:
-        found["slots"] = np.concatenate(by_mask(view.parts_KHWC, view.masks_KHW), axis=1)
+    slots_KHWC = view.by_slot()
+    if view.parts_KHWC is not None and slots_KHWC is not None:
+        found["slots"] = np.concatenate(slots_KHWC, axis=1)
     return found

@@ -16,6 +16,7 @@ from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
 from slotlab.framework.evaluation.trained_run import Ready, Subject
 from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
+from slotlab.framework.runs.measurement import measured_things
 from slotlab.framework.spec.identity import canonical, definition, run_id
 from slotlab.framework.spec.protocol import ProtocolConfig
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -122,7 +123,9 @@ def clip_of(spec: ExperimentSpec) -> dict[str, Any]:
 def cautions_of(ready: Ready) -> list[str]:
     """Return what keeps the images from being the whole split, for readers of published numbers."""
     there = ready.loader.total
-    part = f"measured on the first {ready.images} of {there} images (evaluation.max_images)"
+    spec = ready.condition.spec
+    things = measured_things({} if spec.data.clip is None else {"clip": clip_of(spec)})
+    part = f"measured on the first {ready.images} of {there} {things} (evaluation.max_images)"
     return [
         *ready.loader.selection.notes,
         *ready.condition.warnings_of_data,

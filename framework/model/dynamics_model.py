@@ -84,6 +84,11 @@ class DynamicsModel(Model):
         return found
 
     @property
+    def history(self) -> int:
+        """How many frames are seen."""
+        return self.settings.history
+
+    @property
     def fixed_num_slots(self) -> bool:
         """Whether the frozen model finds the trained number of slots alone."""
         return self.parent.fixed_num_slots

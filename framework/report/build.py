@@ -1,21 +1,25 @@
 """Build the page of a comparison: everything that is read, chosen and worded happens before rendering."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from slotlab.framework.compare.arm_styles import COLORS
+from slotlab.framework.compare.best_arms import proven_best
 from slotlab.framework.compare.differing_settings import setting_text
 from slotlab.framework.compare.results import Comparison
+from slotlab.framework.compare.shortlist import shortlist
 from slotlab.framework.report.costs import measures
 from slotlab.framework.report.curves import group_charts, learning_curves
 from slotlab.framework.report.gallery import gallery
 from slotlab.framework.report.number_format import decimals_of
-from slotlab.framework.report.page import ArmMark, Page, PublishedTable
+from slotlab.framework.report.page import ArmMark, Measure, Page, PublishedTable
 from slotlab.framework.report.runs_and_provenance import counted, provenance, run_rows
 from slotlab.framework.report.summary_sentences import findings
 from slotlab.framework.study.folder import StudyFolder
 
-SHAPES = 5
+SHAPES = 20
+"""Shapes of marks: ten, each filled and open."""
 PUBLISHED_FIRST = ("method", "metric", "value", "std")
 """Columns of published numbers that come first."""
 MOST_LABELS = 8
@@ -37,10 +41,12 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
     """
     damaged = [f"a damaged log has no curves: {reason}" for reason in damaged_logs(comparison)]
     comparison = replace(comparison, notes=(*comparison.notes, *damaged))
+    costs = measures(comparison)
     return Page(
         title=title or comparison.title,
         comparison=comparison,
-        marks=marks(comparison),
+        marks=marks(comparison, costs),
+        drawn=drawn(comparison),
         axes=axes(comparison),
         facts=facts(comparison),
         findings=findings(comparison),
@@ -50,7 +56,7 @@ def build_page(comparison: Comparison, *, title: str | None = None, seen_from: P
         published=published(comparison),
         curves=learning_curves(comparison),
         groups=group_charts(comparison),
-        costs=measures(comparison),
+        costs=costs,
         gallery=gallery(comparison),
         runs=run_rows(comparison, seen_from),
         provenance=provenance(comparison),
@@ -63,31 +69,32 @@ def damaged_logs(comparison: Comparison) -> list[str]:
     return [reason for _, reason in read if reason]
 
 
-def marks(comparison: Comparison) -> list[ArmMark]:
-    """Return the arms' marks: the baseline has color 0, the others 1 to 6 in turn, with changing shapes."""
-    found, others = [], 0
-    for arm in comparison.arms:
-        if arm.name == comparison.baseline:
-            found.append(ArmMark(0, 0))
-        else:
-            found.append(ArmMark(1 + others % len(COLORS), others // len(COLORS) % SHAPES))
-            others += 1
-    return found
+def marks(comparison: Comparison, costs: Sequence[Measure]) -> list[ArmMark]:
+    """Return the arms' marks: the baseline has color 0, the others 1 to 6 in turn, with changing shapes.
+
+    No two have the same, as long as there are marks enough; of more arms, those on a Pareto front come first.
+    """
+    arms = comparison.arms
+    others = [position for position, arm in enumerate(arms) if arm.name != comparison.baseline]
+    if len(others) > len(COLORS) * SHAPES:
+        best = {arm for cost in costs for front in cost.fronts.values() for arm in front}
+        others.sort(key=lambda position: position not in best)
+    found = {position: ArmMark(0, 0) for position in range(len(arms))}
+    for number, position in enumerate(others):
+        found[position] = ArmMark(1 + number % len(COLORS), number // len(COLORS) % SHAPES)
+    return list(found.values())
 
 
 def best(comparison: Comparison) -> dict[str, str]:
-    """Return, by metric, the arm with the best mean, if at least two arms have one."""
-    found = {}
-    for metric in comparison.metrics:
-        means = {
-            arm.name: statistics.mean
-            for arm in comparison.arms
-            if (statistics := arm.statistics.get(metric.name)) and statistics.mean is not None
-        }
-        if len(means) > 1:
-            choose = max if metric.higher_is_better else min
-            found[metric.name] = choose(means, key=means.__getitem__)
-    return found
+    """Return, by metric, the arm with the best mean, where the corrected test bears it out."""
+    every = ((metric.name, proven_best(comparison, metric)) for metric in comparison.metrics)
+    return {name: arm.name for name, arm in every if arm is not None}
+
+
+def drawn(comparison: Comparison) -> list[int]:
+    """Return the positions of the arms that are drawn at first."""
+    names = {arm.name for arm in shortlist(comparison)}
+    return [position for position, arm in enumerate(comparison.arms) if arm.name in names]
 
 
 def published(comparison: Comparison) -> PublishedTable:

@@ -11,6 +11,8 @@ def chart_data(page: Page) -> dict[str, Any]:
     arms = zip(page.comparison.arms, page.marks, strict=True)
     return {
         "arms": [{"name": arm.name, "color": mark.color, "shape": mark.shape} for arm, mark in arms],
+        "drawn": list(page.drawn),
+        "rule": f"the baseline, the best of each metric and the best by {page.comparison.primary.name}",
         "metrics": [metric_data(page, metric) for metric in page.comparison.metrics],
         "curves": [lines_data(chart) for chart in page.curves],
         "groups": [lines_data(chart) for chart in page.groups],
@@ -62,6 +64,8 @@ def lines_data(chart: Chart) -> dict[str, Any]:
             "mean": list(map(short, line.mean)),
             "low": list(map(short, line.low)),
             "high": list(map(short, line.high)),
+            "epochs": list(map(short, line.epochs)),
+            "phases": list(map(short, line.phases)),
         }
         for arm, line in chart.lines.items()
     ]

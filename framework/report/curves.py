@@ -1,6 +1,8 @@
 """Curves over seeds: learning curves from the runs' logs, and metrics by group of images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +37,37 @@ def rank(name: str, primary: str) -> tuple[int, str]:
 
 def arm_curves(arm: Arm, points: int) -> dict[str, Line]:
     """Return the curves of one arm over its seeds."""
-    runs = [log_series(member.run.log_or_reason()[0]) for member in arm.members]
+    logs = [member.run.log_or_reason()[0] for member in arm.members]
+    runs = [log_series(log) for log in logs]
     keys = dict.fromkeys(key for run in runs for key in run)
-    return {" ".join(key): over_seeds([run[key] for run in runs if key in run], points) for key in keys}
+    clock = next((log for log in logs if log), ())  # seeds have the same epochs and phases
+    times, phases = epochs_by_step(clock), phase_starts(clock)
+    found = {}
+    for key in keys:
+        line = over_seeds([run[key] for run in runs if key in run], points)
+        epochs = np.interp(line.x, *times).tolist() if times[0] else ()
+        found[" ".join(key)] = replace(line, epochs=epochs, phases=phases)
+    return found
+
+
+def epochs_by_step(log: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Return the steps of a log at which an epoch was logged for the first time, and these epochs."""
+    first: dict[float, float] = {}
+    for row in log:
+        if row["kind"] == "train" and is_number(row.get("epoch")):
+            first.setdefault(float(row["epoch"]), float(row["step"]))
+    return list(first.values()), list(first)
+
+
+def phase_starts(log: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the steps at which the second and further phases of a training begin."""
+    starts: dict[Any, float] = {}
+    last = 0.0
+    for row in log:
+        if row["kind"] == "train" and "phase" in row:
+            starts.setdefault(row["phase"], last)
+            last = float(row["step"])
+    return list(starts.values())[1:]
 
 
 def over_seeds(runs: Sequence[Mapping[float, float]], points: int) -> Line:

@@ -14,6 +14,7 @@ from typing import Any
 
 from slotlab.framework.compare.evaluation_facts import PICTURES, tells_pictures
 from slotlab.framework.compare.results import Arm, Comparison, MeasuredRun
+from slotlab.framework.compare.shortlist import shortlist
 from slotlab.framework.report.number_format import number, plural
 from slotlab.framework.report.page import ArmTile, EmbeddedPicture, Extreme, Frame, Gallery
 from slotlab.framework.runs.folder import SAMPLES
@@ -24,9 +25,11 @@ from slotlab.registry.errors import describe
 
 TRUTH = {"image": "image", "true": "true masks"}
 MADE = {"reconstruction": "reconstruction", "predicted": "predicted masks"}
+FILM = "-film"
+"""Ends the names of films among the samples, as `framework.figures.samples` writes them."""
 ROLES = ("best", "median", "worst")
 MOST_ARMS = 24
-"""How many arms have pictures: the baseline and the first others."""
+"""How many arms have pictures: the baseline and the best."""
 MOST_BYTES = 12_000_000
 """Size of all pictures in the page together."""
 MOST_PIXELS = 192
@@ -61,34 +64,42 @@ class PictureEmbedder:
     left: int = MOST_BYTES
     refused: int = 0
     damaged: list[str] = field(default_factory=list)
-    known: dict[Path, str | None] = field(default_factory=dict)
+    known: dict[Path, tuple[str, tuple[int, int]] | None] = field(default_factory=dict)
 
     def picture(
         self, samples: Samples, entry: Mapping[str, Any], kind: str, words: str
     ) -> EmbeddedPicture | None:
         """Return a picture; None if it does not exist, is damaged or exceeds the limit."""
-        name = str(entry["files"].get(kind, ""))
-        path = samples.folder / name
-        if not name or Path(name).name != name or not is_there(path):
-            return None
-        if path not in self.known:
-            self.known[path] = self.read(path)
-        uri = self.known[path]
-        return None if uri is None else EmbeddedPicture(uri, words, wide=kind == "slots")
+        frames = int(entry.get("frames", 1))
+        for wanted, count in ((f"{kind}{FILM}", frames), (kind, 1)):  # the middle frame where no film fits
+            name = str(entry["files"].get(wanted, "")) if count > 1 or wanted == kind else ""
+            path = samples.folder / name
+            if not name or Path(name).name != name or not is_there(path):
+                continue
+            if path not in self.known:
+                self.known[path] = self.read(path, count)
+            if found := self.known[path]:
+                uri, size = found
+                foretold = int(entry.get("foretold", 0))
+                return EmbeddedPicture(uri, words, kind == "slots", count, foretold, size)
+        return None
 
-    def read(self, path: Path) -> str | None:
-        """Return a PNG file as a data URI, and count its size; None if it is damaged or does not fit."""
+    def read(self, path: Path, frames: int) -> tuple[str, tuple[int, int]] | None:
+        """Return a picture or film as a data URI, with columns and rows of a frame, and count its size.
+
+        None if it is damaged or does not fit.
+        """
         try:
-            content = smaller(path)
+            content, (width, height), kind = smaller(path, frames)
         except Exception as error:  # Pillow raises many kinds of errors for damaged pictures
             self.damaged.append(f"{path} ({describe(error)})")
             return None
-        uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         if len(uri) > self.left:
             self.refused += 1
             return None
         self.left -= len(uri)
-        return uri
+        return uri, (width, height // frames)
 
 
 def is_there(path: Path) -> bool:
@@ -99,21 +110,29 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def smaller(path: Path) -> bytes:
-    """Return a PNG file, scaled down if it has more than `MOST_PIXELS` rows."""
+def smaller(path: Path, frames: int = 1) -> tuple[bytes, tuple[int, int], str]:
+    """Return a picture, scaled down if it has more than `MOST_PIXELS` rows a frame, with its size and kind.
+
+    A picture is a PNG; a film of several frames, which are one above the other, a WebP.
+    """
     from PIL import Image
 
-    content = read_file(path) or b""
-    with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+    content, kind = read_file(path) or b"", "PNG" if frames == 1 else "WEBP"
+    with Image.open(io.BytesIO(content), formats=[kind]) as picture:
         picture.load()
-        if picture.height <= MOST_PIXELS:
-            return content
-        size = (max(1, round(picture.width * MOST_PIXELS / picture.height)), MOST_PIXELS)
+        if picture.height % frames:
+            raise ValueError(f"its {picture.height} rows are not those of {frames} frames")
+        if picture.height <= MOST_PIXELS * frames:
+            return content, picture.size, kind.lower()
+        size = (max(1, round(picture.width * MOST_PIXELS * frames / picture.height)), MOST_PIXELS * frames)
         few = picture.convert("RGB").getcolors(256)  # probably masks, whose colors must not be blended
         method = Image.Resampling.NEAREST if few else Image.Resampling.LANCZOS
         buffer = io.BytesIO()
-        picture.convert("RGB").resize(size, method).save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
+        options: dict[str, Any] = (
+            {"optimize": True} if frames == 1 else {"lossless": bool(few), "quality": 90}
+        )
+        picture.convert("RGB").resize(size, method).save(buffer, kind, **options)
+        return buffer.getvalue(), size, kind.lower()
 
 
 def gallery(comparison: Comparison) -> Gallery:
@@ -126,7 +145,8 @@ def gallery(comparison: Comparison) -> Gallery:
             problems.append(f"The samples of {arm.name} cannot be read: {error}.")
             continue
         found += [] if samples is None else [samples]
-    first = sorted(found, key=lambda samples: samples.name != comparison.baseline)[:MOST_ARMS]
+    some = [arm.name for arm in shortlist(comparison, MOST_ARMS)]
+    first = sorted(found, key=lambda samples: samples.name not in some)[:MOST_ARMS]
     shown = sorted(first, key=lambda samples: samples.arm)
     if len(found) > len(shown):
         problems.append(f"Pictures are shown for {len(shown)} of {plural(len(found), 'arm')} with samples.")

@@ -12,7 +12,7 @@ from slotlab.framework.compare.results import Comparison
 
 @dataclass(frozen=True)
 class ArmMark:
-    """The mark of an arm all over the page: a color from 0 (the baseline's) to 6, a shape from 0 to 4."""
+    """The mark of an arm all over the page: a color from 0 (the baseline's) to 6, a shape from 0 to 19."""
 
     color: int
     shape: int
@@ -43,6 +43,10 @@ class Line:
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    epochs: Sequence[float] = ()
+    """The epoch at each training step; empty where it is not known."""
+    phases: Sequence[float] = ()
+    """The training steps at which a further phase begins."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ class EmbeddedPicture:
     uri: str
     alt: str
     wide: bool = False
+    frames: int = 1
+    """Of a film, whose frames are one above the other, how many there are."""
+    foretold: int = 0
+    """Of a film, the first frame of which the model has seen nothing; 0 if it sees all."""
+    size: tuple[int, int] = (1, 1)
+    """Columns and rows of a frame."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,14 @@ class Gallery:
     same: bool = True
     """Whether all arms were evaluated on the same images."""
 
+    @property
+    def films(self) -> bool:
+        """Whether some of the pictures are films."""
+        tiles = [tile for frame in self.frames for tile in frame.tiles]
+        tiles += [tile for one in self.extremes for group in one.groups.values() for tile in group]
+        found = [picture for tile in tiles for picture in tile.pictures]
+        return any(one.frames > 1 for one in [*found, *(one for frame in self.frames for one in frame.truth)])
+
 
 @dataclass(frozen=True)
 class PublishedTable:
@@ -145,6 +163,8 @@ class Page:
     title: str
     comparison: Comparison
     marks: Sequence[ArmMark]
+    drawn: Sequence[int]
+    """The arms that plots and pictures show at first."""
     axes: Sequence[tuple[str, Sequence[str]]]
     """What differs between arms: names of axes or settings, and labels of their values."""
     facts: Sequence[tuple[str, str, str]]
@@ -153,7 +173,7 @@ class Page:
     protocol: str
     """The conditions of evaluation, in a sentence."""
     best: Mapping[str, str]
-    """The arm with the best mean, by metric."""
+    """By metric, the arm with the best mean, where the corrected test bears it out."""
     decimals: Mapping[str, int]
     """The number of decimals of each metric."""
     published: PublishedTable

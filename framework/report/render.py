@@ -16,7 +16,7 @@ from slotlab.framework.report.page import Page
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-SCRIPTS = ("charts.js", "report.js")
+SCRIPTS = ("charts.js", "report.js", "films.js")
 HERE = "slotlab.framework.report"
 
 

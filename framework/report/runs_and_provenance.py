@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.report.page import Fact, RunRow
 from slotlab.framework.system.privacy import nameless
 
-MOST_VALUES = 12
-"""How many values of one fact are shown."""
+MOST_VALUES = 40
+"""How many values of one fact are shown; of the user's own plugins, all are."""
+MOST_COMMANDS = 12
+"""The same of commands, which are long."""
+PACKAGE = "slotlab"
+"""What the source of a component begins with that comes with it."""
+OWN = "own plugins"
 PACKAGES = ("torch", "numpy", "timm")
 NO_ARM, DID_NOT_BIND = "not counted", "did not bind"
 
@@ -54,14 +60,17 @@ def run_rows(comparison: Comparison, seen_from: Path | None) -> list[RunRow]:
 def provenance(comparison: Comparison) -> list[Fact]:
     """Return the facts that the runs recorded, each value with the number of runs that have it."""
     runs = [run.provenance for run in counted(comparison)]
-    facts = [Fact(label, tally(map(read, runs)), code=label == "command") for label, read in FACTS.items()]
+    facts = []
+    for label, read in FACTS.items():
+        most = None if label == OWN else MOST_COMMANDS if label == "command" else MOST_VALUES
+        facts.append(Fact(label, tally(map(read, runs), most), code=label == "command"))
     return [fact for fact in facts if fact.values]
 
 
-def tally(values: Iterable[Sequence[str]]) -> list[tuple[str, int]]:
-    """Count values, the most frequent first; those beyond `MOST_VALUES` are counted together."""
+def tally(values: Iterable[Sequence[str]], most: int | None = MOST_VALUES) -> list[tuple[str, int]]:
+    """Count values, the most frequent first; those beyond `most` are counted together."""
     found = Counter(value for several in values for value in several).most_common()
-    kept, others = found[:MOST_VALUES], found[MOST_VALUES:]
+    kept, others = found[:most], found[len(found) if most is None else most :]
     return kept + ([(f"… and {len(others):,} more", sum(count for _, count in others))] if others else [])
 
 
@@ -77,10 +86,14 @@ def packages(facts: Mapping[str, Any]) -> list[str]:
     return [", ".join(found)] if found else []
 
 
-def components(facts: Mapping[str, Any]) -> list[str]:
-    """Return each component with its version and source."""
+def components(facts: Mapping[str, Any], *, own: bool) -> list[str]:
+    """Return each component with its version and source: the user's own, or those of slotlab."""
     used = facts.get("components") or ()
-    return [f"{item['kind']} {item['name']}, version {item['version']} ({item['source']})" for item in used]
+    return [
+        f"{item['kind']} {item['name']}, version {item['version']} ({item['source']})"
+        for item in used
+        if own != str(item["source"]).startswith(f"{PACKAGE} ")
+    ]
 
 
 def data(facts: Mapping[str, Any]) -> list[str]:
@@ -105,6 +118,7 @@ FACTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "Python": one("python"),
     "packages": packages,
     "data": data,
-    "components": components,
+    OWN: partial(components, own=True),
+    "components": partial(components, own=False),
     "command": command,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from slotlab.framework.compare.best_arms import LEVEL
 from slotlab.framework.compare.results import Arm, Binding, Comparison, Difference, Interval
 from slotlab.framework.report.number_format import (
     decimals_of,
@@ -13,9 +14,6 @@ from slotlab.framework.report.number_format import (
     signed,
 )
 from slotlab.framework.report.page import Finding
-
-LEVEL = 0.05
-"""Corrected p values below this level count as a difference."""
 
 MOST = 5
 """How many clearly better or worse arms have a sentence each; of more, the two clearest have one."""

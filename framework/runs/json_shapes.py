@@ -195,6 +195,10 @@ class SampleEntry(Stored):
     roles: list[str]
     metrics: dict[str, Real | None]
     files: dict[str, str]
+    frames: Count = 1
+    """Of a clip, how many there are."""
+    foretold: Count = 0
+    """Of a clip, the first of which the model has seen nothing; 0 if it sees all."""
 
 
 class LogLine(Stored):

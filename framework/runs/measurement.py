@@ -171,3 +171,11 @@ def digest(*parts: Any) -> str:
 def plain(value: Any) -> Any:
     """Return data as it is after a round trip through JSON: tuples become lists."""
     return json.loads(json.dumps(value))
+
+
+def measured_things(summary: Mapping[str, Any]) -> str:
+    """Return what each row of an evaluation is about, in words: `images`, `videos` or `clips` of videos."""
+    clip = summary.get("clip")
+    if not isinstance(clip, Mapping):
+        return "images"
+    return "videos" if clip.get("frames") is None else "clips"

@@ -5,15 +5,17 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slotlab.framework.figures.films import webp
 from slotlab.framework.figures.png import to_png
 from slotlab.framework.figures.slot_colors import slot_color
+from slotlab.framework.studio.clip_studio import ClipStudio
 from slotlab.framework.studio.request_limit import BoundedBodies
-from slotlab.framework.studio.requests import CompositionRequest, DrawRequest, NonNegative
+from slotlab.framework.studio.requests import ClipRequest, CompositionRequest, DrawRequest, NonNegative
 from slotlab.framework.studio.studio import Studio
 from slotlab.registry import SlotlabError
 
@@ -57,6 +59,7 @@ def create_app(studio: Studio, *, hosts: Sequence[str]) -> "FastAPI":
     answer_errors(app)
     add_images(app, studio)
     add_compositions(app, studio)
+    add_clips(app, studio.clips)
     page = resources.files("slotlab.framework.studio") / "static"
     app.mount("/", StaticFiles(directory=str(page), html=True))
     return app
@@ -137,6 +140,36 @@ def add_compositions(app: "FastAPI", studio: Studio) -> None:
         return png(studio.sample(seed, number))
 
 
+def add_clips(app: "FastAPI", clips: ClipStudio) -> None:
+    """Add the routes of clips, their slots, and new clips; films have their frames one above the other."""
+    from fastapi import Response
+
+    @app.get("/api/clips/{position}")
+    def clip(position: NonNegative) -> dict[str, Any]:
+        taken = clips.take_apart(position)
+        slots = [{"slot": k, "color": slot_color(k), "area": area} for k, area in enumerate(taken.areas)]
+        return {"position": position, "id": taken.id, "frames": taken.seen.frames, "slots": slots}
+
+    @app.get("/api/clips/{position}/first.png")
+    def first(position: NonNegative) -> Response:
+        return png(clips.first_frame(position))
+
+    @app.get("/api/clips/{position}/{name}.png")
+    def film(position: NonNegative, name: Literal["image", "reconstruction", "segments"]) -> Response:
+        return png(getattr(clips.take_apart(position), name))
+
+    @app.get("/api/clips/{position}/slots/{slot}/{name}.png")
+    def film_of_slot(position: NonNegative, slot: NonNegative, name: Literal["cutout", "mask"]) -> Response:
+        return png(one_of(getattr(clips.take_apart(position), f"{name}s"), slot))
+
+    @app.post("/api/compose-clip")
+    def compose_clip(wanted: ClipRequest) -> Response:
+        film, frames = clips.compose(wanted.slots, frames=wanted.frames, show=wanted.show)
+        if wanted.form == "webp":
+            return Response(webp(np.split(film, frames)), media_type="image/webp")
+        return Response(to_png(film), media_type="image/png", headers={"X-Frames": str(frames)})
+
+
 def facts(studio: Studio) -> dict[str, Any]:
     """Return what the page shows about the run."""
     spec = studio.composer.spec
@@ -148,6 +181,9 @@ def facts(studio: Studio) -> dict[str, Any]:
         "split": studio.split,
         "protocol": spec.data.protocol_name,
         "images": studio.images,
+        "clips": studio.clips.count,
+        "history": studio.clips.history,
+        "ratio": spec.data.size[1] / spec.data.size[0],
         "image_size": spec.data.settings.image_size,
         "slots": slots,
         "seed": spec.seed,
@@ -163,7 +199,7 @@ def as_line(frame: tuple[int, int, NDArray[np.uint8]]) -> bytes:
     return json.dumps({"done": done, "total": total, "png": content}).encode() + b"\n"
 
 
-def one_of(pictures: NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
+def one_of(pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], slot: int) -> NDArray[np.uint8]:
     """Return one slot's picture.
 
     Raises:

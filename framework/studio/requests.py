@@ -43,3 +43,16 @@ class DrawRequest(BaseModel):
     slots: Annotated[list[Pick], Field(min_length=1, max_length=64)]
     draw: NonNegative = 0
     """0 for the noise of the first slot's image, as in an evaluation; others have noise of their own."""
+
+
+class ClipRequest(BaseModel):
+    """The slots of a new clip; `image` of each is the number of a clip."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slots: Annotated[list[Pick], Field(min_length=1, max_length=64)]
+    show: Literal["picture", "segments"] = "picture"
+    frames: Annotated[int, Field(ge=1, le=240)] | None = None
+    """How many to make, of a model that foretells; None for as many as the clips have."""
+    form: Literal["film", "webp"] = "film"
+    """All frames one above the other, or an animated picture."""

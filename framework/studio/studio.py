@@ -18,6 +18,7 @@ from slotlab.framework.contracts import Slots
 from slotlab.framework.data.loader import to_uint8
 from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.randomness.seeds import mix
+from slotlab.framework.studio.clip_studio import ClipStudio
 from slotlab.framework.studio.requests import Pick
 from slotlab.registry import SlotlabError
 
@@ -53,13 +54,17 @@ class TakenApart:
 
 @dataclass(eq=False)
 class Studio:
-    """A composer with a cache of images, for requests from several threads."""
+    """A composer with a cache of images, and of clips, for requests from several threads."""
 
     composer: Composer
     library_images: int = LIBRARY
     _lock: RLock = field(default_factory=RLock)
     _seen: OrderedDict[int, TakenApart] = field(default_factory=OrderedDict)
     _clusters: Clusters | None = None
+
+    def __post_init__(self) -> None:
+        """Open the clips, which wait for the same lock."""
+        self.clips = ClipStudio(self.composer, self._lock)
 
     @property
     def split(self) -> str:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import slotlab
 from slotlab.framework.contracts import Sample
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.plugin_loading.discovery import load_registry
+from slotlab.framework.spec.merge import SHIPPED
 from slotlab.framework.spec.schema import ExperimentSpec
 
 REGISTRY = load_registry()
@@ -83,3 +86,22 @@ def noise_loader() -> Callable[..., Loader]:
         return Loader(chosen, batch_size, torch.device("cpu"), (-1.0, 1.0), workers)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clip_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `savi_demo`, which follows slots, and `slotformer_demo`, which foretells them, both small."""
+    settings: dict[str, Any] = {
+        "data.protocol.image_size": 16,
+        "data.dataset": {"num_train": 2, "num_val": 3, "num_test": 1},
+        "training.batch_size": 2,
+        "training.phases": [{"steps": 1, "lr": 1e-3}],
+        "evaluation.baselines": [],
+    }
+    folder = tmp_path_factory.mktemp("clips")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, more in (("savi_demo", {"model.decoder.broadcast_size": 4}), ("slotformer_demo", {})):
+            run = f"runs/{name}"
+            slotlab.train(f"{SHIPPED}{name}", settings | more, run=run, device="cpu", evaluate=False)
+    return folder / "runs"

@@ -1,7 +1,10 @@
 // Figures for Plotly from the page's data. Each function returns {traces, layout}; none touches the page.
 "use strict";
 
-const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down"];
+const FILLED = [
+  "circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star", "hexagon", "pentagon",
+];
+const SYMBOLS = [...FILLED, ...FILLED.map((name) => `${name}-open`)];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 
 // Plotly reads a little HTML in its texts; names must not be read so.
@@ -73,27 +76,62 @@ function differences(data, { index }, look) {
   return intervals(rows, data.arms, look, `${name}arm \u2212 baseline   ${better}`, true);
 }
 
-function curves(data, { chart, log }, look) {
+/** The mean of each value with its neighbors, a tenth of all: what the noise of single steps hides. */
+function smoothed(values) {
+  const reach = Math.max(1, Math.round(values.length / 20));
+  return values.map((_, at) => {
+    const some = values.slice(Math.max(0, at - reach), at + reach + 1).filter((value) => value !== null);
+    return some.length ? some.reduce((sum, value) => sum + value, 0) / some.length : null;
+  });
+}
+
+/** Where further phases begin, in steps or epochs: dotted lines, at most a dozen. */
+function phaseMarks(lines, byEpoch, look) {
+  const starts = lines.flatMap((line) => (byEpoch ? line.phases.map((step) => between(line, step)) : line.phases));
+  return [...new Set(starts)].sort((a, b) => a - b).slice(0, 12).map((at) => ({
+    type: "line", x0: at, x1: at, y0: 0, y1: 1, yref: "paper", line: { color: look.muted, width: 1, dash: "dot" },
+    label: { text: "phase", textposition: "end", textangle: 0, xanchor: "left", font: { size: 10, color: look.muted } },
+  }));
+}
+
+/** The epoch at a step of a line. */
+function between({ x, epochs }, step) {
+  const after = x.findIndex((value) => value >= step);
+  if (after <= 0) return epochs.at(after);
+  const part = (step - x[after - 1]) / (x[after] - x[after - 1]);
+  return epochs[after - 1] + part * (epochs[after] - epochs[after - 1]);
+}
+
+function curves(data, { chart, log, smooth, along }, look) {
   const { title, x, lines } = data.curves[chart];
-  const traces = lines.filter(({ arm }) => look.visible(arm)).flatMap((line) => {
+  const drawn = lines.filter(({ arm }) => look.visible(arm));
+  const byEpoch = along === "epoch" && drawn.every(({ epochs }) => epochs.length);
+  const traces = drawn.flatMap((line) => {
     const arm = data.arms[line.arm];
     const color = look.color(arm);
+    const places = byEpoch ? line.epochs : line.x;
     const widened = line.low.some((low, i) => low !== null && low !== line.high[i]);
     const band = widened ? [{
-      type: "scatter", mode: "lines", x: [...line.x, ...line.x.toReversed()], y: [...line.high, ...line.low.toReversed()],
+      type: "scatter", mode: "lines", x: [...places, ...places.toReversed()], y: [...line.high, ...line.low.toReversed()],
       line: { width: 0, color }, fill: "toself", fillcolor: look.faint(arm), hoverinfo: "skip",
     }] : [];
-    return [...band, {
-      type: "scatter", mode: line.x.length > 1 ? "lines" : "markers", x: line.x, y: line.mean,
-      line: { color, width: 2, dash: DASHES[arm.shape] }, name: plain(clipped(arm.name, 40)),
-      hovertemplate: "%{y:.4g}",
+    const raw = smooth ? [{
+      type: "scatter", mode: "lines", x: places, y: line.mean, line: { color, width: 1 }, opacity: 0.35, hoverinfo: "skip",
+    }] : [];
+    const epoch = line.epochs.length ? " (step %{customdata[0]:.6~g}, epoch %{customdata[1]:.3~g})" : "";
+    return [...band, ...raw, {
+      type: "scatter", mode: places.length > 1 ? "lines" : "markers", x: places, y: smooth ? smoothed(line.mean) : line.mean,
+      line: { color, width: 2, dash: DASHES[arm.shape % DASHES.length] }, name: plain(clipped(arm.name, 40)),
+      customdata: line.x.map((step, i) => [step, line.epochs[i]]), hovertemplate: `%{y:.4g}${epoch}`,
     }];
   });
+  const noEpochs = along === "epoch" && !byEpoch ? " (not all logs have epochs)" : "";
   return {
     traces,
     layout: {
-      xaxis: { title: { text: plain(x) }, automargin: true },
+      xaxis: { title: { text: plain(byEpoch ? "epoch" : x + noEpochs) }, automargin: true },
       yaxis: { title: { text: plain(title) }, type: log ? "log" : "linear", automargin: true },
+      shapes: phaseMarks(drawn, byEpoch, look),
       hovermode: look.visibleCount > 12 ? "closest" : "x unified", hoverdistance: 60, height: look.narrow ? 320 : 420,
     },
   };
@@ -111,7 +149,7 @@ function groups(data, { chart }, look) {
     return {
       type: "scatter", mode: "lines+markers", x: line.x.map((value) => names.indexOf(value) + shift), y: line.mean,
       error_y: { ...errors(line.mean.map((mean, i) => [mean, line.low[i], line.high[i]]), color), thickness: 1.3 },
-      line: { color, width: 2, dash: DASHES[arm.shape] }, marker: { color, size: 7, symbol: SYMBOLS[arm.shape] },
+      line: { color, width: 2, dash: DASHES[arm.shape % DASHES.length] }, marker: { color, size: 7, symbol: SYMBOLS[arm.shape] },
       customdata: line.x.map((value) => plain(value)),
       hovertemplate: `${plain(arm.name)}<br>${plain(x)} %{customdata}: %{y:.4g}<extra></extra>`,
     };

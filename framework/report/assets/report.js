@@ -6,7 +6,6 @@
   root.classList.add("js");
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const MOST = 12; // arms shown at first; more lines could not be distinguished
 
   // --- theme -----------------------------------------------------------------------------
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -20,14 +19,24 @@
   }
 
   // --- arms ------------------------------------------------------------------------------
-  const hidden = new Set(data.arms.map((_, index) => index).slice(MOST));
+  const hidden = new Set(data.arms.map((_, index) => index).filter((index) => !data.drawn.includes(index)));
   const chips = all(".legend .arm");
+
+  /** Which arms plots and pictures leave out, in words; empty if they leave out none. */
+  function hiddenWords() {
+    if (hidden.size === 0) return "";
+    const asAtFirst = data.drawn.every((arm) => !hidden.has(arm)) && hidden.size === data.arms.length - data.drawn.length;
+    const which = asAtFirst ? `: shown are ${data.rule}` : "";
+    return `${hidden.size} of ${data.arms.length} arms are hidden in plots and pictures${which}. Tables have all.`;
+  }
 
   function showArms() {
     for (const chip of chips) chip.setAttribute("aria-pressed", String(!hidden.has(Number(chip.dataset.arm))));
     for (const tile of all("figure[data-arm]")) tile.hidden = hidden.has(Number(tile.dataset.arm));
     const button = document.getElementById("all-arms");
     if (button) button.disabled = hidden.size === 0;
+    const words = document.getElementById("hidden-arms");
+    if (words) words.textContent = hiddenWords();
     redraw();
   }
 
@@ -65,6 +74,8 @@
     const kind = plot.dataset.plot;
     return {
       index: Number(plot.dataset.index ?? 0), chart: chosen(kind), log: logarithmic(kind),
+      smooth: document.querySelector(`[data-smooth="${kind}"]`)?.checked ?? false,
+      along: document.querySelector(`[data-along="${kind}"]`)?.value,
       metric: chosen("scatter-metric"), cost: chosen("scatter-cost"),
     };
   }
@@ -88,8 +99,9 @@
     if (plot.clientWidth === 0) return; // in a tab that is not open
     const colors = look(plot);
     const { traces, layout } = CHARTS[plot.dataset.plot](data, choices(plot), colors);
-    Plotly.react(plot, traces, themed(layout, colors), {
-      responsive: true, displaylogo: false,
+    const width = plot.clientWidth; // said, since Plotly would see only later that paper is narrower
+    Plotly.react(plot, traces, { ...themed(layout, colors), width }, {
+      displaylogo: false,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: `${plot.dataset.plot}` },
     });
@@ -187,7 +199,7 @@
     }
     gallery.tabIndex = 0; // so that the arrows work wherever in the pictures one is
     gallery.setAttribute("role", "group");
-    gallery.setAttribute("aria-label", "Pictures of one image; left and right arrows go to another");
+    gallery.setAttribute("aria-label", `Pictures of one ${gallery.dataset.gallery}; left and right arrows go to another`);
     gallery.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (step === undefined || event.target === slider) return; // the slider has arrows of its own
@@ -225,8 +237,20 @@
     hidden.clear();
     showArms();
   });
-  for (const control of all("[data-for], [data-log]")) control.addEventListener("change", redraw);
-  addEventListener("beforeprint", drawAll);
+  for (const control of all("[data-for], [data-log], [data-smooth], [data-along]")) control.addEventListener("change", redraw);
+  let resizing = 0;
+  addEventListener("resize", () => {
+    cancelAnimationFrame(resizing);
+    resizing = requestAnimationFrame(redraw);
+  });
+  addEventListener("beforeprint", () => {
+    root.classList.add("printing"); // every metric is open, and as wide as paper
+    drawAll();
+  });
+  addEventListener("afterprint", () => {
+    root.classList.remove("printing");
+    redraw();
+  });
   showTheme();
   showArms();
   for (const plot of plots) nearby.observe(plot);

@@ -54,5 +54,25 @@ export async function draw(slots, number, signal, seen) {
   }
 }
 
-export const image = (position, name) => `api/images/${position}/${name}.png`;
-export const slotImage = (position, slot, name) => `api/images/${position}/slots/${slot}/${name}.png`;
+// A new clip; returns the film and its number of frames, or an animated picture to keep.
+export async function composeClip(slots, show, frames, form, signal) {
+  const options = {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ slots, show, frames, form }),
+    signal,
+  };
+  const response = await answer("api/compose-clip", options);
+  return { blob: await response.blob(), frames: Number(response.headers.get("X-Frames")) };
+}
+
+// Where pictures come from: images of a split, or its clips, whose pictures are films.
+const places = (kind, noun, thumb) => ({
+  noun,
+  facts: (position) => `api/${kind}/${position}`,
+  image: (position, name) => `api/${kind}/${position}/${name}.png`,
+  thumb: (position) => `api/${kind}/${position}/${thumb}.png`,
+  slot: (position, slot, name) => `api/${kind}/${position}/slots/${slot}/${name}.png`,
+});
+export const images = places("images", "image", "image");
+export const clips = places("clips", "clip", "first");

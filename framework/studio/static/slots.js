@@ -1,11 +1,11 @@
 // The slots of both images, pair by pair: which are kept, dropped or swapped.
 
-import { slotImage } from "./api.js";
-
 export class Slots {
-  // `changed` is called when another set of slots is kept.
-  constructor(list, changed) {
+  // `source` says where pictures of slots come from, `film` shows one; `changed` is called when another set is kept.
+  constructor(list, source, film, changed) {
     this.list = list;
+    this.source = source;
+    this.film = film;
     this.changed = changed;
     this.images = { a: null, b: null };
     this.kept = { a: new Set(), b: new Set() };
@@ -27,8 +27,9 @@ export class Slots {
     for (const [side, seen] of [["a", a], ["b", b]]) {
       for (const { slot, area } of seen.slots) {
         const button = this.button(slot, side);
-        button.querySelector(".cutout").src = slotImage(seen.position, slot, "cutout");
-        button.querySelector(".mask").src = slotImage(seen.position, slot, "mask");
+        for (const name of ["cutout", "mask"]) {
+          this.film(button.querySelector(`.${name}`), this.source.slot(seen.position, slot, name), seen.frames);
+        }
         button.title = `covers ${Math.round(100 * area)} % of ${side.toUpperCase()}`;
       }
     }

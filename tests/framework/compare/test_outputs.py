@@ -14,13 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotlab.framework.compare.arm_styles import plain, style_arms
+from slotlab.framework.compare.best_arms import best_arm
 from slotlab.framework.compare.comparison import Comparison, compare_paths
 from slotlab.framework.compare.csv_json import as_csv, as_json
 from slotlab.framework.compare.differing_settings import short_names
-from slotlab.framework.compare.draw_all import draw, shortlist
+from slotlab.framework.compare.draw_all import draw
 from slotlab.framework.compare.draw_cost import pareto
 from slotlab.framework.compare.draw_curves import band
-from slotlab.framework.compare.table_markup import escape_latex, escape_markdown, latex, markdown
+from slotlab.framework.compare.results import Arm, Difference
+from slotlab.framework.compare.shortlist import shortlist
+from slotlab.framework.compare.table_markup import (
+    MOST_ROWS,
+    escape_latex,
+    escape_markdown,
+    latex,
+    markdown,
+)
 from slotlab.framework.compare.tables import facts, tables
 from slotlab.framework.compare.text_table import TextTable, chance, decimals, number
 from slotlab.framework.system.terminal import visible
@@ -79,9 +88,12 @@ def test_a_markdown_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
 def test_a_latex_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
     every = tables(nasty)
     text = latex(every, facts(nasty))
-    assert text.startswith("% needs \\usepackage{booktabs}\n")
-    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{table}", r"\end{table}"):
+    assert text.startswith("% needs \\usepackage{booktabs,adjustbox,longtable}\n")
+    fitted = (r"\begin{adjustbox}{max width=\linewidth}", r"\end{adjustbox}", r"\label{tab:")
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{table}", r"\end{table}", *fitted):
         assert text.count(command) == len(every)
+    labels = re.findall(r"\\label\{tab:[a-z0-9-]+\}", text)
+    assert len(set(labels)) == len(every)
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
     assert len(rows) == sum(len(table.rows) + 1 for table in every)
     widths = [len(re.split(r"(?<!\\)&", row)) for row in rows]
@@ -96,6 +108,41 @@ def test_latex_has_true_minus_signs_and_no_bracket_after_a_line_break() -> None:
     )
     rows = [line for line in latex([table], []).splitlines() if line.endswith("\\\\")]
     assert rows[1:] == [r"  a-1 & $-$0.5 & {}[$-$1.0, +2.0] \\", r"  {}[b] & -- & +1e-5 \\"]
+
+
+def test_a_table_longer_than_a_page_goes_on_with_its_head() -> None:
+    columns = ("arm", "ari")
+    for rows, environment in ((MOST_ROWS, "table"), (MOST_ROWS + 1, "longtable")):
+        table = TextTable("t", columns, tuple((f"a{i}", "1") for i in range(rows)))
+        text = latex([table], [])
+        assert rf"\begin{{{environment}}}" in text
+        assert text.count(r"arm & ari \\") == (1 if environment == "table" else 2)
+        assert len(re.findall(r"^  a\d+ & 1 ", text, re.MULTILINE)) == rows
+
+
+def test_a_best_mean_is_bold_only_where_the_test_bears_it_out(comparison: Comparison) -> None:
+    for p in (0.2, 0.05, 0.049):
+        metric = comparison.primary
+        best = best_arm(comparison, metric)
+        assert best is not None
+        arms = [
+            replace(arm, binding=None, differences=with_p(arm, metric.name, p)) for arm in comparison.arms
+        ]
+        shown = tables(replace(comparison, arms=tuple(arms)))[0]
+        column = len(shown.columns) - len(comparison.metrics) + comparison.metrics.index(metric)
+        row = [arm.name for arm in arms].index(best.name)
+        bold = {cell for cell in shown.best if cell[1] == column}
+        assert bold == ({(row, column)} if p < 0.05 else set())
+        marked = [
+            line
+            for line in latex([replace(shown, best=frozenset(bold))], []).splitlines()
+            if r"\textbf" in line
+        ]
+        assert [line.split("&")[0].strip() for line in marked] == ([escape_latex(best.name)] if bold else [])
+
+
+def with_p(arm: Arm, metric: str, p: float) -> dict[str, Difference]:
+    return {name: replace(one, p_holm=p if name == metric else 1.0) for name, one in arm.differences.items()}
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -238,10 +285,21 @@ def test_figures_show_the_baseline_and_the_best(comparison: Comparison) -> None:
     assert {arm.name for arm in shortlist(comparison, 2)} == {comparison.baseline, best}
 
 
+def test_the_best_of_each_metric_is_among_the_shown(comparison: Comparison) -> None:
+    for most in range(2, len(comparison.arms) + 1):
+        shown = {arm.name for arm in shortlist(comparison, most)}
+        assert len(shown) == most
+        every = [best_arm(comparison, metric) for metric in (comparison.primary, *comparison.metrics)]
+        wanted = dict.fromkeys([comparison.baseline, *(arm.name for arm in every if arm is not None)])
+        assert set(list(wanted)[:2]) <= shown
+        assert most < len(wanted) or set(wanted) <= shown
+
+
 def test_no_two_arms_of_a_figure_look_alike(comparison: Comparison) -> None:
-    arms = [replace(comparison.arms[0], name=str(i)) for i in range(12)]
+    """Not even where there is no line, as in a figure of costs."""
+    arms = [replace(comparison.arms[0], name=str(i)) for i in range(40)]
     looks = style_arms(arms, "3")
-    assert len({(one.color, one.marker, one.line) for one in looks.values()}) == 12
+    assert len({(one.color, one.marker) for one in looks.values()}) == 40
     assert looks["3"].color == "#222222"
 
 

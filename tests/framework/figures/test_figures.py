@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from slotlab.framework.figures import training_curves
 from slotlab.framework.figures.image_view import ImageView, by_mask
 from slotlab.framework.figures.mask_colors import paint_slots, paint_truth, pair
 from slotlab.framework.figures.mixes import Mix, draw_mixes, halves
@@ -27,7 +28,7 @@ from slotlab.framework.figures.slot_colors import (
 )
 from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.figures.style import new_grid, plain, save, styled
-from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
+from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss, smoothed
 from slotlab.registry import SlotlabError
 
 Log = list[Mapping[str, Any]]
@@ -316,3 +317,43 @@ def test_figures_are_drawn_whatever_their_text_is(text: str, tmp_path: Path) -> 
         save(figure, tmp_path / "drawn")
         assert "mathdefault" not in figure.get_suptitle()
     assert (tmp_path / "drawn.png").stat().st_size > 1000
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=200))
+def test_a_smoothed_loss_keeps_within_its_values_and_leaves_a_constant(values: list[float]) -> None:
+    found = smoothed(values)
+    assert len(found) == len(values)
+    assert min(values) - 1e-9 <= min(found) <= max(found) <= max(values) + 1e-9
+    assert smoothed([0.5] * len(values)) == pytest.approx([0.5] * len(values))
+
+
+def test_losses_show_phases_epochs_and_a_smoothed_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    kept: list[Figure] = []
+    monkeypatch.setattr(training_curves, "save", lambda figure, stem: kept.append(figure))
+    log = [
+        {
+            "kind": "train",
+            "step": step,
+            "epoch": step // 10,
+            "phase": step // 31,
+            "loss": 1 / step,
+            "lr": 1e-3,
+        }
+        for step in range(1, 61)
+    ]
+    draw_loss(log, tmp_path / "loss")
+    [axis] = kept[0].axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["train, smoothed"]
+    marks = [line for line in axis.get_lines() if line.get_linestyle() == "--"]
+    assert [list(line.get_xdata()) for line in marks] == [[30, 30]]
+    assert [text.get_text() for text in axis.texts] == ["phase 1", "phase 2"]
+    [above] = axis.child_axes
+    ticks = [
+        (tick, label.get_text())
+        for tick, label in zip(above.get_xticks(), above.get_xticklabels(), strict=True)
+    ]
+    assert ticks == [(1, "0"), *((10 * epoch, str(epoch)) for epoch in range(1, 7))]

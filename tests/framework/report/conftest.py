@@ -20,13 +20,13 @@ COLORS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115]], np.
 
 @pytest.fixture(scope="session")
 def made_up(synthetic: ModuleType) -> Callable[..., Path]:
-    """Write a study into a folder; `pictures` adds samples to each evaluation."""
+    """Write a study into a folder; `pictures` adds samples to each evaluation, `frames` as films."""
 
-    def write(folder: Path, *, pictures: bool = False, **options: Any) -> Path:
+    def write(folder: Path, *, pictures: bool = False, frames: int = 1, **options: Any) -> Path:
         study = synthetic.write_study(folder, **options)
         if pictures:
             for number, evaluation in enumerate(sorted((folder / "runs").glob("*/evaluation/*"))):
-                draw_samples(evaluation / "samples", seed=number)
+                draw_samples(evaluation / "samples", seed=number, frames=frames)
         return study
 
     return write
@@ -38,7 +38,7 @@ def study(made_up: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     return lambda **options: made_up(tmp_path / "made", **options)
 
 
-def draw_samples(folder: Path, *, seed: int) -> None:
+def draw_samples(folder: Path, *, seed: int, frames: int = 1) -> None:
     """Draw discs on gray ground: 8 images that all runs share, and 2 best, median and worst."""
     from PIL import Image
 
@@ -62,10 +62,15 @@ def draw_samples(folder: Path, *, seed: int) -> None:
         for name, pixels in pictures.items():
             files[name] = f"{position:06d}-{name}.png"
             Image.fromarray(pixels).save(folder / files[name])
+            if frames > 1:  # it moves to the right
+                film = np.concatenate([np.roll(pixels, number, axis=1) for number in range(frames)])
+                files[f"{name}-film"] = f"{position:06d}-{name}-film.webp"
+                Image.fromarray(film).save(folder / files[f"{name}-film"], lossless=True)
         role = "shared" if position < 8 else ("best", "median", "worst")[(position - 8) // 2]
         metrics = {"ari": round(float(noise.uniform(0.2, 0.9)), 3)}
         entry = {"id": f"{position:06d}", "position": position, "roles": [role], "metrics": metrics}
-        index.append({**entry, "files": files})
+        moving = {"frames": frames, "foretold": frames // 2} if frames > 1 else {}
+        index.append({**entry, **moving, "files": files})
     (folder / "index.json").write_text(json.dumps(index))
 
 
@@ -117,10 +122,10 @@ def showing(chromium: Any, path: Path, **options: Any) -> Iterator[Shown]:
 
 
 @pytest.fixture
-def show(chromium: Any) -> Iterator[Callable[[Path], Shown]]:
+def show(chromium: Any) -> Iterator[Callable[..., Shown]]:
     """Open files in the browser."""
     with ExitStack() as stack:
-        yield lambda path: stack.enter_context(showing(chromium, path))
+        yield lambda path, **options: stack.enter_context(showing(chromium, path, **options))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotlab.framework.report.curves import over_seeds
+from slotlab.framework.report.curves import epochs_by_step, over_seeds, phase_starts
 
 VALUES = st.floats(-1e3, 1e3, allow_nan=False)
 RUNS = st.lists(st.dictionaries(st.integers(0, 60), VALUES, min_size=1, max_size=30), min_size=1, max_size=4)
@@ -48,3 +48,18 @@ def test_a_straight_line_stays_straight_when_it_is_shortened():
     line = over_seeds([{step: 2.0 * step for step in range(0, 5000, 5)}], 50)
     assert 40 <= len(line.x) <= 50
     assert line.mean == pytest.approx([2 * x for x in line.x])
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(1, 9))
+def test_phases_begin_where_the_one_before_was_logged_last(lengths, per_epoch):
+    steps = range(1, sum(lengths) + 1)
+    phases = [phase for phase, length in enumerate(lengths) for _ in range(length)]
+    log = [
+        {"kind": "train", "step": step, "epoch": step // per_epoch, "phase": phase, "loss": 0.5}
+        for step, phase in zip(steps, phases, strict=True)
+    ]
+    log.append({"kind": "validation", "step": sum(lengths), "epoch": 99, "loss": 0.5})
+    assert phase_starts(log) == [sum(lengths[:number]) for number in range(1, len(lengths))]
+    at, epochs = epochs_by_step(log)
+    assert epochs == sorted({step // per_epoch for step in steps})
+    assert at == [max(1, epoch * per_epoch) for epoch in epochs]

@@ -145,13 +145,46 @@ def test_all_controls_are_reached_by_the_tab_key(window):
     assert {"BUTTON", "INPUT", "SELECT", "SUMMARY", "A", "DIV"} <= found
 
 
-def test_print_shows_every_metric_and_no_controls(window):
+def test_print_draws_every_metric_as_wide_as_paper_and_no_controls(window):
+    window.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     window.page.emulate_media(media="print")
     assert window.page.locator("[role=tabpanel][id^=metric-]:visible").count() == 3
-    assert window.page.locator(".needs-js:visible, .bar:visible").count() == 0
+    assert window.page.locator(".controls:visible, .tabs:visible, .bar:visible").count() == 0
+    plots = window.page.locator("[data-plot]")
+    for plot in plots.all():
+        kind = plot.get_attribute("data-plot")
+        assert plot.locator("svg .scatterlayer .trace").count() > 0, kind
+        wide = plot.evaluate("p => [p.querySelector('svg').getBoundingClientRect().width, p.clientWidth]")
+        assert wide[0] <= wide[1] + 1, kind
+    assert plots.count() == 2 * 3 + 3
     background = window.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == "rgb(255, 255, 255)"
     window.page.emulate_media(media="screen")
+    window.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert window.page.locator("[role=tabpanel][id^=metric-]:visible").count() == 1
+
+
+def test_effect_sizes_are_in_sight_on_a_desktop(window):
+    window.page.set_viewport_size({"width": 1400, "height": 900})
+    hidden = "tables => tables.map(t => t.parentElement.scrollWidth - t.parentElement.clientWidth)"
+    assert window.page.locator("[role=tabpanel][id^=metric-]:visible table").evaluate_all(hidden) == [0]
+    window.page.set_viewport_size({"width": 1200, "height": 900})
+
+
+def test_curves_are_smoothed_and_drawn_along_epochs(window):
+    plot = window.page.locator("[data-plot=curves]")
+    state = """plot => [plot.layout.xaxis.title.text, plot.data.at(-1).x.at(-1), plot.data.at(-1).y.join()]"""
+    axis, last, raw = plot.evaluate(state)
+    assert axis == "training step"
+    window.page.locator("[data-smooth=curves]").check()
+    assert plot.evaluate(state)[:2] == [axis, last]
+    assert plot.evaluate(state)[2] != raw
+    window.page.locator("[data-along=curves]").select_option("epoch")
+    assert plot.evaluate(state)[0] == "epoch"
+    assert plot.evaluate(state)[1] < last / 50
+    window.page.locator("[data-along=curves]").select_option("step")
+    window.page.locator("[data-smooth=curves]").uncheck()
+    assert plot.evaluate(state) == [axis, last, raw]
 
 
 def test_an_arm_has_one_color_in_legend_tables_pictures_and_plots(window):

@@ -11,7 +11,12 @@ from html.parser import HTMLParser
 import pytest
 
 from slotlab.framework.api.comparison import write_report
+from slotlab.framework.compare.best_arms import best_arm
 from slotlab.framework.compare.comparison import ComparisonRequest, compare_paths
+from slotlab.framework.compare.shortlist import MOST
+from slotlab.framework.report.build import marks
+from slotlab.framework.report.page import Measure
+from slotlab.framework.report.runs_and_provenance import provenance
 
 EVIL = "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>\"'></script>&lt;${7*7}{{7*7}}"
 
@@ -263,3 +268,50 @@ def test_no_torch_is_imported(study):
     )
     subprocess.run([sys.executable, "-c", code, folder], check=True)
     assert (folder / "report.html").is_file()
+
+
+def test_no_two_arms_share_color_and_shape(study):
+    comparison = compare_paths([study(arms=110, seeds=1)])
+    found = marks(comparison, [])
+    assert len(set(found)) == len(found) == 110
+
+
+def test_of_too_many_arms_those_on_a_front_have_marks_of_their_own(study):
+    comparison = compare_paths([study(arms=130, seeds=1)])
+    front = (0, 3, 125, 127, 129)
+    found = marks(comparison, [Measure("time", "h", [1.0] * 130, fronts={"ari": front})])
+    assert len({found[arm] for arm in front}) == len(front)
+
+
+def test_the_best_arms_are_drawn_first_and_what_is_hidden_is_said(study, show):
+    folder = study(arms=20, seeds=2)
+    comparison, place = compare_paths([folder]), folder / "report.html"
+    write_report(comparison, place)
+    best = [best_arm(comparison, metric).name for metric in comparison.metrics]
+    shown = show(place)
+    pressed = shown.page.locator(".legend .arm[aria-pressed=true]")
+    names = [chip.get_attribute("title") for chip in pressed.all()]
+    assert {comparison.baseline, *best} <= set(names)
+    assert len(names) == MOST
+    words = shown.page.locator("#hidden-arms")
+    rule = "shown are the baseline, the best of each metric and the best by ari"
+    assert words.inner_text() == f"8 of 20 arms are hidden in plots and pictures: {rule}. Tables have all."
+    pressed.first.click()
+    assert words.inner_text() == "9 of 20 arms are hidden in plots and pictures. Tables have all."
+    shown.page.locator("#all-arms").click()
+    assert words.inner_text() == ""
+
+
+def test_a_plugin_of_ones_own_is_never_counted_among_others(study):
+    folder = study(arms=2, seeds=2)
+    for number, path in enumerate(sorted((folder.parents[1] / "runs").glob("*/provenance.json"))):
+        told = json.loads(path.read_text())
+        many = [
+            {"kind": "metric", "name": f"m{number}_{i}", "version": 1, "source": "slotlab 0.1.0"}
+            for i in range(30)
+        ]
+        mine = {"kind": "encoder", "name": f"mine{number}", "version": 1, "source": f"mine.py@{number}"}
+        path.write_text(json.dumps({**told, "components": [*many, mine]}))
+    facts = {fact.label: dict(fact.values) for fact in provenance(compare_paths([folder]))}
+    assert set(facts["own plugins"]) == {f"encoder mine{i}, version 1 (mine.py@{i})" for i in range(4)}
+    assert list(facts["components"])[-1] == "… and 80 more"
