@@ -36,12 +36,14 @@ def differs(comparison: Comparison, metric: ComparedMetric, arm: Arm) -> bool:
     """Return whether the corrected test finds a difference of an arm to the baseline in a metric.
 
     Where only some runs of either bound, no t test fits the primary metric, and Fisher's exact test of the
-    rates decides.
+    rates decides; where looks were declared, their sequential test does.
     """
     assert comparison.baseline is not None
     mixed = arm.is_mixed or comparison.arm(comparison.baseline).is_mixed
     if mixed and metric == comparison.primary:
         p = None if arm.binding is None else arm.binding.p_holm
+    elif metric == comparison.primary and arm.sequential is not None:
+        p = arm.sequential.p_holm
     else:
         p = arm.differences[metric.name].p_holm if metric.name in arm.differences else None
     return p is not None and p < LEVEL
