@@ -63,7 +63,7 @@ class Result {
     link.href = URL.createObjectURL(blob);
     link.download = this.link.download;
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // not before the browser has read it
   }
 
   busy(yes) {

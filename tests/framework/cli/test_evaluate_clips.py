@@ -26,6 +26,6 @@ def test_an_evaluation_of_videos_speaks_of_videos(slotlab, clip_runs, tmp_path):
         "evaluate", run, "--no-figures", "--set", "evaluation.max_images=2", "--device", "cpu"
     )
     assert code == 0, err
-    assert "moving_scenes val: 2 videos of 16 pixels" in out
+    assert "moving_scenes movi_a val: 2 videos of 16 pixels" in out
     assert "mean over videos ± standard deviation over videos" in out
     assert "caution: measured on the first 2 of 3 videos (evaluation.max_images)" in out
