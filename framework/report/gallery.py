@@ -145,8 +145,8 @@ def gallery(comparison: Comparison) -> Gallery:
             problems.append(f"The samples of {arm.name} cannot be read: {error}.")
             continue
         found += [] if samples is None else [samples]
-    some = [arm.name for arm in shortlist(comparison, MOST_ARMS)]
-    first = sorted(found, key=lambda samples: samples.name not in some)[:MOST_ARMS]
+    chosen = [arm.name for arm in shortlist(comparison, MOST_ARMS)]
+    first = sorted(found, key=lambda samples: samples.name not in chosen)[:MOST_ARMS]
     shown = sorted(first, key=lambda samples: samples.arm)
     if len(found) > len(shown):
         problems.append(f"Pictures are shown for {len(shown)} of {plural(len(found), 'arm')} with samples.")
