@@ -96,6 +96,10 @@ class Run:
         """
         return as_frame(self.folder.read_log())
 
+    def pictures(self) -> list[Path]:
+        """Return the pictures of masks from during the training, by step (`training.watch`)."""
+        return self.folder.watched()
+
     def summaries(self) -> dict[str, dict[str, Any]]:
         """Return the summary of each evaluation that was made of the run, by the name of its folder.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from slotlab.framework.api.given import Names, names_of
 from slotlab.framework.api.records import Records
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.study.folder import StudyFolder, StudyPlan
 from slotlab.framework.study.run_status import WantedEvaluation, glance
 from slotlab.registry.errors import SlotlabError
@@ -62,6 +63,9 @@ def refuse_study(folder: Path) -> None:
 def study_status(study: str | Path) -> Records:
     """Return the state, progress, loss and metrics of each run of a study, as `slotlab watch` shows them.
 
+    `watched` has the metrics of each look during the training (`training.watch`), and `picture` the file of
+    the latest picture of masks.
+
     >>> import slotlab
     >>> try:
     ...     slotlab.study_status("nowhere").frame()[["arm", "seed", "state", "step"]]
@@ -70,16 +74,23 @@ def study_status(study: str | Path) -> Records:
     nowhere
 
     Args:
-        study: the folder of a study, which may be running.
+        study: the folder of a study, or of one run, which may be running.
 
     Raises:
-        SlotlabError: if it is no study.
+        SlotlabError: if it is neither.
     """
-    return Records(tuple(status_of(StudyFolder.open(Path(study)))["runs"]))
+    return Records(tuple(status_of(Path(study))["runs"]))
 
 
-def status_of(folder: StudyFolder) -> dict[str, Any]:
-    """Return the status of a study and of each of its runs, as JSON-ready data."""
+def status_of(path: Path) -> dict[str, Any]:
+    """Return the status of a study and of each of its runs, or of one run, as JSON-ready data.
+
+    Raises:
+        SlotlabError: if the folder is neither.
+    """
+    if RunFolder(path).spec.is_file():
+        return status_of_run(RunFolder(path))
+    folder = StudyFolder.open(path)
     plan = folder.read_plan()
     rows = []
     for arm in plan.arms:
@@ -95,6 +106,31 @@ def status_of(folder: StudyFolder) -> dict[str, Any]:
         "states": {state: states.count(state) for state in dict.fromkeys(states)},
         "runs": rows,
     }
+
+
+def status_of_run(run: RunFolder) -> dict[str, Any]:
+    """Return the same of one run, whose primary metric is the first of its spec.
+
+    Raises:
+        SlotlabError: if its spec is damaged.
+    """
+    spec = run.read_spec()
+    metrics = metric_names(spec)
+    now = glance(run.path, None).to_json(metrics)
+    row = {"arm": spec["name"], "seed": spec.get("seed", 0), "run_id": run.path.name, **now}
+    return {
+        "study": str(run.path),
+        "name": spec["name"],
+        "primary": metrics[0],
+        "states": {now["state"]: 1},
+        "runs": [row],
+    }
+
+
+def metric_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names of the metrics in a resolved spec, which is plain data."""
+    listed = spec.get("evaluation", {}).get("metrics") or ["ari"]
+    return [one["name"] if isinstance(one, Mapping) else str(one) for one in listed]
 
 
 def wanted_of(plan: StudyPlan, evaluation: Mapping[str, Any]) -> WantedEvaluation | None:

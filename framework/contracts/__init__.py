@@ -123,6 +123,7 @@ from slotlab.framework.contracts.training import (
     OptimizerContext,
     ScheduleContext,
     StartContext,
+    TakesImages,
     Tracker,
     TrackerContext,
 )
@@ -226,6 +227,7 @@ __all__ = [
     "StorableTarget",
     "TakesCues",
     "TakesFeatures",
+    "TakesImages",
     "TakesTargets",
     "TargetShape",
     "TokenCodec",

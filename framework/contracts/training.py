@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -70,3 +70,11 @@ class Tracker(Protocol):
 
     def close(self, *, failed: bool) -> None:
         """Write out what is buffered; `failed` if the training did not reach its end."""
+
+
+@runtime_checkable
+class TakesImages(Tracker, Protocol):
+    """A tracker that shows how a picture changes during a training. Others are told nothing of these."""
+
+    def image(self, name: str, step: int, path: Path) -> None:
+        """Take a picture (PNG) of one step, by a name that stays the same: `watch/pictures`."""

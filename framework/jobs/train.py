@@ -13,6 +13,7 @@ from slotlab.framework.cost.tally import Tally, planned_images
 from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader, with_fields
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.framework.jobs.failed_training import noting_errors
+from slotlab.framework.jobs.watching import look_at
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.model.feature_stores import with_stores
@@ -226,6 +227,7 @@ def train_to_the_end(
                 saved=start.saved,
                 stop=stop,
                 trackers=trackers,
+                look=look_at(spec, model, data.evaluation),
             )
             tally.finish(planned_images(spec, data.train.total))
 

@@ -31,7 +31,7 @@ def learning_curves(comparison: Comparison) -> list[Chart]:
 
 def rank(name: str, primary: str) -> tuple[int, str]:
     """Return the sort key of a curve."""
-    first = (f"validation {primary}", "train loss", "validation loss")
+    first = (f"validation {primary}", f"watch {primary}", "train loss", "validation loss")
     return (first.index(name) if name in first else len(first), name)
 
 

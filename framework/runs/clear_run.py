@@ -23,6 +23,7 @@ WRITTEN = (
     "tensorboard",
     "mlruns",
     "wandb",
+    "watch",
     "failure.json",
     "checkpoints",
     "compositions",

@@ -8,6 +8,7 @@ RUN/metrics.jsonl        one line per log entry and per validation
 RUN/cost.json            operations, speed, memory, time and energy of the training
 RUN/trackers.json        what trackers (TensorBoard, MLflow, W&B) have received, if the spec has any
 RUN/tensorboard/, mlruns/, wandb/  their own files
+RUN/watch/               a picture of masks for each look during the training: step-000001000.png
 RUN/failure.json         the step, component and images at which a loss became NaN or infinite
 RUN/checkpoints/         everything needed to resume the training (see `framework.runs.checkpoints`)
 RUN/compositions/        pictures composed of slots, one folder per NAME: PNG, composition.json
@@ -56,6 +57,19 @@ class RunPaths:
     def figures(self) -> Path:
         """The folder of figures."""
         return self.path / "figures"
+
+    @property
+    def watch(self) -> Path:
+        """The folder of pictures from during the training."""
+        return self.path / "watch"
+
+    def picture(self, step: int) -> Path:
+        """The picture from after a step of the training, if the training was looked at then."""
+        return self.watch / f"step-{step:09d}.png"
+
+    def watched(self) -> list[Path]:
+        """Return the pictures from during the training, by step."""
+        return sorted(self.watch.glob("step-*.png"))
 
     @property
     def set_features(self) -> Path:

@@ -28,6 +28,7 @@ WITHOUT_EFFECT = {
     "training.log_every",
     "training.trackers",
     "training.validate_every",
+    "training.watch",
 }
 """Settings that do not change the trained weights."""
 

@@ -108,6 +108,19 @@ class CheckpointSpec(ClosedModel):
     """Keep the best one too: by `loss`, or a metric of `evaluation.metrics`, on the evaluation split."""
 
 
+class WatchSpec(ClosedModel):
+    """What is looked at while a model trains: pictures of masks, and metrics. Does not change results."""
+
+    every_steps: PositiveInt | Literal["auto"] | None = "auto"
+    """Steps between two looks; auto is 1000, and in trainings of more than 100,000 steps so many that there
+    are at most 100 looks. None for never."""
+    images: PositiveInt = 4
+    """How many of the first images, or clips, of the evaluation split are in a picture."""
+    measured: PositiveInt = 32
+    """On how many of the first images the metrics of `evaluation.metrics` are measured; of clips as many as
+    have so many frames together, and at least those in the picture."""
+
+
 class TrainingSpec(ClosedModel):
     """How the model is trained."""
 
@@ -146,6 +159,8 @@ class TrainingSpec(ClosedModel):
     """Steps between two lines of metrics.jsonl."""
     validate_every: PositiveInt = 1
     """Epochs between two validations: the loss on the evaluation split."""
+    watch: WatchSpec = Field(default={}, validate_default=True)
+    """What is looked at between validations, so that a training that fails to bind is seen early."""
     trackers: tuple[Annotated[Ref, RefTo("tracker")], ...] = ()
     """What else receives the logged numbers, such as `tensorboard`. Does not change results."""
 

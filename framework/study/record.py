@@ -49,7 +49,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _standing(now: Glance) -> dict[str, Any]:
-    return {key: value for key, value in now.to_json(()).items() if key not in ("metrics", "seconds_left")}
+    passing = ("metrics", "seconds_left", "watched", "picture")
+    return {key: value for key, value in now.to_json(()).items() if key not in passing}
 
 
 def _record(path: Path, now: Glance) -> dict[str, Any]:

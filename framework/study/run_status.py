@@ -67,6 +67,10 @@ class Glance:
     seconds_left: float | None = None
     summary: Mapping[str, Any] | None = None
     """The summary of the wanted evaluation; None if there is none."""
+    watched: Sequence[Mapping[str, Any]] = ()
+    """The lines of the log that tell of looks during the training."""
+    picture: Path | None = None
+    """The latest picture from during the training."""
 
     def value(self, metric: str) -> float | None:
         """Return the model's mean of a metric, if it was evaluated."""
@@ -76,9 +80,12 @@ class Glance:
         return found
 
     def to_json(self, metrics: Sequence[str]) -> dict[str, Any]:
-        """Return the facts, with the means of some metrics."""
-        facts = {key: value for key, value in vars(self).items() if key != "summary"}
-        return {**facts, "metrics": {name: self.value(name) for name in metrics}}
+        """Return the facts, with the means of some metrics, and their values while the run was trained."""
+        facts = {key: value for key, value in vars(self).items() if key not in ("summary", "watched")}
+        looks = [{name: line.get(name) for name in ("step", *metrics)} for line in self.watched]
+        picture = None if self.picture is None else str(self.picture)
+        values = {name: self.value(name) for name in metrics}
+        return {**facts, "metrics": values, "watched": looks, "picture": picture}
 
 
 def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
@@ -102,7 +109,8 @@ def lies(path: Path) -> bool:
 
 def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
     status = run.read_status()
-    lines = [line for line in run.read_log() if line.get("kind") == "train"]
+    log = run.read_log()
+    lines = [line for line in log if line.get("kind") == "train"]
     last = lines[-1] if lines else {}
     step, speed = last.get("step", 0), last.get("images_per_second")
     total, batch = total_steps(run)
@@ -121,6 +129,8 @@ def _look(run: RunFolder, wanted: WantedEvaluation | None) -> Glance:
         speed,
         left if state == "running" else None,
         summary,
+        [line for line in log if line.get("kind") == "watch"],
+        next(reversed(run.watched()), None),
     )
 
 

@@ -24,6 +24,7 @@ from slotlab.framework.training.saving import Keeper
 from slotlab.framework.training.state import Trainee
 from slotlab.framework.training.trackers import Trackers, journal
 from slotlab.framework.training.validation import Validation
+from slotlab.framework.training.watching import Look, Watch, steps_between
 
 ReportProgress = Callable[[Progress], None]
 WriteRecord = Callable[[Mapping[str, Any]], None]
@@ -42,6 +43,7 @@ class Training:
     guard: Guard
     keeper: Keeper
     validation: Validation | None
+    watch: Watch
     log: WriteRecord
     report: ReportProgress
 
@@ -57,6 +59,7 @@ def train(
     saved: Mapping[str, Any] | None = None,
     stop: StopRequest | None = None,
     trackers: Trackers | None = None,
+    look: Look | None = None,
 ) -> None:
     """Train all phases, log to the run's metrics and write its checkpoints.
 
@@ -70,13 +73,17 @@ def train(
         saved: the state of a checkpoint to resume from; None starts at the beginning.
         stop: checked after each step; once it holds a signal, the training is saved and ends.
         trackers: receive what is logged; they do not affect the training.
+        look: looks at the model between steps, as `training.watch` says; None for no look.
 
     Raises:
         SlotlabError: if the loss or a weight becomes NaN or infinite, or the disk is full.
         TrainingStopped, TrainingPreempted: if `stop` requested it.
     """
-    log = journal(run, trackers or Trackers(), first=engine.is_first)
-    training = assemble(engine, model, loader, run, validation, stop or StopRequest(), log, report)
+    trackers = trackers or Trackers()
+    log = journal(run, trackers, first=engine.is_first)
+    every = steps_between(engine.spec.training.watch, Plan.of(engine.spec, loader.total).total)
+    watch = Watch(run, every, look if engine.is_first else None, trackers, log, engine.warn)
+    training = assemble(engine, model, loader, run, validation, watch, stop or StopRequest(), log, report)
     trainee = training.trainee
     if saved is not None:
         trainee.restore(saved)
@@ -93,6 +100,7 @@ def assemble(
     loader: Loader,
     run: RunFolder,
     validation: Validation | None,
+    watch: Watch,
     stop: StopRequest,
     log: WriteRecord,
     report: ReportProgress,
@@ -106,7 +114,7 @@ def assemble(
     guard = Guard(engine, run, loader)
     higher = validation is not None and validation.higher_is_better
     keeper = Keeper(engine, run, stop, plan.total, higher, guard.check_weights)
-    return Training(engine, loader, plan, trainee, step_losses, guard, keeper, validation, log, report)
+    return Training(engine, loader, plan, trainee, step_losses, guard, keeper, validation, watch, log, report)
 
 
 def enter_phase(training: Training, number: int, saved: Mapping[str, Any] | None) -> Optimizer:
@@ -138,6 +146,8 @@ def train_epoch(training: Training, optimizer: Optimizer) -> None:
             training.report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, None, None))
         if phase.interval == "step":
             step_schedule(trainee.schedule, phase)
+        with trainee.meter.paused():
+            training.watch.after_step(trainee)
         if trainee.step == end or trainee.batch == plan.steps_per_epoch:
             return  # `end_epoch` saves, after the work at the end of an epoch
         training.keeper.after_step(trainee)

@@ -15,6 +15,7 @@ from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.spec.plain_settings import has_effect, leaves
 from slotlab.framework.spec.tree import parse
 from slotlab.framework.training.learning_rates import have_changed
+from slotlab.framework.training.watching import forget_after
 from slotlab.registry import SlotlabError
 
 _SHOWN = 12
@@ -79,6 +80,7 @@ def resume(
     notes += MetricsLog(run.metrics).restore(saved)
     run.checkpoints.settle(newest, saved.get("best"), keep=loaded.spec.training.checkpoint.keep)
     run.failure.unlink(missing_ok=True)
+    forget_after(run, saved["step"])
     if have_changed(saved, loaded.spec):
         saved["new_rates"] = True
     done = run.read_status().get("state") == "done"

@@ -6,7 +6,7 @@ tracker and value. A tracker that fails receives nothing more, and the training 
 
 import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from slotlab.framework.contracts import Tracker, TrackerContext
+from slotlab.framework.contracts import TakesImages, Tracker, TrackerContext
 from slotlab.framework.model.build import Builder
 from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.runs.json_shapes import Told, read_stored
@@ -109,6 +109,12 @@ class Trackers:
         }
         self.log({"kind": "evaluation", "step": summary["step"], **means})
 
+    def image(self, name: str, path: Path) -> None:
+        """Send a picture of the last logged step to those that take some."""
+        for tracker, new in self._note([name]).items():
+            if new and isinstance(self.active.get(tracker), TakesImages):
+                self._tell(tracker, "image", name, self.step, path)
+
     def figures(self) -> None:
         """Send the figures in the run's folder."""
         if self.run is None:
@@ -134,10 +140,11 @@ class Trackers:
             self.figures()
         self.close(failed=kind is not None)
 
-    def _note(self, keys: Mapping[str, Any]) -> dict[str, list[str]]:
+    def _note(self, keys: Iterable[str]) -> dict[str, list[str]]:
         # Return the names that are new to each tracker at this step. They are recorded before they are
         # sent: a process that is killed in between sends a value never, but not twice.
         found = {}
+        keys = tuple(keys)
         for name in self.active:
             told = self.told[name]
             found[name] = [key for key in keys if told.get(key, -1) < self.step]

@@ -88,6 +88,13 @@ class MLflowTracker:
         """Send a picture."""
         self.client.log_artifact(self.run, str(path), artifact_path=str(Path(name).parent))
 
+    def image(self, name: str, step: int, path: Path) -> None:
+        """Send a picture of one step, which MLflow shows in a row with those of other steps."""
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            self.client.log_image(self.run, picture.convert("RGB"), key=name, step=step, synchronous=True)
+
     def close(self, *, failed: bool) -> None:
         """Mark the run as finished or failed, if it was begun."""
         if "run" in vars(self):

@@ -52,9 +52,17 @@ class TensorBoardTracker:
 
     def figure(self, name: str, path: Path) -> None:
         """Write a picture."""
+        self._add(name, self.step, path)
+
+    def image(self, name: str, step: int, path: Path) -> None:
+        """Write a picture of one step."""
+        self._add(name, step, path)
+        self.writer.flush()
+
+    def _add(self, name: str, step: int, path: Path) -> None:
         with Image.open(path) as picture:
             image_HWC = np.asarray(picture.convert("RGB"))
-        self.writer.add_image(name, image_HWC, self.step, dataformats="HWC")
+        self.writer.add_image(name, image_HWC, step, dataformats="HWC")
 
     def close(self, *, failed: bool) -> None:
         """Close the event file, if there is one."""

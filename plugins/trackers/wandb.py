@@ -73,6 +73,12 @@ class WandbTracker:
 
         self.run.log({name: wandb.Image(str(path))}, step=self.step)
 
+    def image(self, name: str, step: int, path: Path) -> None:
+        """Add a picture to the history of its step."""
+        import wandb
+
+        self.run.log({name: wandb.Image(str(path))}, step=step)
+
     def close(self, *, failed: bool) -> None:
         """Send or write what remains, if the run was begun."""
         if "run" in vars(self):

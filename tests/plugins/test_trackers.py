@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from slotlab.framework.contracts import Tracker, TrackerContext
+from slotlab.framework.contracts import TakesImages, Tracker, TrackerContext
 from slotlab.framework.plugin_loading.discovery import load_registry
 
 REGISTRY = load_registry()
@@ -47,8 +47,11 @@ def killed_and_gone_on_with(name: str, folder: Path, picture: Path) -> None:
     first.log(4 if first.forgets else 5, {"validation/loss": 2.0})
     first.close(failed=True)
     second = tracker(name, folder, resumed_from=3)
+    assert isinstance(second, TakesImages)
     for step in range(4 if second.forgets else 6, 9):
         second.log(step, {"train/loss": 1.0 / step, "train/loss.pixels": 0.5})
+        if step >= 7:
+            second.image("watch/pictures", step, picture)
     second.figure("figures/loss", picture)
     second.close(failed=False)
 
@@ -80,6 +83,7 @@ def test_tensorboard_shows_every_step_once(tmp_path: Path, picture: Path) -> Non
     assert found.Scalars("validation/loss") == [], "it was told of step 4, and the resume is from step 3"
     [image] = found.Images("figures/loss")
     assert (image.step, image.width, image.height) == (8, 6, 4)
+    assert [image.step for image in found.Images("watch/pictures")] == [7, 8]
 
 
 @pytest.mark.slow
@@ -103,6 +107,8 @@ def test_mlflow_has_one_run_with_every_step_once(tmp_path: Path, picture: Path) 
     }
     assert [item.path for item in client.list_artifacts(run.info.run_id, "figures")] == ["figures/loss.png"]
     assert list((tmp_path / "mlruns").rglob("loss.png"))
+    looks = {path.name.split("+timestamp")[0] for path in (tmp_path / "mlruns").rglob("watch~*.png")}
+    assert looks == {"watch~pictures+step+7", "watch~pictures+step+8"}
 
 
 @pytest.mark.slow
@@ -129,6 +135,7 @@ def test_wandb_offline_has_every_step_once(tmp_path: Path, picture: Path) -> Non
     assert [(one["_step"], one["train/loss"]) for one in rows] == [(s, 1.0 / s) for s in range(1, 9)]
     assert [one["_step"] for one in rows if "validation/loss" in one] == [5]
     assert rows[-1]["figures/loss/_type"] == "image-file"
+    assert rows[-1]["watch/pictures/_type"] == "image-file"
     exits = [record.exit.exit_code for record in every if record.WhichOneof("record_type") == "exit"]
     assert exits == [1, 0]
 

@@ -31,6 +31,7 @@ def identity(*sets: str, name: str = "spec.yaml") -> str:
         "data.protocol.mask_resize=nearest_exact",
         "training.log_every=7",
         "training.validate_every=9",
+        "training.watch={every_steps: 5, images: 2}",
         # defaults, written out
         "data.protocol.image_size=[16, 16]",
         "data.augmentation.window=center",
