@@ -1,5 +1,5 @@
-"""Datasets looked at, packed and rendered, as by the `slotlab data` commands (docs/reference/data.md)."""
+"""Datasets fetched, looked at, packed and rendered, as by `slotlab data` (docs/reference/data.md)."""
 
-from slotlab.framework.api.data import inspect, pack, render, verify
+from slotlab.framework.api.data import fetch, inspect, pack, render, verify
 
-__all__ = ["inspect", "pack", "render", "verify"]
+__all__ = ["fetch", "inspect", "pack", "render", "verify"]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.fetching import fetch_planned, plan_fetch
 from slotlab.framework.api.given import Names, Paths, names_of, paths_of
 from slotlab.framework.api.inspecting import inspect_data
 from slotlab.framework.api.packing import pack_target, verify_store
@@ -53,6 +54,36 @@ def inspect(
         sheet=None if sheet is None else Path(sheet),
         workers=workers,
     )
+
+
+def fetch(name: str, folder: str | Path, *parts: str, plugins: Paths = ()) -> dict[str, Any]:
+    """Fetch the published files of a dataset into a folder, as `slotlab data fetch --yes` does.
+
+    What is there already is not fetched again, and a file that came in part is gone on with. Archives are
+    unpacked where the dataset reads their contents.
+
+    >>> import slotlab
+    >>> try:
+    ...     slotlab.data.fetch("obj3d", "obj3d")
+    ... except slotlab.SlotlabError as error:
+    ...     print(str(error)[:38])
+    obj3d cannot be fetched: its 7 GB are
+
+    Args:
+        name: of the dataset, such as `clevrtex`.
+        folder: where the files go.
+        parts: which of its files, such as `outd`; the usual ones without any.
+        plugins: single-file plugins to load.
+
+    Returns:
+        `files`: address, bytes, SHA-256 of each, and whether it was unpacked.
+
+    Raises:
+        SlotlabError: for a dataset without public addresses (with what to do by hand), an address that does
+            not answer, a wrong checksum, and a disk that is full.
+    """
+    plan = plan_fetch(name, Path(folder), parts, paths_of(plugins, "a plugin"))
+    return fetch_planned(plan)
 
 
 def pack(

@@ -1,4 +1,4 @@
-"""The `data` commands: inspect, pack, verify and render."""
+"""The `data` commands: inspect, pack, verify, fetch and render."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Inspect data, pack it for fast training, and render scenes.",
+    help="Fetch published data, inspect it, pack it for fast training, and render scenes.",
 )
 
 DataArgument = Annotated[
@@ -189,6 +189,35 @@ def chosen_kinds(features: bool, targets: bool) -> "list[Kind]":
     """Return which stores are meant, in place of those of images."""
     kinds: list[Kind] = ["features"] if features else []
     return [*kinds, "targets"] if targets else kinds
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset, such as clevrtex.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that its files go into.")],
+    part: Annotated[
+        list[str], typer.Option(metavar="PART", help="Only this part of it, such as outd. Repeatable.")
+    ] = [],  # noqa: B006
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before fetching.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be fetched, and from where.")
+    ] = False,
+    plugin: PluginOption = [],  # noqa: B006
+    json: JsonOption = None,
+) -> None:
+    """Fetch the published files of a dataset.
+
+    Shows sizes and licenses first, and asks. What is there is not fetched again; a file that came in part is
+    gone on with.
+    """
+    from slotlab.framework.api.fetching import fetch_planned, plan_fetch
+    from slotlab.framework.cli.print_fetching import agreed, print_fetched, print_plan
+
+    plan = plan_fetch(name, folder, part, plugin)
+    print_plan(plan)
+    if dry_run or not (plan.complete or yes or agreed()):
+        return
+    emit(fetch_planned(plan), json, print_fetched)
 
 
 @app.command()

@@ -106,6 +106,7 @@ from slotlab.framework.contracts.model_capabilities import (
     TakesTargets,
 )
 from slotlab.framework.contracts.predictor import Predictor, PredictorContext, SlotState
+from slotlab.framework.contracts.sources import Downloads, HasDownloads, Source
 from slotlab.framework.contracts.trained_model import (
     NO_IMAGE,
     Found,
@@ -150,6 +151,7 @@ __all__ = [
     "DatasetContext",
     "Decoded",
     "DecoderContext",
+    "Downloads",
     "Dynamics",
     "DynamicsContext",
     "EncoderContext",
@@ -165,6 +167,7 @@ __all__ = [
     "Guided",
     "HasBaselines",
     "HasCodec",
+    "HasDownloads",
     "HasNearest",
     "HasNeeds",
     "HasObjectLimit",
@@ -223,6 +226,7 @@ __all__ = [
     "Size",
     "SlotState",
     "Slots",
+    "Source",
     "StartContext",
     "StorableTarget",
     "TakesCues",

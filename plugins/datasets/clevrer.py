@@ -21,7 +21,7 @@ from annotated_types import Le, Len
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized
+from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Downloads, Recognized, Source
 from slotlab.framework.data.formats.clevrer_json import (
     Annotation,
     Look,
@@ -50,6 +50,16 @@ _KEPT = 4
 """The number of videos whose JSON is kept."""
 
 
+def _published(what: Literal["videos", "annotations"], theirs: str, ours: Split) -> Source:
+    """Return where the videos or annotations of a split are published."""
+    name = f"{what.removesuffix('s')}_{theirs}.zip"
+    return Source(
+        url=f"http://data.csail.mit.edu/clevrer/{what}/{theirs}/{name}",
+        license="see http://clevrer.csail.mit.edu",
+        unpack=f"{what}/{ours}",
+    )
+
+
 class CLEVRERConfig(ComponentConfig):
     """Settings of CLEVRER."""
 
@@ -67,6 +77,19 @@ class CLEVRERConfig(ComponentConfig):
 
     published_data: ClassVar[str] = "clevrer"
     picture_size: ClassVar[tuple[int, int]] = (_SIZE[1], _SIZE[0])
+    downloads: ClassVar[Downloads] = Downloads(
+        parts={
+            "train": (_published("videos", "train", "train"),),
+            "val": (_published("videos", "validation", "val"),),
+            "test": (_published("videos", "test", "test"),),
+            "annotations": (
+                _published("annotations", "train", "train"),
+                _published("annotations", "validation", "val"),
+            ),
+        },
+        usual=("train", "val", "annotations"),
+        by_hand="proposals (derender_proposals.zip) are on http://clevrer.csail.mit.edu",
+    )
     recognized_data: ClassVar[str] = "the folder of CLEVRER"
 
     @classmethod

@@ -13,7 +13,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import DataProblem, DatasetContext, Recognized, Sample
+from slotlab.framework.contracts import DataProblem, DatasetContext, Downloads, Recognized, Sample, Source
 from slotlab.framework.data.formats import clevrtex_scene as scene
 from slotlab.framework.data.formats.archives import ArchiveProgress
 from slotlab.framework.data.formats.clevrtex_tree import find_scenes, variants_in
@@ -21,6 +21,12 @@ from slotlab.framework.data.formats.pictures import fingerprint_paths
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, hookimpl
 
+_HOST = "https://thor.robots.ox.ac.uk/datasets/clevrtex/clevrtex_"
+_LICENSE = "see https://www.robots.ox.ac.uk/~vgg/data/clevrtex"
+_PARTS = [
+    Source(url=f"{_HOST}full_part{number}.tar.gz", bytes=4_700_000_000, license=_LICENSE)
+    for number in range(1, 6)
+]
 _PROTOCOL = "clevrtex-official"
 """The protocol that is usual for these pictures."""
 
@@ -36,6 +42,15 @@ class CLEVRTexConfig(ComponentConfig):
     """Columns and rows of every picture: the same in all published data, but not in rendered data."""
 
     published_data: ClassVar[str] = "clevrtex"
+    downloads: ClassVar[Downloads] = Downloads(
+        parts={
+            "full": tuple(_PARTS),
+            "outd": (Source(url=f"{_HOST}outd.tar.gz", bytes=5_300_000_000, license=_LICENSE),),
+            "camo": (Source(url=f"{_HOST}camo.tar.gz", license=_LICENSE),),
+        },
+        usual=("full",),
+        by_hand="the archives are read as they are; pbg, vbg and grassbg are on the page of the data",
+    )
     recognized_data: ClassVar[str] = "the folder that holds clevrtex_<variant> or its archives"
 
     @classmethod

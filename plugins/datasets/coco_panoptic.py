@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
+from slotlab.framework.contracts import (
+    VOID,
+    DataError,
+    DataProblem,
+    DatasetContext,
+    Downloads,
+    Recognized,
+    Sample,
+    Source,
+)
 from slotlab.framework.data.formats.coco import (
     CocoItem,
     Overlaps,
@@ -38,8 +47,15 @@ from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
 
+_HOST = "http://images.cocodataset.org/"
+_LICENSE = "annotations CC BY 4.0, pictures by Flickr's terms: https://cocodataset.org/#termsofuse"
 _PANOPTIC = re.compile(r"panoptic_(([A-Za-z_]*?)[0-9]*)\.json")
 _PLACES = ("panoptic_*.json", "annotations/panoptic_*.json")
+
+
+def _pictures(name: str, size: int) -> Source:
+    """Return where the pictures of a split are published."""
+    return Source(url=f"{_HOST}zips/{name}.zip", bytes=size, license=_LICENSE, unpack=".")
 
 
 class CocoFiles(ClosedModel):
@@ -81,6 +97,29 @@ class CocoPanopticConfig(ComponentConfig):
     null ignores it, as COCO's own tools do, and is an error if picture and mask disagree and nothing tells
     which reading is meant."""
 
+    downloads: ClassVar[Downloads] = Downloads(
+        parts={
+            "annotations": (
+                Source(
+                    url=f"{_HOST}annotations/panoptic_annotations_trainval2017.zip",
+                    license=_LICENSE,
+                    unpack=".",
+                    inner=("annotations/panoptic_train2017.zip", "annotations/panoptic_val2017.zip"),
+                ),
+            ),
+            "instances": (
+                Source(
+                    url=f"{_HOST}annotations/annotations_trainval2017.zip",
+                    bytes=241_000_000,
+                    license=_LICENSE,
+                    unpack=".",
+                ),
+            ),
+            "train": (_pictures("train2017", 18_000_000_000),),
+            "val": (_pictures("val2017", 1_000_000_000),),
+        },
+        usual=("annotations", "train", "val"),
+    )
     recognized_data: ClassVar[str] = "COCO's folder with annotations/panoptic_*.json"
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Len
 from pydantic import PositiveInt
 
-from slotlab.framework.contracts import DatasetContext, Recognized
+from slotlab.framework.contracts import DatasetContext, Downloads, Recognized, Source
 from slotlab.framework.data.formats.frame_files import FrameFiles, Span, list_videos
 from slotlab.framework.data.formats.listing import Naming
 from slotlab.framework.data.formats.mask_pictures import MaskCode
@@ -26,6 +26,9 @@ from slotlab.registry.component import suggest
 Split = Literal["train", "val"]
 _SPLITS: tuple[Split, ...] = ("train", "val")
 _VOID = 255
+_SIZES = ("480p", "Full-Resolution")
+_HOST = "https://data.vision.ee.ethz.ch/csergi/share/davis/"
+_LICENSE = "CC BY 4.0 for videos of its authors; the others' are in SOURCES.md of the archive"
 _ARCHIVE = "DAVIS-2017-Unsupervised-trainval-{}.zip"
 
 
@@ -42,6 +45,13 @@ class DAVISConfig(ComponentConfig):
     """How many frames of each sequence are read, from its first; null for all."""
 
     published_data: ClassVar[str] = "davis"
+    downloads: ClassVar[Downloads] = Downloads(
+        parts={
+            size: (Source(url=_HOST + _ARCHIVE.format(size), license=_LICENSE, unpack="."),)
+            for size in _SIZES
+        },
+        usual=("480p",),
+    )
     recognized_data: ClassVar[str] = "the folder of DAVIS 2017"
 
     @classmethod
@@ -49,7 +59,7 @@ class DAVISConfig(ComponentConfig):
         """Return the splits that a folder lists, and the size of its frames."""
         folder = _folder(path)
         splits = [name for name in _SPLITS if _listing(folder, name).is_file()]
-        sizes = [name for name in ("480p", "Full-Resolution") if (folder / "JPEGImages" / name).is_dir()]
+        sizes = [name for name in _SIZES if (folder / "JPEGImages" / name).is_dir()]
         if not splits or not sizes:
             return None
         settings = {"root": str(path), "splits": splits}

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 
-from slotlab.framework.contracts import DataError, DataProblem, DatasetContext, Recognized, Sample, Size
+from slotlab.framework.contracts import (
+    DataError,
+    DataProblem,
+    DatasetContext,
+    Downloads,
+    Recognized,
+    Sample,
+    Size,
+)
 from slotlab.framework.data.formats import movi, movi_files
 from slotlab.framework.data.formats.pictures import fingerprint_paths
 from slotlab.framework.data.formats.tfrecord import ExampleFiles, ExampleRecord, RecordPlace
@@ -58,6 +66,10 @@ class MOViConfig(ComponentConfig):
     the first alone, null all. {train: 9} reads 9 of each training clip and all of the others."""
 
     published_data: ClassVar[str] = "movi"
+    downloads: ClassVar[Downloads] = Downloads(
+        by_hand="it is published as many files in a bucket; with Google's gsutil, for MOVi-C at 128 pixels: "
+        "gsutil -m cp -r gs://kubric-public/tfds/movi_c/128x128 FOLDER/movi_c/"
+    )
     recognized_data: ClassVar[str] = "a folder with the TFRecord files of MOVi"
 
     @classmethod

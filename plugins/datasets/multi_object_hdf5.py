@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized, Sample
+from slotlab.framework.contracts import (
+    VOID,
+    DataError,
+    DataProblem,
+    DatasetContext,
+    Downloads,
+    Recognized,
+    Sample,
+)
 from slotlab.framework.data.formats.hdf5 import (
     KNOWN,
     HDF5Arrays,
@@ -57,6 +65,10 @@ class MultiObjectHDF5Config(ComponentConfig):
     """The value of pixels that are not scored, in masks that hold indices; null for none."""
 
     published_data: ClassVar[str] = "clevr"
+    downloads: ClassVar[Downloads] = Downloads(
+        by_hand="DeepMind publishes TFRecord files (github.com/google-deepmind/multi_object_datasets); "
+        "convert them with github.com/JohannesTheo/multi_object_datasets_torch, and give the .hdf5 file"
+    )
     recognized_data: ClassVar[str] = ".hdf5 files"
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Len
 from pydantic import NonNegativeInt, PositiveInt
 
-from slotlab.framework.contracts import DatasetContext, Recognized
+from slotlab.framework.contracts import DatasetContext, Downloads, Recognized
 from slotlab.framework.data.formats.frame_files import FrameFiles, Span, Video, folders_of, list_videos
 from slotlab.framework.data.formats.listing import Naming
 from slotlab.framework.spec.paths import SpecPath
@@ -40,6 +40,10 @@ class OBJ3DConfig(ComponentConfig):
 
     object_limit: ClassVar[int] = 5
     published_data: ClassVar[str] = "obj3d"
+    downloads: ClassVar[Downloads] = Downloads(
+        by_hand="its 7 GB are on Google Drive, whose address is in the README of G-SWM's code "
+        "(github.com/zhixuan-lin/G-SWM); unpack it, and give the folder that holds train, val and test"
+    )
     recognized_data: ClassVar[str] = "the folder of OBJ3D"
 
     @classmethod

@@ -17,7 +17,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Recognized
+from slotlab.framework.contracts import VOID, DataError, DataProblem, DatasetContext, Downloads, Recognized
 from slotlab.framework.data.formats import coco_fields as fields
 from slotlab.framework.data.formats.coco import checked, paint_instances
 from slotlab.framework.data.formats.frame_files import Frame, FrameFiles, Video, VideoListing
@@ -46,6 +46,10 @@ class YouTubeVISConfig(ComponentConfig):
     (not scored)."""
 
     published_data: ClassVar[str] = "youtube_vis"
+    downloads: ClassVar[Downloads] = Downloads(
+        by_hand="it is given to those who register at https://youtube-vos.org/dataset/vis; unpack train.zip, "
+        "and give the folder train"
+    )
     recognized_data: ClassVar[str] = "the folder train of YouTube-VIS"
 
     @property
