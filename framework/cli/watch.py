@@ -10,7 +10,6 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
-from rich.text import Text
 
 from slotlab.framework.api.console import PlainConsole, styled
 from slotlab.framework.api.run_lists import status_of
@@ -64,8 +63,8 @@ def status_view(result: dict[str, Any]) -> Group:
     if not running:
         return Group(status_table(result))
     row = max(running, key=lambda row: row["step"])
-    text = Text(f"latest picture of {row['arm']}, seed {row['seed']}: {row['picture']}", overflow="fold")
-    return Group(status_table(result), text)
+    text = f"latest picture of {row['arm']}, seed {row['seed']}: {row['picture']}"
+    return Group(status_table(result), styled(text, ""))
 
 
 def status_table(result: dict[str, Any]) -> Table:
