@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from slotlab.framework.api.models import build_model
     from slotlab.framework.api.run import open_run
     from slotlab.framework.api.run_lists import list_runs, published, study_status
+    from slotlab.framework.api.scaffolding import new
     from slotlab.framework.api.scoring import score
     from slotlab.framework.api.specs import load_spec, schema
     from slotlab.framework.api.training import train
@@ -87,6 +88,7 @@ __all__ = [
     "load_spec",
     "merge",
     "metrics",
+    "new",
     "open_run",
     "open_studio",
     "published",
@@ -111,6 +113,7 @@ _HOMES = {
     "laws": "framework.api.checking",
     "list_components": "framework.api.components",
     "list_runs": "framework.api.run_lists",
+    "new": "framework.api.scaffolding",
     "load_spec": "framework.api.specs",
     "merge": "framework.api.merging",
     "open_run": "framework.api.run",

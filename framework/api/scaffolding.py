@@ -16,8 +16,14 @@ from slotlab.framework.scaffold.files import (
 from slotlab.framework.scaffold.names import check_module, check_name, kind_named
 
 
-def new(kind: str, name: str, folder: Path = Path(), *, package: bool = False) -> dict[str, Any]:
+def new(kind: str, name: str, folder: str | Path = ".", *, package: bool = False) -> dict[str, Any]:
     """Write a working component of a kind with a spec and a test, and return the files and what to do next.
+
+    Does what `slotlab new` does, and overwrites nothing.
+
+    >>> import slotlab
+    >>> slotlab.new("metric", "hits", "begun")["next"][0]
+    'slotlab check begun/hits.py'
 
     Args:
         kind: of the component; or `kind`, which makes a kind of one's own and an encoder with a part of it.
@@ -28,7 +34,7 @@ def new(kind: str, name: str, folder: Path = Path(), *, package: bool = False) -
     Raises:
         SlotlabError: if there is no template for the kind, the name is invalid or taken, or a file is there.
     """
-    registry = load_registry()
+    registry, folder = load_registry(), Path(folder)
     kind = kind_named(kind, registry, kinds())
     check_name(name, kind, registry)
     check_module(module_of(name))

@@ -9,6 +9,7 @@ from slotlab.framework.api.console import warn
 from slotlab.framework.api.estimating import estimate_prepared
 from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.settings import Settings, assignments
+from slotlab.framework.api.spec_laws import broken_laws
 from slotlab.framework.jobs.train import Prepared, prepare
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
@@ -49,6 +50,13 @@ class Spec:
     def warnings(self) -> list[str]:
         """What is allowed and rarely meant, in sentences with file and line."""
         return [str(item) for item in self.prepared.warnings]
+
+    def broken_laws(self) -> list[str]:
+        """Return which cheap laws the spec's own components break, in sentences with file and line.
+
+        `slotlab validate` prints them; `slotlab.check` checks all laws.
+        """
+        return broken_laws(self.loaded)
 
     def to_yaml(self) -> str:
         """Return the spec with all its settings as the text of a spec file."""
@@ -160,16 +168,19 @@ def resolved(name: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def validity(name: str, **options: Any) -> dict[str, Any]:
-    """Validate one spec or ablation; mistakes are part of the result, not raised."""
+def validity(name: str, *, laws: bool = True, **options: Any) -> dict[str, Any]:
+    """Validate one spec or ablation; mistakes are part of the result, not raised.
+
+    With `laws`, broken ones of its own components are among the warnings.
+    """
     try:
-        facts = checked(name, **options)
+        facts = checked(name, laws=laws, **options)
     except SlotlabError as error:
         return {"spec": name, "valid": False, "errors": error.lines(), "warnings": []}
     return {"spec": name, "valid": True, "errors": [], **facts}
 
 
-def checked(name: str, **options: Any) -> dict[str, Any]:
+def checked(name: str, *, laws: bool, **options: Any) -> dict[str, Any]:
     """Return the warnings and the size of what a file declares.
 
     Raises:
@@ -182,5 +193,6 @@ def checked(name: str, **options: Any) -> dict[str, Any]:
         arms = len(ablation.arms)
         runs = arms * len(ablation.spec.seeds)
         return {"warnings": [str(item) for item in ablation.warnings], "arms": arms, "runs": runs}
-    warnings = [str(item) for item in prepared.warnings]
+    broken = broken_laws(prepared.loaded) if laws else []
+    warnings = [*map(str, prepared.warnings), *broken]
     return {"warnings": warnings, "run_id": run_id(prepared.loaded.spec)}

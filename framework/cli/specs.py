@@ -60,17 +60,21 @@ def validate(
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     strict_plugins: StrictOption = False,
+    no_laws: Annotated[
+        bool, typer.Option("--no-laws", help="Do not check laws on the spec's own components.")
+    ] = False,
     trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
     """Check specs and ablations, without reading data.
 
-    Checks settings, names, and that the components fit together. Exits with 1 if a spec is invalid.
+    Checks settings, names, and that the components fit together. Exits with 1 if a spec is invalid. Warns of
+    components of one's own that break one of the laws that take no time (`slotlab check` checks all).
     """
     from slotlab.framework.api.specs import validity
 
     options = {"plugins": plugin, "strict_plugins": strict_plugins, "trust": consent(given=trust)}
-    results = [validity(spec, sets=set_, **options) for spec in specs]
+    results = [validity(spec, sets=set_, laws=not no_laws, **options) for spec in specs]
     emit(results, json, print_validity)
     if not all(result["valid"] for result in results):
         raise typer.Exit(1)
