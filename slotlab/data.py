@@ -1,5 +1,5 @@
-"""Datasets fetched, looked at, packed and rendered, as by `slotlab data` (docs/reference/data.md)."""
+"""Datasets fetched, looked at, packed and rendered, and slots of runs packed (docs/reference/data.md)."""
 
-from slotlab.framework.api.data import fetch, inspect, pack, render, verify
+from slotlab.framework.api.data import extract, fetch, inspect, pack, render, verify
 
-__all__ = ["fetch", "inspect", "pack", "render", "verify"]
+__all__ = ["extract", "fetch", "inspect", "pack", "render", "verify"]

@@ -1,9 +1,10 @@
-"""What `slotlab.data` offers: datasets looked at, packed and rendered."""
+"""What `slotlab.data` offers: datasets looked at, packed and rendered, and slots of runs packed."""
 
 from pathlib import Path
 from typing import Any
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.extracting import extract_slots
 from slotlab.framework.api.fetching import fetch_planned, plan_fetch
 from slotlab.framework.api.given import Names, Paths, names_of, paths_of
 from slotlab.framework.api.inspecting import inspect_data
@@ -162,6 +163,50 @@ def verify(
         sets=assignments(settings),
         plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
+    )
+
+
+def extract(
+    run: str | Path,
+    settings: Settings | None = None,
+    *,
+    data: str | Path | None = None,
+    split: str | None = None,
+    checkpoint: str | int | None = None,
+    stores: str | Path | None = None,
+    device: str = "auto",
+    plugins: Paths = (),
+    trust: bool = False,
+) -> dict[str, Any]:
+    """Find the slots of clips once by a trained run, into a store, as `slotlab extract` does.
+
+    Args:
+        run: the folder of a run of a model with slots.
+        settings: other settings of the spec of the data, by dotted path.
+        data: the spec whose clips are meant, that of a `slot_dynamics`; None for the run's own.
+        split: in place of the spec's `data.train_split`.
+        checkpoint: `last`, `best` or a step; None for the last one.
+        stores: the folder of stores; None for what the spec says.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        plugins: single-file plugins to load.
+        trust: run code that came with another user's run (docs/trust.md).
+
+    Returns:
+        The facts of the store.
+
+    Raises:
+        SlotlabError: if the run has no slots, or takes other images, or the data has no such clips.
+    """
+    return extract_slots(
+        Path(run),
+        data=None if data is None else str(data),
+        split=split,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        stores=None if stores is None else Path(stores),
+        sets=assignments(settings),
+        plugins=paths_of(plugins, "a plugin"),
+        trust=consent(given=trust),
+        device=device,
     )
 
 

@@ -168,10 +168,10 @@ def pack_one(encoding: Encoding, storable: Storable, key: FeatureKey, on_error: 
         pictures, notes = open_store(source, encoding.spec.data)
         warn(notes)
         return FeaturePacking(
-            key,
-            FeatureLayout(len(source), *made),
-            partial(encoding.encode, storable),
-            pictures,
+            key=key,
+            layout=FeatureLayout(len(source), *made),
+            encode=partial(encoding.encode, storable),
+            pictures=pictures,
             chunk=encoding.spec.evaluation.batch_size,
             on_error=on_error,
             report=report,

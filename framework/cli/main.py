@@ -15,6 +15,7 @@ from slotlab.framework.cli.data import app as data
 from slotlab.framework.cli.estimate import estimate
 from slotlab.framework.cli.evaluate import evaluate
 from slotlab.framework.cli.export import export
+from slotlab.framework.cli.extract import extract
 from slotlab.framework.cli.merge import merge
 from slotlab.framework.cli.new import new
 from slotlab.framework.cli.plan import plan
@@ -42,7 +43,17 @@ app = typer.Typer(
     "Models, data and metrics are plugins, put together by specs (YAML files).",
 )
 app.command(name="list")(list_components)
-for command in (show, new, validate, check, schema, estimate, train, evaluate):  # in the order of the help
+for command in (
+    show,
+    new,
+    validate,
+    check,
+    schema,
+    estimate,
+    train,
+    evaluate,
+    extract,
+):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
 for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):

@@ -1,4 +1,4 @@
-"""How the results of `data pack` and `data verify` are printed."""
+"""How the results of `data pack`, `data verify` and `extract` are printed."""
 
 from typing import Any
 
@@ -35,6 +35,17 @@ def print_packed_features(result: dict[str, Any]) -> None:
             out.print(f"left out: {problem}", soft_wrap=True)
         out.print(f"protocol {result['protocol']}; checksum {store['checksum']}", soft_wrap=True)
         out.print(f"store: {store['path']}", soft_wrap=True)
+
+
+def print_extracted(store: dict[str, Any]) -> None:
+    """Print the content and the path of a store of slots."""
+    out = console()
+    shape = f"{store['slots']} slots of width {store['slot_dim']} in each of {store['frames']} frames"
+    drawn = ", drawn once" if store["drawn_once"] else ""
+    text = f"{store['dataset']} {store['split']}: {store['clips']} clips, {shape}{drawn}"
+    out.print(f"{text}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
+    out.print(f"run {store['run']}; checksum {store['checksum']}", soft_wrap=True)
+    out.print(f"store: {store['path']}", soft_wrap=True)
 
 
 def print_verified(result: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from slotlab.framework.contracts.capabilities import (
     SamplesTogether,
     StorableTarget,
     TakesCues,
+    TargetOfImages,
 )
 from slotlab.framework.contracts.codec import (
     Codec,
@@ -102,7 +103,9 @@ from slotlab.framework.contracts.model_capabilities import (
     PaintsInSteps,
     PaintsSlots,
     Reconstructs,
+    SlotSource,
     TakesFeatures,
+    TakesSlots,
     TakesTargets,
 )
 from slotlab.framework.contracts.predictor import Predictor, PredictorContext, SlotState
@@ -224,6 +227,7 @@ __all__ = [
     "SetMetricContext",
     "SetResult",
     "Size",
+    "SlotSource",
     "SlotState",
     "Slots",
     "Source",
@@ -232,7 +236,9 @@ __all__ = [
     "TakesCues",
     "TakesFeatures",
     "TakesImages",
+    "TakesSlots",
     "TakesTargets",
+    "TargetOfImages",
     "TargetShape",
     "TokenCodec",
     "Tokens",

@@ -191,6 +191,15 @@ class HasNeeds(Protocol):
 
 
 @runtime_checkable
+class TargetOfImages(Protocol):
+    """An objective that says whether its target is made of the images alone."""
+
+    @property
+    def of_images(self) -> bool:
+        """Whether `target` never reads its argument `features_BCHW`."""
+
+
+@runtime_checkable
 class HasNearest(Protocol):
     """An objective whose target can only have certain values, such as the codes of a codec."""
 

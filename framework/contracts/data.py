@@ -217,6 +217,9 @@ class Batch:
     """The target that the model's objective makes of the images, from a store: (B, *target_shape), float32
     rounded to 16 bits, or int64 for classes; None where it is computed. Only a model that `TakesTargets` gets
     any."""
+    slots_BKD: Tensor | None = None
+    """The slots that a frozen model finds in the clips, from a store: float32 (clips x T, K, D), clip after
+    clip; None where it is asked for them. Only a model that `TakesSlots` gets any."""
     frames: int = 1
     """T: how many frames each sample has, one after the other; 1 for images."""
     fields: Mapping[Field, Tensor] = field(default_factory=dict)
@@ -244,6 +247,7 @@ class Batch:
             attributes=self.attributes[own],
             features_BCHW=None if self.features_BCHW is None else self.features_BCHW[own],
             target_BCHW=None if self.target_BCHW is None else self.target_BCHW[own],
+            slots_BKD=None if self.slots_BKD is None else self.slots_BKD[own],
             fields={name: found[own] for name, found in self.fields.items()},
         )
 

@@ -4,10 +4,11 @@ They look for the methods, never for the model: one without them is not asked.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from slotlab.framework.contracts.data import Batch
 from slotlab.framework.contracts.model import Decoded, RandomSource, Slots
 from slotlab.framework.contracts.trained_model import Found, Model, Reconstruction
 
@@ -80,6 +81,42 @@ class TakesTargets(Protocol):
     @property
     def half_targets(self) -> bool:
         """Whether it does so: what `ModelContext.half_targets` said."""
+
+
+class SlotSource(Protocol):
+    """A frozen model that finds slots in clips, for another one that is trained on them."""
+
+    @property
+    def made_by(self) -> str:
+        """The command that stores these slots, for messages."""
+
+    @property
+    def once(self) -> bool:
+        """Whether what it draws for a clip is the same each time: it depends on the clip's id alone."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides about the slots besides the clips and the streams, as JSON data."""
+
+    def draws(self, batch: Batch) -> bool:
+        """Return whether finding the slots of these clips takes random numbers."""
+
+    def find(self, batch: Batch, generator: RandomSource = None) -> Tensor:
+        """Return the slots of all frames, float32 (clips, T, K, D), without gradients.
+
+        The true masks of first frames are read by one that is told of them (`Model.told`).
+        """
+
+
+@runtime_checkable
+class TakesSlots(Protocol):
+    """A model that is trained on the slots that a frozen one finds in clips, which may come from a store.
+
+    Its `losses` uses `Batch.slots_BKD`, where they are not None, in place of finding them.
+    """
+
+    @property
+    def slot_source(self) -> SlotSource:
+        """What finds them."""
 
 
 @runtime_checkable

@@ -7,6 +7,8 @@ SlotFormer (Wu et al. 2023), one random clip of each video and epoch as in Video
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from slotlab.framework.contracts import Dataset
 from slotlab.framework.contracts.dataset_capabilities import HasVideos
@@ -40,10 +42,26 @@ class Clips:
 
         Which start is drawn depends only on the seed, the epoch and the number of the clip.
         """
-        choices = self.starts[number]
-        if len(choices) == 1:
-            return choices[0]
-        return choices[permutation(len(choices), seed=mix(mix(self.seed, _STREAM), epoch), epoch=number)[0]]
+        return self.starts[number][self._choice(number, epoch)]
+
+    def row(self, number: int, epoch: int = 0) -> int:
+        """Return the place of these frames in `every`."""
+        return self._firsts[number] + self._choice(number, epoch)
+
+    @property
+    def every(self) -> list[Sequence[int]]:
+        """All clips that any epoch may show, each once: every choice of every clip, in their order."""
+        return [frames for choices in self.starts for frames in choices]
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [0, *accumulate(len(choices) for choices in self.starts)]
+
+    def _choice(self, number: int, epoch: int) -> int:
+        choices = len(self.starts[number])
+        if choices == 1:
+            return 0
+        return permutation(choices, seed=mix(mix(self.seed, _STREAM), epoch), epoch=number)[0]
 
 
 def training_clips(selection: Selection, wanted: ClipSpec, seed: int) -> Clips:

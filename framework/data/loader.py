@@ -80,6 +80,8 @@ class Loader:
     """Stored features of all samples of the selection's base; None leaves them to the encoder."""
     targets: FeatureStore | None = None
     """Stored targets of the same; None leaves them to the objective."""
+    slots: FeatureStore | None = None
+    """Stored slots of every clip of `clips`; None leaves them to the model."""
     fields: Sequence[Field] = ()
     """What else is read of each picture, for losses (`with_fields`)."""
     augment: Augment | None = None
@@ -249,6 +251,7 @@ class Loader:
             share=share,
             features_BCHW=self._stored(self.features, read),
             target_BCHW=self._stored(self.targets, read),
+            slots_BKD=self._stored_slots(read),
             frames=read.frames,
             fields=fields,
         )
@@ -259,6 +262,13 @@ class Loader:
         places = self.selection.positions
         mirrored_B = None if self.augment is None else self.augment.mirrored(read.draws, read.epoch)
         return store.batch([places[index] for index in read.samples], self.device, mirrored_B)
+
+    def _stored_slots(self, read: "_Reading") -> Tensor | None:
+        if self.slots is None or self.clips is None:
+            return None
+        rows = [self.clips.row(number, read.epoch) for number in read.draws[:: read.frames]]
+        slots_BDTK = self.slots.batch(rows, self.device)
+        return slots_BDTK.permute(0, 2, 3, 1).flatten(0, 1)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from slotlab.framework.jobs.watching import look_at
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.model.feature_stores import with_stores
+from slotlab.framework.model.slot_stores import with_slots
 from slotlab.framework.model.start import check_start, initial_model
 from slotlab.framework.plugin_loading.trust import Code, Trusted
 from slotlab.framework.runs.folder import RunFolder
@@ -115,7 +116,7 @@ class TrainingData:
             raise loaded.error([problem]) from None
 
     def with_stores(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
-        """Return the same data with what the model's losses read: fields, and stored features and targets.
+        """Return the same data with what the model reads: fields, and stored features, targets and slots.
 
         Raises:
             SpecError: if a store is required and missing, or the data has no such field.
@@ -123,7 +124,8 @@ class TrainingData:
         """
         try:
             loaders = [with_fields(one, model.fields) for one in (self.train, self.evaluation)]
-            return TrainingData(*with_stores(loaded.spec, model, *loaders))
+            train, watched = with_stores(loaded.spec, model, *loaders)
+            return TrainingData(with_slots(loaded.spec, model, train), watched)
         except PathProblem as problem:
             raise loaded.error([problem]) from None
 

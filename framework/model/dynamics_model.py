@@ -27,8 +27,8 @@ from slotlab.framework.contracts import (
 from slotlab.framework.contracts.promises import expect_foretold
 from slotlab.framework.model.clip_time import by_clip, frame_streams, in_time, span_of
 from slotlab.framework.model.dynamics_trial import DynamicsTrial, too_short
-from slotlab.framework.model.held import Held
 from slotlab.framework.model.slot_model import SlotModel
+from slotlab.framework.model.slots_of_clips import SlotsOfClips
 from slotlab.framework.model.video_model import check_frames, without_parts
 from slotlab.registry import SlotlabError
 
@@ -62,15 +62,19 @@ class DynamicsModel(Model):
     def __init__(
         self,
         *,
-        source: Held,
+        observer: SlotsOfClips,
         dynamics: nn.Module,
         settings: DynamicsSettings,
         baselines: Mapping[str, nn.Module] | None = None,
         names: Mapping[str, str] | None = None,
     ):
         super().__init__(names)
-        self.source = source
+        self.source = observer.source
         """Holds the frozen `SlotModel`, in evaluation mode."""
+        self.slot_source = observer
+        """What finds slots in clips, unless they come from a store."""
+        self.told = self.parent.told
+        self.supervised = self.told is not None
         self.dynamics: Any = dynamics
         self.settings = settings
         self.fields = self.parent.fields if settings.image_loss else ()
@@ -119,7 +123,7 @@ class DynamicsModel(Model):
         """Return the same model with each of the dynamics without weights, by name."""
         return {
             name: DynamicsModel(
-                source=self.source,
+                observer=self.slot_source,
                 dynamics=dynamics,
                 settings=self.settings,
                 names={"dynamics": f"dynamics '{name}'"},
@@ -161,24 +165,29 @@ class DynamicsModel(Model):
         if self.settings.slot_loss:
             error = F.mse_loss(foretold_BTKD, slots_BTKD[:, history:])
             terms["slots"] = self.settings.slot_loss * error
-        if self.settings.image_loss:
-            assert target_BCHW is not None
-            later_BCHW = span_of(target_BCHW, batch.frames, slice(history, batch.frames))
-            assert later_BCHW is not None
+        later_BCHW = span_of(target_BCHW, batch.frames, slice(history, batch.frames))
+        if later_BCHW is not None:
             error = self._decoded_loss(foretold_BTKD, later_BCHW, frame_streams(generator, steps))
             terms["images"] = self.settings.image_loss * error
         return Losses(torch.stack(list(terms.values())).sum(), terms)
 
     @torch.no_grad()
     def observe(self, batch: Batch, generator: RandomSource) -> tuple[Tensor, Tensor | None]:
-        """Return the slots that the frozen model finds, (B, T, K, D), and its objective's target, if used."""
-        images_BCHW, frames = batch.images_BCHW, batch.frames
-        check_frames(images_BCHW, frames)
-        encoded = self.parent.encode(images_BCHW, **self._told(frames, generator))
-        slots_BTKD = by_clip(encoded.grouped.slots.vectors_BKD, len(batch))
-        if not self.settings.image_loss:
+        """Return the slots of clips, (B, T, K, D), found or from a store, and the objective's target.
+
+        The target is None where no loss needs it.
+        """
+        images_BCHW, wanted = batch.images_BCHW, self.settings.image_loss > 0
+        check_frames(images_BCHW, batch.frames)
+        if batch.slots_BKD is not None:
+            encoded, slots_BTKD = None, by_clip(batch.slots_BKD, len(batch))
+        else:
+            encoded = self.slot_source.encode(batch, generator)
+            slots_BTKD = self.slot_source.slots_in(encoded, len(batch))
+        if not wanted:
             return slots_BTKD, None
-        return slots_BTKD, self.parent.target(images_BCHW, encoded, frames=frames, fields=batch.fields)
+        target_BCHW = self.parent.target(images_BCHW, encoded, frames=batch.frames, fields=batch.fields)
+        return slots_BTKD, target_BCHW
 
     def _taught(self, slots_BTKD: Tensor) -> Tensor:
         """Foretell each frame from the ones before it, as they were found."""
@@ -193,12 +202,6 @@ class DynamicsModel(Model):
         decoded = parent.decode(slots, target_BCHW=target_BCHW, generator=generator)
         return parent.objective.loss(decoded, target_BCHW).total
 
-    def _told(self, frames: int, generator: RandomSource) -> dict[str, Any]:
-        """Return what the frozen model is told of clips; one of images sees each frame by itself."""
-        if self.parent.clips:
-            return {"frames": frames, "generator": generator}
-        return {"generator": frame_streams(generator, frames)}
-
     # --- what is shown and measured ------------------------------------------------------------
 
     @torch.no_grad()
@@ -209,10 +212,15 @@ class DynamicsModel(Model):
         num_slots: int | None = None,
         generator: RandomSource = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> Found:
-        """Find the slots of the first frames of clips (B x T, 3, H, W), and foretell those of the others."""
+        """Find the slots of the first frames of clips (B x T, 3, H, W), and foretell those of the others.
+
+        `first_masks_BHW` are the true masks of first frames, for a frozen model that is told of them.
+        """
         seen_BCHW, seen = self._seen(images_BCHW, frames)
-        found = self.parent.find_slots(seen_BCHW, num_slots=num_slots, **self._told(seen, generator))
+        told = self.slot_source.words(seen, first_masks_BHW, generator)
+        found = self.parent.find_slots(seen_BCHW, num_slots=num_slots, **told)
         if frames == seen:
             return found
         vectors_BKD, clips = found.slots.vectors_BKD, len(images_BCHW) // frames
@@ -228,6 +236,7 @@ class DynamicsModel(Model):
         generator: RandomSource = None,
         painting: RandomSource = None,
         frames: int = 1,
+        first_masks_BHW: Tensor | None = None,
     ) -> Reconstruction:
         """Return what the frozen model makes of the first frames of clips, and what is foretold of others.
 
@@ -238,7 +247,7 @@ class DynamicsModel(Model):
             SlotlabError: naming the part, if one raises.
         """
         seen_BCHW, seen = self._seen(images_BCHW, frames)
-        clips, told = len(images_BCHW) // frames, self._told(seen, generator)
+        clips, told = len(images_BCHW) // frames, self.slot_source.words(seen, first_masks_BHW, generator)
         streams = painting if self.parent.clips else frame_streams(painting, seen)
         shown = self.parent.reconstruct(seen_BCHW, num_slots=num_slots, painting=streams, **told)
         if frames == seen:

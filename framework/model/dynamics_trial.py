@@ -1,8 +1,9 @@
 """Pass clips through a model with dynamics part by part, and compare each part with its promises."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from slotlab.framework.contracts import Slots, Trial
@@ -55,14 +56,18 @@ class DynamicsTrial:
         history, clips = model.settings.history, len(trial.images_BCHW) // trial.frames
         seen_BCHW = span_of(trial.images_BCHW, trial.frames, slice(0, history))
         assert seen_BCHW is not None
-        told: dict[str, Any] = {"frames": history} if model.parent.clips else {}
-        found = model.parent.find_slots(seen_BCHW, num_slots=number, generator=trial.stream(), **told)
+        told = model.slot_source.words(history, self.nothing(clips), trial.stream())
+        found = model.parent.find_slots(seen_BCHW, num_slots=number, **told)
         if found.slots.extras:
             names = ", ".join(sorted(found.slots.extras))
             text = f"the slots of its run are more than vectors ({names}), which dynamics do not foretell"
             raise ComponentError(f"{text}; take a run without that")
         trial.look(found.slots.vectors_BKD, "the slots of its run")
         return by_clip(found.slots.vectors_BKD.detach(), clips)
+
+    def nothing(self, clips: int) -> Tensor:
+        """Return masks of first frames without objects, for a run that is told of these."""
+        return self.trial.images_BCHW.new_zeros((clips, *self.trial.image_size), dtype=torch.int64)
 
     def foretell(self, dynamics: nn.Module, seen_BTKD: Tensor, steps: int) -> Tensor:
         """Check the present dynamics, and return the slots that they foretell."""

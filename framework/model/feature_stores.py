@@ -83,21 +83,33 @@ def fitting_store(
         PathProblem: if the spec requires a store and there is none.
         StoreError: if it is damaged.
     """
-    source, folder = loader.selection.source, stores_folder(spec.data.stores)
+    source = loader.selection.source
     if source is None or is_endless(source.dataset):
         reason = f"an endless dataset shows new pictures in every epoch, whose {kind} no store can hold"
         return refused(spec, kind, reason)
     mirrored = loader.augment is not None and loader.augment.flip
-    key = FeatureKey(source=source, maker=facts, mirrored=mirrored, kind=kind)
+    return store_of(
+        spec, FeatureKey(source=source, maker=facts, mirrored=mirrored, kind=kind), pack_hint(kind)
+    )
+
+
+def store_of(spec: ExperimentSpec, key: FeatureKey, hint: str) -> tuple[FeatureStore | None, list[str]]:
+    """Return the store of a key, or None, and warnings for the user; `hint` says how to make one.
+
+    Raises:
+        PathProblem: if the spec requires a store and there is none.
+        StoreError: if it is damaged.
+    """
+    folder, kind = stores_folder(spec.data.stores), key.kind
     store = find_features(key, folder)
     if store is not None:
         return store, []
     others = unfit(key, folder)
     if not others:
-        text = f"there is no store of these {kind} in {folder}; {pack_hint(kind)}"
+        text = f"there is no store of these {kind} in {folder}; {hint}"
         return refused(spec, kind, text, quiet=True)
     path, what = list(others.items())[-1]
-    return refused(spec, kind, f"{path} holds {kind} of {what}; {pack_hint(kind)}")
+    return refused(spec, kind, f"{path} holds {kind} of {what}; {hint}")
 
 
 def refused(spec: ExperimentSpec, kind: Kind, reason: str, *, quiet: bool = False) -> tuple[None, list[str]]:

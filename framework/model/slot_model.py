@@ -26,6 +26,7 @@ from slotlab.framework.contracts import (
     SamplesTogether,
     Size,
     Slots,
+    TargetOfImages,
     Trial,
 )
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
@@ -358,16 +359,23 @@ class SlotModel(Model):
     def target(
         self,
         images_BCHW: Tensor,
-        encoded: Encoded,
+        encoded: Encoded | None,
         *,
         frames: int = 1,
         fields: Mapping[Field, Tensor] | None = None,
     ) -> Tensor:
-        """Return the objective's target for images, or the frames of clips."""
-        objective, features_BCHW = self.objective, encoded.features_BCHW
-        with self.promising("objective"):
-            given = given_to(objective, frames, fields or {})
+        """Return the objective's target for images, or the frames of clips.
+
+        Without what they were encoded to, as where slots come from a store, the encoder is run if the target
+        is made of features.
+        """
+        objective = self.objective
+        features_BCHW = images_BCHW if encoded is None else encoded.features_BCHW
+        if encoded is None and not (isinstance(objective, TargetOfImages) and objective.of_images):
+            with self.calling("encoder"):
+                features_BCHW = features_of(self.encoder, images_BCHW, half=self.half_features)
         with self.calling("objective"):
+            given = given_to(objective, frames, fields or {})
             return target_of(objective, images_BCHW, features_BCHW, half=self.half_targets, **given)
 
     def rehearse(self, trial: Trial) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slotlab.framework.contracts import Freezable, Model, Size, StorableTarget, TakesFeatures, TakesTargets
+from slotlab.framework.contracts import (
+    Freezable,
+    Model,
+    Size,
+    StorableTarget,
+    TakesFeatures,
+    TakesSlots,
+    TakesTargets,
+)
 from slotlab.framework.data.store.feature_format import KINDS, Kind, Number
 from slotlab.framework.model.half_features import rounded_features
 from slotlab.framework.model.half_targets import number_of, rounded_target
@@ -102,7 +110,7 @@ def check_storables(spec: ExperimentSpec, model: Model) -> Iterator[PathProblem]
     if data.targets == "half" and (reason := changing_targets(spec, model)) is not None:
         yield PathProblem(("data", "targets"), f"{reason}; write 'targets: full'")
     if data.features == data.targets == "full":
-        if data.feature_store == "required":
+        if data.feature_store == "required" and not isinstance(model, TakesSlots):
             text = "stores hold features and targets in 16 bits, and data.features and data.targets are full"
             hint = "write 'features: half' or 'targets: half'"
             yield PathProblem(("data", "feature_store"), f"{text}; {hint}")

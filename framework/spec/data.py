@@ -100,8 +100,8 @@ class DataSpec(ClosedModel):
     holds them (`slotlab data pack --targets`), computed in float32 and latents rounded to 16 bits. Rounding
     changes trained weights: it is part of a run's identity."""
     feature_store: Literal["auto", "required", "off"] = "auto"
-    """Whether half features and targets are read from a store: if there is one; always; never. It changes no
-    number."""
+    """Whether half features and targets, and slots of a run (`slotlab extract`), are read from a store: if
+    there is one; always; never. It changes no number."""
     stores: SpecPath | None = None
     """The folder of packed stores; null for $SLOTLAB_STORES, or ~/.cache/slotlab/stores."""
     resident: Literal["auto", "yes", "no"] = "auto"

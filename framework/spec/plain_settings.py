@@ -67,6 +67,7 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "truncate": "none",
         "readout": False,
     },
+    ("model", "slot_dynamics"): {"draws": "each_step"},
     ("objective", "pixel_mse"): {"reduction": "mean"},
     ("schedule", "half_life"): {"decay": "from_start"},
 }

@@ -7,7 +7,7 @@ frozen decoder makes of them.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Le
 from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationInfo, field_validator
@@ -18,6 +18,7 @@ from slotlab.framework.model.dynamics_model import DynamicsModel, DynamicsSettin
 from slotlab.framework.model.held import Held
 from slotlab.framework.model.slot_model import SlotModel
 from slotlab.framework.model.slot_trial import has_weights
+from slotlab.framework.model.slots_of_clips import SlotsOfClips
 from slotlab.framework.model.trained_input import check_images, trained_model
 from slotlab.framework.runs.run_input import RunInput
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
@@ -40,6 +41,10 @@ class SlotDynamicsConfig(ComponentConfig):
     history: Annotated[PositiveInt, Le(1000)] = 6
     """How many frames of a clip are seen. In training all others of `data.clip` are foretold, in an
     evaluation all others of the video."""
+    draws: Literal["each_step", "once"] = "each_step"
+    """Of a run that draws as it finds slots, such as one with kernels or a Gaussian initializer: whether it
+    draws anew at each step of the training, or once for each clip, as slots that were extracted have it
+    (SlotFormer's)."""
     slot_loss: NonNegativeFloat = 1.0
     """Weight of the squared error of foretold slots, against those found in the same frames."""
     image_loss: NonNegativeFloat = 1.0
@@ -82,7 +87,9 @@ def build(config: SlotDynamicsConfig, context: ModelContext) -> DynamicsModel | 
     if parts.failed:
         return None
     return DynamicsModel(
-        source=Held(parent),
+        observer=SlotsOfClips(
+            source=Held(parent), trained_on=spec, run=str(config.source.run), once=config.draws == "once"
+        ),
         dynamics=dynamics,
         settings=DynamicsSettings(
             history=config.history,

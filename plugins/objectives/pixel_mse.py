@@ -25,6 +25,8 @@ class PixelMSEConfig(ComponentConfig):
 class PixelMSE:
     """The image is the target, at its own size and in the spec's value range."""
 
+    of_images = True
+
     def __init__(self, config: PixelMSEConfig, context: ObjectiveContext):
         self.target_shape = TargetShape(context.image_channels, context.image_size)
         self.reduction = config.reduction

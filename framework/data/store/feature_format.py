@@ -1,4 +1,4 @@
-"""Stores of what a frozen part of a model makes of each picture: features, or the targets of an objective.
+"""Stores of what a frozen part of a model makes of pictures: features, targets of an objective, or slots.
 
 STORE/features.json  what was packed, by which encoder, from which pictures, and the checksum over everything
 STORE/features.npy   float16 (N, H, W, C) on the encoder's grid: channels last
@@ -6,7 +6,8 @@ STORE/mirrored.npy   the same of the pictures mirrored left to right; only for d
 STORE/items.jsonl    one line per item: its problems, if it has any, and its checksum (see `format`)
 
 A store of targets has `targets.json` and `targets.npy` in place of these. Targets that are classes are whole
-numbers of 16 bits, or of 32 where there are more classes than that.
+numbers of 16 bits, or of 32 where there are more classes than that. A store of slots has `slots.json` and
+`slots.npy`, float32 (N, T, K, D): an item is a clip, its grid are frames and slots, its channels their width.
 
 They are written as stores of pictures are: under another name until they are whole, item by item, each with
 its checksum, so that a packing that was killed goes on where it was.
@@ -30,12 +31,12 @@ from slotlab.registry import SlotlabError
 FORMAT = 1
 """Version of the shape described above, and of how features are computed."""
 MIRRORED = "mirrored.npy"
-Kind = Literal["features", "targets"]
+Kind = Literal["features", "targets", "slots"]
 """What a store holds."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MAKERS: Mapping[Kind, str] = {"features": "encoder", "targets": "objective"}
+MAKERS: Mapping[Kind, str] = {"features": "encoder", "targets": "objective", "slots": "run"}
 """Which part of a model makes it."""
-Number = Literal["<f2", "<i2", "<i4"]
+Number = Literal["<f2", "<i2", "<i4", "<f4"]
 """NumPy's name of the type of what is stored."""
 LATER = frozenset({"kind", "number"})
 """What stores of features, the first of these stores, do not say of themselves."""
@@ -89,7 +90,8 @@ class FeatureKey:
     source: Source
     """The pictures, as the protocol prepares them."""
     maker: Mapping[str, Any]
-    """Component, settings and weights of what makes them, and the value range of its images: JSON data."""
+    """Component, settings and weights of what makes them, and the value range of its images, and of slots
+    which frames make up each clip: JSON data."""
     mirrored: bool
     """Whether the store also has those of mirrored pictures."""
     kind: Kind = "features"
@@ -178,7 +180,7 @@ def read_feature_manifest(folder: Path) -> FeatureManifest:
     kind = kind_in(folder)
     if kind is None:
         names = " or ".join(map(manifest_name, KINDS))
-        raise StoreError(f"{folder} is no store of features or targets: it has no {names}")
+        raise StoreError(f"{folder} is no store of features, targets or slots: it has no {names}")
     path = folder / manifest_name(kind)
     try:
         data = json.loads(path.read_bytes())

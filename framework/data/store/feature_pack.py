@@ -1,15 +1,16 @@
-"""Packing features or targets: a frozen encoder or codec sees each picture once, and what it makes is stored.
+"""Packing features, targets or slots: a frozen part of a model sees each picture, or clip, once.
 
 In one process, on the device that it is on; the pictures come from their own store where there is one.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -48,24 +49,37 @@ Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class FeaturePacking:
-    """The features or targets of one source on their way into a store."""
+class Made:
+    """What was made of some items."""
+
+    rows: Mapping[int, Mapping[str, bytes]]
+    """The bytes of each array, by item and array; broken items have none."""
+    problems: Mapping[int, Sequence[DataProblem]] = field(default_factory=dict)
+    """What is wrong with broken items."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadePacking(ABC):
+    """What a model makes of one source on its way into a store."""
 
     key: FeatureKey
     layout: FeatureLayout
-    encode: Encode
-    pictures: Store | None = None
-    """The packed pictures of the source, if there are any."""
     chunk: int = 32
-    """How many pictures are encoded at a time, and are written between two syncs of the disk."""
+    """How many items are made at a time, and are written between two syncs of the disk."""
     on_error: Literal["fail", "skip"] = "fail"
     report: Callable[[PackProgress], None] = lambda progress: None
     say: Notify = lambda text: None
+    items: ClassVar[str] = "pictures"
+    """How messages name the items."""
 
     @property
     def source(self) -> Source:
         """The pictures."""
         return self.key.source
+
+    @abstractmethod
+    def made(self, chunk: Sequence[int]) -> Made:
+        """Make the rows of some items."""
 
     def into(self, stores: Path) -> FeatureStore:
         """Pack what is missing into the store in the folder `stores`, and return the store.
@@ -121,7 +135,7 @@ class FeaturePacking:
         with journal.open("r+b") as file:
             partial = Journaled(path=folder, layout=self.layout, where=where, journal=file)
             recover(partial)
-            tell_kept(partial, self.say)
+            tell_kept(partial, self.say, self.items)
             yield partial
 
     def _fill(self, partial: Journaled) -> None:
@@ -137,6 +151,47 @@ class FeaturePacking:
 
     def _pack(self, rows: Rows[FeatureLayout], chunk: Sequence[int]) -> list[bytes]:
         """Write the rows of some items to the disk, and return their lines."""
+        made, lines = self.made(chunk), []
+        for index in chunk:
+            empty = {name: bytes(self.layout.row_bytes(name)) for name in self.layout.arrays}
+            written = made.rows.get(index, empty)
+            for name, row in written.items():
+                rows.write(name, index, row)
+            facts = Facts(index=index, problems=made.problems.get(index, ())).to_bytes()
+            lines.append(write_line(facts, item_digest(written.values(), facts)))
+        rows.sync()
+        return lines
+
+    def _finish(self, partial: Journaled, path: Path) -> None:
+        table, layout, source = partial.gather(), self.layout, self.source
+        manifest = FeatureManifest(
+            name=source.name,
+            split=source.split,
+            identity=self.key.identity,
+            fingerprint=self.key.fingerprint,
+            items=layout.items,
+            channels=layout.channels,
+            grid=layout.grid,
+            mirrored=layout.mirrored,
+            kind=layout.kind,
+            number=layout.number,
+            checksum=table.total.hexdigest(),
+            bad=table.bad,
+            files={**{name: layout.file_bytes(name) for name in layout.arrays}, ITEMS: table.offsets[-1]},
+        )
+        partial.place(path, {manifest_name(layout.kind): manifest.to_bytes()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturePacking(MadePacking):
+    """The features or targets of one source on their way into a store."""
+
+    encode: Encode
+    pictures: Store | None = None
+    """The packed pictures of the source, if there are any."""
+
+    def made(self, chunk: Sequence[int]) -> Made:
+        """Read and encode some pictures."""
         images: dict[int, Tensor] = {}
         problems: dict[int, Sequence[DataProblem]] = {}
         for index in chunk:
@@ -144,17 +199,7 @@ class FeaturePacking:
                 images[index] = self._image(index)
             except DataError as error:
                 problems[index] = error.problems
-        features = self._features(images)
-        lines = []
-        for index in chunk:
-            empty = {name: bytes(self.layout.row_bytes(name)) for name in self.layout.arrays}
-            written = features.get(index, empty)
-            for name, row in written.items():
-                rows.write(name, index, row)
-            facts = Facts(index=index, problems=problems.get(index, ())).to_bytes()
-            lines.append(write_line(facts, item_digest(written.values(), facts)))
-        rows.sync()
-        return lines
+        return Made(self._features(images), problems)
 
     def _image(self, index: int) -> Tensor:
         if self.pictures is not None:
@@ -184,22 +229,3 @@ class FeaturePacking:
             fits, text = stored_BCHW >= 0, "classes that do not exist"
         if not bool(fits.all()):
             raise SlotlabError(f"the {MAKERS[kind]} makes {kind} that are {text}; write data.{kind}: full")
-
-    def _finish(self, partial: Journaled, path: Path) -> None:
-        table, layout, source = partial.gather(), self.layout, self.source
-        manifest = FeatureManifest(
-            name=source.name,
-            split=source.split,
-            identity=self.key.identity,
-            fingerprint=self.key.fingerprint,
-            items=layout.items,
-            channels=layout.channels,
-            grid=layout.grid,
-            mirrored=layout.mirrored,
-            kind=layout.kind,
-            number=layout.number,
-            checksum=table.total.hexdigest(),
-            bad=table.bad,
-            files={**{name: layout.file_bytes(name) for name in layout.arrays}, ITEMS: table.offsets[-1]},
-        )
-        partial.place(path, {manifest_name(layout.kind): manifest.to_bytes()})

@@ -1,4 +1,4 @@
-"""Find, read and verify stores of features and targets. `feature_format` documents the files."""
+"""Find, read and verify stores of features, targets and slots. `feature_format` documents the files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,7 +90,7 @@ class FeatureStore:
     def batch(self, indices: Sequence[int], device: torch.device, mirrored_B: Tensor | None = None) -> Tensor:
         """Return what is stored of the items at `indices` on `device`: (B, C, H, W), channels last.
 
-        Features and targets are float32, classes int64.
+        Features, targets and slots are float32, classes int64. Of slots H are frames and W slots.
 
         Args:
             indices: positions in the source, any number of times.
@@ -187,6 +187,8 @@ _WORDS = {
     "component": "another {}",
     "settings": "other settings of the {}",
     "weights": "other weights",
+    "clips": "other clips",
+    "told": "slots that were told something else",
     "pictures": "pictures prepared otherwise",
     "seed": "pictures of another seed",
     "code": "another version of slotlab",

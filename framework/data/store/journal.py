@@ -187,11 +187,11 @@ def opened(
         yield partial
 
 
-def tell_kept(partial: Journaled, say: Notify) -> None:
+def tell_kept(partial: Journaled, say: Notify, items: str = "pictures") -> None:
     """Tell the user how much an earlier attempt has left."""
     kept = int((partial.where >= 0).sum())
     if kept:
-        say(f"going on where packing stopped: {kept} of {partial.layout.items} pictures are there")
+        say(f"going on where packing stopped: {kept} of {partial.layout.items} {items} are there")
 
 
 def heading(source: Source, fingerprint: str, layout: Layout) -> bytes:

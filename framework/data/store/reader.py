@@ -273,6 +273,7 @@ _TYPES = {
     "int16": torch.int16,
     "int32": torch.int32,
     "float16": torch.float16,
+    "float32": torch.float32,
 }
 
 
