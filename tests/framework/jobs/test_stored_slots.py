@@ -73,7 +73,7 @@ def drawing(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    return parent(tmp_path_factory.mktemp("told"), initializer={"name": "conditional", "hidden_dim": 4})
+    return parent(tmp_path_factory.mktemp("told"), initializer={"name": "conditional", "hidden_dim": 32})
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Foretold slots: the future is not looked at, the frozen model stays as it is, and mistakes are told at their line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from slotlab.framework.contracts import Batch, FindsSlots, HasBaselines, PaintsSlots, Reconstructs, Slots
 from slotlab.framework.cost.flops import count_flops
-from slotlab.framework.evaluation.evaluate import evaluate
+from slotlab.framework.evaluation.evaluate import evaluate, reconstruct
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_parts
@@ -244,6 +245,36 @@ def test_operations_of_the_dynamics_are_counted(spec):
 def test_what_changes_no_weights_is_no_part_of_a_runs_identity(spec):
     assert run_id(spec(baselines=[], frames_at_once=2)) == run_id(spec())
     assert run_id(spec(history=2)) != run_id(spec())
+
+
+def test_a_run_that_is_told_boxes_is_told_them_in_training_and_in_evaluation(spec, tmp_path):
+    """Of the first frame alone: other masks of later frames change nothing, others of the first one do."""
+    initializer = {"name": "conditional", "hidden_dim": 32}
+    wanted = spec(source=run_of(tmp_path, {**VIDEO, "initializer": initializer}))
+    assert check_parts(wanted) == []
+    built, batch = build_model(wanted).eval(), batch_of(some_clips(2))
+    assert (built.told, built.supervised) == ("boxes", True)
+    assert all((one.told, one.supervised) == ("boxes", True) for one in built.baselines().values())
+
+    def loss_and_pictures(masks):
+        told = replace(batch, masks_BHW=masks.flatten(0, 1))
+        shown = reconstruct(wanted, built, told, [0, 1])
+        return built.losses(told).total, shown.images_BCHW
+
+    masks = by_clip(batch.masks_BHW)
+    loss, pictures = loss_and_pictures(masks)
+    later, first = masks.clone(), masks.clone()
+    later[:, 1:] = 0
+    first[:, 0, :4] = 0
+    assert torch.equal(loss_and_pictures(later)[0], loss)
+    assert torch.equal(loss_and_pictures(later)[1], pictures)
+    assert not torch.equal(loss_and_pictures(first)[0], loss)
+    assert not torch.allclose(loss_and_pictures(first)[1], pictures)
+    seen = by_clip(batch.images_BCHW)[:, :HISTORY].flatten(0, 1)
+    own = built.parent.reconstruct(seen, frames=HISTORY, first_masks_BHW=masks[:, 0])
+    assert torch.equal(by_clip(pictures)[:, :HISTORY].flatten(0, 1), own.images_BCHW)
+    with pytest.raises(SlotlabError, match="is told none"):
+        built.losses(replace(batch, masks_BHW=None))
 
 
 # --- baselines -----------------------------------------------------------------------------
