@@ -374,8 +374,9 @@ class SlotModel(Model):
         if encoded is None and not (isinstance(objective, TargetOfImages) and objective.of_images):
             with self.calling("encoder"):
                 features_BCHW = features_of(self.encoder, images_BCHW, half=self.half_features)
-        with self.calling("objective"):
+        with self.promising("objective"):
             given = given_to(objective, frames, fields or {})
+        with self.calling("objective"):
             return target_of(objective, images_BCHW, features_BCHW, half=self.half_targets, **given)
 
     def rehearse(self, trial: Trial) -> None:
