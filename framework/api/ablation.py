@@ -14,6 +14,7 @@ from slotlab.framework.api.console import say
 from slotlab.framework.api.first_runs import train_first, with_launcher
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import Paths, paths_of
+from slotlab.framework.api.searching import search_arms
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.data.selection import select
 from slotlab.framework.jobs.estimate import count_images, estimate
@@ -147,7 +148,20 @@ def ablate_file(
     loaded = load_and_warn(
         name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust, launcher=launcher
     )
-    return conduct(loaded, studies / loaded.spec.name, runs, device=device, look=look)
+    folder = studies / loaded.spec.name
+    if (search := loaded.spec.search) is not None:
+        if look is not None:
+            raise SlotlabError(f"--look {look}: arms that are searched have all seeds at once")
+        given = with_launcher(sets, launcher)
+        load = partial(load_ablation, name, sets=given, plugins=plugins, trust=trust)
+        return search_arms(
+            loaded,
+            search,
+            folder,
+            lambda arms: load(strict_plugins=strict_plugins, searched=arms),
+            partial(conduct, folder=folder, pool=runs, device=device),
+        )
+    return conduct(loaded, folder, runs, device=device, look=look)
 
 
 def forecast_file(

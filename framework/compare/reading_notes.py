@@ -28,6 +28,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         *on_baseline(comparison, wanted),
         *on_primary(comparison),
         *on_looks(comparison),
+        *on_search(comparison),
         *on_arms(comparison),
         *on_binding(comparison),
         *on_conditions(comparison),
@@ -72,6 +73,17 @@ def on_looks(comparison: Comparison) -> Iterator[str]:
             yield f"pairs beyond the last complete look count at the next one only: {names(waiting)}"
     elif declared is not None and declared.sequential is not None:
         yield f"the declared looks are about {declared.primary} alone, and are not applied here"
+
+
+def on_search(comparison: Comparison) -> Iterator[str]:
+    """Say that arms were chosen by the numbers that are compared."""
+    search = comparison.declared.search if comparison.declared is not None else None
+    if search is not None:
+        yield (
+            f"arms were searched ({search.sampler}, up to {search.trials} trials, seed {search.seed}) by "
+            "these numbers: the best mean is too high, and p does not account for the search; train the "
+            "arms that were chosen again with other seeds, as a study of its own, before they are compared"
+        )
 
 
 def on_arms(comparison: Comparison) -> Iterator[str]:

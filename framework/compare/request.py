@@ -59,6 +59,7 @@ def request_of(plan: StudyPlan, history: tuple[PastPlan, ...] = ()) -> Compariso
             declared.failed_below,
             sequential_rule(plan),
             declared.equivalent_within,
+            plan.search,
             history,
         ),
     )

@@ -89,6 +89,21 @@ class SequentialSpec(ClosedModel):
         return value
 
 
+class SearchSpec(ClosedModel):
+    """Arms that are chosen one after the other, by the primary metric of those before."""
+
+    trials: PositiveInt
+    """How many arms; a larger number keeps those that a smaller one chose."""
+    sampler: str = "TPESampler"
+    """A sampler of Optuna that takes a seed, such as `TPESampler`, `RandomSampler` or `GPSampler`."""
+    settings: Mapping[str, Any] = {}
+    """Settings of the sampler, such as `{n_startup_trials: 5}`."""
+    seed: NonNegativeInt = 0
+    """The seed of the proposals."""
+    patience: PositiveInt = 30
+    """How many proposals that were tried already are passed over before one is drawn from the rest."""
+
+
 class CompareSpec(ClosedModel):
     """What is compared, and with what. Arms are paired by seed."""
 
@@ -125,8 +140,11 @@ class AblationSpec(ClosedModel):
     """Laid over the base, for all arms: a part of a spec."""
     axes: Annotated[tuple[AxisSpec, ...], Len(1)]
     """What is varied."""
-    sampling: Literal["grid", "list", "random"] = "grid"
-    """All combinations of the axes' values; those under `arms`; or `count` of them at random."""
+    sampling: Literal["grid", "list", "random", "search"] = "grid"
+    """All combinations of the axes' values; those under `arms`; `count` of them at random; or those that a
+    search proposes one after the other."""
+    search: SearchSpec | None = None
+    """For `sampling: search`: how arms are proposed, such as `{trials: 20}`."""
     arms: tuple[AxisLabels, ...] = ()
     """For `sampling: list`: a label for each axis, such as `{encoder: cnn, slots: 5}`."""
     count: PositiveInt | None = None

@@ -40,6 +40,7 @@ def check_sampling(spec: AblationSpec, tree: Tree) -> Iterator[Problem]:
     for way, key, given in (
         ("list", "arms", bool(spec.arms)),
         ("random", "count", spec.count is not None),
+        ("search", "search", spec.search is not None),
     ):
         if given != (spec.sampling == way):
             path, what = (key, f"write 'sampling: {way}'") if given else ("sampling", f"give '{key}'")

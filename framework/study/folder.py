@@ -97,6 +97,15 @@ class PlannedComparison:
 
 
 @dataclass(frozen=True)
+class PlannedSearch:
+    """By what the arms were chosen, one after the other."""
+
+    sampler: str
+    trials: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """All that a study is made of, as data that JSON can hold."""
 
@@ -106,6 +115,8 @@ class StudyPlan:
     axes: tuple[PlannedAxis, ...]
     compare: PlannedComparison
     arms: tuple[PlannedArm, ...]
+    search: PlannedSearch | None = None
+    """By what the arms were chosen; None if they were all named beforehand."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:

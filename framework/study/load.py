@@ -17,6 +17,7 @@ from slotlab.framework.study.ablation import AblationSpec
 from slotlab.framework.study.arms import ArmLoader, LoadedArm, lay, warnings
 from slotlab.framework.study.check import check_axes, check_sampling, check_study, files, missing
 from slotlab.framework.study.labels import Combination, Space, label
+from slotlab.framework.study.search import first_trial
 from slotlab.registry import Registry, SlotlabError
 
 
@@ -39,6 +40,7 @@ def load_ablation(
     plugins: Sequence[FilePath] = (),
     strict_plugins: bool = False,
     trust: Ask = refuse,
+    searched: Sequence[Combination] | None = None,
 ) -> Ablation:
     """Read, expand and validate an ablation; check that the parts of every arm fit together.
 
@@ -49,13 +51,14 @@ def load_ablation(
         plugins: single-file plugins, for all arms.
         strict_plugins: fail on installed plugins that cannot be loaded.
         trust: whether to run code that came with another user's run, if the base is a run's spec.
+        searched: for `sampling: {name: optuna}`, the arms that were proposed so far; None for the first.
 
     Raises:
         SpecError: with every mistake of the ablation and of its arms, each once.
         SlotlabError: if there is no such file.
     """
     path, tree, registry, spec = read_head(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
-    chosen = combinations(spec, tree)
+    chosen = combinations(spec, tree, searched)
     base = base_file(tree, path)
     if lacking := missing(spec, tree):
         raise SpecError(lacking)
@@ -146,8 +149,10 @@ def read_base(base: FilePath, tree: Tree, name: str | FilePath) -> Tree:
     return found
 
 
-def combinations(spec: AblationSpec, tree: Tree) -> list[Combination]:
-    """Return the combinations that become arms.
+def combinations(
+    spec: AblationSpec, tree: Tree, searched: Sequence[Combination] | None = None
+) -> list[Combination]:
+    """Return the combinations that become arms; of a search, those that were proposed so far.
 
     Raises:
         SpecError: for labels that are not there, or if nothing is left.
@@ -161,7 +166,11 @@ def combinations(spec: AblationSpec, tree: Tree) -> list[Combination]:
         problems += space.complaints(spec.compare.baseline, ("compare", "baseline"), whole=True)
     chosen: list[Combination] = []
     if not problems:
-        if spec.sampling == "list":
+        if spec.search is not None:
+            baseline = {axis: label(one) for axis, one in spec.compare.baseline.items()}
+            some = [first_trial(space, spec.search, baseline).labels] if space.grid() else []
+            chosen = list(searched or some)
+        elif spec.sampling == "list":
             chosen = space.listed(spec.arms)
         else:
             chosen = space.grid() if spec.count is None else space.sample(spec.count, spec.sampling_seed)

@@ -10,7 +10,7 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
-from slotlab.framework.study.ablation import SequentialSpec
+from slotlab.framework.study.ablation import SearchSpec, SequentialSpec
 from slotlab.framework.study.arms import LoadedArm, metrics_of, plain
 from slotlab.framework.study.folder import (
     PlannedArm,
@@ -18,6 +18,7 @@ from slotlab.framework.study.folder import (
     PlannedComparison,
     PlannedLooks,
     PlannedRun,
+    PlannedSearch,
     StudyFolder,
     StudyPlan,
 )
@@ -98,7 +99,13 @@ def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> S
         equivalent_within=settings.equivalent_within,
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms))
+    search = planned_search(spec.search)
+    return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms), search)
+
+
+def planned_search(search: SearchSpec | None) -> PlannedSearch | None:
+    """Return the search as the plan has it."""
+    return None if search is None else PlannedSearch(search.sampler, search.trials, search.seed)
 
 
 def planned_looks(rule: SequentialSpec | None) -> PlannedLooks | None:

@@ -153,6 +153,7 @@ def test_the_origin_of_the_threshold_and_another_primary_metric_are_said(study: 
         "failed_below": 0.3,
         "sequential": None,
         "equivalent_within": None,
+        "search": None,
         "history": [],
     }
     assert as_json(declared)["declared"] == told

@@ -23,7 +23,7 @@ from slotlab.framework.compare.seed_plan import Wanted, notes_on, plan_seeds
 from slotlab.framework.compare.statistics import correct
 from slotlab.framework.compare.tables import tables
 from slotlab.framework.compare.undeclared_changes import changes
-from slotlab.framework.study.folder import PlannedLooks, StudyFolder
+from slotlab.framework.study.folder import PlannedLooks, PlannedSearch, StudyFolder
 from slotlab.framework.study.history import PastPlan, read_history
 from slotlab.registry import SlotlabError
 
@@ -213,3 +213,14 @@ def test_a_damaged_history_is_an_error(tmp_path: Path) -> None:
         SlotlabError, match=r"history\.json is damaged; it should list the plans of the study"
     ):
         read_history(study)
+
+
+def test_a_comparison_says_that_arms_were_searched(record: Record) -> None:
+    declared = Declared("ari", None, search=PlannedSearch("TPESampler", 20, 0))
+    found = compare([record("a", 0, 0.5)], ComparisonRequest(declared=declared))
+    assert any(
+        note.startswith(
+            "arms were searched (TPESampler, up to 20 trials, seed 0) by these numbers: the best mean"
+        )
+        for note in found.notes
+    )
