@@ -2,6 +2,7 @@
 # make test   runs the tests, but for the slow ones (minutes)
 # make test-slow   runs those: several processes, browsers, clusters, kills, simulations
 # make lint   ruff, mypy, import-linter
+# make docs   builds the documentation site: build/docs/site/index.html (a minute)
 # make wheel-test   runs part of the tests against a wheel in an empty environment
 #
 # Each makes .venv on its first call; later calls install nothing.
@@ -13,7 +14,7 @@ RUN ?= runs/demo
 # Each process keeps to neighboring tests, which share what they train, until the other has none left.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations 20
 
-.PHONY: demo test test-slow lint format wheel-test schema clean
+.PHONY: demo test test-slow lint format docs wheel-test schema clean
 
 demo: $(VENV)/installed
 	$(BIN)/slotlab train experiments/demo.yaml --run $(RUN) --overwrite
@@ -33,6 +34,9 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/site/build.py
 
 wheel-test: $(VENV)/installed-dev
 	PYTHON=$(PYTHON) bash tests/wheel.sh

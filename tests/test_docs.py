@@ -1,5 +1,6 @@
 """The documentation is true: its walk runs as written, and it names all that there is."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -7,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from slotlab.framework.cli.main import app
 from slotlab.registry import KINDS, hookspecs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ANY = re.compile(r"^```(\w*)(?: file=\S+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page):
@@ -31,33 +34,71 @@ def commands(text):
     return found
 
 
-def run(command, folder):
+def typed(lines):
+    """Split the lines under a command into what is typed at Python's debugger and what is printed."""
+    asked = [line.removeprefix("(Pdb) ") for line in lines if line.startswith("(Pdb) ")]
+    return "".join(f"{line}\n" for line in asked), [line for line in lines if not line.startswith("(Pdb) ")]
+
+
+def run(command, folder, answers=""):
     program, *words = shlex.split(command)
-    path = Path(sys.executable).parent / program
-    return subprocess.run([path, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+    line = [Path(sys.executable).parent / program, *words]
+    return subprocess.run(line, cwd=folder, input=answers, capture_output=True, text=True, timeout=300)
+
+
+PLUGIN_PAGES = sorted(
+    page.relative_to(DOCS).as_posix() for page in (DOCS / "how_to" / "plugins").glob("*.md")
+)
+TUTORIALS = ("first_comparison", "first_plugin", "clevrtex", "own_pictures", "video", "cluster")
+OTHERS = ("how_to/debugging.md", "how_to/publishing.md", "how_to/scoring.md")
+WALKS = [*(f"tutorials/{name}.md" for name in TUTORIALS), *OTHERS, *PLUGIN_PAGES]
+"""Pages that begin in an empty folder: their files are written and their commands run, in the order of the page."""
 
 
 @pytest.mark.slow
-def test_the_walk_of_writing_a_plugin_runs_as_written(tmp_path):
+@pytest.mark.usefixtures("blank_figures")
+@pytest.mark.parametrize("page", WALKS)
+def test_a_walk_runs_as_written(page, slotlab):
     ran = 0
-    for language, name, text in blocks("how_to/writing_a_plugin.md"):
+    for language, name, text in blocks(page):
         if name:
-            (tmp_path / name).write_text(text)
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(text)
+        if language == "python" and not name and text.startswith("import "):
+            exec(compile(text, page, "exec"), {})
         if language != "console":
             continue
-        for command, expected in commands(text):
-            result = run(command, tmp_path)
-            assert "Traceback" not in result.stderr, result.stderr
-            fails = any(line.startswith("error:") for line in expected)
-            assert (result.returncode != 0) == fails, result.stdout + result.stderr
-            rest = result.stdout
+        for command, lines in commands(text):
+            answers, expected = typed(lines)
+            code, out, err = said(command, slotlab, answers)
+            assert "Traceback" not in err, err
+            fails = any(line.startswith("error:") or ": failed: " in line for line in expected)
+            assert (code != 0) == fails, f"{command}\n{out}{err}"
+            rest = out + err
             for line in expected:
-                assert line in rest, f"{command}\nshould print: {line}\nprinted: {result.stdout}"
+                assert line in rest, f"{command}\nshould print: {line}\nprinted: {out}{err}"
                 rest = rest.partition(line)[2]
             ran += 1
-    assert ran >= 5
-    assert (tmp_path / "first_run" / "plugins" / "dilated_cnn.py").is_file()
-    assert (tmp_path / "result.json").is_file()
+    assert ran >= 1
+
+
+def said(command, slotlab, answers=""):
+    """Run a command, slotlab's in this process; return (exit code, standard output, standard error)."""
+    program, *words = shlex.split(command)
+    if program == "slotlab" and not answers:
+        return slotlab(*words)
+    done = run(command, Path.cwd(), answers)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_every_kind_has_a_page_with_a_complete_example():
+    for kind in (*KINDS, "kind"):
+        page = f"how_to/plugins/{kind}.md"
+        assert page in PLUGIN_PAGES
+        assert any(language == "console" for language, _, _ in blocks(page)), page
+        hook = "slotlab_kinds" if kind == "kind" else KINDS[kind].hook
+        shown = [text for language, name, text in blocks(page) if language == "python" and name]
+        assert kind == "kind" or any(f"def {hook}()" in text for text in shown), page
 
 
 def test_every_kind_has_a_documented_hook_and_stands_in_the_architecture():
@@ -84,6 +125,12 @@ def test_every_command_is_in_the_readme():
 def test_every_component_is_in_the_changelog(registry):
     text = (DOCS.parent / "CHANGELOG.md").read_text()
     for item in registry.all():
+        assert f"`{item.component.name}`" in text, item
+
+
+def test_every_dataset_is_on_a_page_of_datasets(registry):
+    text = "".join(page.read_text() for page in (DOCS / "datasets").glob("*.md"))
+    for item in registry.all("dataset"):
         assert f"`{item.component.name}`" in text, item
 
 
@@ -114,11 +161,18 @@ def test_every_section_of_a_spec_is_in_the_docs():
             assert re.search(rf"\b{key}\b", text), f"{model.__name__}.{key}"
 
 
+GENERATED = re.compile(
+    r"docs/(zoo|gallery|reference/(spec_keys|ablation_keys|laws|(commands|components|errors|python)/\w+))\.md"
+)
+"""Pages that the site alone has; its build finds links to those that it lacks."""
+
+
 def test_links_between_pages_lead_somewhere():
     for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} -> {target}"
+            path = Path(os.path.normpath(page.parent / target))
+            if not target.startswith("http") and not GENERATED.fullmatch(str(path.relative_to(DOCS.parent))):
+                assert path.exists(), f"{page.name} -> {target}"
 
 
 def test_pages_that_code_and_specs_name_are_there():
@@ -127,3 +181,37 @@ def test_pages_that_code_and_specs_name_are_there():
         for path in (*(root / folder).rglob("*.py"), *(root / folder).rglob("*.yaml")):
             for page in re.findall(r"\bdocs/[\w/]+\.md\b", path.read_text()):
                 assert (root / page).is_file(), f"{path.relative_to(root)} names {page}"
+
+
+SHOWN = re.compile(r"^(?:\$ )?(slotlab (?! )[^#\n]*?(?:\\\n[^#\n]*?)*)\s*(?:#.*)?$", re.MULTILINE)
+
+
+def options_of():
+    """Return the options of each command, by its words: `data inspect`."""
+    found = {}
+
+    def walk(command, words):
+        below = getattr(command, "commands", None)
+        if below is None:
+            found[" ".join(words)] = {
+                name for item in command.params for name in (*item.opts, *item.secondary_opts)
+            }
+        for name, one in (below or {}).items():
+            walk(one, [*words, name])
+
+    walk(typer.main.get_command(app), [])
+    return found
+
+
+def test_commands_that_are_shown_have_their_options():
+    known = options_of()
+    for page in (*DOCS.rglob("*.md"), DOCS.parent / "README.md"):
+        shown = [
+            text for language, text in ANY.findall(page.read_text()) if language in ("", "console", "text")
+        ]
+        for line in (found for text in shown for found in SHOWN.findall(text)):
+            words = shlex.split(line.replace("\\\n", " "))[1:]
+            name = next((name for name in (" ".join(words[:2]), words[0]) if name in known), None)
+            assert name or words[0].startswith("-"), f"{page.name}: {line}"
+            used = {word.partition("=")[0] for word in words if word.startswith("--") and name}
+            assert used <= {*known.get(name, ()), "--help"}, f"{page.name}: {line}"

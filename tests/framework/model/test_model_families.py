@@ -19,7 +19,7 @@ from slotlab.framework.training.plan import Progress
 from slotlab.registry import SlotlabError
 
 FAMILIES = Path(__file__).parents[2] / "fixtures" / "families"
-PAGE = Path(__file__).parents[3] / "docs" / "how_to" / "writing_a_plugin.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how_to" / "plugins" / "model.md"
 DATA = """
   dataset: {name: scenes, num_train: 8, num_val: 6, min_objects: 1, max_objects: 2, textures: [plain], ground_textures: [plain]}
   protocol: {name: whole, image_size: 8}

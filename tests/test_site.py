@@ -1,0 +1,165 @@
+"""The documentation site: it is built without a warning, whole, and works from the file system without a network."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from slotlab.framework.laws.kinds import LAWS
+from slotlab.registry import KINDS, Registry
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
+"""What a page loads by itself, not at a click."""
+PAGES = (
+    "index.html",
+    "tutorials/first_comparison.html",
+    "how_to/plugins/decoder.html",
+    "reference/components/dataset.html",
+    "reference/errors/framework_spec.html",
+    "reference/spec_keys.html",
+    "zoo.html",
+    "gallery.html",
+)
+
+
+class Links(HTMLParser):
+    """What a page leads to, what it loads, and the places in it."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.leads: list[str] = []
+        self.loads: list[str] = []
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.places |= {name for name in (found.get("id"), found.get("name")) if name}
+        if tag == "a" and found.get("href"):
+            self.leads.append(str(found["href"]))
+        address = found.get(LOADED.get(tag, ""))
+        if address and found.get("rel") not in ("canonical", "next", "prev"):
+            self.loads.append(address)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built."""
+    out = tmp_path_factory.mktemp("docs") / "built"
+    command = [sys.executable, str(ROOT / "docs" / "site" / "build.py"), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out / "site"
+
+
+@pytest.fixture(scope="module")
+def read(site: Path) -> dict[Path, Links]:
+    """What each page has, by its file."""
+    return {path: Links(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
+
+
+def test_every_link_leads_to_a_page_and_a_place_in_it(site: Path, read: dict[Path, Links]) -> None:
+    for path, page in read.items():
+        for link in page.leads:
+            target, _, place = link.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            there = (path.parent / unquote(target)).resolve() if target else path
+            assert there.is_file(), f"{path.relative_to(site)} leads to {link}"
+            if place and there in read:
+                assert unquote(place) in read[there].places, f"{path.relative_to(site)} leads to {link}"
+
+
+def test_nothing_is_loaded_from_another_host(site: Path, read: dict[Path, Links]) -> None:
+    for path, page in read.items():
+        for address in page.loads:
+            assert not re.match(r"([a-z]+:)?//", address), f"{path.relative_to(site)} loads {address}"
+            assert (path.parent / unquote(address.partition("?")[0])).is_file(), f"{path.name}: {address}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text()), style.name
+
+
+def test_every_component_command_and_law_has_its_place(
+    read: dict[Path, Links], site: Path, registry: Registry
+) -> None:
+    for kind in KINDS:
+        page = read[site / "reference" / "components" / f"{kind}.html"]
+        for item in registry.all(kind):
+            assert item.component.name in page.places, item
+    laws = (site / "reference" / "laws.html").read_text()
+    for kind in LAWS:
+        assert f"<code>{kind}</code>" in laws
+    for path in (ROOT / "experiments").rglob("*.yaml"):
+        assert path.stem in read[site / "zoo.html"].places, path.name
+
+
+def test_no_markup_is_left_over(site: Path, read: dict[Path, Links]) -> None:
+    for path in read:
+        if "files" not in path.parts:
+            text = re.sub(r"<(pre|code|script).*?</\1>", "", path.read_text(), flags=re.DOTALL)
+            assert "```" not in text, path.relative_to(site)
+            assert not re.search(r"\]\([\w./#]+\)", text), path.relative_to(site)
+
+
+def test_no_page_shows_a_doubled_escape(site: Path, read: dict[Path, Links]) -> None:
+    for path in read:
+        if "reference" in path.parts or path.name == "zoo.html":
+            text = re.sub(r"<pre.*?</pre>", "", path.read_text(), flags=re.DOTALL)
+            assert not re.search(r"<code>[^<]*\\[_*\[]", text), path.relative_to(site)
+
+
+@pytest.fixture
+def opened(chromium: Any) -> Iterator[Any]:
+    """A way to open a page without a network, on a screen of a width, in a color scheme."""
+    contexts = []
+
+    def make(width: int = 1280, scheme: str = "light") -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context.set_default_timeout(120_000)
+        context.set_offline(True)
+        contexts.append(context)
+        page = context.new_page()
+        page.wrong = []
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: page.wrong.append(request.url))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("word", ["invariant_slot_attention", "did you mean", "Holm"])
+def test_search_finds_from_the_file_system(site: Path, opened: Any, word: str) -> None:
+    page = opened()
+    page.goto((site / "index.html").as_uri())
+    page.keyboard.press("Control+k")
+    page.keyboard.type(word)
+    page.get_by_text(re.compile(r"^[1-9][\d,]* results?$")).wait_for()
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_a_phone_shows_a_page_without_scrolling_sideways(site: Path, opened: Any, address: str) -> None:
+    page = opened(width=390)
+    page.goto((site / address).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.wrong == []
+
+
+def test_the_dark_scheme_follows_the_system(site: Path, opened: Any) -> None:
+    def darkness(scheme: str) -> int:
+        page = opened(scheme=scheme)
+        page.goto((site / "index.html").as_uri())
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in re.findall(r"\d+", color)[:3])
+
+    assert darkness("dark") < 150 < 600 < darkness("light")
