@@ -184,7 +184,15 @@ def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def named_runs() -> None:
     """Folders like the runs that shipped specs name: enough to read these specs, and not to build their models."""
-    needed = ("demo", "savi_demo", "slots7_demo", "vqvae_demo", "vqvae_clevrtex", "dvae_clevrtex")
+    needed = (
+        "demo",
+        "savi_demo",
+        "slots7_demo",
+        "vqvae_demo",
+        "vqvae_clevrtex",
+        "dvae_clevrtex",
+        "dvae_movi_d",
+    )
     for name in (*needed, "spot_coco_teacher", "slot_attention_clevr10", "savi_obj3d", "stosavi_clevrer"):
         checkpoints = Path("runs", name, "checkpoints")
         checkpoints.mkdir(parents=True)

@@ -38,11 +38,13 @@ WEIGHTS = (
     "dinosaur_coco",
     "dinosaur_movi_c",
     "ft_dinosaur_coco",
+    "slotcontrast_movi_c",
     "spot_coco",
     "spot_coco_teacher",
+    "videosaur_movi_c",
 )
 """Specs that need a file of weights, which is not there."""
-CODECS = ("vqvae_clevrtex", "dvae_clevrtex", "vqvae_demo")
+CODECS = ("vqvae_clevrtex", "dvae_clevrtex", "dvae_movi_d", "vqvae_demo")
 """Specs of codecs, which have no slots."""
 INPUTS = {
     "dinosaur_demo": {"model.encoder.source": "runs/demo"},
@@ -57,6 +59,7 @@ INPUTS = {
     "adaslot_clevr10": {"training.start.source": "runs/slot_attention_clevr10"},
     "slotdiffusion_clevrtex": {"objective.codec.source": "runs/vqvae_clevrtex"},
     "slotdiffusion_slate_clevrtex": {"objective.codec.source": "runs/dvae_clevrtex"},
+    "steve_movi_d": {"objective.codec.source": "runs/dvae_movi_d"},
 }
 """Specs that need runs: the settings that name them, and their folders."""
 SMALL_ENCODER = ("model.encoder.blocks=[1, 1, 1, 1]", "model.encoder.width=32")
@@ -83,10 +86,27 @@ DEMO = ("data.dataset.num_train=2", "data.dataset.num_val=3")
 VIDEO = (*MOVING, "data.clip={frames: 2}", "evaluation.clip_frames=null", "model.decoder.broadcast_size=4")
 SMALL = {
     **dict.fromkeys(("savi_obj3d", "stosavi_clevrer", "savi_movi_a"), VIDEO),
+    "savi_pp_movi_e": (
+        *VIDEO[:-1],
+        "model.decoder.broadcast_size=2",
+        "data.workers=0",
+        "model.encoder.blocks=[1, 1]",
+        "model.encoder.width=32",
+    ),
     **dict.fromkeys(("slotformer_obj3d", "slotformer_clevrer"), ROLLED),
     "slotdiffusion_demo": (*DEMO, "evaluation.sampling={steps: 2}"),
     "vqvae_clevrtex": ("model.codec.perceptual=null", *SMALL_VQVAE),
     "dvae_clevrtex": ("model.codec.codes=16",),
+    "dvae_movi_d": (*GENERATED, "model.codec.codes=16"),
+    "steve_movi_d": (
+        *MOVING,
+        "data.clip={frames: 2}",
+        "evaluation.clip_frames=null",
+        "model.decoder.layers=1",
+    ),
+    **dict.fromkeys(
+        ("slotcontrast_movi_c", "videosaur_movi_c"), (*MOVING, *SMALL_VIT, "data.clip={frames: 2}")
+    ),
     "slate_clevrtex": ("model.codec.codes=16", "model.decoder.layers=1"),
     "slotdiffusion_clevrtex": SMALL_UNET,
     "slotdiffusion_clevrtex6_course": (*SMALL_UNET, "model.encoder={name: cnn, channels: [8]}"),
@@ -196,7 +216,7 @@ def earlier_runs(tmp_path_factory):
             (f"{folder}/{name}", name, (*CODEC, *SMALL.get(name, ())[at:], *size))
             for name in CODECS
             for folder, at, size in (
-                ("runs", int(name == "dvae_clevrtex"), ()),  # with all its codes
+                ("runs", {"dvae_clevrtex": 1, "dvae_movi_d": 3}.get(name, 0), ()),  # with all its codes
                 ("small", 0, ("data.protocol.image_size=32",)),
             )
         ),
@@ -249,6 +269,8 @@ def reduced(name, tree, earlier):
             sets += [
                 f"{setting}.run={earlier}/small/{Path(folder).name}" for setting, folder in inputs.items()
             ]
+    if name == "steve_movi_d":
+        sets += [f"objective.codec.source.run={earlier}/small/dvae_movi_d"]
     if name in ("slotformer_obj3d", "slotformer_clevrer"):
         sets += [f"model.source.run={earlier}/small/{Path(INPUTS[name]['model.source']).name}"]
     if name == "spot_coco":

@@ -56,11 +56,15 @@ class TargetShape:
     Where there are `classes`, the target is one of them at each position: int64 of shape (B, 1, *size), with
     one channel. A decoder's `forward` then predicts logits (B, classes, *size), or what `Decoded.readout`
     makes logits of; its `sample` chooses classes, int64 of the target's shape.
+
+    Where it is `soft`, the target are shares over the channels at each position, and the prediction is their
+    logits.
     """
 
     channels: int
     size: Size
     classes: int | None = None
+    soft: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +239,7 @@ class Auxiliary(Protocol):
 
     traced: bool
     """Whether it reads `output.grouped.trace`."""
+    # One that compares frames says `of_clips = True`: it is then tried on clips of two frames (`laws`).
 
     def __call__(self, output: ModelOutput) -> Losses:
         """Return the loss, not yet weighted, and its terms for the log.

@@ -27,6 +27,7 @@ from slotlab.framework.contracts.promises import (
 )
 from slotlab.framework.laws.bench import SIDES, Bench, Tensors, sides
 from slotlab.framework.laws.inputs import given_for, noise, pictures
+from slotlab.framework.model.needs import needs_of
 from slotlab.registry import ComponentError
 
 
@@ -165,7 +166,9 @@ class ObjectiveBench(Bench):
         for name in ("target_shape", "target", "loss", "to_image"):
             if not hasattr(part, name):
                 raise ComponentError(f"an objective has '{name}', and this one does not")
-        target, shape = part.target(*inputs, **given_for(part, inputs[0])), part.target_shape
+        alone = len(inputs[0]) == 1 and "frames" in needs_of(part)  # a clip has at least two frames
+        seen = tuple(torch.cat([one, one]) for one in inputs) if alone else inputs
+        target, shape = part.target(*seen, **given_for(part, seen[0]))[: len(inputs[0])], part.target_shape
         expect_type(shape, TargetShape, "target_shape")
         what = "the target, by its target_shape,"
         expect(target, (len(inputs[0]), shape.channels, *shape.size), what, floating=shape.classes is None)

@@ -36,34 +36,43 @@ def passed(
     *,
     generator: RandomSource = None,
     traced: bool = True,
+    frames: int = 1,
 ) -> tuple[ModelOutput, list[Tensor]]:
-    """Return what a model with four slots made of three images, and the tensors that it learns from."""
-    order = torch.arange(4) if order is None else order
+    """Return what a model with four slots made of three images, or clips, and what it learns from."""
+    number, (first, stop, _) = 3 * frames, rows.indices(3)
+    rows, order = slice(first * frames, stop * frames), torch.arange(4) if order is None else order
     sizes = torch.arange(4.0)[:, None]  # slots of other sizes, so that no two matches are equally good
-    keep = torch.tensor([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]])
-    every = (noise(3, 4, 8, seed=6), keep, noise(3, 4, 8, seed=7))
-    learned = [(2 * noise(3, 2, 4, 64) + sizes)[rows][:, :, order], *(one[rows][:, order] for one in every)]
+    keep = torch.tensor([[1.0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 1, 1]]).repeat_interleave(frames, 0)
+    every = (noise(number, 4, 8, seed=6), keep, noise(number, 4, 8, seed=7))
+    logits = 2 * noise(number, 2, 4, 64) + sizes
+    learned = [logits[rows][:, :, order], *(one[rows][:, order] for one in every)]
     logits, vectors, kept, preheated = (tensor.requires_grad_() for tensor in learned)
     attention = logits.softmax(dim=2)
     trace = GroupingTrace(logits[:, -1], attention) if traced else None
-    images = pictures(3, 16, 16, seed=8)[rows]
+    images = pictures(number, 16, 16, seed=8)[rows]
     output = ModelOutput(
         images_BCHW=images,
-        features_BCHW=noise(3, 5, 8, 8)[rows],
-        tokens_BND=noise(3, 64, 6)[rows],
+        features_BCHW=noise(number, 5, 8, 8)[rows],
+        tokens_BND=noise(number, 64, 6)[rows],
         initial=Slots(preheated, {"preheated": preheated}),
         grouped=Grouped(Slots(vectors, {"keep": kept}), attention[:, -1], trace),
         decoded=Decoded(images),
         target_BCHW=images,
         grid=(8, 8),
         generator=generator,
+        frames=frames,
     )
     return output, learned
 
 
+def frames_of(loss: Any) -> int:
+    """Return how many frames the clips have that a loss is tried on: two for one that compares frames."""
+    return 2 if getattr(loss, "of_clips", False) else 1
+
+
 def of(loss: Any, **options: Any) -> Losses:
     """Return the losses of a pass, drawn from a new stream."""
-    found: Losses = loss(passed(**{"generator": stream(0), **options})[0])
+    found: Losses = loss(passed(**{"generator": stream(0), "frames": frames_of(loss), **options})[0])
     return found
 
 
@@ -99,7 +108,7 @@ def auxiliary_draws(subject: Subject) -> None:
 def auxiliary_teaches(subject: Subject) -> None:
     """A gradient goes from the loss to something of the model's."""
     loss = subject.build()
-    output, learned = passed(generator=stream(0), traced=loss.traced)
+    output, learned = passed(generator=stream(0), traced=loss.traced, frames=frames_of(loss))
     total = loss(output).total
     found = torch.autograd.grad(total, learned, allow_unused=True) if total.requires_grad else ()
     if not any(one is not None and float(one.abs().sum()) > 0 for one in found):

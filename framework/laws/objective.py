@@ -17,6 +17,8 @@ from slotlab.framework.laws.modules import DRAWN, PROMISED, input_name, sizes_ma
 from slotlab.framework.laws.subject import Subject
 from slotlab.framework.laws.verdict import Broken, Law, Skip
 
+ROUNDED = 1e-6
+"""The most that a perfect prediction of shares may lose: its logits are rounded."""
 LOSS, LEAST = "the loss is a number", "the target has the least loss"
 
 
@@ -38,6 +40,8 @@ def target_is_promised(subject: Subject) -> None:
 def predictions(objective: Any, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return a perfect prediction of a target, and a wrong one."""
     classes = objective.target_shape.classes
+    if objective.target_shape.soft:
+        return target.log().clamp(min=-1e4), target + 0.5
     if classes is None:
         return target.clone(), target + 0.5
     one_hot = 1000 * F.one_hot(target[:, 0], classes).movedim(-1, 1).float()
@@ -67,7 +71,7 @@ def least_for_the_target(subject: Subject) -> None:
     objective = subject.build()
     (target,) = subject.call(objective)
     perfect, wrong = (float(loss_of(objective, one, target).total) for one in predictions(objective, target))
-    if perfect != 0:
+    if abs(perfect) > (ROUNDED if objective.target_shape.soft else 0):
         raise Broken(f"a perfect prediction has a loss of {perfect:.4g}, not 0", place=subject.place("loss"))
     if not wrong > 0:
         raise Broken(f"a wrong prediction has a loss of {wrong:.4g}", place=subject.place("loss"))
@@ -104,8 +108,8 @@ def decoder_chooses_the_target(subject: Subject) -> None:
     """Where a decoder gives a target of its own, the loss compares with that one."""
     objective = subject.build()
     (target,) = subject.call(objective)
-    if objective.target_shape.classes is not None:
-        raise Skip("its target is of classes")
+    if objective.target_shape.classes is not None or objective.target_shape.soft:
+        raise Skip("its target is of classes, or of shares")
     own = Decoded(target + 0.5, target_BCHW=target + 0.5)
     found = float(objective.loss(own, target).total)
     if found != 0:

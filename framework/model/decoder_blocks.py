@@ -40,12 +40,17 @@ class Past:
 
 
 class Heads(nn.Module):
-    """The linear maps of attention with several heads (A of them, each of width E)."""
+    """The linear maps of attention with several heads (A of them, each of width E).
 
-    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float = 0.0):
+    Queries, keys and values together are `inner` wide, None for the tokens' width.
+    """
+
+    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float = 0.0, inner: int | None = None):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width, bias=bias) for _ in range(4))
+        inner = inner or width
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, inner, bias=bias) for _ in range(3))
+        self.to_out = nn.Linear(inner, width, bias=bias)
 
     def split(self, x_BTW: Tensor) -> Tensor:
         """Return (B, A, T, E)."""
@@ -60,8 +65,17 @@ class Heads(nn.Module):
 class TokensAttention(Heads):
     """Each token attends to itself and to those before it or, if not causal, to all."""
 
-    def __init__(self, width: int, heads: int, *, bias: bool, causal: bool, dropout: float = 0.0):
-        super().__init__(width, heads, bias=bias, dropout=dropout)
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        bias: bool,
+        causal: bool,
+        dropout: float = 0.0,
+        inner: int | None = None,
+    ):
+        super().__init__(width, heads, bias=bias, dropout=dropout, inner=inner)
         self.causal = causal
 
     def forward(self, x_BTW: Tensor, past: Past | None = None) -> Tensor:

@@ -29,10 +29,13 @@ class SlotsBlock(nn.Module):
         bias: bool = True,
         dropout: float = 0.0,
         layer_norm_eps: float = 1e-5,
+        attention_dim: int | None = None,
     ):
         super().__init__()
         self.norm = norm
-        self.attend = TokensAttention(dim, heads, bias=bias, causal=False, dropout=dropout)
+        self.attend = TokensAttention(
+            dim, heads, bias=bias, causal=False, dropout=dropout, inner=attention_dim
+        )
         self.norm_attention, self.norm_mlp = (nn.LayerNorm(dim, eps=layer_norm_eps) for _ in range(2))
         self.mlp = nn.Sequential(
             nn.Linear(dim, hidden),
@@ -64,17 +67,31 @@ def slots_blocks(
     bias: bool = True,
     dropout: float = 0.0,
     layer_norm_eps: float = 1e-5,
+    attention_dim: int | None = None,
 ) -> list[nn.Module]:
-    """Return the blocks of a transformer over slots; only the first one splits late.
+    """Return the blocks of a transformer over slots, or tokens; only the first one splits late.
+
+    Queries, keys and values are `attention_dim` wide, None for `dim`.
 
     Raises:
-        ComponentError: if the heads do not divide the width.
+        ComponentError: if the heads do not divide that width.
     """
-    if dim % heads:
-        raise ComponentError(f"{heads} heads do not divide the slots' width {dim}", field="heads")
+    if (attention_dim or dim) % heads:
+        whose = "the slots' width" if attention_dim is None else "attention_dim,"
+        text = f"{heads} heads do not divide {whose} {attention_dim or dim}"
+        raise ComponentError(text, field="heads")
     places: list[NormPlace] = ["pre" if norm == "pre_split_late" else norm] * layers
     places[:1] = [norm]
     return [
-        SlotsBlock(dim, heads, hidden, norm=place, bias=bias, dropout=dropout, layer_norm_eps=layer_norm_eps)
+        SlotsBlock(
+            dim,
+            heads,
+            hidden,
+            norm=place,
+            bias=bias,
+            dropout=dropout,
+            layer_norm_eps=layer_norm_eps,
+            attention_dim=attention_dim,
+        )
         for place in places
     ]

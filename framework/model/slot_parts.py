@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+from annotated_types import Le
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
@@ -18,9 +19,25 @@ from slotlab.framework.contracts import (
     Size,
 )
 from slotlab.framework.model.needs import check_told
+from slotlab.framework.model.predictor_blocks import slots_blocks
 from slotlab.framework.model.projection import Projection
-from slotlab.registry import ClosedModel, ComponentConfig, Ref, RefTo
+from slotlab.registry import ClosedModel, ComponentConfig, ComponentError, Ref, RefTo
 from slotlab.registry.errors import describe
+
+
+class TokensTransformerSpec(ClosedModel):
+    """Blocks in which tokens look at one another, each norm before what is added, an MLP with a ReLU."""
+
+    layers: Annotated[PositiveInt, Le(100)] = 4
+    """Blocks of attention and MLP."""
+    heads: PositiveInt = 4
+    """Attention heads; they divide `attention_dim`."""
+    attention_dim: PositiveInt | None = None
+    """Width of queries, keys and values; None for the tokens' width."""
+    mlp_dim: PositiveInt | None = None
+    """Hidden width of the MLPs; None for twice the tokens' width."""
+    layer_norm_eps: PositiveFloat = 1e-5
+    """Epsilon of the layer norms; 1e-6 is Flax's default, and SAVi++'s."""
 
 
 class ProjectionSpec(ClosedModel):
@@ -34,6 +51,8 @@ class ProjectionSpec(ClosedModel):
     """Width of the tokens; None for the slots' width."""
     layer_norm_eps: PositiveFloat = 1e-5
     """Epsilon of the LayerNorm; 1e-3 for Keras's default."""
+    transformer: TokensTransformerSpec | None = None
+    """Blocks after the linear maps, as in SAVi++; None for none."""
 
 
 class SlotModelConfig(ComponentConfig):
@@ -142,7 +161,30 @@ def build_projection(config: SlotModelConfig, context: ModelContext, grid: Size,
             hidden_dim=settings.hidden_dim or dim,
             dim=dim,
             layer_norm_eps=settings.layer_norm_eps,
+            blocks=token_blocks(settings.transformer, dim),
         )
+    except ComponentError as error:
+        context.parts.mistake(str(error), "projection", "transformer", *filter(None, [error.field]))
+        return nn.Identity()
     except (RuntimeError, TypeError, OverflowError) as error:  # for sizes that no tensor can have
         context.parts.mistake(f"cannot be built: {describe(error)}", "projection")
         return nn.Identity()
+
+
+def token_blocks(spec: TokensTransformerSpec | None, dim: int) -> list[nn.Module]:
+    """Return the blocks of a transformer over tokens of width `dim`; none without settings.
+
+    Raises:
+        ComponentError: if the heads do not divide the width of attention.
+    """
+    if spec is None:
+        return []
+    return slots_blocks(
+        dim,
+        spec.layers,
+        spec.heads,
+        spec.mlp_dim or 2 * dim,
+        norm="pre",
+        layer_norm_eps=spec.layer_norm_eps,
+        attention_dim=spec.attention_dim or dim,
+    )

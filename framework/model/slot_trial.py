@@ -64,6 +64,7 @@ class SlotTrial:
                 target_BCHW=target_BCHW,
                 grid=grid,
                 generator=trial.stream(),
+                frames=trial.frames,
             )
         )
         number = trial.other_num_slots

@@ -40,6 +40,7 @@ ADDED: Mapping[str, Any] = {
     "data.augmentation.window": "center",
     "data.protocol.fit": "squash",
     "data.protocol.interpolation": "bilinear",
+    "model.projection.transformer": None,
     "training.start": None,
     "training.clip_norm_type": 2,
     "auxiliary": [],
@@ -54,6 +55,8 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
     ("position", "linear_grid"): {"points": "ends"},
     ("decoder", "latent_diffusion"): {"heads": None, "positions": "none", "zero_init": True},
+    ("decoder", "spatial_broadcast"): {"mix": "parts"},
+    ("predictor", "transformer"): {"attention_dim": None},
     ("grouping", "slot_attention"): {
         "attention_dim": None,
         "epsilon_to": "weights",

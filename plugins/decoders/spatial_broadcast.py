@@ -6,7 +6,7 @@ convolutions in torch's alignment (padding k//2, output padding stride-1).
 
 from collections.abc import Iterable
 from math import prod
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Len
@@ -35,6 +35,10 @@ class SpatialBroadcastConfig(ComponentConfig):
     """Side of the kernels in pixels; odd."""
     readout_kernel_size: PositiveInt = 1
     """Side of the last convolution's kernel; 1 in H. Goyal's model (2024), 3 in the paper's."""
+    mix: Literal["parts", "features"] = "parts"
+    """What is mixed by the masks: each slot's part, or the features of the last hidden layer, as in SAVi++,
+    of which the prediction is then made once. With a readout kernel of 1 the prediction is the same, in
+    less memory; slots have no parts of their own then."""
     position: Annotated[Ref, RefTo("position")] = "linear_grid"  # type: ignore[assignment]
     """Position code added to the broadcast grid; `centered_grid` with `relative` follows the slots' poses."""
 
@@ -70,8 +74,14 @@ class SpatialBroadcastDecoder(nn.Module):
                 nn.ReLU(inplace=True),
             ]
             width = channels
-        readout = config.readout_kernel_size
-        layers.append(nn.Conv2d(width, context.target.channels + 1, readout, padding=readout // 2))
+        readout, channels = config.readout_kernel_size, context.target.channels
+        self.mix = config.mix
+        if config.mix == "parts":
+            layers.append(nn.Conv2d(width, channels + 1, readout, padding=readout // 2))
+        else:
+            self.to_logits, self.readout = (
+                nn.Conv2d(width, number, readout, padding=readout // 2) for number in (1, channels)
+            )
         self.layers = nn.Sequential(*layers)
 
     def forward(
@@ -85,11 +95,21 @@ class SpatialBroadcastDecoder(nn.Module):
         else:
             placed_MDHW = self.position(grid_MDHW)
         painted_MCHW = self.layers(placed_MDHW)
+        if self.mix == "features":
+            return self._mixed(painted_MCHW, slots)
         painted_BKCHW = rearrange(painted_MCHW, "(b k) c h w -> b k c h w", k=slots_BKD.shape[1])
         parts_BKCHW, logits_BKHW = painted_BKCHW[:, :, :-1], painted_BKCHW[:, :, -1]
         masks_BKHW = kept(torch.softmax(logits_BKHW, dim=1), slots.keep_BK)
         prediction_BCHW = (masks_BKHW[:, :, None] * parts_BKCHW).sum(dim=1)
         return Decoded(prediction_BCHW, masks_BKHW=masks_BKHW, parts_BKCHW=parts_BKCHW)
+
+    def _mixed(self, features_MCHW: Tensor, slots: Slots) -> Decoded:
+        number = slots.vectors_BKD.shape[1]
+        features_BKCHW = rearrange(features_MCHW, "(b k) c h w -> b k c h w", k=number)
+        logits_BKHW = rearrange(self.to_logits(features_MCHW), "(b k) 1 h w -> b k h w", k=number)
+        masks_BKHW = kept(torch.softmax(logits_BKHW, dim=1), slots.keep_BK)
+        mixed_BCHW = torch.einsum("bkhw,bkchw->bchw", masks_BKHW, features_BKCHW)
+        return Decoded(self.readout(mixed_BCHW), masks_BKHW=masks_BKHW)
 
 
 def check_sizes(config: SpatialBroadcastConfig, strides: tuple[int, ...], context: DecoderContext) -> None:

@@ -30,6 +30,8 @@ class TransformerConfig(ComponentConfig):
     """Blocks of attention and MLP."""
     heads: PositiveInt = 4
     """Attention heads; they divide the slots' width."""
+    attention_dim: PositiveInt | None = None
+    """Width of queries, keys and values; None for the slots' width. SAVi++'s is twice that."""
     mlp_dim: PositiveInt | None = None
     """Hidden width of the MLPs; None for twice the slots' width."""
     bias: bool = True
@@ -57,6 +59,7 @@ class TransformerPredictor(nn.Module):
             bias=config.bias,
             dropout=config.dropout,
             layer_norm_eps=eps,
+            attention_dim=config.attention_dim,
         )
         last = [nn.LayerNorm(dim, eps=eps)] if config.final_norm else []
         self.blocks = nn.Sequential(*blocks, *last)
