@@ -281,6 +281,9 @@ def reduced(name, tree, earlier):
 @pytest.mark.parametrize("name", shipped_specs())
 def test_shipped_spec_is_valid_and_without_warnings(name, inputs):
     texts = [problem.text for problem in prepare(f"{SHIPPED}{name}", sets=usual(name)).warnings]
+    few = ["15 slots for up to 23 objects and the background in 'movi': 24 or more give each its own slot"]
+    published = few if name == "steve_movi_d" else []  # as its authors have it
+    texts = [text for text in texts if text not in published]
     assert all(text.startswith("timm: frozen with random weights") for text in texts)
     assert len(texts) == (name in WEIGHTS and name != "ft_dinosaur_coco"), "its encoder is trained"
 
