@@ -52,6 +52,7 @@ def mask_metric(
     summary: str,
     bounds: tuple[float, float] = (0.0, 1.0),
     objects: Callable[[Outcome], Tensor] | None = None,
+    needs: frozenset[str] = MASKS,
     version: int = 1,
 ) -> Component[NoSettings]:
     """Make a metric of true and predicted masks, for which higher is better.
@@ -63,9 +64,10 @@ def mask_metric(
         summary: one line.
         bounds: least and greatest value.
         objects: outcome to the number of objects of each image, for a metric averaged over objects.
+        needs: what the outcome must have, in place of labels.
         version: raised when the same component would compute something else.
     """
-    build = _MaskMetric(function, bounds, objects)
+    build = _MaskMetric(function, bounds, objects, needs)
     return Component(name=name, config=NoSettings, build=build, summary=summary, version=version)
 
 
@@ -76,18 +78,19 @@ class _MaskMetric:
     function: Callable[[Outcome], Tensor]
     bounds: tuple[float, float]
     objects: Callable[[Outcome], Tensor] | None
+    needs: frozenset[str] = MASKS
 
     def __call__(self, config: NoSettings, context: MetricContext) -> FunctionMetric:
         if self.objects is None:
             return FunctionMetric(
-                function=self.function, higher_is_better=True, bounds=self.bounds, needs=MASKS
+                function=self.function, higher_is_better=True, bounds=self.bounds, needs=self.needs
             )
         return PooledFunctionMetric(
             function=self.function,
             objects=self.objects,
             higher_is_better=True,
             bounds=self.bounds,
-            needs=MASKS,
+            needs=self.needs,
         )
 
 

@@ -893,6 +893,10 @@ def test_a_dropped_slot_is_as_if_it_had_never_been(item: Registered) -> None:
 def test_truth_is_the_best_bound(item: Registered) -> None:
     if item.component.name in DIAGNOSES:
         pytest.skip("a diagnosis: no value is the best")
+    if item.component.name == "slotformer_ar":
+        pytest.skip(
+            "objects with one box, as in noise, are found once: tests/plugins/test_rollout_metrics.py"
+        )
     metric, found = make(item), outcome()
     assert found.true_BHW is not None
     masks = nn.functional.one_hot(found.true_BHW).permute(0, 3, 1, 2).double()

@@ -109,6 +109,8 @@ def test_the_law_would_catch_a_metric_that_scores_void() -> None:
 @every_mask_metric()
 def test_void_is_as_if_it_were_cut_away(item: Registered) -> None:
     """A frame of void scores as the picture without the frame; boundaries by a tolerance of no pixel."""
+    if item.component.name.startswith("davis_"):
+        pytest.skip("DAVIS draws contours along void, too, with the tolerance of the whole picture")
     settings = {"boundary_f": {"tolerance": 0.0}, "slot_usage": {"least_share": 0.2}}
     metric, whole = make(item, **settings.get(item.component.name, {})), outcome(3)
     assert whole.true_BHW is not None
