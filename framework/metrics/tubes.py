@@ -39,7 +39,9 @@ def tube_scores(outcome: Outcome) -> list[TubeScores]:
     assert outcome.true_BHW is not None
     assert outcome.predicted_BHW is not None
     clips = zip(
-        outcome.true_BHW.split(outcome.frames), outcome.predicted_BHW.split(outcome.frames), strict=True
+        torch.split(outcome.true_BHW, outcome.frames),
+        torch.split(outcome.predicted_BHW, outcome.frames),
+        strict=True,
     )
     return [scores_of(true_THW, predicted_THW) for true_THW, predicted_THW in clips]
 
