@@ -49,9 +49,10 @@ def extract(
     continues where it stopped.
     """
     from slotlab.framework.api.extracting import extract_slots
+    from slotlab.framework.api.transfer import local_run
 
     result = extract_slots(
-        run,
+        local_run(run),
         data=data,
         split=split,
         checkpoint=checkpoint,

@@ -70,9 +70,9 @@ def overview(comparison: Comparison) -> TextTable:
         cells += [_mean(comparison, arm, metric) for metric in comparison.metrics]
         rows.append(tuple(cells))
     best = frozenset(
-        (comparison.arms.index(arm), len(heads) - len(comparison.metrics) + column)
+        (comparison.arms.index(one), len(heads) - len(comparison.metrics) + column)
         for column, metric in enumerate(comparison.metrics)
-        if (arm := proven_best(comparison, metric)) is not None
+        if (one := proven_best(comparison, metric)) is not None
     )
     title = f"{comparison.title}: mean ± standard deviation over seeds"
     note = f"Bold: the best mean, where it differs from '{comparison.baseline}' (corrected p below {LEVEL})."

@@ -45,7 +45,7 @@ def arm_curves(arm: Arm, points: int) -> dict[str, Line]:
     found = {}
     for key in keys:
         line = over_seeds([run[key] for run in runs if key in run], points)
-        epochs = np.interp(line.x, *times).tolist() if times[0] else ()
+        epochs = np.interp(np.asarray(line.x, float), *times).tolist() if times[0] else ()
         found[" ".join(key)] = replace(line, epochs=epochs, phases=phases)
     return found
 
