@@ -189,7 +189,7 @@ def extract(
         stores: the folder of stores; None for what the spec says.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         plugins: single-file plugins to load.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
 
     Returns:
         The facts of the store.
