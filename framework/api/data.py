@@ -11,6 +11,7 @@ from slotlab.framework.api.inspecting import inspect_data
 from slotlab.framework.api.packing import pack_target, verify_store
 from slotlab.framework.api.rendering import render_scenes
 from slotlab.framework.api.settings import Settings, assignments
+from slotlab.framework.api.transfer import local_run
 
 
 def inspect(
@@ -181,7 +182,7 @@ def extract(
     """Find the slots of clips once by a trained run, into a store, as `slotlab extract` does.
 
     Args:
-        run: the folder of a run of a model with slots.
+        run: the folder or address of a run of a model with slots.
         settings: other settings of the spec of the data, by dotted path.
         data: the spec whose clips are meant, that of a `slot_dynamics`; None for the run's own.
         split: in place of the spec's `data.train_split`.
@@ -198,7 +199,7 @@ def extract(
         SlotlabError: if the run has no slots, or takes other images, or the data has no such clips.
     """
     return extract_slots(
-        Path(run),
+        local_run(run),
         data=None if data is None else str(data),
         split=split,
         checkpoint=None if checkpoint is None else str(checkpoint),
