@@ -10,7 +10,7 @@ where it stopped, and several processes can render different numbers of one tree
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Rendering:
     @property
     def settings(self) -> dict[str, Any]:
         """All settings that the pixels depend on, as JSON data."""
-        facts = {"variant": self.variant, "size": self.size, "seed": self.seed, "recipe": asdict(self.recipe)}
+        facts = {"variant": self.variant, "size": self.size, "seed": self.seed, "recipe": self.recipe.facts()}
         found: dict[str, Any] = json.loads(json.dumps(facts))
         return found
 

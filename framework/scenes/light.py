@@ -11,6 +11,7 @@ from torch import Tensor
 
 from slotlab.framework.scenes.counter_random import Chance
 from slotlab.framework.scenes.layout import SceneLayout
+from slotlab.framework.scenes.recipe import Lighting
 from slotlab.framework.scenes.solids import HOLLOW, SHAPES
 from slotlab.framework.scenes.vectors import cosine, dot, normalize, sine
 from slotlab.framework.scenes.visibility import Pairs, meet, near_pairs
@@ -57,21 +58,45 @@ class Surface:
     """The part of the ambient light that reaches the point, from 0 to 1."""
 
 
-def draw_lights(chance: Chance) -> Lights:
+@dataclass(frozen=True)
+class _Ranges:
+    """What lights are drawn from, uniformly: (the lowest value, how far the highest is from it)."""
+
+    around: tuple[float, float] = (15, 85)
+    """The lamp's angle from the camera's side to the left or right, in degrees."""
+    height: tuple[float, float] = (42, 26)
+    """Its angle above the ground, in degrees."""
+    power: tuple[float, float] = (0.85, 0.4)
+    fill: tuple[float, float] = (0.12, 0.14)
+    ambient: tuple[float, float] = (0.2, 0.12)
+    tint: float = 0.08
+    """By how much red is stronger and blue weaker, or the other way, at most."""
+
+
+_LIGHTING: dict[Lighting, _Ranges] = {
+    "studio": _Ranges(),
+    "varied": _Ranges(
+        around=(0, 180), height=(18, 57), power=(0.1, 1.4), fill=(0.0, 0.3), ambient=(0.03, 0.3), tint=0.45
+    ),
+}
+
+
+def draw_lights(chance: Chance, lighting: Lighting = "studio") -> Lights:
     """Draw lights: the key from one side and above, the fill from the other."""
+    ranges = _LIGHTING[lighting]
     side_B = 2.0 * chance.choice(_SIDE, 2) - 1
     key = chance.uniform(_KEY, 3)
-    around_B, height_B = side_B * (15 + 85 * key[:, 0]) / 360, (42 + 26 * key[:, 1]) / 360
+    around_B, height_B = _in(ranges.around, key[:, 0]) / 360, _in(ranges.height, key[:, 1]) / 360
     fill = chance.uniform(_FILL, 2)
     fill_around_B, fill_height_B = -side_B * (20 + 60 * fill[:, 0]) / 360, (20 + 30 * fill[:, 1]) / 360
     powers = chance.uniform(_POWERS, 3)
-    warm_B = 0.08 * (chance.uniform(_TINT) * 2 - 1)
+    warm_B = ranges.tint * (chance.uniform(_TINT) * 2 - 1)
     return Lights(
-        key_3B=(8 + 3 * key[:, 2]) * _toward(around_B, height_B),
-        key_power_B=0.85 + 0.4 * powers[:, 0],
+        key_3B=(8 + 3 * key[:, 2]) * _toward(side_B * around_B, height_B),
+        key_power_B=_in(ranges.power, powers[:, 0]),
         fill_3B=_toward(fill_around_B, fill_height_B),
-        fill_power_B=0.12 + 0.14 * powers[:, 1],
-        ambient_B=0.2 + 0.12 * powers[:, 2],
+        fill_power_B=_in(ranges.fill, powers[:, 1]),
+        ambient_B=_in(ranges.ambient, powers[:, 2]),
         tint_3B=torch.stack([1 + warm_B, torch.ones_like(warm_B), 1 - warm_B]),
     )
 
@@ -194,6 +219,10 @@ def _to_corners(key_3Q: Tensor, points_3QS: Tensor) -> Tensor:
     x_S, y_S = _RADIUS * torch.tensor(_CORNERS, device=points_3QS.device).T
     corners_3S = torch.stack([x_S, y_S, torch.zeros_like(x_S)])
     return normalize(key_3Q[..., None] + corners_3S[:, None] - points_3QS)
+
+
+def _in(span: tuple[float, float], values_B: Tensor) -> Tensor:
+    return span[0] + span[1] * values_B
 
 
 def _toward(around: Tensor, height: Tensor) -> Tensor:

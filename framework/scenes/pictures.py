@@ -11,6 +11,7 @@ from torch import Tensor
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.attempts import find_attempts, start
 from slotlab.framework.scenes.counter_random import Chance, picture_keys
+from slotlab.framework.scenes.coverage import cover
 from slotlab.framework.scenes.layout import SceneLayout, draw_layout
 from slotlab.framework.scenes.light import Lights, draw_lights
 from slotlab.framework.scenes.material_families import FAMILIES
@@ -133,7 +134,7 @@ def _find_scenes(
     attempts_B = find_attempts(recipe, keys_B, indices, partial(_shows_all, recipe, size))
     chance, count_B = start(recipe, keys_B, attempts_B)
     layout = draw_layout(chance, recipe, size, count_B)
-    return Scenes(layout, draw_materials(chance, recipe, layout), draw_lights(chance))
+    return Scenes(layout, draw_materials(chance, recipe, layout), draw_lights(chance, recipe.lighting))
 
 
 def _shows_all(recipe: Recipe, size: Size, chance: Chance, count_M: Tensor) -> Tensor:
@@ -142,4 +143,7 @@ def _shows_all(recipe: Recipe, size: Size, chance: Chance, count_M: Tensor) -> T
     seen_MK = torch.zeros(len(count_M), recipe.counts[1] + 1, device=count_M.device, dtype=torch.long)
     seen_MK.scatter_add_(1, masks, torch.ones_like(masks))
     enough_MK = (seen_MK[:, 1:] >= least_pixels(recipe, size)) | ~layout.present_BK
-    return layout.placed_B & enough_MK.all(1)
+    valid_M = layout.placed_B & enough_MK.all(1)
+    if recipe.hidden > 0:
+        valid_M &= ((cover(layout).visible_BK <= 1 - recipe.hidden) & layout.present_BK).any(1)
+    return valid_M

@@ -4,8 +4,8 @@ Karazija et al. 2021, "ClevrTex: A Texture-Rich Benchmark for Unsupervised Multi
 Segmentation", section 3: sizes, counts and what the variants change.
 """
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from slotlab.framework.contracts import Size
 from slotlab.framework.scenes.material_families import Family
@@ -14,6 +14,8 @@ from slotlab.framework.scenes.solids import Shape
 GroundColors = Literal["any", "gray"]
 Framing = Literal["crop", "full"]
 """`crop` shows what CLEVRTex shows after its crop to 192 pixels, `full` the uncropped picture."""
+Lighting = Literal["studio", "varied"]
+"""`studio` is bright light from above; `varied` is dim to bright, low to high, from any side, and tinted."""
 Variant = Literal["full", "outd", "camo", "pbg", "vbg", "grassbg"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -47,6 +49,18 @@ class Recipe:
     min_visible: float = MIN_VISIBLE
     """The least part of the picture's pixels that every object covers."""
     view: Framing = "crop"
+    lighting: Lighting = "studio"
+    hidden: float = 0.0
+    """The least part of some object, in every picture, that others hide; 0 asks for nothing."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that pictures depend on, as JSON data.
+
+        Fields that came later are left out where they have no effect: fingerprints of pictures that did not
+        change stay what they were.
+        """
+        unused = {"lighting": "studio", "hidden": 0.0}
+        return {name: value for name, value in asdict(self).items() if value != unused.get(name)}
 
 
 def least_pixels(recipe: Recipe, size: Size) -> float:

@@ -151,7 +151,8 @@ def _find_videos(
     course = _draw_course(recipe, motion, size, chance, count_B)
     materials = draw_materials(chance, recipe, course.layout)
     rows_M = torch.arange(len(keys_B), device=device).repeat_interleave(motion.frames)
-    scenes = Scenes(course.at(course.frames), select(materials, rows_M), select(draw_lights(chance), rows_M))
+    lights = draw_lights(chance, recipe.lighting)
+    scenes = Scenes(course.at(course.frames), select(materials, rows_M), select(lights, rows_M))
     return course, scenes
 
 

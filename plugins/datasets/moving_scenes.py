@@ -262,7 +262,7 @@ class MovingScenesDataset:
 
     def depends(self) -> dict[str, Any]:
         """Return what videos are made of and how objects move, as JSON data."""
-        return {"recipe": asdict(self.config.recipe), "motion": asdict(self.config.motion)}
+        return {"recipe": self.config.recipe.facts(), "motion": asdict(self.config.motion)}
 
     def _frame(self, index: int) -> tuple[KeptVideo, int, int]:
         # The frame's video on the CPU, the video's number and the frame's.

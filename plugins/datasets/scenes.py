@@ -5,17 +5,17 @@ depends on the seed, the split, its index, the size and these settings, not on t
 read. Modeled on Karazija et al. 2021, "ClevrTex".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Le, Len, Lt
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
-from torch import Tensor
 
 from slotlab.framework.contracts import DatasetContext, RawBatch, Sample
 from slotlab.framework.scenes import RECIPES, NoSceneError, Pictures, Recipe, draw_pictures
+from slotlab.framework.scenes.kept_pictures import KeptPictures
 from slotlab.framework.scenes.material_families import Family
 from slotlab.framework.scenes.recipe import MIN_VISIBLE, GroundColors, Variant
 from slotlab.framework.scenes.solids import Shape
@@ -25,10 +25,6 @@ from slotlab.registry.component import suggest
 Objects = Annotated[int, Ge(1), Le(10)]
 Radius = Annotated[float, Field(gt=0, le=1.5)]
 SPLITS = ("train", "val", "test")
-MEMORY = {"cpu": 2 * 2**30, "cuda": 8 * 2**30}
-"""The bytes of pictures that are kept on each kind of device; others are rendered each time."""
-_TOGETHER = {"cpu": 2**18, "cuda": 2**22}
-"""The number of pixels that are best rendered in one call, by kind of device."""
 
 
 class ScenesConfig(ComponentConfig):
@@ -116,15 +112,6 @@ class ScenesConfig(ComponentConfig):
         )
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A rendered picture: image uint8 (3, H, W), mask uint8 (H, W) and metadata."""
-
-    image_CHW: Tensor
-    mask_HW: Tensor
-    attributes: Mapping[str, Any]
-
-
 class ScenesDataset:
     """Generated scenes: image uint8 (3, H, W), mask (H, W) with values from 0 to the number of objects.
 
@@ -144,7 +131,7 @@ class ScenesDataset:
         self.endless = config.endless and context.split == "train"
         counts = {"train": config.num_train, "val": config.num_val, "test": config.num_test}
         self._indices = range(counts[context.split])
-        self._kept: dict[str, dict[int, _Kept]] = {}
+        self._pictures = KeptPictures(self._draw, self._id, context.image_size, keep=not self.endless)
 
     def __len__(self) -> int:
         """Return the number of pictures in the split, or in an epoch if it is endless."""
@@ -157,33 +144,15 @@ class ScenesDataset:
             IndexError: past the end.
             SlotlabError: if no scene fits the settings.
         """
-        index = self._number(index)
-        [kept] = self._pictures([index], torch.device("cpu"))
-        # Copied by NumPy: torch would start threads for it, which is slow while cores are busy.
-        return Sample(
-            id=self._id(index),
-            image_CHW=torch.from_numpy(kept.image_CHW.numpy().copy()),
-            mask_HW=torch.from_numpy(kept.mask_HW.numpy().astype("int64")),
-            attributes=kept.attributes,
-        )
+        return self._pictures.sample(self._number(index))
 
     def batch(self, indices: Sequence[int], device: torch.device, *, masks: bool = True) -> RawBatch:
         """Return samples as one batch on `device`, masks as uint8; new pictures are rendered together."""
-        numbers = [self._number(index) for index in indices]
-        pictures = self._pictures(numbers, device)
-        return RawBatch(
-            images_BCHW=torch.stack([kept.image_CHW for kept in pictures]),
-            masks_BHW=torch.stack([kept.mask_HW for kept in pictures]) if masks else None,
-            ids=tuple(map(self._id, numbers)),
-            attributes=tuple(kept.attributes for kept in pictures),
-        )
+        return self._pictures.batch([self._number(index) for index in indices], device, masks=masks)
 
     def at_a_time(self, device: torch.device) -> int:
-        """Return how many pictures are best rendered together, since a small one does not occupy a
-        processor.
-        """
-        rows, columns = self.context.image_size
-        return max(1, _TOGETHER.get(device.type, _TOGETHER["cuda"]) // (rows * columns))
+        """Return how many pictures are best rendered together."""
+        return self._pictures.at_a_time(device)
 
     def fingerprint(self) -> str:
         """Return a constant: there are no files that could change."""
@@ -191,11 +160,7 @@ class ScenesDataset:
 
     def depends(self) -> dict[str, Any]:
         """Return the recipe that pictures are made by, as JSON data."""
-        return asdict(self.config.recipe)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the kept pictures: a worker renders its own, which are the same."""
-        return {**self.__dict__, "_kept": {}}
+        return self.config.recipe.facts()
 
     def _number(self, index: int) -> int:
         # Raises IndexError past the end, if there is one.
@@ -203,24 +168,6 @@ class ScenesDataset:
 
     def _id(self, number: int) -> str:
         return f"scenes_{self.context.split}_{number:06d}"
-
-    def _pictures(self, numbers: Sequence[int], device: torch.device) -> list[_Kept]:
-        kept = self._kept.setdefault(str(device), {})
-        missing = [number for number in dict.fromkeys(numbers) if number not in kept]
-        made = dict(zip(missing, self._make(missing, device), strict=True)) if missing else {}
-        if not self.endless:
-            rows, columns = self.context.image_size
-            room = MEMORY.get(device.type, MEMORY["cuda"]) // (4 * rows * columns) - len(kept)
-            kept.update(dict(list(made.items())[: max(room, 0)]))
-        return [made[number] if number in made else kept[number] for number in numbers]
-
-    def _make(self, numbers: Sequence[int], device: torch.device) -> list[_Kept]:
-        pictures = self._draw(numbers, device)
-        # Copies, so that no picture kept holds the memory of those made with it.
-        parts = zip(pictures.images_BHWC, pictures.masks_BHW, pictures.attributes(), strict=True)
-        return [
-            _Kept(image.permute(2, 0, 1).contiguous(), mask.clone(), facts) for image, mask, facts in parts
-        ]
 
     def _draw(self, numbers: Sequence[int], device: torch.device) -> Pictures:
         config, context = self.config, self.context

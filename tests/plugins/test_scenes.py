@@ -235,7 +235,7 @@ def test_endless_epochs() -> None:
     later = dataset.batch([4, 5, 403], CPU)
     assert later.ids == ("scenes_train_000004", "scenes_train_000005", "scenes_train_000403")
     assert same_row(later, 2, build(num_train=500)[403])
-    assert not dataset._kept["cpu"]
+    assert not dataset._pictures._kept["cpu"]
     with pytest.raises(IndexError):
         dataset[-5]
     validation = build("val", num_val=4, endless=True)
@@ -245,11 +245,11 @@ def test_endless_epochs() -> None:
 
 
 def test_pictures_are_kept_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(scenes.MEMORY, "cpu", 4 * 32 * 32 * 5 + 1)
+    monkeypatch.setitem(kept_pictures.MEMORY, "cpu", 4 * 32 * 32 * 5 + 1)
     dataset = build()
     first = dataset.batch(range(4), CPU)
     second = dataset.batch(range(8), CPU)
-    assert sorted(dataset._kept["cpu"]) == [0, 1, 2, 3, 4]
+    assert sorted(dataset._pictures._kept["cpu"]) == [0, 1, 2, 3, 4]
     assert torch.equal(first.images_BCHW, second.images_BCHW[:4])
     assert same_row(dataset.batch([7], CPU), 0, build()[7])
 
@@ -258,17 +258,17 @@ def test_kept_pictures_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> No
     dataset = build()
     before = dataset[2]
     asked: list[Any] = []
-    original = ScenesDataset._make
+    original = KeptPictures._make
 
-    def make(self: ScenesDataset, numbers: Any, device: torch.device) -> Any:
+    def make(self: KeptPictures, numbers: Any, device: torch.device) -> Any:
         asked.append(list(numbers))
         return original(self, numbers, device)
 
-    monkeypatch.setattr(ScenesDataset, "_make", make)
+    monkeypatch.setattr(KeptPictures, "_make", make)
     assert same_row(dataset.batch([5, 2, 3, 5], CPU), 1, before)
     dataset.batch([2, 3, 5], CPU)
     assert asked == [[5, 3]]
-    assert pickle.loads(pickle.dumps(dataset))._kept == {}
+    assert pickle.loads(pickle.dumps(dataset))._pictures._kept == {}
 
 
 # --- complaints --------------------------------------------------------------------------
