@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from slotlab.framework.api.checking import check, laws
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
+    from slotlab.framework.api.diagnosing import diagnose
     from slotlab.framework.api.exporting import export
     from slotlab.framework.api.merging import merge
     from slotlab.framework.api.mixing_page import open_studio
@@ -78,6 +79,7 @@ __all__ = [
     "composition",
     "contracts",
     "data",
+    "diagnose",
     "export",
     "hookimpl",
     "hooks",
@@ -109,6 +111,7 @@ _HOMES = {
     "build_model": "framework.api.models",
     "check": "framework.api.checking",
     "compare": "framework.api.comparison",
+    "diagnose": "framework.api.diagnosing",
     "export": "framework.api.exporting",
     "laws": "framework.api.checking",
     "list_components": "framework.api.components",

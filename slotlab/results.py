@@ -4,6 +4,7 @@ from slotlab.framework.api.ablation import Study
 from slotlab.framework.api.comparison import RunComparison
 from slotlab.framework.api.components import ComponentInfo, SettingInfo
 from slotlab.framework.api.composing import Composition
+from slotlab.framework.api.diagnosing import Diagnosis
 from slotlab.framework.api.evaluating import Evaluations
 from slotlab.framework.api.probing import ProbeOfRun
 from slotlab.framework.api.records import Records
@@ -16,6 +17,7 @@ from slotlab.framework.laws.verdict import Verdict
 __all__ = [
     "ComponentInfo",
     "Composition",
+    "Diagnosis",
     "Evaluations",
     "Images",
     "ProbeOfRun",

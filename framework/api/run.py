@@ -11,6 +11,7 @@ import torch
 from slotlab.framework.api import settings as given_settings
 from slotlab.framework.api.composing import Composition, Request, compose_run
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.diagnosing import IMAGES, Diagnosis, diagnose_opened
 from slotlab.framework.api.evaluating import (
     Evaluations,
     check_conditions,
@@ -267,6 +268,22 @@ class Run:
         """
         summary = probe_folder(self.folder, self.prepared, options, device=str(self.device))
         return ProbeOfRun(Path(summary["folder"]), summary)
+
+    def diagnose(
+        self, *, masks: str | None = None, split: str | None = None, images: int = IMAGES
+    ) -> Diagnosis:
+        """Say how the run's slots fail, or that they bind, as `slotlab diagnose` does; draw a figure.
+
+        Args:
+            masks: `decoder` or `attention`; what the spec names without it.
+            split: the images; the spec's evaluated split without it.
+            images: how many are looked at, at most.
+
+        Raises:
+            SlotlabError: if the run has no weights, or its model no masks.
+        """
+        options = {"masks": masks, "split": split, "images": images}
+        return diagnose_opened([(self.folder, self.prepared)], options, device=str(self.device))
 
     @cached_property
     def composer(self) -> Composer:

@@ -12,6 +12,7 @@ from slotlab.framework.cli.check import check
 from slotlab.framework.cli.compare import compare
 from slotlab.framework.cli.compose import compose
 from slotlab.framework.cli.data import app as data
+from slotlab.framework.cli.diagnose import diagnose
 from slotlab.framework.cli.estimate import estimate
 from slotlab.framework.cli.evaluate import evaluate
 from slotlab.framework.cli.export import export
@@ -56,7 +57,22 @@ for command in (
 ):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
-for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
+_OTHERS = (
+    ablate,
+    watch,
+    runs,
+    merge,
+    compare,
+    plan,
+    report,
+    diagnose,
+    probe,
+    compose,
+    studio,
+    score,
+    published,
+)
+for command in _OTHERS:
     app.command()(command)
 for command in (push, pull, export):
     app.command()(command)

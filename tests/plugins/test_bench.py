@@ -126,15 +126,17 @@ def test_more_pictures_to_train_on_begin_with_the_same_ones() -> None:
 
 
 def test_a_seed_of_the_data_is_refused() -> None:
-    with pytest.raises(ComponentError, match="its pictures are fixed: leave data.seed at 0, not 1"):
+    with pytest.raises(ComponentError, match=r"its pictures are fixed: leave data\.seed at 0, not 1"):
         BenchDataset(BenchConfig(), DatasetContext(split="val", image_size=(32, 32), seed=1))
 
 
 def test_a_split_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ComponentError, match="no split 'tset'.*did you mean 'test'"):
+    with pytest.raises(ComponentError, match=r"no split 'tset'.*did you mean 'test'"):
         build("plain-1", "tset")
 
 
 def test_pictures_too_small_for_the_recipe_are_refused() -> None:
-    with pytest.raises(SlotlabError, match="found no scene of occluded-1 at 2x2 pixels .split 'test', index"):
+    with pytest.raises(
+        SlotlabError, match=r"found no scene of occluded-1 at 2x2 pixels \(split 'test', index"
+    ):
         build("occluded-1", size=2).batch(range(2), CPU)

@@ -10,9 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from slotlab.framework.contracts import BatchedDataset, Dataset, DatasetContext, RawBatch, Sample
+from slotlab.framework.scenes import kept_pictures
+from slotlab.framework.scenes.kept_pictures import KeptPictures
 from slotlab.framework.scenes.material_families import FAMILIES
 from slotlab.framework.scenes.recipe import HELD_OUT, ORDINARY, PATTERNED
-from slotlab.plugins.datasets import scenes
 from slotlab.plugins.datasets.scenes import ScenesConfig, ScenesDataset, slotlab_datasets
 from slotlab.registry import ComponentError, SlotlabError
 

@@ -21,7 +21,7 @@ from slotlab.registry import SlotlabError
 REGISTRY = load_registry()
 PROTOCOLS = REGISTRY.names("protocol")
 VARIANTS = "full, outd, camo, pbg, vbg, grassbg"
-NONE = "the dataset 'image_folder' has no variants (clevrtex and movi and moving_scenes and scenes have)"
+NONE = "the dataset 'image_folder' has no variants (bench and clevrtex and movi and moving_scenes and scenes have)"
 ONE = "they are the same; ask for one of them"
 SMALL = "{name: clevrtex-official, image_size: 16}"
 
