@@ -74,7 +74,7 @@ def diagnose(
         masks: `decoder` or `attention`; what each spec names without it.
         split: the images; each spec's evaluated split without it.
         images: how many are looked at, at most.
-        trust: run code that came with another user's run (docs/trust.md).
+        trust: run code that came with another user's run (docs/explanation/trust.md).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
