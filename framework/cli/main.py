@@ -57,24 +57,9 @@ for command in (
 ):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
-_OTHERS = (
-    ablate,
-    watch,
-    runs,
-    merge,
-    compare,
-    plan,
-    report,
-    diagnose,
-    probe,
-    compose,
-    studio,
-    score,
-    published,
-)
-for command in _OTHERS:
+for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
     app.command()(command)
-for command in (push, pull, export):
+for command in (diagnose, push, pull, export):
     app.command()(command)
 
 

@@ -27,7 +27,7 @@ class Thresholds:
     """The certainty is below this."""
     by_position: float = 0.6
     """Segmentations of different images agree with an ARI of at least this."""
-    ground: float = 0.7
+    ground: float = 0.8
     """The ground's largest slot has less than this part of it."""
     objects: float = 0.7
     """An object's largest slot has less than this part of it, on average."""

@@ -111,7 +111,8 @@ def _against(true_BHW: Tensor, labels_BHW: Tensor) -> dict[str, float | None]:
 
 
 def _spread(share_BP: Tensor) -> Tensor:
-    return torch.special.entr(share_BP).sum(dim=1).exp()
+    spread_B: Tensor = torch.special.entr(share_BP).sum(dim=1).exp()
+    return spread_B
 
 
 def _mean(values: Tensor) -> float | None:

@@ -166,7 +166,7 @@ def test_each_sentence_has_its_measure_and_its_threshold() -> None:
         "Slots go by position: segmentations of different images agree with an ARI of 1.00 (from 0.6 on)."
     )
     split = next(one for one in findings(measured(split_ground())) if one.kind == "split_ground")
-    assert "(below 0.7)." in split.what
+    assert "(below 0.8)." in split.what
     assert split.advice
     assert split.evidence.endswith("#split-ground")
 
