@@ -149,10 +149,7 @@ def test_every_name_is_documented_with_what_it_raises() -> None:
 
 EXAMPLES = [
     "ablate", "build_model", "check", "compare", "diagnose", "export", "laws", "list_components", "list_runs", "load_spec",
-    "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
-    "data.inspect", "data.render",
-    "ablate", "build_model", "check", "compare", "export", "laws", "list_components", "list_runs", "load_spec", "new",
-    "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
+    "new", "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
     "data.fetch", "data.inspect", "data.render",
 ]  # fmt: skip
 
