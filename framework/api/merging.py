@@ -14,6 +14,13 @@ def merge(*studies: Any, into: str | Path) -> Path:
     The study lies in INTO/studies/NAME, its runs in INTO/runs. Parts may differ in their seeds, and in which
     of their runs are finished. The studies stay as they are.
 
+    >>> import slotlab
+    >>> try:
+    ...     slotlab.merge("nowhere", into="all")
+    ... except slotlab.SlotlabError as error:
+    ...     print(str(error).split(" ")[0])
+    nowhere
+
     Args:
         studies: folders of studies.
         into: a folder that does not exist yet.

@@ -3,11 +3,12 @@
 from typing import Any
 
 from slotlab.framework.cli.output import console
-from slotlab.framework.data.store.pack import in_words
 
 
 def print_packed(result: dict[str, Any]) -> None:
     """Print the content and the path of each store."""
+    from slotlab.framework.data.store.pack import in_words  # needs torch
+
     out = console()
     for store in result["stores"]:
         size = "x".join(str(side) for side in reversed(store["size"]))
@@ -22,6 +23,8 @@ def print_packed(result: dict[str, Any]) -> None:
 
 def print_packed_features(result: dict[str, Any]) -> None:
     """Print the content and the path of each store of features or targets."""
+    from slotlab.framework.data.store.pack import in_words  # needs torch
+
     out = console()
     for store in result["stores"]:
         rows, columns = store["grid"]
@@ -39,6 +42,8 @@ def print_packed_features(result: dict[str, Any]) -> None:
 
 def print_extracted(store: dict[str, Any]) -> None:
     """Print the content and the path of a store of slots."""
+    from slotlab.framework.data.store.pack import in_words  # needs torch
+
     out = console()
     shape = f"{store['slots']} slots of width {store['slot_dim']} in each of {store['frames']} frames"
     drawn = ", drawn once" if store["drawn_once"] else ""

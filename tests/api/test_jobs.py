@@ -247,7 +247,7 @@ def test_a_comparison_in_html_holds_every_cell_as_text(synthetic: Any, tmp_path:
 
     table = slotlab.compare(synthetic.write_study(tmp_path, arms=2, seeds=3, images=4))
     first, *rest = table.comparison.arms
-    odd = replace(table.comparison, arms=(replace(first, name="<b>&x"), *rest))
+    odd = replace(table.comparison, arms=(replace(first, name="<b>&x"), *rest), baseline="<b>&x")
     html = replace(table, comparison=odd)._repr_html_()
     assert '<td style="text-align: left">&lt;b&gt;&amp;x</td>' in html
     assert html.count("<table>") == html.count("</table>") == len(html.split("<caption")) - 1

@@ -62,7 +62,7 @@ def test_published_numbers_are_those_of_a_protocol() -> None:
     [
         (lambda folder: slotlab.list_runs(folder, where="ari?"), "ari?"),
         (lambda folder: slotlab.list_runs(folder / "finished"), "is a run itself"),
-        (lambda folder: slotlab.study_status(folder / "finished"), "finished"),
+        (lambda folder: slotlab.study_status(folder / "finished" / "checkpoints"), "checkpoints"),
         (lambda folder: slotlab.open_studio(folder / "nowhere"), "nowhere"),
         (lambda folder: slotlab.open_studio(folder / "finished", settings={"seed": 3}), "seed"),
     ],

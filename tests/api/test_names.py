@@ -149,7 +149,7 @@ def test_every_name_is_documented_with_what_it_raises() -> None:
 
 EXAMPLES = [
     "ablate", "build_model", "check", "compare", "diagnose", "export", "laws", "list_components", "list_runs", "load_spec",
-    "new", "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
+    "merge", "new", "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
     "data.fetch", "data.inspect", "data.render",
 ]  # fmt: skip
 
@@ -171,7 +171,8 @@ def test_every_function_has_an_example() -> None:
 
 def test_docs_and_readme_use_public_names_alone() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.py")):
-        if page.name == "architecture.md":
+        # Of the two, one is about what lies inside, and the other writes pages out of it.
+        if page.name == "architecture.md" or page.is_relative_to(ROOT / "docs" / "site"):
             continue
         found = INSIDE.search(page.read_text())
         assert found is None, f"{page.name}: {found}"

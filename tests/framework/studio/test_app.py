@@ -148,6 +148,9 @@ def test_facts_of_the_run(client: Any) -> None:
         "seed": 0,
         "device": "cpu",
         "draws": False,
+        "clips": 0,
+        "history": None,
+        "ratio": 1.0,
     }
 
 
