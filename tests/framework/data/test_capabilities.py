@@ -70,6 +70,12 @@ class Able(Plain):
     def at_a_time(self, device: torch.device) -> int:
         return 64
 
+    def flow(self, index: int) -> Tensor:
+        return torch.zeros(2, 2, 2)
+
+    def depth(self, index: int) -> Tensor:
+        return torch.ones(2, 2)
+
 
 class Wrapper(Plain):
     """Passes on what another dataset offers, as wrappers in plugins do."""
@@ -141,7 +147,7 @@ def test_an_unknown_number_of_items_is_not_the_number_of_samples() -> None:
 
 def test_each_capability_is_declared_with_one_member() -> None:
     found = [one for name, one in vars(capabilities).items() if name.startswith("Has")]
-    assert len(found) == 13
+    assert len(found) == 15
     assert all(len([name for name in vars(one) if not name.startswith("_")]) == 1 for one in found)
     assert all(offers(Able(), one) and not offers(object(), one) for one in found)
 

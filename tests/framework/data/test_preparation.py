@@ -67,6 +67,8 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
         {},
     ),
     "clevr6": ({"crop": (29, 64, 192, 192), "resize": "torch", "filter_first": True}, {}),
+    "bench-small": ({"image_size": 32}, OFFICIAL),
+    "bench-full": ({}, OFFICIAL),
     "whole": ({}, OFFICIAL),
 }
 """What each protocol changes of: 128 pixels, no crop, PIL, [-1, 1], filtered after the split, any labels;

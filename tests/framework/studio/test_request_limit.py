@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -166,7 +167,7 @@ def port() -> Iterator[int]:
     from slotlab.framework.studio.serve import listen
 
     listener = listen("127.0.0.1", 0)
-    app = create_app(cast(Any, object()), hosts=["127.0.0.1"])
+    app = create_app(cast(Any, SimpleNamespace(clips=None)), hosts=["127.0.0.1"])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
