@@ -31,17 +31,26 @@ KEEPING = (BUILT, PROMISED, FINITE, DRAWN)
 
 
 def keeps_its_contract(subject: Subject) -> None:
-    """It returns what its kind promises, in training and in evaluation."""
+    """It returns what its kind promises, in training and in evaluation.
+
+    What is built is in training mode, unless it is frozen: nothing in it is trained.
+    """
     part = subject.build()
     if not isinstance(part, nn.Module):
         text = f"what it builds is a {type(part).__name__}, and should be a torch.nn.Module"
         raise Broken(text, "derive the class from torch.nn.Module", place=subject.place())
-    if not part.training:
+    if not part.training and not is_frozen(part):
         raise Broken(
             "it is built in evaluation mode", "do not call eval() on itself", place=subject.place("__init__")
         )
     subject.call(part)
     subject.call(part.eval())
+
+
+def is_frozen(part: nn.Module) -> bool:
+    """Return whether a part has parameters of which none is learned, as the codec of a trained run."""
+    wanted = [one.requires_grad for one in part.parameters()]
+    return bool(wanted) and not any(wanted)
 
 
 def sizes_may_differ(subject: Subject) -> None:

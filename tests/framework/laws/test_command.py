@@ -112,6 +112,22 @@ def test_a_setting_without_a_default_is_asked_for(slotlab):
     )
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("self.eval()", 1, "failed: keeps its contract: it is built in evaluation mode (mine.py:"),
+        ("self.eval().requires_grad_(False)", 0, "skipped: every weight is learned: it has no parameters"),
+    ],
+)
+def test_what_is_frozen_alone_may_be_built_in_evaluation_mode(slotlab, line, code, words):
+    written()
+    text, build = Path("mine.py").read_text(), "self.channels, self.grid ="
+    assert text.count(build) == 1
+    Path("mine.py").write_text(text.replace(build, f"{line}\n        {build}"))
+    found, out, _ = slotlab("check", "mine.py")
+    assert (found, words in out) == (code, True), out
+
+
 EXCEPTION = '    EXCEPTIONS: ClassVar = {"draws from its generator alone": "noise is its point"}\n'
 
 
