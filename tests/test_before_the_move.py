@@ -243,5 +243,6 @@ def test_nothing_of_it_is_trained_again(done: Callable[..., str]) -> None:
     for words in (("--dry-run", "--no-estimate"), ()):  # so that a failure trains nothing
         outcome = json.loads(done("ablate", "ablation.yaml", "--device", "cpu", *words, "--json", "-"))
         assert [run["state"] for run in outcome["runs"]] == ["done"] * 4
-    assert json.loads(Path("studies/iterations/plan.json").read_text()) == expected
+    now = json.loads(Path("studies/iterations/plan.json").read_text())
+    assert known_parts(now, expected) == expected
     assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
