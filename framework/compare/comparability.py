@@ -29,6 +29,11 @@ def _mixed_facts(members: Sequence[MeasuredRun], across: frozenset[str]) -> Iter
         "data": ("the data changed between evaluations", "evaluate all runs on the same files"),
         "plugins": ("evaluations with different replaced plugins", "evaluate all runs alike"),
         "images": ("mixed lists of images", "evaluate all runs on the same images (evaluation.max_images)"),
+        "clip": (
+            "mixed parts of videos",
+            "evaluate all runs on the same (evaluation.clip_frames, evaluation.from_frame)",
+        ),
+        "told": ("models that are told different things of objects", "evaluate all runs alike"),
         "range": ("mixed value ranges of the images", "evaluate all runs alike (data.value_range)"),
         "sampling": ("mixed ways of drawing pictures", "evaluate all runs alike (evaluation.sampling)"),
     }

@@ -30,6 +30,8 @@ _ALIKE = {
     "data": "images",
     "plugins": "plugins",
     "images": "number of images",
+    "clip": "parts of videos",
+    "told": "knowledge of objects",
     "slots": "number of slots",
     "range": "value range",
     "sampling": "way of drawing pictures",

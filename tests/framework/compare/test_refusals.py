@@ -315,6 +315,42 @@ def test_of_several_evaluations_the_same_one_of_each_run_is_compared_or_none(
     assert len(compare(arms, across=[fact]).arms) == 2
 
 
+WHOLE = {"frames": None, "stride": 1, "from": 0}
+SIX = {"frames": 6, "stride": 1, "from": 0}
+OF_VIDEOS: dict[str, tuple[str, dict[str, Any], dict[str, Any], str, str]] = {
+    "videos and single frames": ("clip", {"clip": WHOLE}, {}, "whole videos", "single pictures"),
+    "whole videos and clips": ("clip", {"clip": WHOLE}, {"clip": SIX}, "whole videos", "clips of 6 frames"),
+    "lengths": ("clip", {"clip": SIX}, {"clip": {**SIX, "frames": 24}}, "clips of 6 frames", "clips of 24 frames"),
+    "strides": ("clip", {"clip": SIX}, {"clip": {**SIX, "stride": 2}}, "clips of 6 frames", "clips of 6 frames, 2 apart"),
+    "first frames": ("clip", {"clip": WHOLE}, {"clip": {**WHOLE, "from": 1}}, "whole videos", "whole videos, from frame 1"),
+    "what slots are told": ("told", {"told": "boxes"}, {}, "boxes", "nothing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_VIDEOS)
+def test_evaluations_of_videos_that_measure_something_else_are_not_mixed(record: Record, name: str) -> None:
+    """Even where as many of them were measured."""
+    fact, one, other, first, second = OF_VIDEOS[name]
+    what = {"clip": "mixed parts of videos:", "told": "models that are told different things of objects:"}
+    arms = {"seeds of one arm": {}, "arms": {"model.slot_dim": 9}}
+    for settings in arms.values():
+        runs = [record("a", 0, **one), record("b", 1, settings=settings, **other)]
+        text = refusal(runs)
+        blocks = {f"  {first}: a", f"  {second}: b"}
+        assert what[fact] in text.splitlines()
+        assert blocks <= set(text.splitlines())
+        assert f"or allow it between arms with --across {fact}" in text
+        across = [fact, "images"]  # videos and clips are counted as such
+        assert [len(arm.members) for arm in compare(runs, across=across).arms] == [1, 1]
+    # Runs that have several: none in common is refused, with the fact named, and one in common is taken.
+    both = with_all(record("a", 0, **one), record("a", 0, 0.9, **other))
+    assert compare([both, record("b", 1, 0.9, **other)]).arms[0].statistics["ari"].mean == pytest.approx(0.9)
+    third = {"clip": {**SIX, "frames": 3}} if fact == "clip" else {"told": "centers"}
+    assert {"clip": "parts of videos", "told": "knowledge of objects"}[fact] in refusal(
+        [both, record("b", 1, **third)]
+    )
+
+
 def test_the_data_a_run_was_measured_on_is_told_by_its_settings_too(record: Record) -> None:
     """Files are the same; which of their labels count is not."""
     settings = {"data.dataset.background": 0, "data.dataset.name": "image_folder"}
