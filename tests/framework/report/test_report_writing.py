@@ -108,7 +108,7 @@ def evil(study, tmp_path):
 
 def test_no_text_becomes_markup(evil):
     reader = read(evil)
-    assert reader.scripts == 4  # data, plots' library, plots, page
+    assert reader.scripts == 5  # data, plots' library, plots, films, page
     assert not reader.handlers
     assert all(source.startswith(("data:", "#")) for source in reader.sources)
     text = "".join(reader.text)
@@ -155,7 +155,7 @@ def test_the_policy_lets_nothing_be_loaded(study, tmp_path):
     rules = dict(rule.strip().partition(" ")[::2] for rule in html.unescape(policy).split(";"))
     assert rules["default-src"] == "'none'"
     assert rules["img-src"] == "data: blob:"
-    assert re.fullmatch(r"('sha256-[\w+/=]+' ?){3}", rules["script-src"])
+    assert re.fullmatch(r"('sha256-[\w+/=]+' ?){4}", rules["script-src"])
 
 
 LESS = {
