@@ -70,6 +70,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "youtube_vis"): {"root": "nowhere"},
     ("dataset", "video_folder"): {"root": "nowhere"},
     ("dataset", "clevrer"): {"root": "nowhere"},
+    ("dataset", "physion"): {"root": "nowhere"},
     ("dataset", "moving_scenes"): {"num_frames": 3, "num_train": 2, "num_val": 2, "min_objects": 2},
     ("dataset", "bench"): {"num_train": 3},
     ("dataset", "scenes"): {

@@ -3,6 +3,7 @@
 Frame t of video v is red 60 v and green 30 t; object 1 lies at the top, but for frame 1, and object 2 below it.
 """
 
+import io
 import json
 import pickle
 from collections.abc import Callable, Mapping
@@ -151,6 +152,49 @@ def clevrer(root: Path) -> dict[str, Any]:
     return {"root": str(root), "splits": ["train", "val"], "frames": FRAMES, "masks": True}
 
 
+def physion_place(root: Path, video: int, kind: str) -> Path:
+    name = f"pilot_{video:04d}"
+    if kind == "hdf5":
+        place = ("testing", "Drop/hdf5s-redyellow") if video > 1 else ("dynamics_training", "Drop/part")
+        return root / place[0] / place[1] / f"{name}.hdf5"
+    if video > 1:
+        return root / "PhysionTestMP4s" / "Drop" / "mp4s-redyellow" / f"pilot-redyellow_{video:04d}_img.mp4"
+    return root / "PhysionTrainMP4s" / "Drop_training_MP4s" / f"{name}_img.mp4"
+
+
+def physion(root: Path) -> dict[str, Any]:
+    for video in range(VIDEOS):
+        film(physion_place(root, video, "mp4"), video, "mpeg4")
+    rows = [",ground truth outcome", "pilot_0002_img,False", "pilot_0003_img,True", ""]
+    (root / "PhysionTestMP4s" / "labels.csv").write_text("\n".join(rows))
+    return {"root": str(root), "splits": ["train", "test"], "frames": FRAMES}
+
+
+def encoded(array: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def physion_hdf5(root: Path) -> dict[str, Any]:
+    h5py = pytest.importorskip("h5py", reason="needs slotlab[data]")
+    colors = np.array([[9, 9, 9], [200, 0, 3], [0, 90, 250]], np.uint8)  # the first is the room's
+    for video in range(VIDEOS):
+        path = physion_place(root, video, "hdf5")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["static/object_ids"], file["static/object_segmentation_colors"] = [4, 7], colors[1:]
+            file["static/model_names"] = np.array([b"cube", b"bowl"])
+            file["static/target_id"], file["static/zone_id"] = 7, 4
+            for frame in range(FRAMES):
+                image, mask = encoded(picture(video, frame)), encoded(colors[labels(frame)])
+                suffix = "_cam0" if video else ""
+                file[f"frames/{frame:04d}/images/_img{suffix}"] = image
+                file[f"frames/{frame:04d}/images/_id{suffix}"] = mask
+                file[f"frames/{frame:04d}/labels/target_contacting_zone"] = (video, frame) == (1, 2)
+    return {"root": str(root), "files": "hdf5", "splits": ["train", "test"], "frames": FRAMES}
+
+
 class Kind(NamedTuple):
     """A dataset, its files and settings, whether it has masks, and how much larger its pictures are."""
 
@@ -168,6 +212,8 @@ KINDS: Mapping[str, Kind] = {
     "youtube_vis": Kind("youtube_vis", youtube_vis),
     "video_folder": Kind("video_folder", video_folder, masked=False),
     "clevrer": Kind("clevrer", clevrer, scale=20),
+    "physion": Kind("physion", physion, masked=False),
+    "physion in HDF5": Kind("physion", physion_hdf5),
 }
 EVERY = pytest.mark.parametrize("kind", KINDS.values(), ids=[*KINDS])
 

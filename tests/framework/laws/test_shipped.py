@@ -19,7 +19,7 @@ FILES = {
     ("codec", "autoencoder_kl"),
     ("codec", "trained"),
     *(("dataset", name) for name in ("clevrtex", "clevrtex_flat", "coco_panoptic", "image_folder")),
-    *(("dataset", name) for name in ("clevrer", "video_folder", "youtube_vis")),
+    *(("dataset", name) for name in ("clevrer", "physion", "video_folder", "youtube_vis")),
     *(("dataset", name) for name in ("davis", "frame_folders", "movi", "multi_object_hdf5", "obj3d")),
     ("encoder", "trained"),
     ("metric", "lpips"),

@@ -14,8 +14,8 @@ RIGHT = (
     "give a spec (FILE.yaml or slotlab:NAME), the folder of CLEVRER, the folder that holds clevrtex_<variant> or its archives, "
     "a folder with images and color masks in train and val, COCO's folder with annotations/panoptic_*.json, "
     "the folder of DAVIS 2017, a folder with a folder of numbered frames for each video, a folder of pictures, "
-    "a folder with the TFRecord files of MOVi, .hdf5 files, the folder of OBJ3D, a folder of video files, "
-    "or the folder train of YouTube-VIS"
+    "a folder with the TFRecord files of MOVi, .hdf5 files, the folder of OBJ3D, the folder of Physion, "
+    "a folder of video files, or the folder train of YouTube-VIS"
 )
 
 
