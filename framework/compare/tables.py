@@ -1,6 +1,7 @@
 """A comparison as tables of text, which the terminal, Markdown and LaTeX print alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from slotlab.framework.compare.best_arms import LEVEL, proven_best
 from slotlab.framework.compare.binding import threshold_origin
@@ -284,11 +285,18 @@ def _cost(arm: Arm) -> tuple[str, ...]:
 
 
 def published(comparison: Comparison) -> TextTable:
-    """Return published numbers under the same protocol."""
-    names = ("method", "metric", "value", "std", "seeds", "train", "source")
-    rows = (tuple(_text(row.get(name)) for name in names) for row in comparison.published)
-    heads = ("method", "metric", "mean", "std", "seeds", "trained on", "source")
+    """Return published numbers under the same protocol, each with what its source says its spread is."""
+    names = ("method", "metric", "value", "std", "spread", "seeds", "train", "source")
+    rows = (tuple(_text(value) for value in _told(row, names)) for row in comparison.published)
+    heads = ("method", "metric", "mean", "±", "± is", "seeds", "trained on", "source")
     return TextTable("published numbers under the same protocol", heads, tuple(rows), texts=2)
+
+
+def _told(row: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """Return the values of a published row: a standard error must not be read as a standard deviation."""
+    kinds = {"std": "std", "standard_error": "standard error", None: "not said"}
+    spread = None if row.get("std") is None else kinds[row.get("spread")]
+    return [spread if name == "spread" else row.get(name) for name in names]
 
 
 def _text(value: object) -> str:

@@ -204,8 +204,13 @@ def test_published_rows_of_the_compared_metrics_stand_beside(synthetic: ModuleTy
     found = compare_paths([study])
     assert found.published == (row,)
     (table,) = [one for one in tables(found) if one.title == "published numbers under the same protocol"]
-    assert table.columns == ("method", "metric", "mean", "std", "seeds", "trained on", "source")
-    assert table.rows == (("Slot Attention", "ari", "0.624", "-", "3", "full", "a paper"),)
+    assert table.columns == ("method", "metric", "mean", "±", "± is", "seeds", "trained on", "source")
+    assert table.rows == (("Slot Attention", "ari", "0.624", "-", "-", "3", "full", "a paper"),)
+    kinds = ((None, "not said"), ("std", "std"), ("standard_error", "standard error"))
+    for spread, words in kinds:
+        shown = replace(found, published=({**row, "std": 0.02, "spread": spread},))
+        [line] = next(one for one in tables(shown) if one.title == table.title).rows
+        assert line[3:5] == ("0.02", words)
 
 
 def test_a_published_row_of_two_conditions_stands_once(synthetic: ModuleType, tmp_path: Path) -> None:
