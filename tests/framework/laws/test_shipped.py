@@ -62,7 +62,7 @@ def test_components_without_their_files_say_what_they_need():
         verdicts = check([REGISTRY.find(kind, name)], REGISTRY, given)
         (wrong,) = [one for one in verdicts if one.state == "failed"]
         assert wrong.law == "can be built"
-        words = ("has no default", "needs 'backbone", "there is no ", "No such file")
+        words = ("has no default", "needs 'backbone", "there is no ", "there are no files", "No such file")
         assert any(word in wrong.reason for word in words), wrong
 
 
