@@ -55,7 +55,7 @@ def words_of(metadata: Any) -> Iterator[str]:
     for name, word in BOUNDS.items():
         value = getattr(metadata, name, None)
         if value is not None and not (name == "min_length" and value == 0):
-            yield f"{word} {value}" if "length" not in name else f"{word} {value} of them"
+            yield f"{word} {value}" if "length" not in name else f"{word} {value} characters or items"
 
 
 def inside(annotation: Any) -> Iterator[Any]:

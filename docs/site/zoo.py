@@ -10,11 +10,14 @@ from page import Page, block, code, escaped
 INTRODUCTION = """# Model zoo
 
 The experiments that come with slotlab. Each is a spec: `slotlab train slotlab:NAME` trains it, `extends:
-slotlab:NAME` begins another one with it, and `slotlab show slotlab:NAME` prints all its settings. What is
+slotlab:NAME` begins another one with it, `slotlab show slotlab:NAME` prints all its settings, and `slotlab
+estimate slotlab:NAME` says how long it would take on the machine at hand. What is
 *expected* was published or measured by those whom it names; what was *measured* was trained with slotlab,
 and the page of its results says how. No weights are offered for download.
 """
 PARTS = ("Question", "Source", "Expected", "Cost", "Traps")
+NAMED = re.compile(r"experiments/((?:ablations/)?\w+)\.yaml")
+"""A shipped spec, as it is named in a checkout."""
 PART = re.compile(rf"({'|'.join(PARTS)}): ")
 
 
@@ -87,7 +90,7 @@ def entry(path: Path, root: Path, measured: dict[str, list[tuple[str, list[str]]
     if header.notes:
         yield f"{linked(header.notes)}\n"
     if header.commands:
-        yield block(header.commands, "text")
+        yield block(NAMED.sub(r"slotlab:\1", header.commands), "text")
     for page, rows in measured.get(path.stem, []):
         yield f"**Measured** ([how](results/{page}.md)):\n"
         yield "\n".join(rows) + "\n"

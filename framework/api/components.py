@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -137,17 +138,21 @@ def default_of(field: FieldInfo, registry: Registry) -> Any:
 
 
 def describe_type(annotation: Any) -> str:
-    """Write a type as a person would read it."""
-    text = (
-        annotation.__name__
-        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
-        else str(annotation)
-    )
+    """Write a type as a person would read it, without what checks its values."""
+    origin, parts = get_origin(annotation), get_args(annotation)
     if annotation is Ref:
         return "component"
-    for noise in ("typing.", "pathlib.", "slotlab.registry.reference."):
-        text = text.replace(noise, "")
-    return text
+    if annotation in (None, NoneType, Ellipsis):
+        return "..." if annotation is Ellipsis else "None"
+    if origin is Annotated:
+        return describe_type(parts[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(describe_type, parts))
+    if origin is Literal:
+        return " | ".join(map(repr, parts))
+    if parts and isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(describe_type, parts))}]"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def plain(value: Any) -> Any:

@@ -31,8 +31,13 @@ def print_inspection(result: dict[str, Any]) -> None:
         out.print(f"contact sheet: {result['sheet']}", soft_wrap=True)
     for problem in result["problems"]:
         out.print(f"problem: {problem['path']}: {problem['reason']}", soft_wrap=True)
-    number = len(result["problems"])
-    out.print(f"{counted(number, 'problem')} found" if number else "no problems found")
+    out.print(_conclusion(len(result["problems"]), len(result["cautions"])))
+
+
+def _conclusion(problems: int, cautions: int) -> str:
+    """Return the last line, which is what one reads: it does not hide cautions above it."""
+    minded = f"; {counted(cautions, 'caution')} above" if cautions else ""
+    return (f"{counted(problems, 'problem')} found" if problems else "no problems found") + minded
 
 
 def _facts(splits: dict[str, dict[str, Any]]) -> Table:

@@ -140,9 +140,11 @@ def dropped_slots_have_no_mask(subject: Subject) -> None:
         raise Broken(text, repair, place=subject.place())
 
 
+NOISE = "draw noise in training alone, or in sample()"
+"""What else may have changed a prediction."""
 DECODER = (
     Law("masks sum to one over slots", masks_sum_to_one, "take the softmax over slots (dim=1)", KEEPING),
-    Law("slots have no order", slots_have_no_order, "treat all slots alike", KEEPING),
+    Law("slots have no order", slots_have_no_order, f"treat all slots alike; {NOISE}", KEEPING),
     Law(
         PICTURES,
         makes_pictures_without_the_target,
@@ -152,7 +154,7 @@ DECODER = (
     Law(
         "pictures do not depend on the batch",
         pictures_do_not_depend_on_the_batch,
-        "take no mean, norm or softmax over the first axis",
+        f"take no mean, norm or softmax over the first axis; {NOISE}",
         (*KEEPING, PICTURES),
     ),
     Law(

@@ -85,7 +85,9 @@ def load_spec(
     for assignment in sets:
         tree = apply_set(tree, assignment)
     if tree.child("axes") is not None and tree.child("base") is not None:
-        raise OtherSort(f"{path} is an ablation: run it with 'slotlab ablate {name}'")
+        raise OtherSort(
+            f"{path} is an ablation: run it with 'slotlab ablate {name}' (--dry-run only plans it)"
+        )
     registry = load_registry(strict=strict_plugins)
     of_run = of_run or run_of(path.parent) is not None
     return load_tree(tree, registry, path, Admission(tuple(plugins), trust, of_run))

@@ -120,7 +120,8 @@ def _conclude(
 ) -> Inspection:
     listed = [{"path": problem.path, "reason": problem.reason} for problem in dict.fromkeys(problems)]
     splits = {part.name: part.summary for part in parts}
-    notes = list(dict.fromkeys(cautions))
+    empty = [f"the split '{name}' is empty" for name, number in facts["listed"].items() if number == 0]
+    notes = list(dict.fromkeys([*cautions, *empty]))
     return Inspection({**facts, "splits": splits, "cautions": notes, "problems": listed}, parts)
 
 

@@ -59,9 +59,10 @@ def test_what_is_printed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
         "in the metadata    -  -  -  -  4",
         "in the mask        1  1  1  1  -",
         "visible            1  1  1  1  -",
+        "caution: the split 'test' is empty",
         f"contact sheet: {tmp_path}/sheet.png",
         f"problem: {folder}/images/5.png: cannot be read: it is no picture of a known kind",
-        "1 problem found",
+        "1 problem found; 1 caution above",
     ]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 4 * 128

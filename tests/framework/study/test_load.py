@@ -204,7 +204,10 @@ def test_two_arms_that_are_one_training(ablation: str, write: Write) -> None:
 def test_files_of_the_other_sort(ablation: str) -> None:
     with pytest.raises(SlotlabError) as caught:
         load_spec("ablation.yaml")
-    assert str(caught.value) == "ablation.yaml is an ablation: run it with 'slotlab ablate ablation.yaml'"
+    assert (
+        str(caught.value)
+        == "ablation.yaml is an ablation: run it with 'slotlab ablate ablation.yaml' (--dry-run only plans it)"
+    )
     with pytest.raises(SlotlabError) as caught:
         load_ablation("spec.yaml")
     assert str(caught.value) == (
