@@ -44,7 +44,8 @@ def page_of(kind: str, registry: Registry, docs: Path) -> str:
     contract = prose(inspect.getdoc(hook)).replace("Yield ", "A plugin's hook yields ", 1)
     parts = [f"# {kind}\n", contract]
     if (docs / "how_to" / "plugins" / f"{kind}.md").is_file():
-        parts.append(f"How to write one: [a {kind} of your own](../../how_to/plugins/{kind}.md).\n")
+        words = kind.replace("_", " ")
+        parts.append(f"How to write one: [your own {words}](../../how_to/plugins/{kind}.md).\n")
     found = registry.all(kind)
     rows = [(f"[{code(i.component.name)}](#{i.component.name})", escaped(i.component.summary)) for i in found]
     parts.append(table(("component", "is"), rows))
