@@ -50,16 +50,21 @@ def host(tmp_path: Path) -> Iterator[tuple[str, str]]:
     async def serve() -> Any:
         return await asyncssh.create_server(Open, "127.0.0.1", 0, server_host_keys=[key], sftp_factory=True)
 
-    server = loop.run_until_complete(serve())
+    # All of it runs in a thread of its own: a browser that a test before this one opened has a loop in this one.
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    server = asyncio.run_coroutine_threadsafe(serve(), loop).result()
     port = server.sockets[0].getsockname()[1]
     public = key.export_public_key().decode().strip()
     yield f"ssh://me@127.0.0.1:{port}{tmp_path}/remote", f"[127.0.0.1]:{port} {public}\n"
+
+    async def end() -> None:
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
-    server.close()
-    loop.run_until_complete(server.wait_closed())
     loop.close()
     gc.collect()  # what the libraries leave open is told now, where warnings of it are ignored
 
