@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from typing import Any, Generic, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -100,8 +101,37 @@ def custom_error(kind: str, message: str) -> PydanticCustomError:
 
 
 ConfigT = TypeVar("ConfigT", bound=ComponentConfig)
+ClassT = TypeVar("ClassT", bound=type)
+NEEDED = {
+    "name": "'name', by which specs select it",
+    "config": "'config', the class of its settings",
+    "build": "'build', which makes it from its settings and a context",
+    "summary": "'summary', one line that says what the component is",
+}
+"""What a component must be given, in words."""
 
 
+def complains_later(kind: ClassT) -> ClassT:
+    """Let a component be made of too few or unknown arguments: `complaints` says so, with all else."""
+    make: Any = kind.__init__  # type: ignore[misc]
+
+    @wraps(make)
+    def made(self: Any, **given: Any) -> None:
+        known = {one.name: one for one in fields(self) if one.init}
+        lacking = [name for name in NEEDED if name not in given]
+        unknown = [name for name in given if name not in known]
+        rest = {name: value for name, value in given.items() if name in known}
+        make(self, **dict.fromkeys(lacking), **rest)
+        slips = {name: f"lacks {NEEDED[name]}" for name in lacking}
+        for name in unknown:
+            slips[name] = f"does not know '{name}'{suggest(name, known)} ({', '.join(known)})"
+        object.__setattr__(self, "slips", slips)
+
+    kind.__init__ = made  # type: ignore[misc]
+    return kind
+
+
+@complains_later
 @dataclass(frozen=True, kw_only=True)
 class Component(Generic[ConfigT]):
     """One interchangeable part.
@@ -119,22 +149,29 @@ class Component(Generic[ConfigT]):
     version: int = 1
     earlier: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     """By former version: the settings with which this version computes what that one did."""
+    slips: Mapping[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By argument that it lacks or does not know: the complaint."""
 
     def complaints(self) -> list[str]:
         """Return the rules for components that it breaks, in words; empty if it keeps them all."""
-        found = []
-        if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+        found = list(self.slips.values())
+        given = {name for name in NEEDED if name not in self.slips}
+        if "name" in given and not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
             rule = "must be lower-case letters, digits, '_' and '-', starting with a letter"
             found.append(f"name {self.name!r} {rule}")
-        elif len(self.name) > LONGEST_WORD:
+        elif "name" in given and len(self.name) > LONGEST_WORD:
             found.append(f"name {self.name!r} must have at most {LONGEST_WORD} characters")
-        if not (isinstance(self.config, type) and issubclass(self.config, ComponentConfig)):
+        if "config" in given and not (
+            isinstance(self.config, type) and issubclass(self.config, ComponentConfig)
+        ):
             found.append(f"config must be a subclass of ComponentConfig, not {self.config!r}")
-        elif "name" in self.config.model_fields:
+        elif "config" in given and "name" in self.config.model_fields:
             found.append("config must not have a field 'name'; it is the key that selects the component")
-        if not callable(self.build):
+        if "build" in given and not callable(self.build):
             found.append(f"build must be callable, not {self.build!r}")
-        if not isinstance(self.summary, str) or len(self.summary.strip().splitlines()) != 1:
+        if "summary" in given and not (
+            isinstance(self.summary, str) and len(self.summary.strip().splitlines()) == 1
+        ):
             found.append("summary must be one line that says what the component is")
         if type(self.version) is not int or self.version < 1:
             found.append(f"version must be a whole number from 1, not {self.version!r}")

@@ -17,9 +17,14 @@ class SlotlabError(Exception):
 class PluginError(SlotlabError):
     """A plugin that cannot be loaded or breaks the rules for plugins."""
 
-    def __init__(self, reason: str, *, source: str | None = None):
-        super().__init__(f"{source}: {reason}" if source else reason)
-        self.reason = reason
+    def __init__(self, *reasons: str, source: str | None = None):
+        self.reason = "; ".join(reasons)
+        super().__init__(f"{source}: {self.reason}" if source else self.reason)
+        self.reasons, self.source = reasons, source
+
+    def lines(self) -> list[str]:
+        """One line for each mistake that was found at once."""
+        return [f"{self.source}: {reason}" if self.source else reason for reason in self.reasons]
 
 
 PUBLIC = (

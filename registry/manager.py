@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
@@ -15,11 +15,11 @@ from slotlab.registry.code import PluginCode, read_code
 from slotlab.registry.component import LONGEST_WORD, Component, suggest
 from slotlab.registry.errors import PluginError, describe
 from slotlab.registry.files import import_code
-from slotlab.registry.hookspecs import API_VERSION, KINDS, PROJECT, Kind
+from slotlab.registry.hookspecs import KINDS, PROJECT, Kind
+from slotlab.registry.yielded import check_api, yielded
 
 GROUP = f"{PROJECT}.plugins"
 KINDS_HOOK = f"{PROJECT}_kinds"
-ItemT = TypeVar("ItemT", Component[Any], Kind)
 
 
 @dataclass(frozen=True)
@@ -74,23 +74,33 @@ class Registry:
         self.replaced: list[Replaced] = []
 
     def add(
-        self, module: ModuleType, *, source: str, path: Path | None = None, replacing: bool = False
+        self,
+        module: ModuleType,
+        *,
+        source: str,
+        path: Path | None = None,
+        replacing: bool = False,
+        known: Iterable[str] = (),
     ) -> None:
         """Register all components of a plugin module, or none of them.
 
         With `replacing` they take the place of components with the same names.
 
         Raises:
-            PluginError: for an unknown hook, a hook that does not yield components, a
-                component that breaks the rules, or a name that is taken.
+            PluginError: with all that could be found at once: the mistakes that are `known` already,
+                unknown hooks, hooks that do not yield components, and components that break the rules;
+                else for a name that is taken.
         """
         if self._pm.is_registered(module):
             return
-        kinds = dict(self._kinds)
+        kinds, mistakes = dict(self._kinds), list(known)
         try:
             self._declare(module, source)
-            self._register(module, source)
-            new = [Registered(kind, item, source, path) for kind, item in self._collect(module, source, path)]
+            self._register(module, source, mistakes)
+            found = self._collect(module, path, mistakes)
+            if mistakes:
+                raise PluginError(*mistakes, source=source)
+            new = [Registered(kind, item, source, path) for kind, item in found]
             self._check_names(new, replacing=replacing)
         except BaseException:
             self._kinds = kinds
@@ -154,8 +164,8 @@ class Registry:
     def _add_foreign(
         self, module: ModuleType, source: str, path: Path | None = None, *, replacing: bool = False
     ) -> None:
-        check_api(module, source)
-        self.add(module, source=source, path=path, replacing=replacing)
+        known = check_api(module, source)
+        self.add(module, source=source, path=path, replacing=replacing, known=known)
         if not hasattr(module, KINDS_HOOK) and not any(i.source == source for i in self._found.values()):
             hint = f"write a function called {KINDS['encoder'].hook}, or another hook, under '@hookimpl'"
             raise PluginError(f"provides no components; {hint}", source=source)
@@ -195,7 +205,11 @@ class Registry:
         declare = getattr(module, KINDS_HOOK, None)
         if declare is None or self._pm.parse_hookimpl_opts(module, KINDS_HOOK) is None:
             return  # `_register` complains of a missing decorator
-        for kind in _call(declare, KINDS_HOOK, source, None, Kind):
+        mistakes: list[str] = []
+        kinds = yielded(declare, KINDS_HOOK, Kind, None, mistakes)
+        if mistakes:  # without its kinds, its other hooks would seem unknown
+            raise PluginError(*mistakes, source=source)
+        for kind in kinds:
             known = self._kinds.get(kind.name)
             plurals = {other.plural for other in self._kinds.values()} | {"kinds"}
             if known is not None or kind.plural in plurals:
@@ -207,16 +221,16 @@ class Registry:
                     type("Kinds", (), {kind.hook: staticmethod(hookspecs.hookspec(_of_plugin))})
                 )
 
-    def _register(self, module: ModuleType, source: str) -> None:
+    def _register(self, module: ModuleType, source: str, mistakes: list[str]) -> None:
         known = [KINDS_HOOK, *(kind.hook for kind in self._kinds.values())]
         for name in dir(module):
             options = self._pm.parse_hookimpl_opts(module, name)
             hook = name if options is None else options.get("specname") or name
             if options is not None and hook not in known:
                 hint = f"{suggest(hook, known)} (hooks are: {', '.join(known)})"
-                raise PluginError(f"unknown hook '{hook}'{hint}", source=source)
+                mistakes.append(f"unknown hook '{hook}'{hint}")
             if options is None and name in known:
-                raise PluginError(f"the hook {name} lacks its decorator; write '@hookimpl'", source=source)
+                mistakes.append(f"the hook {name} lacks its decorator; write '@hookimpl'")
         try:
             self._pm.register(module, name=f"{module.__name__} from {source}")
         except pluggy.PluginValidationError as error:
@@ -224,13 +238,15 @@ class Registry:
             raise PluginError(f"pluggy refuses a hook: {text}", source=source) from error
 
     def _collect(
-        self, module: ModuleType, source: str, path: Path | None
-    ) -> Iterator[tuple[str, Component[Any]]]:
-        for kind in self._kinds.values():
-            for impl in getattr(self._pm.hook, kind.hook).get_hookimpls():
-                if impl.plugin is module:
-                    for component in _call(impl.function, kind.hook, source, path, Component):
-                        yield kind.name, component
+        self, module: ModuleType, path: Path | None, mistakes: list[str]
+    ) -> list[tuple[str, Component[Any]]]:
+        return [
+            (kind.name, component)
+            for kind in self._kinds.values()
+            for impl in getattr(self._pm.hook, kind.hook).get_hookimpls()
+            if impl.plugin is module
+            for component in yielded(impl.function, kind.hook, Component, path, mistakes)
+        ]
 
     def _check_names(self, new: list[Registered], *, replacing: bool) -> None:
         taken = {} if replacing else dict(self._found)
@@ -247,41 +263,3 @@ class Registry:
 def _of_plugin() -> Iterable[Component[Any]]:
     """Yield components of a kind that a plugin brought."""
     raise NotImplementedError
-
-
-def _call(function: Any, hook: str, source: str, path: Path | None, wanted: type[ItemT]) -> list[ItemT]:
-    """Run a hook function, which is the plugin's own code, and check what it yields."""
-    what = "kinds" if wanted is Kind else "components"
-    try:
-        result = function()
-        if isinstance(result, wanted) or not isinstance(result, Iterable):
-            raise PluginError(f"{hook} must yield {what}; write 'yield', not 'return'", source=source)
-        items = list(result)
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{hook} fails: {describe(error, path)}", source=source) from error
-    for item in items:
-        if not isinstance(item, wanted):
-            raise PluginError(f"{hook} yielded {item!r}, which is not a {wanted.__name__}", source=source)
-        complaints = item.complaints()
-        if complaints:
-            text = f"{wanted.__name__.lower()} '{item.name}': {'; '.join(complaints)}"
-            raise PluginError(text, source=source)
-    return items
-
-
-def check_api(module: ModuleType, source: str) -> None:
-    """Refuse a plugin module that was not written for this version of the hooks."""
-    found = getattr(module, "SLOTLAB_API", None)
-    line = f"SLOTLAB_API = {API_VERSION}"
-    if found is None:
-        raise PluginError(
-            f"it does not say which hooks it was written for; add the line '{line}'", source=source
-        )
-    if found != API_VERSION:
-        raise PluginError(
-            f"it was written for hooks of version {found!r}, and this is version {API_VERSION}; "
-            f"change it as CHANGELOG.md says, then write '{line}'",
-            source=source,
-        )

@@ -214,13 +214,73 @@ def test_files_that_break_the_rules(write: Write, body: str, reason: str) -> Non
     assert refusal(path) == f"{file_source(path)}: {reason}"
 
 
+SEVERAL = """from slotlab.registry import Component, ComponentConfig, hookimpl
+
+
+class Mine:
+    pass
+
+
+@hookimpl
+def slotlab_encoders():
+    yield Component(name="mine", config=ComponentConfig, build=Mine)
+    yield Component(name="Mine", config=ComponentConfig, build=Mine, sumary="a", summary="a")
+
+
+@hookimpl
+def slotlab_positions():
+    yield Component(config=ComponentConfig, build=print, summary="a")
+
+
+@hookimpl
+def slotlab_decoder():
+    yield 1
+    raise ValueError
+
+
+def slotlab_metrics():
+    yield 1
+"""
+ENCODER = "@hookimpl\ndef slotlab_encoders():\n    yield Component({})\n"
+GIVEN = {"name": "'x'", "config": "ComponentConfig", "build": "print", "summary": "'x'"}
+
+
+def test_all_that_is_wrong_in_a_file_is_said_at_once(write: Write) -> None:
+    path = write("several.py", SEVERAL)
+    with pytest.raises(PluginError) as caught:
+        Registry().add_file(path)
+    assert caught.value.lines() == [
+        f"{file_source(path)}: {reason}"
+        for reason in (
+            "it does not say which hooks it was written for; add the line 'SLOTLAB_API = 1'",
+            f"unknown hook 'slotlab_decoder'; did you mean 'slotlab_decoders'? (hooks are: {HOOKS})",
+            "the hook slotlab_metrics lacks its decorator; write '@hookimpl'",
+            "component 'mine' (Mine, line 4): lacks 'summary', one line that says what the component is",
+            ("component 'Mine' (Mine, line 4): does not know 'sumary'; did you mean 'summary'? (name, config, "
+            "build, summary, version, earlier); name 'Mine' must be lower-case letters, digits, '_' and '-', "
+            "starting with a letter"),
+            "component of slotlab_positions: lacks 'name', by which specs select it",
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_a_component_lacks_is_said_in_words_and_alone(write: Write, name: str) -> None:
+    given = ", ".join(f"{key}={value}" for key, value in GIVEN.items() if key != name)
+    path = write("lacking.py", HEAD + ENCODER.format(given))
+    text = refusal(path)
+    assert f": lacks '{name}', " in text
+    assert "must" not in text
+    assert "Error" not in text
+
+
 def test_all_of_a_file_or_nothing(plugin: Plugin) -> None:
     good = (
         'yield Component(name="pixelwise", config=Config, build=Encoder, summary="one linear layer a pixel")'
     )
     path = plugin("half.py", **{good: f"{good}\n    {good.replace('pixelwise', 'Bad')}"})
     assert refusal(path) == (
-        f"{file_source(path)}: component 'Bad': "
+        f"{file_source(path)}: component 'Bad' (Encoder, line 11): "
         "name 'Bad' must be lower-case letters, digits, '_' and '-', starting with a letter"
     )
 
