@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from slotlab.framework.data.inspection.target import find_target
-from slotlab.framework.data.loader import normalize
+from slotlab.framework.data.pixels import normalize
 from slotlab.framework.data.source import open_source
 from slotlab.framework.data.store.pack import pack
 

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 
 from slotlab.framework.api.extracting import extract_slots
-from slotlab.framework.data.loader import train_loader
+from slotlab.framework.data.loaders import train_loader
 from slotlab.framework.jobs.estimate import TrialTraining
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.engine import Engine

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import slotlab
 from slotlab.framework.api.feature_packing import pack_features
 from slotlab.framework.api.packing import pack_target
-from slotlab.framework.data.loader import train_loader
+from slotlab.framework.data.loaders import train_loader
 from slotlab.framework.jobs.estimate import TrialTraining
 from slotlab.framework.jobs.train import prepare
 from slotlab.framework.model.engine import Engine

@@ -14,7 +14,8 @@ from slotlab.framework.api.feature_packing import describe_features
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.contracts import Batch
 from slotlab.framework.data.clips import Clips
-from slotlab.framework.data.loader import Loader, train_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import train_loader
 from slotlab.framework.data.source import known_splits
 from slotlab.framework.data.store.feature_format import FeatureKey
 from slotlab.framework.data.store.features import FeatureStore, unfit

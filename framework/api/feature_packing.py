@@ -15,7 +15,7 @@ from slotlab.framework.api.packing import sources_of
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.contracts import Model
 from slotlab.framework.data.inspection.target import DataTarget, is_spec
-from slotlab.framework.data.loader import normalize
+from slotlab.framework.data.pixels import normalize
 from slotlab.framework.data.read_capabilities import is_endless
 from slotlab.framework.data.selection import open_store
 from slotlab.framework.data.source import Source

@@ -12,7 +12,8 @@ from torch import Tensor
 from slotlab.framework.api.pictures import GivenImages, as_pictures
 from slotlab.framework.composition.composer import Composer
 from slotlab.framework.contracts import MaskSource, Model, Sample
-from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.framework.figures.mask_colors import paint_slots

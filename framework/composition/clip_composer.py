@@ -13,7 +13,8 @@ from torch import Tensor
 from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.edits import chosen, each, interpolate, together
 from slotlab.framework.contracts import Batch, Foretells, Slots
-from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.framework.model.clip_time import frame_streams
 from slotlab.framework.model.masks import kept_attention, resized_masks

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from slotlab.framework.contracts import Batch, Decoded, Model, PaintsInSteps, PaintsSlots, RandomSource, Slots
 from slotlab.framework.contracts.component_calls import place_of
-from slotlab.framework.data.loader import Loader, evaluation_loader, to_uint8
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.data.source import known_splits
 from slotlab.framework.evaluation.evaluate import find_slots
 from slotlab.framework.evaluation.trained_run import Subject

@@ -11,7 +11,7 @@ from slotlab.framework.composition.composer import Composed, Composer
 from slotlab.framework.composition.library import Library, build_library
 from slotlab.framework.composition.shift import Shifted
 from slotlab.framework.contracts import HasCodec, SetMetric
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.metrics.image_sets.compare_sets import counted, measure_sets, usable
 from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages
 from slotlab.framework.model.build import build_set_metrics

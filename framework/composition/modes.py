@@ -15,7 +15,7 @@ from slotlab.framework.composition.composer import Composed, Composer, missing_p
 from slotlab.framework.composition.drawn_modes import denoise_row, draws_row
 from slotlab.framework.composition.edits import at, check_slots, duplicate, interpolate, mix, remove
 from slotlab.framework.contracts import Slots
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.randomness.seeds import mix as mix_seed
 from slotlab.framework.randomness.seeds import permutation, streams
 from slotlab.registry import SlotlabError

@@ -1,7 +1,7 @@
 """Load a dataset's samples as batches on a device, in an order that the seed determines."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -11,38 +11,17 @@ from torch.utils.data import DataLoader
 
 from slotlab.framework.contracts import Batch, BatchedDataset, Dataset, Field, RawBatch, Sample, Size
 from slotlab.framework.data.augmentation import Augment, Windows
-from slotlab.framework.data.clips import Clips, evaluation_clips, training_clips
-from slotlab.framework.data.device_placement import Placement
+from slotlab.framework.data.clips import Clips
+from slotlab.framework.data.collation import check_samples, collate, split
 from slotlab.framework.data.fields import Fields, source_of, stacked
+from slotlab.framework.data.pixels import normalize
 from slotlab.framework.data.read_capabilities import is_endless, samples_at_a_time
 from slotlab.framework.data.resizing import Window
-from slotlab.framework.data.sample_checks import (
-    BrokenPromise,
-    check_raw_batch,
-    check_sample,
-    check_size,
-    naming,
-)
-from slotlab.framework.data.selection import Selection, select
+from slotlab.framework.data.sample_checks import check_raw_batch, naming
+from slotlab.framework.data.selection import Selection
 from slotlab.framework.data.store.features import FeatureStore
 from slotlab.framework.randomness.seeds import permutation
-from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.registry import SlotlabError
-
-
-def normalize(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return uint8 images as float32 in `bounds`, (0, 1) or (-1, 1), bit for bit as torchvision."""
-    if bounds == (0.0, 1.0):
-        return images_BCHW.to(torch.float32).div_(255)
-    # (x / 255 - 0.5) / 0.5 in fewer passes: scaling by 2 is exact, so the bits are the same.
-    return images_BCHW.to(torch.float32).div_(127.5).sub_(1)
-
-
-def to_uint8(images_BCHW: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Return float images in `bounds` as uint8; values outside are clipped."""
-    low, high = bounds
-    unit_BCHW = (images_BCHW.float() - low) / (high - low)
-    return (unit_BCHW.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -282,118 +261,3 @@ class _Reading:
     frames: int
     """How many samples a clip has; 1 for pictures."""
     epoch: int
-
-
-def split(raw: RawBatch, sizes: Sequence[int]) -> Iterator[RawBatch]:
-    """Yield consecutive parts of a batch, with `sizes` images."""
-    start = 0
-    for size in sizes:
-        part = slice(start, start + size)
-        yield RawBatch(
-            images_BCHW=raw.images_BCHW[part],
-            masks_BHW=None if raw.masks_BHW is None else raw.masks_BHW[part],
-            ids=raw.ids[part],
-            attributes=raw.attributes[part],
-        )
-        start += size
-
-
-def collate(samples: Sequence[Sample], device: torch.device) -> RawBatch:
-    """Return samples as one batch on a device."""
-    masks = [sample.mask_HW for sample in samples if sample.mask_HW is not None]
-    return RawBatch(
-        images_BCHW=torch.stack([sample.image_CHW for sample in samples]).to(device, non_blocking=True),
-        masks_BHW=torch.stack(masks).to(device, non_blocking=True) if masks else None,
-        ids=tuple(sample.id for sample in samples),
-        attributes=tuple(sample.attributes for sample in samples),
-    )
-
-
-def check_samples(samples: list[Sample], masked: bool | None, mask_size: Size | None = None) -> bool:
-    """Return whether the samples of a batch have masks, after checking them.
-
-    Args:
-        samples: the samples of a batch.
-        masked: whether earlier samples had masks; None if there were none.
-        mask_size: (rows, columns) of masks; None for those of the images.
-
-    Raises:
-        SlotlabError: for samples that are not as the contract requires, or if only some have masks.
-    """
-    for sample in samples:
-        check_sample(sample)
-        check_size(sample, mask_size)
-        if sample.image_CHW.shape != samples[0].image_CHW.shape:
-            shapes = tuple(sample.image_CHW.shape), samples[0].id, tuple(samples[0].image_CHW.shape)
-            text = "has shape {}, and that of {} {}; images of one batch have one size".format(*shapes)
-            raise BrokenPromise(f"the image of {sample.id} {text}")
-        mask = sample.mask_HW
-        if masked not in (None, mask is not None):
-            has, others = ("no mask", "have one") if masked else ("a mask", "have none")
-            raise SlotlabError(
-                f"{sample.id} has {has} and samples before it {others}; give all of them or none"
-            )
-        masked = mask is not None
-    assert masked is not None
-    return masked
-
-
-def with_fields(loader: Loader, names: Sequence[Field]) -> Loader:
-    """Return a loader that also reads these fields of each picture.
-
-    Raises:
-        PathProblem: at the objective, if the dataset does not have them.
-    """
-    if names:
-        source_of(loader.selection, names)
-    return replace(loader, fields=tuple(names))
-
-
-def train_loader(spec: ExperimentSpec, placement: Placement) -> Loader:
-    """Return the loader of a spec's training split."""
-    data, wanted = spec.data, spec.data.augmentation
-    plain = not wanted.flip and wanted.crop == 1.0
-    windows = Windows(seed=spec.seed) if wanted.window == "random" else None
-    if windows is not None:  # a store has no windows but the center
-        data = data.model_copy(update={"store": "off"})
-    selection = select(data, data.train_split, device=placement.device)
-    return Loader(
-        selection,
-        spec.training.batch_size,
-        placement.device,
-        data.bounds,
-        data.workers,
-        masks=False,
-        mask_size=data.mask_size,
-        clips=None if data.clip is None else training_clips(selection, data.clip, spec.seed),
-        windows=windows,
-        augment=None if plain else Augment(seed=spec.seed, flip=wanted.flip, crop=wanted.crop),
-        memory_format=placement.memory_format,
-        rank=placement.rank,
-        processes=placement.processes,
-    )
-
-
-def evaluation_loader(spec: ExperimentSpec, placement: Placement, split: str | None = None) -> Loader:
-    """Return the loader of a spec's evaluation split, or of another split."""
-    selection = select(
-        spec.data,
-        split or spec.evaluation.split,
-        device=placement.device,
-        slots=spec.evaluated_slots,
-    )
-    clip, wanted = spec.data.clip, spec.evaluation
-    return Loader(
-        selection,
-        spec.evaluation.batch_size,
-        placement.device,
-        spec.data.bounds,
-        spec.data.workers,
-        clips=None
-        if clip is None
-        else evaluation_clips(selection, clip, wanted.clip_frames, wanted.from_frame),
-        mask_size=spec.data.mask_size,
-        memory_format=placement.memory_format,
-        rank=placement.rank,
-        processes=placement.processes,
-    )

@@ -17,7 +17,7 @@ from slotlab.framework.arithmetic.overlap import objects_there
 from slotlab.framework.arithmetic.t_interval import defined, weighted_mean
 from slotlab.framework.contracts import Metric, Outcome, missing
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.promises import Measured, measure
+from slotlab.framework.contracts.metric_promises import Measured, measure
 from slotlab.framework.contracts.trained_model import NO_IMAGE
 from slotlab.framework.data.sample_ids import Ids
 from slotlab.framework.evaluation.breakdown import ResultRow, object_rows
@@ -179,16 +179,20 @@ def in_order(placed: Iterable[tuple[int, Any]]) -> list[Any]:
 def reasons(
     outcome: Outcome, metrics: Mapping[str, Metric], words: Mapping[str, str] = WORDS
 ) -> dict[str, str]:
-    """Return the metrics that have no value for an outcome, and why."""
+    """Return the metrics that have no value for an outcome, and everything that each lacks."""
     lacking = {name: missing(outcome, metric.needs) for name, metric in metrics.items()}
-    return {name: words.get(fields[0], fields[0]) for name, fields in lacking.items() if fields}
+    return {
+        name: "; ".join(dict.fromkeys(words.get(field, field) for field in fields))
+        for name, fields in lacking.items()
+        if fields
+    }
 
 
 def measure_all(outcome: Outcome, metrics: Mapping[str, Metric]) -> dict[str, Measured]:
     """Return the values of each metric that applies, by name.
 
     Raises:
-        SlotlabError: if a metric raises, or breaks its promise (`promises.measure`).
+        SlotlabError: if a metric raises, or breaks its promise (`metric_promises.measure`).
     """
     found: dict[str, Measured] = {}
     for name, metric in metrics.items():
@@ -202,7 +206,7 @@ def rows_of(outcome: Outcome, ids: Sequence[str], metrics: Mapping[str, Metric])
     """Return one row per image, or clip: its id, its number of objects and each metric that applies.
 
     Raises:
-        SlotlabError: if a metric raises, or breaks its promise (`promises.measure`).
+        SlotlabError: if a metric raises, or breaks its promise (`metric_promises.measure`).
     """
     return as_rows(outcome, ids, measure_all(outcome, metrics))
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from slotlab.framework.contracts import Metric, Model, PooledMetric, Size
-from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.data.store.feature_format import Kind
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slotlab.framework.contracts import Batch, Decoded, Model, PaintsSlots, Reconstruction
-from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.evaluation.evaluate import reconstruct, scored_size
 from slotlab.framework.model.masks import masks_at
 from slotlab.framework.spec.schema import ExperimentSpec

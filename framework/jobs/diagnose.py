@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import MaskSource
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.diagnosis.findings import THRESHOLDS, Finding, Thresholds, findings
 from slotlab.framework.diagnosis.measures import MaskMeasures, measure_masks
 from slotlab.framework.evaluation.conditions import Condition

@@ -11,7 +11,7 @@ import torch
 from slotlab.framework.contracts import Batch, Field
 from slotlab.framework.cost.device import free_memory, peak_memory, wait
 from slotlab.framework.cost.tally import operations_of, planned_images
-from slotlab.framework.data.loader import normalize
+from slotlab.framework.data.pixels import normalize
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.model.needs import blank_fields

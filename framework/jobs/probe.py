@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from slotlab.framework.contracts.dataset_settings import is_rendered, picture_size_of
-from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.evaluation.result_folders import binding

@@ -10,7 +10,8 @@ import torch
 
 from slotlab.framework.contracts import Model
 from slotlab.framework.cost.tally import Tally, planned_images
-from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader, with_fields
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader, train_loader, with_fields
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
 from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.jobs.watching import look_at

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slotlab.framework.contracts import Outcome, PooledMetric
-from slotlab.framework.contracts.promises import BOUND_TOLERANCE, check_metric, measure
+from slotlab.framework.contracts.metric_promises import BOUND_TOLERANCE, check_metric, measure
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import expect_close, same
 from slotlab.framework.laws.general import BUILT

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from slotlab.framework.contracts import Sample
-from slotlab.framework.contracts.promises import check_distance, check_features
+from slotlab.framework.contracts.metric_promises import check_distance, check_features
 from slotlab.framework.data.sample_checks import check_sample
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import same

@@ -15,7 +15,7 @@ from slotlab.framework.contracts import (
     SetMetric,
     SetMetricContext,
 )
-from slotlab.framework.contracts.promises import check_metric
+from slotlab.framework.contracts.metric_promises import check_metric
 from slotlab.framework.contracts.trained_model import weight_init_of
 from slotlab.framework.model.anneal import anneal, check_anneal
 from slotlab.framework.model.parts import SpecParts, part_names

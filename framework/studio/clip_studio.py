@@ -14,7 +14,7 @@ from torch import Tensor
 
 from slotlab.framework.composition import Composer
 from slotlab.framework.composition.clip_composer import ClipComposer, ClipPick, SeenClip
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.studio.requests import Pick
 from slotlab.registry import SlotlabError

@@ -15,7 +15,7 @@ from torch import Tensor
 from slotlab.framework.composition import Clusters, Composed, Composer, build_library, interpolate
 from slotlab.framework.composition.edits import chosen, each, together
 from slotlab.framework.contracts import Slots
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.figures.slot_colors import rgb, slot_color
 from slotlab.framework.randomness.seeds import mix
 from slotlab.framework.studio.clip_studio import ClipStudio

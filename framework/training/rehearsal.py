@@ -12,8 +12,9 @@ import torch
 
 from slotlab.framework.contracts import Batch, Model, OptimizerContext, Reconstructs
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.promises import check_distance, check_features
-from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.contracts.metric_promises import check_distance, check_features
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.evaluation.evaluate import model_outcome
 from slotlab.framework.evaluation.rows import rows_of
 from slotlab.framework.metrics.image_sets.compare_sets import usable

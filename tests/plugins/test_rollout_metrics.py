@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.contracts.promises import measure
+from slotlab.framework.contracts.metric_promises import measure
 from slotlab.framework.metrics.background_rule import ruled_labels
 from slotlab.framework.plugin_loading.discovery import load_registry
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import SetMetric, SetResult
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.promises import check_distance
+from slotlab.framework.contracts.metric_promises import check_distance
 from slotlab.framework.metrics.image_sets.feature_cache import Cache, RealImages, extract, real_features
 from slotlab.registry import SlotlabError
 

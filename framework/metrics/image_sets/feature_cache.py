@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import SetMetric
 from slotlab.framework.contracts.component_calls import called
-from slotlab.framework.contracts.promises import check_features
+from slotlab.framework.contracts.metric_promises import check_features
 from slotlab.framework.runs.measurement import UNTOLD
 from slotlab.framework.system.atomic import write_atomically
 from slotlab.registry import SlotlabError

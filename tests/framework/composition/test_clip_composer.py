@@ -8,7 +8,7 @@ import torch
 from slotlab.framework.composition import Composer
 from slotlab.framework.composition.clip_composer import ClipComposer, ClipPick, SeenClip
 from slotlab.framework.contracts import Foretells
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.evaluation.evaluate import reconstruct
 from slotlab.registry import SlotlabError
 

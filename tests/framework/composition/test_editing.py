@@ -29,7 +29,7 @@ from slotlab.framework.composition.drawn_modes import spaced
 from slotlab.framework.composition.library import Library
 from slotlab.framework.composition.modes import CHOICE
 from slotlab.framework.contracts import Decoded, Slots
-from slotlab.framework.data.loader import to_uint8
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.evaluation.evaluate import model_outcome
 from slotlab.framework.model.build import build_model
 from slotlab.framework.randomness import seeds

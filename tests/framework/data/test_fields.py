@@ -14,7 +14,7 @@ from slotlab.framework.contracts import Batch, DataError, Sample
 from slotlab.framework.data.augmentation import Augment
 from slotlab.framework.data.device_placement import Placement
 from slotlab.framework.data.fields import read_field
-from slotlab.framework.data.loader import evaluation_loader, train_loader, with_fields
+from slotlab.framework.data.loaders import evaluation_loader, train_loader, with_fields
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.data.sample_checks import BrokenPromise
 from slotlab.framework.data.selection import Selection

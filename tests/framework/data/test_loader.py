@@ -14,8 +14,11 @@ from torch import Tensor
 from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: TID253
 
 from slotlab.framework.contracts import Batch, Dataset, RawBatch, Sample
+from slotlab.framework.data.collation import collate
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.data.loader import Loader, collate, evaluation_loader, normalize, to_uint8
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
+from slotlab.framework.data.pixels import normalize, to_uint8
 from slotlab.framework.data.selection import select
 from slotlab.framework.randomness.seeds import permutation, streams
 from slotlab.framework.spec.errors import PathProblem

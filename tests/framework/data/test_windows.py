@@ -14,7 +14,8 @@ from torch import Tensor
 from slotlab.framework.contracts import Sample
 from slotlab.framework.data.augmentation import Windows
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.data.loader import Loader, evaluation_loader, train_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader, train_loader
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.data.resizing import cut_at
 from slotlab.framework.spec.schema import ExperimentSpec

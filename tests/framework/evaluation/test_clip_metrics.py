@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slotlab.framework.contracts import MetricContext, Outcome
-from slotlab.framework.contracts.promises import measure
+from slotlab.framework.contracts.metric_promises import measure
 from slotlab.framework.evaluation.baselines import BASELINES
 from slotlab.framework.evaluation.rows import Ledger, rows_of
 from slotlab.framework.plugin_loading.discovery import load_registry

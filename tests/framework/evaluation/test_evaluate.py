@@ -117,6 +117,9 @@ def test_reasons_name_what_the_model_lacks(tiny: Specs) -> None:
     assert reasons(replace(full, reconstructions_BCHW=None), metrics) == {"mse": "the prediction is no image"}
     no_masks = "the model has no masks from the chosen source"
     assert reasons(replace(full, predicted_BHW=None), metrics) == {"ari": no_masks, "fg_ari": no_masks}
+    neither = replace(full, predicted_BHW=None, true_BHW=None)
+    all_of_it = f"{no_masks}; the data has no masks"
+    assert reasons(neither, metrics) == {"ari": all_of_it, "fg_ari": all_of_it}
 
 
 def test_other_number_of_slots(tiny: Specs, noise_loader: Loaders) -> None:

@@ -10,7 +10,7 @@ import torch
 from slotlab.framework.api.extracting import Extraction, extract_slots
 from slotlab.framework.cli.print_stores import print_extracted
 from slotlab.framework.contracts import Batch
-from slotlab.framework.data.loader import train_loader
+from slotlab.framework.data.loaders import train_loader
 from slotlab.framework.data.store.features import FeatureStore
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model import slot_packing

@@ -12,7 +12,8 @@ from torch import Generator
 
 from slotlab.framework.contracts import Losses
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.model.anneal import load_state, value_at
 from slotlab.framework.model.build import build_metrics, build_model

@@ -11,7 +11,8 @@ import torch
 import slotlab.framework.model.anneal as anneal_module
 from slotlab.framework.composition import Composer
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.data.loader import Loader, evaluation_loader
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.evaluation.conditions import own_condition
 from slotlab.framework.evaluation.evaluate import evaluate
 from slotlab.framework.jobs.evaluate import run_evaluations

@@ -11,7 +11,8 @@ from torch import Generator, Tensor, nn
 
 from slotlab.framework.composition import Composer, at, build_library
 from slotlab.framework.contracts import Batch, Decoded, Grouped, Sampler, Slots
-from slotlab.framework.data.loader import Loader, to_uint8
+from slotlab.framework.data.loader import Loader
+from slotlab.framework.data.pixels import to_uint8
 from slotlab.framework.evaluation.evaluate import evaluate, model_outcome, reconstruct
 from slotlab.framework.evaluation.rows import WORDS
 from slotlab.framework.figures.image_view import view_images

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from slotlab.framework.data.device_placement import Placement
-from slotlab.framework.data.loader import evaluation_loader
+from slotlab.framework.data.loaders import evaluation_loader
 from slotlab.framework.jobs.train import prepare, run_training
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
