@@ -1,7 +1,7 @@
 """What `slotlab.data` offers: datasets looked at, packed and rendered, and slots of runs packed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.extracting import extract_slots
@@ -12,6 +12,7 @@ from slotlab.framework.api.packing import pack_target, verify_store
 from slotlab.framework.api.rendering import render_scenes
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.api.transfer import local_run
+from slotlab.framework.contracts import Field
 
 
 def inspect(
@@ -39,6 +40,7 @@ def inspect(
         split: the one split to read.
         sheet: where to draw a contact sheet, as PNG.
         workers: processes that read; None for one on each core.
+        fields: `flow` and `depth`: what is packed beside each picture, for losses that read it.
         plugins: single-file plugins to load.
         trust: run code that came with another user's run (docs/explanation/trust.md).
 
@@ -97,6 +99,7 @@ def pack(
     stores: str | Path | None = None,
     on_error: str | None = None,
     workers: int | None = None,
+    fields: Names = (),
     plugins: Paths = (),
     trust: bool = False,
 ) -> dict[str, Any]:
@@ -110,6 +113,7 @@ def pack(
         stores: the folder of stores; None for what the spec says.
         on_error: `fail` or `skip`: what to do about broken pictures; None for what the spec says.
         workers: processes that read; None for one on each core.
+        fields: `flow` and `depth`: what is packed beside each picture, for losses that read it.
         plugins: single-file plugins to load.
         trust: run code that came with another user's run (docs/explanation/trust.md).
 
@@ -129,6 +133,7 @@ def pack(
         sets=assignments(settings),
         plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
+        fields=as_fields(fields),
     )
 
 
@@ -138,6 +143,7 @@ def verify(
     *,
     protocol: str | None = None,
     stores: str | Path | None = None,
+    fields: Names = (),
     plugins: Paths = (),
     trust: bool = False,
 ) -> dict[str, Any]:
@@ -148,6 +154,7 @@ def verify(
         settings: other settings of the spec, by dotted path.
         protocol: in place of the spec's.
         stores: the folder of stores; None for what the spec says.
+        fields: `flow` and `depth`: whose stores are read too.
         plugins: single-file plugins to load.
         trust: run code that came with another user's run (docs/explanation/trust.md).
 
@@ -164,7 +171,13 @@ def verify(
         sets=assignments(settings),
         plugins=paths_of(plugins, "a plugin"),
         trust=consent(given=trust),
+        fields=as_fields(fields),
     )
+
+
+def as_fields(names: Names) -> tuple[Field, ...]:
+    """Return the names of fields; whoever receives them checks them."""
+    return cast("tuple[Field, ...]", tuple(names_of(names)))
 
 
 def extract(

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from slotlab.framework.cli.output import emit
 from slotlab.registry import SlotlabError
 
 if TYPE_CHECKING:
+    from slotlab.framework.contracts import Field
     from slotlab.framework.data.store.feature_format import Kind
 
 app = typer.Typer(
@@ -42,6 +43,10 @@ TargetsOption = Annotated[
         "--targets",
         help="The targets that a spec's frozen codec makes, in place of images. Goes with --features.",
     ),
+]
+FieldOption = Annotated[
+    list[str],
+    typer.Option(metavar="flow|depth", help="This field of each image too. May be repeated."),
 ]
 WorkersOption = Annotated[int | None, typer.Option(help="The number of processes; by default one per core.")]
 
@@ -98,6 +103,7 @@ def pack(
     protocol: DataProtocolOption = None,
     features: FeaturesOption = False,
     targets: TargetsOption = False,
+    field: FieldOption = [],  # noqa: B006
     device: DeviceOption = "auto",
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
@@ -108,9 +114,11 @@ def pack(
 
     Images are decoded, cropped and resized once. An interrupted command continues where it stopped.
     With --features a spec's frozen encoder sees each image once, and its features are stored; with --targets
-    a frozen codec does, and its latents or tokens are stored.
+    a frozen codec does, and its latents or tokens are stored. With --field flow or depth that of each image
+    is stored too, for losses that read it.
     """
     if kinds := chosen_kinds(features, targets):
+        refuse_both(field, kinds)
         if workers is not None:
             what_is = " and ".join(kinds)
             raise SlotlabError(f"--workers: {what_is} are packed in one process, on the device; leave it out")
@@ -144,6 +152,7 @@ def pack(
         sets=set_,
         plugins=plugin,
         trust=consent(given=trust),
+        fields=as_fields(field),
     )
     emit(result, json, print_packed)
 
@@ -160,6 +169,7 @@ def verify(
     protocol: DataProtocolOption = None,
     features: FeaturesOption = False,
     targets: TargetsOption = False,
+    field: FieldOption = [],  # noqa: B006
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
@@ -174,8 +184,9 @@ def verify(
     from slotlab.framework.cli.print_stores import print_verified
     from slotlab.framework.data.store.feature_format import kind_in
 
-    kinds, chosen = chosen_kinds(features, targets), verify_store
+    kinds, chosen = chosen_kinds(features, targets), partial(verify_store, fields=as_fields(field))
     if kinds or kind_in(Path(what)) is not None:
+        refuse_both(field, kinds)
         chosen = partial(verify_feature_stores, kinds=kinds)
     result = chosen(
         what, stores=stores, protocol=protocol, sets=set_, plugins=plugin, trust=consent(given=trust)
@@ -189,6 +200,22 @@ def chosen_kinds(features: bool, targets: bool) -> "list[Kind]":
     """Return which stores are meant, in place of those of images."""
     kinds: list[Kind] = ["features"] if features else []
     return [*kinds, "targets"] if targets else kinds
+
+
+def as_fields(names: list[str]) -> "tuple[Field, ...]":
+    """Return the names of fields; whoever receives them checks them."""
+    return cast("tuple[Field, ...]", tuple(names))
+
+
+def refuse_both(fields: list[str], kinds: "list[Kind]") -> None:
+    """Refuse fields together with what is packed in place of images.
+
+    Raises:
+        SlotlabError: with the reason.
+    """
+    if fields and kinds:
+        text = f"it is packed beside images, and --{kinds[0]} packs none; give two commands"
+        raise SlotlabError(f"--field {fields[0]}: {text}")
 
 
 @app.command()

@@ -6,14 +6,17 @@ from slotlab.framework.cli.output import console
 
 
 def print_packed(result: dict[str, Any]) -> None:
-    """Print the content and the path of each store."""
+    """Print the content and the path of each store of images, or of a field of them."""
     from slotlab.framework.data.store.pack import in_words  # needs torch
 
     out = console()
     for store in result["stores"]:
         size = "x".join(str(side) for side in reversed(store["size"]))
-        masks = "with masks" if store["masks"] else "without masks"
-        text = f"{store['dataset']} {store['split']}: {store['images']} images of {size} pixels, {masks}"
+        name, images = f"{store['dataset']} {store['split']}", f"{store['images']} images of {size} pixels"
+        if "kind" in store:
+            text = f"{name}: {store['kind']} of {images}"
+        else:
+            text = f"{name}: {images}, {'with masks' if store['masks'] else 'without masks'}"
         out.print(f"{text}, {in_words(store['bytes'])}", style="bold", soft_wrap=True)
         for problem in store["skipped"]:
             out.print(f"left out: {problem}", soft_wrap=True)

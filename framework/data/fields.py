@@ -1,6 +1,6 @@
 """Flow and depth of a dataset's pictures, prepared like the pictures, for losses that need them.
 
-They are read from the dataset itself, also where a packed store gives its pictures: stores hold none.
+They are read from the dataset itself, unless they were packed (`field_stores`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Load a dataset's samples as batches on a device, in an order that the seed determines."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -63,6 +63,8 @@ class Loader:
     """Stored slots of every clip of `clips`; None leaves them to the model."""
     fields: Sequence[Field] = ()
     """What else is read of each picture, for losses (`with_fields`)."""
+    field_stores: Mapping[Field, FeatureStore] = field(default_factory=dict)
+    """Stored fields of all samples of the selection's base; the others are read from the dataset."""
     augment: Augment | None = None
     """Augmentation of the images; None for none."""
     clips: Clips | None = None
@@ -153,12 +155,22 @@ class Loader:
         yield from zip(readings, self._read(readings), self._read_fields(readings), strict=True)
 
     def _read_fields(self, readings: "list[_Reading]") -> Iterator[Mapping[Field, Tensor]]:
-        if not self.fields:
-            yield from ({} for _ in readings)
-            return
+        names = [name for name in self.fields if name not in self.field_stores]
+        made = self._fields_of_dataset(names, readings) if names else ({} for _ in readings)
+        places = self.selection.positions
+        for read, found in zip(readings, made, strict=True):
+            rows = [places[index] for index in read.samples]
+            stored = {
+                name: store.batch(rows, self.device).contiguous() for name, store in self.field_stores.items()
+            }
+            yield {**stored, **found}
+
+    def _fields_of_dataset(
+        self, names: Sequence[Field], readings: "list[_Reading]"
+    ) -> Iterator[Mapping[Field, Tensor]]:
         selection = self.selection
         loader: DataLoader[Any] = DataLoader(
-            Fields(source_of(selection, self.fields), selection.positions, self.fields),  # type: ignore[arg-type]
+            Fields(source_of(selection, names), selection.positions, names),  # type: ignore[arg-type]
             batch_sampler=[self._wanted(read) for read in readings],
             num_workers=self.workers,
             collate_fn=list,

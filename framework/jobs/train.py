@@ -10,6 +10,7 @@ import torch
 
 from slotlab.framework.contracts import Model
 from slotlab.framework.cost.tally import Tally, planned_images
+from slotlab.framework.data.field_stores import with_field_stores
 from slotlab.framework.data.loader import Loader
 from slotlab.framework.data.loaders import evaluation_loader, train_loader, with_fields
 from slotlab.framework.figures.training_curves import draw_learning_rate, draw_loss
@@ -117,14 +118,15 @@ class TrainingData:
             raise loaded.error([problem]) from None
 
     def with_stores(self, loaded: LoadedSpec, model: Model) -> "TrainingData":
-        """Return the same data with what the model reads: fields, and stored features, targets and slots.
+        """Return the same data with what the model reads: fields, stored features, targets and slots.
 
         Raises:
             SpecError: if a store is required and missing, or the data has no such field.
             SlotlabError: if a store does not hold what the model makes of the images.
         """
         try:
-            loaders = [with_fields(one, model.fields) for one in (self.train, self.evaluation)]
+            read = [with_fields(one, model.fields) for one in (self.train, self.evaluation)]
+            loaders = [with_field_stores(loaded.spec.data, one) for one in read]
             train, watched = with_stores(loaded.spec, model, *loaders)
             return TrainingData(with_slots(loaded.spec, model, train), watched)
         except PathProblem as problem:

@@ -1,4 +1,4 @@
-"""Stores of what a frozen part of a model makes of pictures: features, targets of an objective, or slots.
+"""Stores of what goes with pictures: a frozen model's features, targets or slots of them; flow and depth.
 
 STORE/features.json  what was packed, by which encoder, from which pictures, and the checksum over everything
 STORE/features.npy   float16 (N, H, W, C) on the encoder's grid: channels last
@@ -8,6 +8,8 @@ STORE/items.jsonl    one line per item: its problems, if it has any, and its che
 A store of targets has `targets.json` and `targets.npy` in place of these. Targets that are classes are whole
 numbers of 16 bits, or of 32 where there are more classes than that. A store of slots has `slots.json` and
 `slots.npy`, float32 (N, T, K, D): an item is a clip, its grid are frames and slots, its channels their width.
+A store of flow or depth has `flow.json` and `flow.npy`, float32 (N, H, W, 2 or 1): what a loss reads of a
+picture that the protocol has prepared, with every bit.
 
 They are written as stores of pictures are: under another name until they are whole, item by item, each with
 its checksum, so that a packing that was killed goes on where it was.
@@ -23,6 +25,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from slotlab.framework.contracts import FIELD_CHANNELS
 from slotlab.framework.data.source import Source
 from slotlab.framework.data.store.format import StoreError, damaged, seal, short_hash
 from slotlab.framework.data.store.row_layout import RowLayout
@@ -31,11 +34,17 @@ from slotlab.registry import SlotlabError
 FORMAT = 1
 """Version of the shape described above, and of how features are computed."""
 MIRRORED = "mirrored.npy"
-Kind = Literal["features", "targets", "slots"]
+Kind = Literal["features", "targets", "slots", "flow", "depth"]
 """What a store holds."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-MAKERS: Mapping[Kind, str] = {"features": "encoder", "targets": "objective", "slots": "run"}
-"""Which part of a model makes it."""
+MAKERS: Mapping[Kind, str] = {
+    "features": "encoder",
+    "targets": "objective",
+    "slots": "run",
+    "flow": "dataset",
+    "depth": "dataset",
+}
+"""What makes it: a part of a model, or the dataset."""
 Number = Literal["<f2", "<i2", "<i4", "<f4"]
 """NumPy's name of the type of what is stored."""
 LATER = frozenset({"kind", "number"})
@@ -91,7 +100,7 @@ class FeatureKey:
     """The pictures, as the protocol prepares them."""
     maker: Mapping[str, Any]
     """Component, settings and weights of what makes them, and the value range of its images, and of slots
-    which frames make up each clip: JSON data."""
+    which frames make up each clip: JSON data. Nothing for fields, which the pictures' dataset makes."""
     mirrored: bool
     """Whether the store also has those of mirrored pictures."""
     kind: Kind = "features"
@@ -104,7 +113,7 @@ class FeatureKey:
             **self.maker,
             "pictures": self.source.identity,
             "seed": self.source.seed,
-            "code": f"{version('slotlab')}, {FORMAT}",
+            "code": str(FORMAT) if self.kind in FIELD_CHANNELS else f"{version('slotlab')}, {FORMAT}",
             "mirrored": self.mirrored,
         }
         found: dict[str, Any] = json.loads(json.dumps(facts))
@@ -180,7 +189,7 @@ def read_feature_manifest(folder: Path) -> FeatureManifest:
     kind = kind_in(folder)
     if kind is None:
         names = " or ".join(map(manifest_name, KINDS))
-        raise StoreError(f"{folder} is no store of features, targets or slots: it has no {names}")
+        raise StoreError(f"{folder} is no store of {', '.join(KINDS[:-1])} or {KINDS[-1]}: it has no {names}")
     path = folder / manifest_name(kind)
     try:
         data = json.loads(path.read_bytes())
