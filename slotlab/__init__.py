@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slotlab import composition, contracts, data, hooks, images, metrics, results
     from slotlab.framework.api.ablation import ablate
+    from slotlab.framework.api.benchmark import bench
     from slotlab.framework.api.checking import check, laws
     from slotlab.framework.api.comparison import compare
     from slotlab.framework.api.components import list_components
     from slotlab.framework.api.diagnosing import diagnose
     from slotlab.framework.api.exporting import export
+    from slotlab.framework.api.leaderboard import leaderboard
     from slotlab.framework.api.merging import merge
     from slotlab.framework.api.mixing_page import open_studio
     from slotlab.framework.api.models import build_model
@@ -73,6 +75,7 @@ __all__ = [
     "SlotlabError",
     "SpecPath",
     "ablate",
+    "bench",
     "build_model",
     "check",
     "compare",
@@ -85,6 +88,7 @@ __all__ = [
     "hooks",
     "images",
     "laws",
+    "leaderboard",
     "list_components",
     "list_runs",
     "load_spec",
@@ -108,12 +112,14 @@ _JOBS = "framework.api."
 """Where functions are that need torch."""
 _HOMES = {
     "ablate": "framework.api.ablation",
+    "bench": "framework.api.benchmark",
     "build_model": "framework.api.models",
     "check": "framework.api.checking",
     "compare": "framework.api.comparison",
     "diagnose": "framework.api.diagnosing",
     "export": "framework.api.exporting",
     "laws": "framework.api.checking",
+    "leaderboard": "framework.api.leaderboard",
     "list_components": "framework.api.components",
     "list_runs": "framework.api.run_lists",
     "new": "framework.api.scaffolding",

@@ -6,6 +6,7 @@ from slotlab.framework.api.components import ComponentInfo, SettingInfo
 from slotlab.framework.api.composing import Composition
 from slotlab.framework.api.diagnosing import Diagnosis
 from slotlab.framework.api.evaluating import Evaluations
+from slotlab.framework.api.leaderboard import Leaderboard
 from slotlab.framework.api.probing import ProbeOfRun
 from slotlab.framework.api.records import Records
 from slotlab.framework.api.run import Run
@@ -20,6 +21,7 @@ __all__ = [
     "Diagnosis",
     "Evaluations",
     "Images",
+    "Leaderboard",
     "ProbeOfRun",
     "Records",
     "Run",

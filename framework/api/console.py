@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from slotlab.framework.system.processes import is_first
@@ -25,6 +27,16 @@ class PlainConsole(Console):
 def error_console(*, quiet: bool = False) -> Console:
     """Return a console on stderr, for progress: stdout is free for results."""
     return PlainConsole(file=sys.stderr, quiet=quiet)
+
+
+def print_whole(out: Console, table: Table) -> None:
+    """Print a table without shortening or wrapping any cell, however long the lines get."""
+    needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
+    if needed <= out.width:
+        out.print(table)
+    else:
+        out.width = needed
+        out.print(table, soft_wrap=True)
 
 
 def styled(text: str, style: str) -> Text:

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import print_whole
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     DeviceOption,
@@ -18,13 +19,13 @@ from slotlab.framework.cli.options import (
     StrictOption,
     TrustOption,
 )
-from slotlab.framework.cli.output import console, emit, print_whole
+from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import counted, duration, maybe
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblateOptions:
-    """How to run an ablation; named as the arguments of `api.ablation.ablate_file`."""
+class StudyOptions:
+    """How to run a study; named as the arguments of `api.ablation.ablate_file`."""
 
     launcher: Annotated[
         str | None,
@@ -39,6 +40,12 @@ class AblateOptions:
     strict_plugins: StrictOption = False
     trust: TrustOption = False
     device: DeviceOption = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(StudyOptions):
+    """How to run an ablation."""
+
     look: Annotated[
         int | None,
         typer.Option(

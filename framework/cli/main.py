@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework.cli.ablate import ablate
+from slotlab.framework.cli.bench import app as bench
 from slotlab.framework.cli.check import check
 from slotlab.framework.cli.compare import compare
 from slotlab.framework.cli.compose import compose
@@ -57,6 +58,7 @@ for command in (
 ):  # in the order of the help
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(bench, name="bench")
 for command in (ablate, watch, runs, merge, compare, plan, report, probe, compose, studio, score, published):
     app.command()(command)
 for command in (diagnose, push, pull, export):

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from slotlab.framework.api.console import PlainConsole
 from slotlab.registry.errors import SlotlabError
@@ -21,16 +19,6 @@ PIPED_WIDTH = 140
 def console() -> Console:
     """Return a console on stdout."""
     return PlainConsole(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-
-
-def print_whole(out: Console, table: Table) -> None:
-    """Print a table without shortening or wrapping any cell, however long the lines get."""
-    needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
-    if needed <= out.width:
-        out.print(table)
-    else:
-        out.width = needed
-        out.print(table, soft_wrap=True)
 
 
 def emit(result: Any, target: str | None, show: Callable[[Any], None]) -> None:

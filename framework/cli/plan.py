@@ -49,8 +49,8 @@ def print_plan(result: dict[str, Any]) -> None:
     """Print a line for each arm, goal and design, and how to read it."""
     from rich.table import Table
 
-    from slotlab.framework.api.console import styled
-    from slotlab.framework.cli.output import console, print_whole
+    from slotlab.framework.api.console import print_whole, styled
+    from slotlab.framework.cli.output import console
 
     out = console()
     found = needs_table(result)

@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
-from slotlab.framework.api.console import error_console
+from slotlab.framework.api.console import error_console, print_whole
 from slotlab.framework.api.fetching import FetchPlan
-from slotlab.framework.cli.output import console, print_whole
+from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import counted
 from slotlab.framework.data.downloads.fetching import Wanted
 from slotlab.registry import SlotlabError

@@ -8,6 +8,7 @@ import typer
 
 from slotlab.framework.api.choosing import check_masks
 from slotlab.framework.api.consent import consent
+from slotlab.framework.api.console import print_whole
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.api.transfer import local_run
 from slotlab.framework.cli.option_groups import grouped
@@ -19,7 +20,7 @@ from slotlab.framework.cli.options import (
     SetOption,
     TrustOption,
 )
-from slotlab.framework.cli.output import console, emit, print_whole
+from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
 
 

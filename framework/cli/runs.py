@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from slotlab.framework.api.console import warn
+from slotlab.framework.api.console import print_whole, warn
 from slotlab.framework.api.run_lists import list_runs
 from slotlab.framework.cli.options import JsonOption
-from slotlab.framework.cli.output import console, emit, print_whole
+from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import counted, maybe
 
 

@@ -26,5 +26,6 @@ def cost_of(runs: Sequence[RunRecord]) -> ArmCost:
         memory=mean("memory"),
         flops=mean("flops"),
         energy_kwh=mean("energy_kwh"),
+        parameters=mean("parameters"),
         devices=tuple(sorted({str(run.cost["device"]) for run in runs if "device" in run.cost})),
     )

@@ -95,7 +95,7 @@ _TESTED = (
     *("correlation", "detectable_holm", "detectable_difference_holm"),
 )
 _UNPAIRED = ("t", "df", "p", "p_holm", "detectable_difference", "detectable_difference_holm")
-_COSTS = ("seconds", "device_hours", "images_per_second", "memory", "flops", "energy_kwh")
+_COSTS = ("seconds", "device_hours", "images_per_second", "memory", "flops", "energy_kwh", "parameters")
 
 
 def _ends(prefix: str, interval: Interval | None) -> dict[str, float | None]:

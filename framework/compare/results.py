@@ -166,6 +166,8 @@ class ArmCost:
     energy_kwh: float | None
     devices: tuple[str, ...]
     """The devices that the runs were trained on."""
+    parameters: float | None = None
+    """Weights that are trained; None for runs that did not record it."""
 
 
 @dataclass(frozen=True)

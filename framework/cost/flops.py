@@ -32,6 +32,8 @@ class Flops:
     forward: dict[str, int]
     training: dict[str, int]
     """Forward and backward."""
+    parameters: int
+    """Weights that are trained."""
 
     @property
     def image_training(self) -> int:
@@ -88,6 +90,7 @@ def count_flops(spec: ExperimentSpec) -> Flops:
         model = Builder(spec).model()
         assert model is not None  # its parts were checked before
         parameter_groups(spec, model, 1.0)  # frozen weights have no gradient to compute
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         frames = spec.data.frames
         images = _IMAGES * frames
         images_BCHW = torch.zeros(images, 3, *spec.data.size)
@@ -108,7 +111,7 @@ def count_flops(spec: ExperimentSpec) -> Flops:
             forward = dict(ledger.charged)
             loss.backward()  # type: ignore[no-untyped-call]
             ledger.enter(REST)
-    return Flops(_per_image(forward, images), _per_image(ledger.charged, images))
+    return Flops(_per_image(forward, images), _per_image(ledger.charged, images), trained)
 
 
 def _per_image(charged: dict[str, int], images: int) -> dict[str, int]:

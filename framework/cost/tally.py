@@ -7,7 +7,7 @@ restarts, including work that a kill undid. At the end it holds the whole report
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
@@ -117,13 +117,19 @@ def peak_of(engine: Engine) -> tuple[float | None, str]:
 
 
 def operations_of(spec: ExperimentSpec) -> dict[str, Any]:
-    """Return the operations per training image, in all and by part; None and the reason if uncounted."""
+    """Return trained weights and operations per training image, in all and by part; None if uncounted."""
     try:
         found = count_flops(spec)
     except Exception as error:  # a third party's component may fail in any way
         reason = f"cannot be counted: {type(error).__name__}: {error}"
-        return {"flops_per_image": None, "flops_by_part": None, "flops_missing": reason}
-    return {"flops_per_image": found.image_training, "flops_by_part": asdict(found), "flops_missing": ""}
+        nothing = {"parameters": None, "flops_per_image": None, "flops_by_part": None}
+        return {**nothing, "flops_missing": reason}
+    return {
+        "parameters": found.parameters,
+        "flops_per_image": found.image_training,
+        "flops_by_part": {"forward": found.forward, "training": found.training},
+        "flops_missing": "",
+    }
 
 
 def planned_images(spec: ExperimentSpec, num_images: int) -> int:

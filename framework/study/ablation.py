@@ -11,6 +11,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -18,11 +19,13 @@ from pydantic import (
 from slotlab.framework.spec.merge import SHIPPED
 from slotlab.framework.spec.paths import SpecPath, resolve
 from slotlab.framework.spec.schema import Name
-from slotlab.framework.study.labels import label, labelled
+from slotlab.framework.study.labels import label, labelled, labelled_specs
 from slotlab.registry import ClosedModel, Ref, RefTo
 from slotlab.registry.component import custom_error
 
 AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+EXTENDS = "extends"
+"""The path of an axis whose values are whole specs."""
 AxisLabels = Mapping[str, Any]
 """Label by axis: a part of the grid."""
 
@@ -33,21 +36,33 @@ class AxisSpec(ClosedModel):
     name: AxisName
     """Names the axis in arms: `slots` in `slots=5`."""
     path: str | None = None
-    """The spec path that each value is laid over, such as `model.encoder`; None for values that are
-    blocks of several settings."""
+    """The spec path that each value is laid over, such as `model.encoder`; `extends` for values that are
+    specs, each in place of the base; None for values that are blocks of several settings."""
     values: Annotated[Mapping[str, Any], Len(1)]
     """Value by label; the labels of a list are made: a component's name, or the value as text. Without
     `path` a value is a block of settings by their spec path: `{model.slots: 5, training.batch_size: 8}`."""
 
     @field_validator("values", mode="before")
     @classmethod
-    def _labels(cls, value: Any) -> Any:
+    def _labels(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list):
             return value
-        found = labelled(value)
+        found = labelled_specs(value) if info.data.get("path") == EXTENDS else labelled(value)
         if isinstance(found, str):
             raise custom_error("axis_labels", found)
         return found
+
+    @field_validator("values")
+    @classmethod
+    def _named_specs(cls, value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        """Make the files of specs absolute, so that the study's own copy of the ablation names them too."""
+        if info.data.get("path") != EXTENDS:
+            return value
+        wrong = next((one for one in value.values() if not isinstance(one, str)), None)
+        if wrong is not None:
+            text = f"'path: {EXTENDS}' takes specs, files or slotlab:NAME, not {label(wrong)}"
+            raise custom_error("axis_specs", text)
+        return {key: _place(one) for key, one in value.items()}
 
     @model_validator(mode="after")
     def _blocks_without_path(self) -> "AxisSpec":
@@ -132,7 +147,8 @@ class AblationSpec(ClosedModel):
     question: str
     """The question that the study answers, in a sentence."""
     base: str
-    """The spec of every arm: a file relative to this one, or slotlab:NAME."""
+    """The spec of every arm: a file relative to this one, or slotlab:NAME. An axis with `path: extends` puts
+    other specs in its place."""
     first: tuple[FirstSpec, ...] = ()
     """Runs that are trained before the arms, in this order, if they are not there: what arms name as an
     input, such as a codec. They are shared by all arms and seeds."""

@@ -1,6 +1,6 @@
 """The arms of an ablation: the base spec with the values of the axes laid over it, then validated."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -15,8 +15,9 @@ from slotlab.framework.spec.merge import assign
 from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import Tree
-from slotlab.framework.study.ablation import AblationSpec, AxisSpec
+from slotlab.framework.study.ablation import EXTENDS, AblationSpec, AxisSpec
 from slotlab.framework.study.labels import Combination, arm_name
+from slotlab.framework.system.privacy import nameless
 from slotlab.framework.training.trackers import check_trackers
 from slotlab.registry import Registry
 
@@ -47,8 +48,8 @@ class ArmLoader:
     spec: AblationSpec
     tree: Tree
     """The ablation as it was written, for the lines of its values."""
-    common: Tree
-    """The base spec with the ablation's `settings`."""
+    read: Callable[[Tree, tuple[str, ...]], Tree]
+    """Reads the spec that a value at a place of the ablation names."""
     path: FilePath
     """The ablation's file."""
     registry: Registry
@@ -80,12 +81,18 @@ class ArmLoader:
         Raises:
             SpecError: with every mistake of this arm.
         """
-        merged, settings = self.common, {}
+        chosen: dict[str, Tree] = {}
         for number, axis in enumerate(self.spec.axes):
             value = values_of(self.tree, number)[list(axis.values).index(combination[axis.name])]
-            for key, one in blocks(axis, value):
-                merged = assign(merged, key, one)
-                settings[key] = plain(one.plain())
+            chosen |= dict(blocks(axis, value))
+        other = chosen.pop(EXTENDS, None)
+        base = self.tree.child("base") if other is None else other
+        assert base is not None
+        merged = lay(self.read(base, ("base",) if other is None else ("axes",)), self.tree.child("settings"))
+        settings = {} if other is None else {EXTENDS: nameless(str(other.value))}
+        for key, one in chosen.items():
+            merged = assign(merged, key, one)
+            settings[key] = plain(one.plain())
         for key, text in (("name", self.spec.name), ("seed", self.spec.seeds[0])):
             merged = assign(merged, key, Tree(text, self.tree.mark))
         loaded = load_tree(merged, self.registry, self.path, self.admission)

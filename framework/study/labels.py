@@ -42,6 +42,12 @@ def labelled(values: Sequence[Any]) -> dict[str, Any] | str:
     return f"the value {twice} is given twice; keep one"
 
 
+def labelled_specs(values: Sequence[Any]) -> dict[str, Any] | str:
+    """Return spec by label: the names of the specs if they differ, else what `labelled` makes of them."""
+    names = [str(value).rpartition(":")[2].rpartition("/")[2].removesuffix(".yaml") for value in values]
+    return dict(zip(names, values, strict=True)) if len(set(names)) == len(names) else labelled(values)
+
+
 def arm_name(combination: Combination) -> str:
     """Write a combination: `encoder=cnn, initializer=gaussian`."""
     return ", ".join(f"{axis}={chosen}" for axis, chosen in combination.items())

@@ -14,9 +14,10 @@ from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_t
 from slotlab.framework.spec.named_plugins import Admission
 from slotlab.framework.spec.tree import Tree
 from slotlab.framework.study.ablation import AblationSpec
-from slotlab.framework.study.arms import ArmLoader, LoadedArm, lay, warnings
+from slotlab.framework.study.arms import ArmLoader, LoadedArm, warnings
 from slotlab.framework.study.check import check_axes, check_sampling, check_study, files, missing
 from slotlab.framework.study.labels import Combination, Space, label
+from slotlab.framework.study.parents import Parents
 from slotlab.framework.study.search import first_trial
 from slotlab.registry import Registry, SlotlabError
 
@@ -59,17 +60,20 @@ def load_ablation(
     """
     path, tree, registry, spec = read_head(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins)
     chosen = combinations(spec, tree, searched)
-    base = base_file(tree, path)
+    parents = Parents(path, folder_of(name))
+    base = tree.child("base")
+    assert base is not None
+    base_file = parents.file(base, ("base",))
     if lacking := missing(spec, tree):
         raise SpecError(lacking)
-    common = lay(read_base(base, tree, name), tree.child("settings"))
-    arms = ArmLoader(spec, tree, common, path, registry, Admission(tuple(plugins), trust)).load_all(chosen)
+    loader = ArmLoader(spec, tree, parents.read, path, registry, Admission(tuple(plugins), trust))
+    arms = loader.load_all(chosen)
     problems = [Problem(tree.locate(p.path), p.path, p.text) for p in check_study(spec, arms)]
     if problems:
         raise SpecError(problems)
     wanted = {axis: label(one) for axis, one in spec.compare.baseline.items()} or arms[0].labels
     baseline = next(arm for arm in arms if arm.labels == wanted)
-    return Ablation(spec, path, base, arms, baseline, warnings(arms))
+    return Ablation(spec, path, base_file, arms, baseline, warnings(arms))
 
 
 def read_head(
@@ -121,32 +125,6 @@ def validated(tree: Tree, registry: Registry) -> AblationSpec:
     if problems:
         raise SpecError(problems)
     return spec
-
-
-def base_file(tree: Tree, path: FilePath) -> FilePath:
-    """Return the file of the base spec."""
-    base = tree.child("base")
-    assert base is not None
-    folder = getattr(base.value, "folder", path.parent)  # of a --set: the current folder
-    try:
-        return find_spec(base.value, folder)
-    except SlotlabError as error:
-        raise SpecError([Problem(base.mark, ("base",), str(error))]) from None
-
-
-def read_base(base: FilePath, tree: Tree, name: str | FilePath) -> Tree:
-    """Read the base spec of the ablation that is called `name`.
-
-    Raises:
-        SpecError: for an ablation.
-    """
-    value = tree.child("base")
-    folder = folder_of(name) or (None if value is None else folder_of(str(value.value)))
-    found = read_tree(base, folder=folder)
-    if found.child("axes") is not None and found.child("base") is not None:
-        text = f"{base} is an ablation itself; name the spec of one experiment"
-        raise SpecError([Problem(tree.locate(("base",)), ("base",), text)])
-    return found
 
 
 def combinations(

@@ -148,8 +148,8 @@ def test_every_name_is_documented_with_what_it_raises() -> None:
 
 
 EXAMPLES = [
-    "ablate", "build_model", "check", "compare", "diagnose", "export", "laws", "list_components", "list_runs", "load_spec",
-    "merge", "new", "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
+    "ablate", "bench", "build_model", "check", "compare", "diagnose", "export", "laws", "leaderboard", "list_components", "list_runs",
+    "load_spec", "merge", "new", "open_run", "open_studio", "published", "pull", "push", "schema", "study_status", "score", "train",
     "data.fetch", "data.inspect", "data.render",
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from slotlab.framework.cli.output import print_whole
+from slotlab.framework.api.console import print_whole
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.training import loop as train
 from slotlab.registry import KINDS
@@ -68,7 +68,9 @@ def test_list_names_the_specs_and_ablations_that_come_with_slotlab(slotlab):
     lines = out.splitlines()
     [specs] = [line.split(": ", 1)[1] for line in lines if line.startswith("shipped specs: ")]
     assert {"slotlab:clevrtex11", "slotlab:clevrtex6", "slotlab:demo"} <= set(specs.split(", "))
-    assert lines[-1].startswith("shipped ablations: slotlab:ablations/demo_ablation, ")
+    assert lines[-1].startswith(
+        "shipped ablations: slotlab:ablations/bench, slotlab:ablations/demo_ablation, "
+    )
     _, text, _ = slotlab("list", "--json", "-")
     for name in json.loads(text)["ablations"]:
         code, *_ = slotlab("validate", name)

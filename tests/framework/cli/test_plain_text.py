@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from slotlab.framework.api import evaluating as jobs
-from slotlab.framework.api.console import styled, warn
+from slotlab.framework.api.console import print_whole, styled, warn
 from slotlab.framework.api.failures import Failures
 from slotlab.framework.cli import evaluate as command
 from slotlab.framework.cli import print_evaluation, watch
-from slotlab.framework.cli.output import console, print_whole
+from slotlab.framework.cli.output import console
 from slotlab.framework.compare.table_markup import escape_latex, escape_markdown
 from slotlab.framework.system.file_names import LONGEST, fault, file_name
 from slotlab.framework.system.terminal import visible

@@ -16,7 +16,7 @@ from slotlab.framework.cost.device import measure_peak, peak_memory
 from slotlab.framework.cost.energy import Energy, both, read_energy, used
 from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.cost.tally import Tally, images_per_second, operations_of, planned_images
-from slotlab.framework.model.build import build_model
+from slotlab.framework.model.build import Builder, build_model
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.load import load_spec
@@ -75,6 +75,16 @@ def test_frozen_weights_have_no_gradient_to_compute(tiny: Specs) -> None:
     assert frozen.training["decoder"] == free.training["decoder"]
 
 
+def test_parameters_are_the_weights_that_are_trained(tiny: Specs) -> None:
+    free, frozen = (
+        count_flops(tiny(training={"groups": [{"weights": ["encoder"], "frozen": frozen}]})).parameters
+        for frozen in (False, True)
+    )
+    model: Any = Builder(tiny()).model()
+    assert free == sum(weight.numel() for weight in model.parameters())
+    assert free - frozen == sum(weight.numel() for weight in model.encoder.parameters()) > 0
+
+
 def test_speed_settings_change_no_count(tiny: Specs) -> None:
     speed = {"recompute": ["encoder", "decoder"], "compile": "default"}
     assert count_flops(tiny(training={"speed": speed})) == count_flops(tiny())
@@ -86,6 +96,7 @@ def test_a_model_that_cannot_be_counted(tiny: Specs, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(cost, "count_flops", fail)
     assert operations_of(tiny()) == {
+        "parameters": None,
         "flops_per_image": None,
         "flops_by_part": None,
         "flops_missing": "cannot be counted: RuntimeError: needs values",

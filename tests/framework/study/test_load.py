@@ -8,7 +8,9 @@ import pytest
 from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.load import load_spec
+from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.load import load_ablation
+from slotlab.framework.study.plan import plan_runs, write_study
 from slotlab.registry import SlotlabError
 
 ENCODERS = ", ".join(load_registry().names("encoder"))
@@ -78,6 +80,42 @@ def test_paths_are_relative_to_the_file_that_writes_them(base: str, ablation: st
     assert arm.loaded.spec.model_dump(mode="json")["data"]["dataset"]["images"] == str(
         Path("sub/pictures").absolute()
     )
+
+
+def test_specs_take_the_place_of_the_base(base: str, ablation: str, write: Write) -> None:
+    write("sub/other.yaml", "extends: ../spec.yaml\nmodel: {slot_dim: 16}\n")
+    text = ablation.replace(
+        "path: model.slots, values: [7, 8]", "path: extends, values: [spec.yaml, sub/other.yaml]"
+    )
+    settings = "settings: {training.batch_size: 3}"
+    write("ablation.yaml", text.replace("seeds:", f"{settings}\nseeds:"))
+    loaded = load_ablation("ablation.yaml")
+    assert [arm.labels["slots"] for arm in loaded.arms] == ["spec", "spec", "other", "other"]
+    for arm in loaded.arms:
+        file = {"spec": "spec.yaml", "other": "sub/other.yaml"}[arm.labels["slots"]]
+        initializer = f"model.initializer={arm.labels['init']}"
+        same = load_spec(file, sets=["training.batch_size=3", initializer]).spec
+        assert run_id(same) == arm.run_id(0)
+    study, runs = StudyFolder(Path("studies/small_study")), plan_runs(loaded, Path("runs"))
+    write_study(loaded, runs, study)
+    again = load_ablation(study.study)  # from another folder
+    assert [arm.run_id(0) for arm in again.arms] == [arm.run_id(0) for arm in loaded.arms]
+
+
+def test_specs_that_are_not_there_are_told_with_their_line(base: str, ablation: str, write: Write) -> None:
+    for values, message in (
+        ("[spec.yaml, none.yaml]", "ablation.yaml:6: axes: there is no spec file none.yaml"),
+        ("[spec.yaml, 3]", "'path: extends' takes specs, files or slotlab:NAME, not 3"),
+        (
+            "[spec.yaml, ablation.yaml]",
+            "ablation.yaml is an ablation itself; name the spec of one experiment",
+        ),
+    ):
+        write(
+            "ablation.yaml",
+            ablation.replace("path: model.slots, values: [7, 8]", f"path: extends, values: {values}"),
+        )
+        assert message in refusal().replace(f"{Path().absolute()}/", "")
 
 
 def test_lists_and_random_samples(ablation: str) -> None:
