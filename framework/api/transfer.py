@@ -104,6 +104,20 @@ def pull(address: str | Path, folder: str | Path | None = None) -> Path:
         return pull_run(store, None if folder is None else Path(folder), report)
 
 
+def next_command(run: Path) -> str:
+    """Return the command that evaluates a fetched run; `FOLDER` stands where one's own data is to be named.
+
+    Raises:
+        SlotlabError: if its spec cannot be read.
+    """
+    import shlex
+
+    from slotlab.framework.runs.folder import RunFolder
+    from slotlab.framework.transfer.card import given_data
+
+    return f"slotlab evaluate {shlex.quote(str(run))}{given_data(RunFolder.open(run).read_spec())}"
+
+
 def local_run(given: str | Path) -> Path:
     """Return the folder of a run that was given by its path or an address; one at an address is fetched.
 

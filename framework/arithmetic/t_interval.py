@@ -9,6 +9,9 @@ from functools import cache
 
 CONFIDENCE = 0.95
 """Confidence level of every interval."""
+Bounds = tuple[float | None, float | None]
+"""The least and greatest possible value; None (or infinity) where there is none."""
+ANY: Bounds = (None, None)
 
 
 def defined(values: Sequence[float], weights: Sequence[float] | None = None) -> list[tuple[float, float]]:
@@ -30,13 +33,19 @@ def t_quantile(df: float) -> float:
     return float(t.ppf((1 + CONFIDENCE) / 2, df))
 
 
-def t_bounds(mean: float, error: float, df: float) -> tuple[float, float]:
+def t_bounds(mean: float, error: float, df: float, bounds: Bounds = ANY) -> tuple[float, float]:
     """Return the ends of the interval of a mean, by Student's t.
 
+    It is cut at the bounds of the values, beyond which no true mean lies: it holds the truth exactly as
+    often as it did, and says nothing that cannot be.
+
     Args:
-        mean: its estimate.
+        mean: its estimate, which stays inside.
         error: the standard error of the mean.
         df: degrees of freedom of the error: values less one.
+        bounds: of the values that the mean is of.
     """
-    half = t_quantile(df) * error
-    return mean - half, mean + half
+    half, (least, greatest) = t_quantile(df) * error, bounds
+    low = mean - half if least is None else min(mean, max(mean - half, least))
+    high = mean + half if greatest is None else max(mean, min(mean + half, greatest))
+    return low, high

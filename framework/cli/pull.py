@@ -1,7 +1,7 @@
 """The command `pull`: a run fetched from an address."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +18,16 @@ def pull(
     ] = None,
     json: JsonOption = None,
 ) -> None:
-    """Fetch a run that was pushed, compare it with its hashes, and print its folder.
+    """Fetch a run that was pushed, compare it with its hashes, and print its folder and the next command.
 
     Give the command again to continue after an interruption.
     """
     with stoppable("the same command goes on"):
         path = transfer.pull(address, folder)
-    emit({"run": str(path)}, json, lambda found: console().print(found["run"], soft_wrap=True))
+    emit({"run": str(path), "next": transfer.next_command(path)}, json, print_pull)
+
+
+def print_pull(found: dict[str, Any]) -> None:
+    """Print the run's folder, and what to do with it."""
+    console().print(found["run"], soft_wrap=True)
+    console().print(f"next: {found['next']}", soft_wrap=True)

@@ -40,7 +40,9 @@ def make_arm(
         value = member.evaluation.values.get(primary.name)
         return failed_below is not None and value is not None and not is_bound(value, primary, failed_below)
 
-    statistics = {metric.name: describe(values_by_seed(one.members, metric.name)) for metric in metrics}
+    statistics = {
+        metric.name: describe(values_by_seed(one.members, metric.name), metric.bounds) for metric in metrics
+    }
     return Arm(
         name=name,
         settings={path: one.settings[path] for path in paths if path in one.settings},
@@ -51,7 +53,7 @@ def make_arm(
         differences={},
         image_differences={},
         cost=cost_of([member.run for member in one.members]),
-        binding=binding_of(statistics, primary, failed_below),
+        binding=binding_of(statistics, metrics, primary, failed_below),
         with_failed=with_failed(one, metrics),
     )
 
@@ -65,7 +67,7 @@ def with_failed(one: Group, metrics: Sequence[ComparedMetric]) -> dict[str, Stat
     for metric in metrics if one.failed else ():
         if metric.worst is not None:
             lost = {run.seed: metric.worst for run in one.failed}
-            found[metric.name] = describe({**lost, **values_by_seed(one.members, metric.name)})
+            found[metric.name] = describe({**lost, **values_by_seed(one.members, metric.name)}, metric.bounds)
     return found
 
 

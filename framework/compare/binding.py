@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from scipy import stats
 
-from slotlab.framework.arithmetic.t_interval import CONFIDENCE
+from slotlab.framework.arithmetic.t_interval import ANY, CONFIDENCE
 from slotlab.framework.compare.results import Arm, Binding, ComparedMetric, Comparison, Interval, Statistics
 from slotlab.framework.compare.statistics import correct, describe
 
@@ -16,12 +16,16 @@ def is_bound(value: float, primary: ComparedMetric, failed_below: float) -> bool
 
 
 def binding_of(
-    statistics: Mapping[str, Statistics], primary: ComparedMetric, failed_below: float | None
+    statistics: Mapping[str, Statistics],
+    metrics: Sequence[ComparedMetric],
+    primary: ComparedMetric,
+    failed_below: float | None,
 ) -> Binding | None:
     """Count the runs of an arm that bound, and describe every metric over those alone.
 
     Args:
         statistics: of the arm, by metric.
+        metrics: all metrics that are compared, with the bounds of their values.
         primary: the metric that tells which runs bound; runs without a value of it do not count.
         failed_below: the threshold; None gives None.
     """
@@ -29,8 +33,9 @@ def binding_of(
         return None
     values = statistics[primary.name].by_seed
     bound = {seed for seed, value in values.items() if is_bound(value, primary, failed_below)}
+    bounds = {metric.name: metric.bounds for metric in metrics}
     given = {
-        name: describe({seed: value for seed, value in one.by_seed.items() if seed in bound})
+        name: describe({s: v for s, v in one.by_seed.items() if s in bound}, bounds.get(name, ANY))
         for name, one in statistics.items()
     }
     return Binding(len(bound), len(values), rate_interval(len(bound), len(values)), given)

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from slotlab.framework.arithmetic.t_interval import Bounds
 from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.grouping import ACROSS
 from slotlab.framework.compare.per_image import unpaired
 from slotlab.framework.compare.refusal import name_all
-from slotlab.framework.compare.results import Arm, Comparison
+from slotlab.framework.compare.results import Arm, Comparison, Statistics
 from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.compare.sequential import in_words
 from slotlab.framework.compare.statistics import detectable, least_p
@@ -30,6 +31,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         *on_looks(comparison),
         *on_search(comparison),
         *on_arms(comparison),
+        *on_bounds(comparison),
         *on_binding(comparison),
         *on_conditions(comparison),
         *on_differences(comparison),
@@ -98,6 +100,21 @@ def on_arms(comparison: Comparison) -> Iterator[str]:
         number = sum(len(arm.failed) for arm in failed)
         beside = "; a table has them as the worst value" if primary.worst is not None else ""
         yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)}){beside}"
+
+
+def on_bounds(comparison: Comparison) -> Iterator[str]:
+    """Name the arms whose interval is cut where the values of the primary metric end."""
+    primary = comparison.primary
+    if cut := [arm for arm in comparison.arms if is_cut(arm.statistics[primary.name], primary.bounds)]:
+        ends = " to ".join("..." if end is None else f"{end:g}" for end in primary.bounds)
+        text = f"intervals end at the bounds of {primary.name} ({ends}), beyond which no mean lies"
+        yield f"{text}: {names(cut)}"
+
+
+def is_cut(one: Statistics, bounds: Bounds) -> bool:
+    """Return whether an interval ends at a bound that its mean does not lie on."""
+    ends = () if one.interval is None else (one.interval.low, one.interval.high)
+    return any(end == bound != one.mean for end, bound in zip(ends, bounds, strict=False))
 
 
 def on_binding(comparison: Comparison) -> Iterator[str]:

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special, stats
 
-from slotlab.framework.arithmetic.t_interval import t_bounds
+from slotlab.framework.arithmetic.t_interval import ANY, Bounds, t_bounds
 from slotlab.framework.compare.results import Difference, Interval, Statistics
 
 ALPHA = 0.05
@@ -18,8 +18,8 @@ POWER = 0.8
 """Power used for the smallest detectable effect."""
 
 
-def describe(by_seed: Mapping[int, float]) -> Statistics:
-    """Return the statistics of one metric over seeds. Their order changes nothing."""
+def describe(by_seed: Mapping[int, float], bounds: Bounds = ANY) -> Statistics:
+    """Return the statistics of a metric, with the bounds of its values, over seeds in any order."""
     ordered = dict(sorted(by_seed.items()))
     values = list(ordered.values())
     if not values:
@@ -30,7 +30,7 @@ def describe(by_seed: Mapping[int, float]) -> Statistics:
         std=deviation(values),
         median=float(np.median(values)),
         iqm=float(stats.trim_mean(values, 0.25)),
-        interval=t_interval(values),
+        interval=t_interval(values, bounds=bounds),
     )
 
 
@@ -47,13 +47,13 @@ def deviation(values: Sequence[float], scale: float = 0.0) -> float | None:
     return found if found > NEGLIGIBLE * max(scale, *map(abs, values)) else 0.0
 
 
-def t_interval(values: Sequence[float], scale: float = 0.0) -> Interval | None:
-    """Return the 95 % t interval of the mean; None for fewer than two values."""
+def t_interval(values: Sequence[float], scale: float = 0.0, bounds: Bounds = ANY) -> Interval | None:
+    """Return the 95 % t interval of the mean, within bounds; None for fewer than two values."""
     spread = deviation(values, scale)
     if spread is None:
         return None
     mean = math.fsum(values) / len(values)
-    return Interval(*t_bounds(mean, spread / math.sqrt(len(values)), len(values) - 1))
+    return Interval(*t_bounds(mean, spread / math.sqrt(len(values)), len(values) - 1, bounds))
 
 
 def difference(arm: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:

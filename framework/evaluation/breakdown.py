@@ -7,12 +7,12 @@ pixel do not count.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slotlab.framework.arithmetic.matching import matched_iou
 from slotlab.framework.arithmetic.overlap import true_sizes
-from slotlab.framework.arithmetic.t_interval import defined, t_bounds, weighted_mean
+from slotlab.framework.arithmetic.t_interval import ANY, Bounds, defined, t_bounds, weighted_mean
 from slotlab.framework.contracts import Outcome
 
 ResultRow = dict[str, Any]
@@ -55,14 +55,14 @@ def traits(attributes: Mapping[str, Any], index: int) -> ResultRow:
 
 
 def breakdowns(
-    rows: Sequence[ResultRow], objects: Sequence[ResultRow], metrics: Iterable[str]
+    rows: Sequence[ResultRow], objects: Sequence[ResultRow], metrics: Mapping[str, Bounds]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return statistics by group, for every way of grouping that the data allows.
 
     Args:
         rows: one per image, with `objects` and the metrics' columns.
         objects: one per object, from `object_rows`.
-        metrics: the columns to report for groups of images.
+        metrics: the columns to report for groups of images, with the bounds of their values.
 
     Returns:
         By name (`objects`, `material`, `shape`, `size`, `occlusion`) a list of groups, each with its name
@@ -72,7 +72,7 @@ def breakdowns(
     names = [name for name in metrics if rows and name in rows[0]]
     if rows and "objects" in rows[0] and names:
         found["objects"] = [
-            {"group": label(number), **{name: of_column(members, name) for name in names}}
+            {"group": label(number), **{name: of_column(members, name, metrics[name]) for name in names}}
             for number, members in grouped(rows, "objects").items()
         ]
     for trait in TRAITS:
@@ -107,14 +107,14 @@ def by_occlusion(objects: Sequence[ResultRow]) -> list[dict[str, Any]]:
 
 def of_objects(group: str, members: Sequence[ResultRow]) -> dict[str, Any]:
     """Return the statistics of a group of objects."""
-    return {"group": group, IOU: of_column(members, IOU)}
+    return {"group": group, IOU: of_column(members, IOU, (0.0, 1.0))}
 
 
-def of_column(rows: Sequence[ResultRow], name: str) -> dict[str, Any]:
+def of_column(rows: Sequence[ResultRow], name: str, bounds: Bounds) -> dict[str, Any]:
     """Return the statistics of a column, weighted where it has weights."""
     weight = f"{name}_weight"
     weights = [row[weight] for row in rows] if rows and weight in rows[0] else None
-    return interval([row[name] for row in rows], weights)
+    return interval([row[name] for row in rows], weights, bounds)
 
 
 def grouped(rows: Sequence[ResultRow], key: str) -> dict[Any, list[ResultRow]]:
@@ -131,13 +131,16 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def interval(values: Sequence[float], weights: Sequence[float] | None = None) -> dict[str, Any]:
+def interval(
+    values: Sequence[float], weights: Sequence[float] | None = None, bounds: Bounds = ANY
+) -> dict[str, Any]:
     """Return mean, 95 % t interval of the mean, and count; values that are not finite do not count.
 
     The interval treats images (or objects) as independent draws: it says how well this model's mean
     is known, not how much another training would differ. With weights the mean is a ratio, and its
     standard error that of the linearized ratio (Cochran 1977, section 2.11), which with equal weights is
-    the ordinary one. `low` and `high` are None for a single value.
+    the ordinary one. It ends at the bounds of the values (see `t_bounds`). `low` and `high` are None for a
+    single value.
     """
     pairs = defined(values, weights)
     count = len(pairs)
@@ -148,5 +151,5 @@ def interval(values: Sequence[float], weights: Sequence[float] | None = None) ->
         return {"mean": mean, "low": None, "high": None, "count": 1}
     squares = math.fsum((w * (v - mean)) ** 2 for v, w in pairs)
     error = math.sqrt(squares * count / (count - 1)) / math.fsum(w for _, w in pairs)
-    low, high = t_bounds(mean, error, count - 1)
+    low, high = t_bounds(mean, error, count - 1, bounds)
     return {"mean": mean, "low": low, "high": high, "count": count}

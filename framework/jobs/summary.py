@@ -79,7 +79,9 @@ def results(
         "metrics": {name: {**facts[name], **reading(metric)} for name, metric in metrics.items()},
         "left_out": dict(evaluation.left_out),
         "methods": evaluation.summary(metrics),
-        "breakdowns": breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics),
+        "breakdowns": breakdowns(
+            evaluation.rows[MODEL], evaluation.objects, {name: one.bounds for name, one in metrics.items()}
+        ),
         **({} if evaluation.codes is None else {"codes": evaluation.codes.facts}),
         **({"by_frame": evaluation.by_frame} if evaluation.by_frame else {}),
     }

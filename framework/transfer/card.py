@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from slotlab.framework.arithmetic.t_interval import t_bounds
+from slotlab.framework.arithmetic.t_interval import ANY, t_bounds
 from slotlab.framework.runs.folder import MODEL
 from slotlab.framework.runs.measurement import is_own
 from slotlab.framework.spec.plain_settings import leaves
@@ -108,8 +108,8 @@ def _results(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
         return
     yield "## Results\n"
     yield (
-        "Means, and the 95% t interval of a mean over images. This is one training: the spread over seeds, "
-        "by which methods are compared, cannot be seen from it.\n"
+        "Means, and the 95% t interval of a mean over images, which ends where the metric's values end. This "
+        "is one training: the spread over seeds, by which methods are compared, cannot be seen from it.\n"
     )
     for evaluation, summary in found:
         metrics = list(summary["methods"].get(MODEL, {}))
@@ -117,9 +117,9 @@ def _results(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
         masks = f"masks from the {summary.get('mask_source')}, checkpoint of step {summary.get('step')}"
         yield f"`{evaluation}`: {facts}; {masks}\n"
         yield f"| method | {' | '.join(metrics)} |\n|---|{'---|' * len(metrics)}"
-        by = {name: one.get("aggregation", "images") for name, one in summary.get("metrics", {}).items()}
+        facts_of = summary.get("metrics", {})
         for method, means in summary["methods"].items():
-            cells = [mean_text(means.get(name), by.get(name, "images")) for name in metrics]
+            cells = [mean_text(means.get(name), facts_of.get(name, {})) for name in metrics]
             yield f"| {method} | {' | '.join(cells)} |"
         for metric, one in (summary.get("set_metrics") or {}).items():
             value = one.get("value")
@@ -127,13 +127,19 @@ def _results(found: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
         yield ""
 
 
-def mean_text(one: Mapping[str, Any] | None, over: str) -> str:
-    """Return a mean with its interval, which is that of a mean over images; others have none."""
+def mean_text(one: Mapping[str, Any] | None, metric: Mapping[str, Any]) -> str:
+    """Return a mean with its interval, which is that of a mean over images; others have none.
+
+    Args:
+        one: the statistics of the metric.
+        metric: how its values are read: `aggregation` and `bounds`.
+    """
     if one is None or one.get("mean") is None:
         return ""
     mean, low, high, std, count = (one.get(key) for key in ("mean", "low", "high", "std", "count"))
+    over, (least, greatest) = metric.get("aggregation", "images"), metric.get("bounds") or ANY
     if low is None and over == "images" and std is not None and count is not None and count > 1:
-        low, high = t_bounds(float(one["mean"]), std / math.sqrt(count), count - 1)
+        low, high = t_bounds(float(one["mean"]), std / math.sqrt(count), count - 1, (least, greatest))
     return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
@@ -147,9 +153,18 @@ def _pictures(contents: Contents, evaluations: Sequence[str]) -> Iterator[str]:
         yield f"![{kind}{f' of {of}' if of else ''}]({name})\n"
 
 
+def gone(spec: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a pushed spec whose places of files are not told."""
+    return [path for path, value in leaves(spec) if isinstance(value, str) and value.startswith(GONE)]
+
+
+def given_data(spec: Mapping[str, Any]) -> str:
+    """Return the options that name one's own data in a command on a pushed run; empty if it needs none."""
+    return "".join(f" --set {path}=FOLDER" for path in gone(spec) if path.startswith("data."))
+
+
 def _use(spec: Mapping[str, Any], address: str) -> Iterator[str]:
-    places = [path for path, value in leaves(spec) if isinstance(value, str) and value.startswith(GONE)]
-    data = "".join(f" --set {path}=FOLDER" for path in places if path.startswith("data."))
+    places, data = gone(spec), given_data(spec)
     yield "## How to use it\n"
     yield f"```console\n$ slotlab evaluate {address}{data}\n$ slotlab studio {address}{data}\n```\n"
     yield (

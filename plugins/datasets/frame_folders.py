@@ -10,6 +10,7 @@ label, or a color, is one object in all frames of its video. Protocols split the
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -26,6 +27,7 @@ from slotlab.framework.data.formats.frame_files import (
 )
 from slotlab.framework.data.formats.listing import Naming
 from slotlab.framework.data.formats.mask_pictures import NONE, LabelSetting, MaskCode, same
+from slotlab.framework.data.formats.pairing import sounds_like_masks
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
 from slotlab.registry.component import custom_error, suggest
@@ -102,6 +104,8 @@ def open_videos(config: FrameFoldersConfig, context: DatasetContext) -> FrameFil
         raise ComponentError(text, field="masks")
     naming = Naming(config.image_suffix, config.mask_suffix)
     found = list_videos(images, masks, names, naming, Span(most=config.frames))
+    if masks is None and not config.mask_suffix:
+        found = replace(found, cautions=(*_looks_like_pairs(images, names), *found.cautions))
     root = Path(os.path.commonpath([images, masks or images]))
     return FrameFiles(root, found, MaskCode(config.background, config.void))
 
@@ -124,6 +128,20 @@ def _names_in(root: Path) -> Sequence[str]:
         text = f"the folders in {root} hold no pictures: if they are splits"
         raise ComponentError(f"{text}, write splits: [{', '.join(splits)}]", field="splits")
     return names
+
+
+def _looks_like_pairs(root: Path, names: Sequence[str]) -> list[str]:
+    """Say so if two folders of pictures seem to be pictures and their masks, and no two videos."""
+    masked = [name for name in names if sounds_like_masks(name)]
+    if len(names) != 2 or len(masked) != 1 or not all(holds_pictures(root / name) for name in names):
+        return []
+    [masks], [images] = masked, [name for name in names if name not in masked]
+    text = f"{root}: '{images}' and '{masks}' are read as two videos; if they are pictures and their masks"
+    right = f"dataset: {{name: image_folder, images: {root / images}, masks: {root / masks}}}"
+    other = (
+        "of videos, each is a folder in 'root', and 'masks' names the folder with a folder of masks for each"
+    )
+    return [f"{text}, write {right}; {other}"]
 
 
 def _holds_videos(root: Path) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from slotlab.framework.data.inspection.target import find_target
 from slotlab.framework.data.selection import select
 from slotlab.framework.spec.data import ClipSpec
 from slotlab.plugins.datasets.frame_folders import FrameFoldersConfig, open_videos
+from slotlab.plugins.datasets.image_folder import ImageFolderConfig
 from slotlab.registry import ComponentError
 
 
@@ -56,6 +58,30 @@ def test_numbers_in_names_are_the_order(tmp_path: Path) -> None:
         f"{v}/test_{frame}" for v in ("v9", "v10") for frame in (8, 9, 10, 11, 100)
     ]
     assert build(tmp_path, frames=2).ids == ["v9/test_8", "v9/test_9", "v10/test_8", "v10/test_9"]
+
+
+@pytest.mark.parametrize("masks", ["masks", "instance_masks", "GT"])
+def test_pictures_and_masks_are_not_taken_for_two_videos_without_a_word(tmp_path: Path, masks: str) -> None:
+    for name in ("images", masks):
+        for frame in range(3):
+            save(tmp_path / name / f"{frame}.png", np.full((4, 6), frame, np.uint8))
+    found = build(tmp_path)
+    assert len({one.partition("/")[0] for one in found.ids}) == 2
+    [text] = found.cautions
+    assert f"'images' and '{masks}' are read as two videos" in text
+    right = f"dataset: {{name: image_folder, images: {tmp_path / 'images'}, masks: {tmp_path / masks}}}"
+    assert right in text
+    given = yaml.safe_load(right)["dataset"]
+    assert given.pop("name") == "image_folder"
+    assert ImageFolderConfig.model_validate(given).masks == tmp_path / masks
+    assert not any("two videos" in one for one in build(tmp_path, masks=str(tmp_path)).cautions)
+
+
+@pytest.mark.parametrize("names", [("v0", "v1"), ("v0", "v1", "masks"), ("masks", "labels"), ("masks",)])
+def test_folders_that_are_no_pair_are_videos_without_a_word(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        save(tmp_path / name / "0.png", 1)
+    assert list(build(tmp_path).cautions) == []
 
 
 def test_own_splits(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ _MASK_WORDS = re.compile("mask|seg|label|gt|inst|annot|flat|panoptic", re.IGNORE
 _LONGEST_SUFFIX = 40
 
 
+def sounds_like_masks(name: str) -> bool:
+    """Return whether a part of a name suggests masks."""
+    return _MASK_WORDS.search(name) is not None
+
+
 def by_stem(folder: Path, *, recursive: bool, endings: frozenset[str] = ENDINGS) -> dict[str, list[Path]]:
     """Return the pictures in a folder by their stem: the path in the folder without the ending.
 

@@ -104,7 +104,7 @@ def test_without_a_threshold_nothing_is_said_of_binding(record: Record) -> None:
     assert found.arms[0].binding is None
     assert as_json(found)["arms"][0]["binding"] is None
     assert tables(found)[0].columns == ("arm", "seeds", "failed", "ari ↑")
-    assert found.notes == ()
+    assert found.notes == ("intervals end at the bounds of ari (0 to 1), beyond which no mean lies: small",)
     (row,) = csv.DictReader(io.StringIO(as_csv(found)))
     assert [row[name] for name in ("unbound", "bound", "binding_rate", "mean_if_bound")] == [""] * 4
 

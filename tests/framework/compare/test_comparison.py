@@ -101,6 +101,7 @@ def test_runs_that_failed_did_not_bind_or_are_unfinished_are_listed(record: Reco
     }
     assert found.notes == (
         "failed runs, which have no value and are not in the means: 1 (small); a table has them as the worst value",
+        "intervals end at the bounds of ari (0 to 1), beyond which no mean lies: small",
         "runs with ari below 0.3 did not bind; they are in the means (threshold: an option of this comparison)",
         (
             "some runs bound and others did not, so the t interval and the t test of the mean do not fit; "
@@ -116,7 +117,7 @@ def test_a_threshold_of_an_error_is_an_upper_one(record: Record) -> None:
     runs = [record("a", 0, values={"mse": 0.5}), record("b", 1, values={"mse": 0.1})]
     found = compare(runs, ComparisonRequest(failed_below=0.3))
     assert [member.run.seed for member in found.arms[0].not_bound] == [0]
-    assert found.notes[0] == (
+    assert found.notes[1] == (
         "runs with mse above 0.3 did not bind; they are in the means (threshold: an option of this comparison)"
     )
 
@@ -178,6 +179,18 @@ def test_a_failed_run_belongs_to_the_arm_of_its_settings(record: Record) -> None
     against = compare(runs, PAIR)
     assert "all runs failed, so there is no difference: slots=11" in against.notes
     assert not any("seed in common" in note for note in against.notes)
+
+
+def test_only_the_arms_are_named_whose_interval_is_cut(record: Record) -> None:
+    more = {"model.slots": 11}
+    runs = [record("a", 0, 0.5), record("b", 1, 0.52), record("c", 0, 0.9, settings=more)]
+    found = compare([*runs, record("d", 1, 0.99, settings=more)])
+    plain, cut = (arm.statistics["ari"].interval for arm in found.arms)
+    assert plain is not None
+    assert cut is not None
+    assert (plain.low > 0, plain.high < 1, cut.high) == (True, True, 1)
+    (note,) = [note for note in found.notes if "bounds" in note]
+    assert note == "intervals end at the bounds of ari (0 to 1), beyond which no mean lies: slots=11"
 
 
 def test_one_seed_and_unequal_seeds_are_said(record: Record) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from slotlab.framework.arithmetic.t_interval import Bounds
 from slotlab.framework.compare.results import Interval
 from slotlab.framework.compare.statistics import (
     correct,
@@ -88,6 +90,38 @@ def test_a_paired_difference_is_scipys_over_the_shared_seeds(
     low, high = expected.confidence_interval(0.95)
     assert found.interval is not None
     assert (found.interval.low, found.interval.high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
+
+
+BOUNDS: list[Bounds] = [(0.0, 1.0), (-0.5, 1.0), (0.0, None), (None, 1.0), (-math.inf, math.inf)]
+
+
+@given(st.dictionaries(st.integers(0, 99), st.floats(0, 1), max_size=8))
+def test_an_interval_of_a_mean_is_the_one_without_bounds_as_far_as_values_go(
+    by_seed: dict[int, float],
+) -> None:
+    plain = describe(by_seed)
+    for low, high in BOUNDS:
+        found = describe(by_seed, (low, high))
+        assert replace(found, interval=plain.interval) == plain, "only the interval changes"
+        if found.interval is None or plain.interval is None or plain.mean is None:
+            assert found.interval is plain.interval
+            continue
+        ends = (-math.inf if low is None else low, math.inf if high is None else high)
+        least, greatest = min(plain.mean, ends[0]), max(plain.mean, ends[1])
+        assert found.interval == Interval(max(plain.interval.low, least), min(plain.interval.high, greatest))
+
+
+def test_intervals_within_bounds_hold_the_truth_as_often() -> None:
+    """Of values in [0, 1] whose mean is near the end, every interval that held the mean still does."""
+    rows = np.random.default_rng(0).beta(8, 0.8, size=(2000, 3))
+    truth, counts = 8 / 8.8, [0, 0]
+    for row in rows:
+        for i, bounds in enumerate(((None, None), (0.0, 1.0))):
+            one = describe(dict(enumerate(row.tolist())), bounds).interval
+            assert one is not None
+            counts[i] += one.low <= truth <= one.high
+            assert i == 0 or 0 <= one.low <= one.high <= 1
+    assert counts[0] == counts[1] > 1000
 
 
 def test_one_seed_has_no_interval_and_no_test() -> None:

@@ -71,10 +71,13 @@ def test_no_masks_no_objects(lacking: str) -> None:
     assert object_rows(outcome(**{lacking: None}), names()) == [[], [], [], []]
 
 
+BOUNDS = {"ari": (-0.5, 1.0), "mbo": (0.0, 1.0)}
+
+
 def test_every_object_is_in_one_group_and_order_changes_nothing() -> None:
     objects = [row for rows in object_rows(outcome(images=9), names(9)) for row in rows]
     images = [{"id": name, "objects": i % 3, "ari": 0.1 * i} for i, name in enumerate(names(9))]
-    found = breakdowns(images, objects, ["ari", "mbo"])
+    found = breakdowns(images, objects, BOUNDS)
     assert list(found) == ["objects", "material", "size", "occlusion"]
     assert [group["group"] for group in found["objects"]] == ["0", "1", "2"]
     assert [group["ari"]["mean"] for group in found["objects"]] == pytest.approx([0.3, 0.4, 0.5])
@@ -85,7 +88,7 @@ def test_every_object_is_in_one_group_and_order_changes_nothing() -> None:
     assert sum(group[IOU]["count"] for group in found["occlusion"]) == len(objects)
     random.Random(0).shuffle(objects)
     random.Random(0).shuffle(images)
-    assert breakdowns(images, objects, ["ari", "mbo"]) == found, "to the bit"
+    assert breakdowns(images, objects, BOUNDS) == found, "to the bit"
 
 
 def pixels(*counts: int) -> list[ResultRow]:
@@ -106,7 +109,7 @@ def pixels(*counts: int) -> list[ResultRow]:
     ],
 )
 def test_occlusion_by_visible_pixels(counts: tuple[int, ...], groups: dict[str, int]) -> None:
-    found = breakdowns([], pixels(*counts), [])["occlusion"]
+    found = breakdowns([], pixels(*counts), {})["occlusion"]
     assert {group["group"]: group[IOU]["count"] for group in found} == groups
 
 
@@ -114,13 +117,13 @@ def test_occlusion_by_the_visible_fraction_where_all_objects_have_one() -> None:
     objects = [
         row | {"visible_fraction": part} for row, part in zip(pixels(1, 2, 3), (1.0, 0.3, 0.25), strict=True)
     ]
-    found = breakdowns([], objects, [])["occlusion"]
+    found = breakdowns([], objects, {})["occlusion"]
     assert {group["group"]: group[IOU]["count"] for group in found} == {
         "visible 25-50 %": 2,
         "visible 75-100 %": 1,
     }
     del objects[0]["visible_fraction"]
-    assert breakdowns([], objects, [])["occlusion"][0]["group"] == "1 to 1 pixels"
+    assert breakdowns([], objects, {})["occlusion"][0]["group"] == "1 to 1 pixels"
 
 
 # --- intervals ---------------------------------------------------------------------------
@@ -160,7 +163,7 @@ def test_intervals_of_few() -> None:
 def test_visible_fractions_are_grouped_by_quarters_each_from_its_lower_end() -> None:
     fractions = [0.0, 0.13, 0.249, 0.25, 0.49, 0.5, 0.74, 0.75, 0.88, 1.0]
     rows = [{"id": "a", "pixels": 5, "object_iou": one, "visible_fraction": one} for one in fractions]
-    found = breakdowns([], rows, [])["occlusion"]
+    found = breakdowns([], rows, {})["occlusion"]
     parts = {
         "visible 0-25 %": (0, 3),
         "visible 25-50 %": (3, 5),

@@ -298,7 +298,8 @@ def test_batches_order_and_processes_change_no_bit(size: int, processes: int) ->
     assert same_numbers(found, expected)
     metrics = all_metrics(*MASK_METRICS)
     assert json.dumps(found.summary(metrics)) == json.dumps(expected.summary(metrics))
-    parts = [json.dumps(breakdowns(e.rows[MODEL], e.objects, metrics)) for e in (found, expected)]
+    bounds = {name: one.bounds for name, one in metrics.items()}
+    parts = [json.dumps(breakdowns(e.rows[MODEL], e.objects, bounds)) for e in (found, expected)]
     assert parts[0] == parts[1]
 
 
@@ -362,6 +363,7 @@ def test_scoring_the_masks_that_were_written_gives_the_same_numbers(trained: Tra
         assert sizes == {"16x16": 6}
         assert evaluation.summary(metrics)[MODEL] == {name: summary["methods"][MODEL][name] for name in names}
         known = {"objects", "occlusion"}
-        ours = breakdowns(evaluation.rows[MODEL], evaluation.objects, metrics)
+        bounds = {name: one.bounds for name, one in metrics.items()}
+        ours = breakdowns(evaluation.rows[MODEL], evaluation.objects, bounds)
         assert ours["occlusion"] == summary["breakdowns"]["occlusion"]
         assert set(ours) == known

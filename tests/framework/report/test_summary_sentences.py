@@ -136,7 +136,7 @@ def test_runs_that_failed_did_not_bind_or_do_not_count_are_listed():
 def test_an_arm_of_which_only_some_runs_bound_is_told_by_its_rate():
     values = {"base": BASE, "wide": seeds(0.60, 0.62, 0.01)}
     made = comparison(values, failed_below=0.3)
-    arms = [replace(arm, binding=binding_of(arm.statistics, ARI, 0.3)) for arm in made.arms]
+    arms = [replace(arm, binding=binding_of(arm.statistics, [ARI], ARI, 0.3)) for arm in made.arms]
     found = findings(replace(made, arms=tuple(with_binding_tests(arms, "base"))))
     assert [(finding.text.replace(MINUS, "-"), finding.caution) for finding in found[:2]] == [
         (

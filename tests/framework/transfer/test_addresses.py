@@ -1,10 +1,12 @@
 """Addresses that cannot be are refused in words, with what would be right; no traceback, and no network."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 import slotlab
 from slotlab.framework.transfer.address import Address
@@ -34,6 +36,20 @@ def test_what_is_no_address(text: str, reason: str, run: Path, slotlab: Slotlab)
         assert (code, out) == (1, "")
         assert reason in err
         assert "secret" not in err
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_pull_prints_the_next_command(run: Path, private: bool, slotlab: Slotlab) -> None:
+    spec = yaml.safe_load((run / "spec.yaml").read_text())
+    if private:
+        spec["data"]["dataset"] = {"name": "image_folder", "images": "/home/me/pictures"}
+        (run / "spec.yaml").write_text(yaml.safe_dump(spec))
+    assert slotlab("push", run, "shared", "--no-evaluations")[0] == 0
+    code, out, err = slotlab("pull", "shared", "the run")
+    data = " --set data.dataset.images=FOLDER" if private else ""
+    assert (code, out) == (0, f"the run\nnext: slotlab evaluate 'the run'{data}\n"), err
+    _, out, _ = slotlab("pull", "shared", "the run", "--json", "-")
+    assert json.loads(out) == {"run": "the run", "next": f"slotlab evaluate 'the run'{data}"}
 
 
 def test_schemes_are_read() -> None:

@@ -134,7 +134,12 @@ def test_the_interval_of_the_card_is_that_of_a_mean(run: Path) -> None:
     mean, std = sum(values) / 4, stats.tstd(values)
     low, high = stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(values))
     one = {"mean": mean, "std": std, "count": 4}
-    assert mean_text(one, "images") == f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-    assert mean_text(one, "objects") == f"{mean:.3f}", "objects of one image are not independent"
-    assert mean_text({**one, "count": 1}, "images") == f"{mean:.3f}"
-    assert mean_text({"mean": None}, "images") == ""
+    assert high > 1
+    assert mean_text(one, {}) == f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    assert mean_text(one, {"bounds": [None, None]}) == mean_text(one, {})
+    assert mean_text(one, {"bounds": [0.0, 1.0]}) == f"{mean:.3f} [{low:.3f}, 1.000]"
+    assert mean_text(one, {"bounds": [0.3, None]}) == f"{mean:.3f} [0.300, {high:.3f}]"
+    pooled = {"aggregation": "objects"}
+    assert mean_text(one, pooled) == f"{mean:.3f}", "objects of one image are not independent"
+    assert mean_text({**one, "count": 1}, {}) == f"{mean:.3f}"
+    assert mean_text({"mean": None}, {}) == ""
