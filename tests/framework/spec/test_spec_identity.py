@@ -141,15 +141,19 @@ def test_content_and_version_of_a_file_count_and_its_place_does_not(
     assert with_plugin(plugin("edited.py", **{"width: int = 4": "width: int = 4  # edited"})) != one
 
 
-def test_the_version_of_an_installed_component_counts(base: str) -> None:
+@pytest.mark.parametrize("kind", ["encoder", "model"])
+def test_the_version_of_an_installed_component_counts(base: str, kind: str) -> None:
+    """Also that of one which stands in the spec without its name, as the kind of model does."""
     loaded = load_spec("spec.yaml")
     before = run_id(loaded.spec)
-    encoder = loaded.spec.model.config.encoder.registered.component
-    object.__setattr__(encoder, "version", encoder.version + 1)
+    model = loaded.spec.model
+    assert model.implied
+    component = (model if kind == "model" else model.config.encoder).registered.component
+    object.__setattr__(component, "version", component.version + 1)
     try:
         assert run_id(loaded.spec) != before
     finally:
-        object.__setattr__(encoder, "version", encoder.version - 1)
+        object.__setattr__(component, "version", component.version - 1)
     assert run_id(loaded.spec) == before
 
 
