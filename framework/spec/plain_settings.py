@@ -50,7 +50,8 @@ ADDED: Mapping[str, Any] = {
 ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dataset", "coco_panoptic"): {"overlaps": "smallest"},
     ("encoder", "cnn"): {"last_relu": True},
-    ("encoder", "timm"): {"freeze_below": None},
+    ("encoder", "timm"): {"freeze_below": None, "features": "output"},
+    ("objective", "temporal_similarity"): {"encoder": None},
     ("initializer", "gaussian"): {"mean_init": "keras", "log_sigma_init": "keras"},
     ("initializer", "learnable"): {"init": "normal", "sigma": 0.0},
     ("position", "linear_grid"): {"points": "ends"},

@@ -7,6 +7,7 @@ the weights were trained, whatever the spec's value range. Source: R. Wightman, 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,9 @@ class TimmConfig(ComponentConfig):
     are random), ImageNet's, or 0.5 and 0.5; `none` passes images in the spec's value range."""
     final_norm: bool = False
     """Whether a transformer's features pass its final norm; if not, they are the last block's output."""
+    features: Literal["output", "queries", "keys", "values"] = "output"
+    """Of the transformer's block that `stage` names: its output, or what its attention makes of each patch,
+    all heads side by side. VideoSAUR's targets are made of the keys of the last block."""
     border: Literal["refuse", "drop"] = "refuse"
     """What to do if an image's side is not a multiple of the patch: the last rows and columns are lost."""
 
@@ -76,7 +80,9 @@ class TimmEncoder(nn.Module):
         self.own_weights = config.own_weights
         size, model = context.image_size, TimmModel(config.model, context.image_channels)
         stages = model.stages(size, config.stage)
-        self.backbone = create_backbone(config, model, size, choose_stage(config, stages))
+        index = choose_stage(config, stages)
+        self.backbone = create_backbone(config, model, size, places(config, index))
+        self.reads = reading(config, self.backbone, index)
         self.normalization = normalization(config, context, self.backbone.pretrained_cfg)
         self.trained_blocks = trained_blocks(config, self.backbone)
         if self.frozen or self.trained_blocks is not None:
@@ -84,6 +90,8 @@ class TimmEncoder(nn.Module):
             for block in self.trained_blocks or ():
                 block.requires_grad_(True)
         self.channels = int(self.backbone.feature_info.channels()[0])
+        if self.reads is not None:
+            self.channels = self.reads.channels
         self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"  # such as Swin's
         self.backbone.eval()
         with watching(final_norms(self.backbone)) as passed:
@@ -107,7 +115,61 @@ class TimmEncoder(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return the features of the chosen stage."""
         features: Tensor = self.backbone(self.normalization(images_BCHW))[0]
+        if self.reads is not None:
+            return self.reads.of(self.backbone.model, features)
         return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What is read of a block's attention, which the patches of the block before pass alone."""
+
+    block: int
+    part: int
+    """Which third of the attention's first linear map: queries, keys, values."""
+    channels: int
+
+    def of(self, model: Any, before_BCHW: Tensor) -> Tensor:
+        """Return queries, keys or values (B, channels, *grid) from the output of the block before."""
+        block = model.blocks[self.block]
+        normed_BHWC: Tensor = block.norm1(before_BCHW.permute(0, 2, 3, 1))
+        read_BHWC: Tensor = block.attn.qkv(normed_BHWC).chunk(3, dim=3)[self.part]
+        return read_BHWC.permute(0, 3, 1, 2)
+
+
+def places(config: TimmConfig, index: int) -> tuple[int, ...]:
+    """Return the feature maps that timm is asked for; what attention reads comes out of the block before.
+
+    Raises:
+        ComponentError: if there is none before.
+    """
+    if config.features == "output":
+        return (index,)
+    if config.final_norm:
+        text = f"{config.features} pass no final norm; leave 'final_norm' out"
+        raise ComponentError(text, field="features")
+    if index < 1:
+        text = f"{config.features} are those of a block after the first; take a later 'stage'"
+        raise ComponentError(text, field="features")
+    return index - 1, index
+
+
+def reading(config: TimmConfig, backbone: Any, index: int) -> Reads | None:
+    """Return what is read of the chosen block's attention; None for its output.
+
+    Raises:
+        ComponentError: for a model without blocks of attention as in ViT.
+    """
+    if config.features == "output":
+        return None
+    blocks = getattr(getattr(backbone, "model", None), "blocks", ())
+    block = blocks[index] if index < len(blocks) else None
+    qkv = getattr(getattr(block, "attn", None), "qkv", None)
+    if not isinstance(qkv, nn.Linear) or not hasattr(block, "norm1"):
+        text = f"'{config.model}' has no {config.features} of a ViT's blocks; write 'features: output'"
+        raise ComponentError(text, field="features")
+    part = ("queries", "keys", "values").index(config.features)
+    return Reads(index, part, qkv.out_features // 3)
 
 
 def unsure_normalization(model: str) -> list[str]:
@@ -201,9 +263,9 @@ def watching(modules: Iterable[nn.Module]) -> Iterator[list[nn.Module]]:
             handle.remove()
 
 
-def create_backbone(config: TimmConfig, model: TimmModel, size: Size, index: int) -> Any:
-    """Build the backbone up to one stage, with random, published or local weights."""
-    make = partial(model.make_normed if config.final_norm else model.make, size, out_indices=(index,))
+def create_backbone(config: TimmConfig, model: TimmModel, size: Size, indices: tuple[int, ...]) -> Any:
+    """Build the backbone up to the last of some stages, with random, published or local weights."""
+    make = partial(model.make_normed if config.final_norm else model.make, size, out_indices=indices)
     if config.weights is not None:
         return load_backbone(config, make, config.weights)
     if not config.pretrained:

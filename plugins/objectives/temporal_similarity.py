@@ -11,17 +11,26 @@ loss includes, is a constant and left out here: a perfect prediction has a loss 
 
 from collections.abc import Iterable
 from math import prod
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Lt
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slotlab.framework.contracts import Decoded, Losses, Need, ObjectiveContext, TargetShape
+from slotlab.framework.contracts import (
+    Decoded,
+    EncoderContext,
+    Freezable,
+    Losses,
+    Need,
+    ObjectiveContext,
+    Size,
+    TargetShape,
+)
 from slotlab.framework.model.clip_time import by_clip
-from slotlab.registry import Component, ComponentConfig, ComponentError, hookimpl
+from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
 
 
 class TemporalSimilarityConfig(ComponentConfig):
@@ -34,19 +43,32 @@ class TemporalSimilarityConfig(ComponentConfig):
     shares everywhere."""
     shift: PositiveInt = 1
     """How many frames of a clip lie between a patch and where it is looked for."""
+    encoder: Annotated[Ref, RefTo("encoder")] | None = None
+    """A frozen encoder of the target's own, whose features are compared in place of those that slots read:
+    `{name: timm, ..., frozen: true, features: keys}`, as VideoSAUR does. Null for the model's encoder."""
     weight: PositiveFloat = 0.1
     """Factor on the loss; 0.1 in the published configurations, where it matters for clipping alone."""
 
 
-class TemporalSimilarity:
+class TemporalSimilarity(nn.Module):
     """The target are shares (B, P, *grid) of the P patches of a later frame, the prediction their logits."""
 
     needs: tuple[Need, ...] = ("frames",)
 
     def __init__(self, config: TemporalSimilarityConfig, context: ObjectiveContext):
+        super().__init__()
+        self.encoder = None if config.encoder is None else frozen_encoder(config.encoder, context)
+        grid: Size = context.grid if self.encoder is None else tuple(self.encoder.grid)
         self.temperature, self.threshold = config.temperature, config.threshold
         self.shift, self.weight = config.shift, config.weight
-        self.target_shape = TargetShape(prod(context.grid), context.grid, soft=True)
+        self.target_shape = TargetShape(prod(grid), grid, soft=True)
+
+    def train(self, mode: bool = True) -> "TemporalSimilarity":
+        """Switch to training mode; the target's encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.encoder is not None:
+            self.encoder.eval()
+        return self
 
     @torch.no_grad()
     def target(self, images_BCHW: Tensor, features_BCHW: Tensor, *, frames: int) -> Tensor:
@@ -58,6 +80,8 @@ class TemporalSimilarity:
         if frames <= self.shift:
             text = f"looks {self.shift} frames ahead in clips of {frames}; write 'data.clip' with more frames"
             raise ComponentError(f"{text}, and take the model video_slots")
+        if self.encoder is not None:
+            features_BCHW = self.encoder(images_BCHW)
         patches_BND = F.normalize(features_BCHW.flatten(2).mT, dim=2)
         patches_CTND = by_clip(patches_BND, len(patches_BND) // frames)
         similar_CTNP = patches_CTND[:, : -self.shift] @ patches_CTND[:, self.shift :].mT
@@ -87,6 +111,26 @@ class TemporalSimilarity:
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
         """Return None: shares are no image."""
         return None
+
+
+def frozen_encoder(ref: Ref, context: ObjectiveContext) -> Any:
+    """Build an encoder that makes targets alone.
+
+    Raises:
+        ComponentError: if it is trained, which nothing would do here.
+    """
+    made = EncoderContext(
+        image_size=context.image_size, image_channels=context.image_channels, value_range=context.value_range
+    )
+    try:
+        encoder: Any = ref.build(made)
+    except ComponentError as error:
+        raise ComponentError(f"{ref.name}: {error}", field="encoder") from None
+    if not (isinstance(encoder, Freezable) and encoder.frozen):
+        text = f"'{ref.name}' is not frozen, and the target's encoder is not trained; write 'frozen: true'"
+        raise ComponentError(text, field="encoder")
+    found: Any = encoder
+    return found.eval().requires_grad_(False)
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from slotlab.framework.contracts import Decoded, ObjectiveContext
 from slotlab.plugins.objectives.temporal_similarity import TemporalSimilarity, TemporalSimilarityConfig
-from slotlab.registry import ComponentError
+from slotlab.registry import ComponentError, Registry
 
 CLIPS, FRAMES, GRID, WIDTH = 2, 3, (2, 3), 4
 PATCHES = GRID[0] * GRID[1]
@@ -73,3 +73,33 @@ def test_clips_that_are_too_short_are_refused() -> None:
         ComponentError, match=r"looks 2 frames ahead in clips of 2; write 'data.clip' with more"
     ):
         build(shift=2).target(torch.zeros(4, WIDTH, *GRID), torch.zeros(4, WIDTH, *GRID), frames=2)
+
+
+KEYS = {"name": "timm", "model": "vit_tiny_patch16_224", "frozen": True, "features": "keys"}
+
+
+def with_encoder(registry: Registry, **settings: Any) -> TemporalSimilarity:
+    told = ObjectiveContext(image_size=(32, 48), feature_channels=WIDTH, grid=(8, 8))
+    chosen = {"encoder": KEYS | settings}
+    return TemporalSimilarity(
+        TemporalSimilarityConfig.model_validate(chosen, context={"registry": registry}), told
+    )
+
+
+def test_an_encoder_of_the_targets_own_is_compared_and_never_trained(registry: Registry) -> None:
+    objective = with_encoder(registry).train()
+    assert objective.target_shape.size == (2, 3)
+    assert objective.encoder is not None
+    assert not any(module.training for module in objective.encoder.modules())
+    assert not any(one.requires_grad for one in objective.parameters())
+    images, read = torch.rand(4, 3, 32, 48), torch.rand(4, WIDTH, 8, 8)
+    found = objective.target(images, read, frames=2)
+    plain = build()
+    assert torch.equal(found, plain.target(images, objective.encoder(images), frames=2))
+
+
+def test_an_encoder_that_is_not_frozen_is_refused(registry: Registry) -> None:
+    with pytest.raises(ComponentError, match="'timm' is not frozen, and the target's encoder is not trained"):
+        with_encoder(registry, frozen=False)
+    with pytest.raises(ComponentError, match=r"timm: .*has no model"):
+        with_encoder(registry, model="vit_tiny_patch61_224")

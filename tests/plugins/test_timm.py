@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slotlab.framework.contracts import EncoderContext
 from slotlab.framework.model.borders import seen_size
-from slotlab.plugins.encoders.timm import TimmConfig, TimmEncoder
+from slotlab.plugins.encoders.timm import TimmConfig, TimmEncoder, places
 from slotlab.registry import ComponentError
 
 CONTEXT = EncoderContext(image_size=(64, 96))
@@ -589,3 +589,66 @@ def test_features_are_the_patches_after_the_last_block(
         if final_norm:
             x = vit.norm(x)
         torch.testing.assert_close(encoder(given).flatten(2).transpose(1, 2), x[:, prefix:])
+
+
+@pytest.mark.parametrize(("features", "part"), [("queries", 0), ("keys", 1), ("values", 2)])
+@pytest.mark.parametrize("stage", [-1, 0])
+def test_what_attention_reads_is_that_of_a_transcription(features: str, part: int, stage: int) -> None:
+    """Patch embedding, blocks and the map of queries, keys and values, written out in float64."""
+    config = TimmConfig(model="vit_tiny_patch16_224", stage=stage, features=features, normalize="none")
+    torch.manual_seed(0)
+    encoder = TimmEncoder(config, EncoderContext(image_size=(32, 48))).double().eval()
+    model: Any = encoder.backbone.model
+    images = torch.randn(2, 3, 32, 48, dtype=torch.float64)
+    with torch.no_grad():
+        found = encoder(images)
+        wide = model.patch_embed.proj(images).flatten(2).mT
+        tokens = torch.cat([model.cls_token.expand(2, -1, -1), wide], dim=1) + model.pos_embed
+        for block in model.blocks[: 9 + stage % 3]:  # timm offers the last three of twelve
+            tokens = tokens + attention(block, block.norm1(tokens))
+            hidden = torch.nn.functional.gelu(block.mlp.fc1(block.norm2(tokens)))
+            tokens = tokens + block.mlp.fc2(hidden)
+        block = model.blocks[9 + stage % 3]
+        width = tokens.shape[2]
+        rows = slice(part * width, (part + 1) * width)
+        read = block.norm1(tokens) @ block.attn.qkv.weight[rows].T + block.attn.qkv.bias[rows]
+    assert (encoder.channels, encoder.grid) == (192, (2, 3))
+    torch.testing.assert_close(found, read[:, 1:].mT.reshape(2, 192, 2, 3), rtol=0, atol=1e-9)
+
+
+def attention(block: Any, tokens: Tensor) -> Tensor:
+    """Attention head by head: part, head, width of the output of one map, in this order."""
+    heads, width = block.attn.num_heads, tokens.shape[2] // block.attn.num_heads
+    mapped = block.attn.qkv(tokens)
+    seen = []
+    for head in range(heads):
+        query, key, value = (
+            mapped[..., (part * heads + head) * width : (part * heads + head + 1) * width]
+            for part in range(3)
+        )
+        seen.append((query @ key.mT / width**0.5).softmax(dim=2) @ value)
+    found: Tensor = block.attn.proj(torch.cat(seen, dim=2))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"model": "resnet18"}, "'resnet18' has no keys of a ViT's blocks; write 'features: output'"),
+        ({"final_norm": True}, "keys pass no final norm; leave 'final_norm' out"),
+    ],
+)
+def test_keys_that_are_not_there_are_told(settings: dict[str, Any], text: str) -> None:
+    config = TimmConfig.model_validate({"model": "vit_tiny_patch16_224", "features": "keys", **settings})
+    with pytest.raises(ComponentError) as caught:
+        TimmEncoder(config, EncoderContext(image_size=(32, 32)))
+    assert (str(caught.value), caught.value.field) == (text, "features")
+
+
+def test_keys_of_the_first_block_are_refused() -> None:
+    config = TimmConfig(model="vit_tiny_patch16_224", features="keys")
+    assert places(config, 1) == (0, 1)
+    with pytest.raises(
+        ComponentError, match="keys are those of a block after the first; take a later 'stage'"
+    ):
+        places(config, 0)
