@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from slotlab.framework.arithmetic.boundaries import boundary_map, dilate
 from slotlab.framework.arithmetic.contingency import CHUNK, adjusted_rand_index, contingency
@@ -160,6 +161,26 @@ def test_dilation_by_hand() -> None:
     corner = torch.zeros(1, 4, 4, dtype=torch.bool)
     corner[0, 0, 0] = True
     assert dilate(corner, 1).nonzero().tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 8])
+def test_near_is_within_the_distance_that_scipy_computes(radius: int) -> None:
+    marked_BHW = torch.rand(3, 30, 23, generator=torch.Generator().manual_seed(radius)) < 0.01
+    marked_BHW[:, 4, 7] = True
+    distance = [ndimage.distance_transform_edt(~one) for one in marked_BHW.numpy()]
+    np.testing.assert_array_equal(dilate(marked_BHW, radius).numpy(), np.stack(distance) <= radius)
+
+
+@pytest.mark.parametrize("mirror", [(), (1,), (2,), (1, 2)])
+def test_nothing_borders_on_what_is_not_scored(mirror: tuple[int, ...]) -> None:
+    """A region that is not scored has no boundary on any side, whatever labels are in it."""
+    stream = torch.Generator().manual_seed(0)
+    scored_BHW = torch.ones(1, 12, 12, dtype=torch.bool)
+    scored_BHW[:, 3:7, 5:9] = False
+    labels_BHW = torch.where(scored_BHW, 0, torch.randint(1, 5, (1, 12, 12), generator=stream))
+    scored_BHW, labels_BHW = scored_BHW.flip(mirror), labels_BHW.flip(mirror)
+    assert boundary_map(labels_BHW).any()
+    assert not boundary_map(labels_BHW, scored_BHW).any()
 
 
 def test_boundaries_lie_before_a_change() -> None:
