@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from slotlab.framework.arithmetic.boundaries import boundary_map, dilate
+from slotlab.framework.arithmetic.boxes import box_iou, part_recalled
 from slotlab.framework.arithmetic.contingency import CHUNK, adjusted_rand_index, contingency
 from slotlab.framework.arithmetic.matching import NOTHING, match, of_partner
 from slotlab.framework.arithmetic.sums import mean_of_each, sum_in_order, sum_of_each
@@ -161,6 +162,14 @@ def test_dilation_by_hand() -> None:
     corner = torch.zeros(1, 4, 4, dtype=torch.bool)
     corner[0, 0, 0] = True
     assert dilate(corner, 1).nonzero().tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_a_box_is_recalled_from_the_threshold_on_and_once() -> None:
+    half_N4 = torch.tensor([[0, 0, 2, 1], [0, 0, 2, 2]]).double()
+    iou_NM = box_iou(half_N4[:1], half_N4[1:])
+    assert iou_NM.tolist() == [[0.5]]
+    assert [part_recalled(iou_NM, threshold) for threshold in (0.5, 0.51)] == [1.0, 0.0]
+    assert part_recalled(torch.tensor([[0.9, 0.1], [0.8, 0.7]]), 0.5) == 0.5, "a taken box is lost"
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 8])
