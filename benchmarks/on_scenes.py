@@ -133,6 +133,16 @@ def keep_pictures(run, arm, results, study):
     return names
 
 
+def alt(name):
+    """Return in words what a picture of a study shows."""
+    *arm, kind = name.removesuffix(".png").split("-")
+    seen = {
+        "loss": "loss over steps",
+        "panels": "rows of true mask, predicted mask, image and reconstruction",
+    }
+    return f"{', '.join(arm[1:])}: {seen[kind]}"
+
+
 def means(rows):
     """Return, by arm, the mean and standard deviation over seeds of each shown metric."""
     found = {}
@@ -182,7 +192,7 @@ def markdown(study, facts, rows, trivial, pictures):
     if study == "precision":
         lines += ["", verdict(rows) + "."]
     for arm, names in pictures.items():
-        lines += ["", f"## {arm}", "", *(f"![{name}]({name})" for name in names)]
+        lines += ["", f"## {arm}", "", *(f"![{alt(name)}]({name})" for name in names)]
     return "\n".join(lines) + "\n"
 
 

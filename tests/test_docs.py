@@ -91,6 +91,38 @@ def said(command, slotlab, answers=""):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
+def test_shipped_ablations_become_small_as_the_page_says(slotlab):
+    page = (DOCS / "how_to" / "ablations.md").read_text()
+    (command,) = re.findall(r"^\$ slotlab (ablate slotlab:ablations/iterations .*)$", page, re.MULTILINE)
+    for name, runs in (("iterations", 8), ("slots", 6), ("encoder_x_init", 8)):
+        words = shlex.split(command.replace("iterations", name))
+        code, out, err = slotlab("validate", words[1], *words[2:])
+        assert code == 0, err
+        assert f"{runs} runs" in out, out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("blank_figures")
+def test_a_small_ablation_goes_to_its_table(slotlab):
+    page = (DOCS / "how_to" / "ablations.md").read_text()
+    for command in re.findall(r"^\$ slotlab (.*iterations.*)$", page, re.MULTILINE):
+        code, out, err = slotlab(*shlex.split(command.replace("steps: 100", "steps: 4")))
+        assert code == 0, err
+    assert "iterations=5" in out
+
+
+def test_the_first_page_has_a_complete_path():
+    """Install, see, run, compare: the study that is compared is the one that is run."""
+    text = "\n".join(text for language, _, text in blocks("index.md") if language == "console")
+    lines = [command.partition("#")[0].strip() for command, _ in commands(text)]
+    assert lines[0].startswith("pip install ")
+    shown, ran, compared = (shlex.split(line) for line in lines[1:4])
+    assert shown == [*ran, "--dry-run"]
+    assert ran[1] == "ablate"
+    assert compared == ["slotlab", "compare", f"studies/{ran[2].rpartition('/')[2]}"]
+
+
 def test_every_kind_has_a_page_with_a_complete_example():
     for kind in (*KINDS, "kind"):
         page = f"how_to/plugins/{kind}.md"
@@ -99,6 +131,10 @@ def test_every_kind_has_a_page_with_a_complete_example():
         hook = "slotlab_kinds" if kind == "kind" else KINDS[kind].hook
         shown = [text for language, name, text in blocks(page) if language == "python" and name]
         assert kind == "kind" or any(f"def {hook}()" in text for text in shown), page
+        beginning = (DOCS / page).read_text().partition("\n```")[0]
+        assert f"`slotlab new {kind} NAME`" in beginning, (
+            f"{page} does not begin with the command of its kind"
+        )
 
 
 def test_every_kind_has_a_documented_hook_and_stands_in_the_architecture():

@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def read(site: Path) -> dict[Path, Links]:
     """What each page has, by its file."""
-    return {path: Links(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
+    return {path: Links(path.read_text()) for path in site.rglob("*.html")}
 
 
 def test_every_link_leads_to_a_page_and_a_place_in_it(site: Path, read: dict[Path, Links]) -> None:
@@ -77,6 +77,46 @@ def test_every_link_leads_to_a_page_and_a_place_in_it(site: Path, read: dict[Pat
             assert there.is_file(), f"{path.relative_to(site)} leads to {link}"
             if place and there in read:
                 assert unquote(place) in read[there].places, f"{path.relative_to(site)} leads to {link}"
+
+
+def test_addresses_hold_in_any_folder(site: Path, read: dict[Path, Links]) -> None:
+    """None begins at the root of a host: the site works from a folder and below an address."""
+    for path, page in read.items():
+        for address in (*page.leads, *page.loads):
+            assert not re.match(r"/(?!/)", address), f"{path.relative_to(site)}: {address}"
+
+
+def test_the_zoo_begins_with_a_row_for_each_spec(site: Path) -> None:
+    table = (site / "zoo.html").read_text().partition("<h2")[0]
+    for path in (ROOT / "experiments").rglob("*.yaml"):
+        assert f'href="#{path.stem}"' in table, path.stem
+
+
+def test_commands_of_the_zoo_stand_where_the_spec_has_them() -> None:
+    """Nothing is lifted out of its sentence: all words of a spec's comment come in its order."""
+    sys.path.insert(0, str(ROOT / "docs" / "site"))
+    try:
+        from zoo import header_of  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    for path in (ROOT / "experiments").rglob("*.yaml"):
+        said = [line[1:] for line in path.read_text().splitlines()[1:] if line.startswith("#")]
+        pieces = header_of(path.read_text())
+        found = [
+            f"{piece.name}: {piece.text}" if piece.name not in ("", "commands") else piece.text
+            for piece in pieces
+        ]
+        ours = " ".join(found).split()
+        assert ours == " ".join(said).split(), path
+        assert not any("gsutil" in piece.text for piece in pieces if piece.name != "commands"), path
+
+
+def test_the_gallery_says_what_is_seen(site: Path) -> None:
+    text = (site / "gallery.html").read_text()
+    for picture in re.findall(r'<img alt="([^"]*)" src="([^"]+)"', text):
+        assert " " in picture[0], picture
+        assert Path(picture[1]).name not in picture[0], picture
+    assert len(re.findall(r"From <a href", text)) == len(re.findall("<img alt", text)) > 30
 
 
 def test_nothing_is_loaded_from_another_host(site: Path, read: dict[Path, Links]) -> None:

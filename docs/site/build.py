@@ -134,6 +134,9 @@ def build(root: Path, out: Path) -> int:
         str(out / "mkdocs.yml"),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
+    (out / "site" / "404.html").unlink(
+        missing_ok=True
+    )  # its addresses begin at a host's root, and lead nowhere
     report = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     if done.returncode or "Warning" in report:
         print(report, file=sys.stderr)

@@ -29,7 +29,16 @@ def pages(root: Path) -> Iterator[Page]:
 
 
 def figure(path: Path, said: tuple[str, Path] | None, docs: Path) -> str:
-    """Return a picture with its text and a link."""
-    text = path.stem.replace("_", " ") if said is None or not said[0] else said[0]
-    link = "" if said is None else f" ([explained here]({said[1].relative_to(docs).as_posix()}))"
-    return f"![{text}]({path.as_posix()})\n\n{text[0].upper()}{text[1:]}{link}\n"
+    """Return a picture with what is seen on it, and a link to the page where it stands.
+
+    Raises:
+        ValueError: if no page shows it, or says no more of it than its file's name.
+    """
+    text = "" if said is None else said[0]
+    if said is None or " " not in text or path.name in text:
+        raise ValueError(
+            f"docs/{path}: a page must show it, and say in words what is seen (![...]({path.name}))"
+        )
+    page = said[1].relative_to(docs).as_posix()
+    title = said[1].read_text().partition("\n")[0].removeprefix("# ")
+    return f"![{text}]({path.as_posix()})\n\n{text[0].upper()}{text[1:]}. From [{title}]({page}).\n"

@@ -1,11 +1,13 @@
 """The model zoo: the shipped specs, as their headers describe them, with what was measured."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from page import Page, block, code, escaped
+from page import Page, block, code, escaped, table
+
+from slotlab.framework.spec.merge import read_tree
 
 INTRODUCTION = """# Model zoo
 
@@ -16,47 +18,50 @@ estimate slotlab:NAME` says how long it would take on the machine at hand. What 
 and the page of its results says how. No weights are offered for download.
 """
 PARTS = ("Question", "Source", "Expected", "Cost", "Traps")
+COMMANDS = "commands"
+MAIN = ("encoder", "grouping", "decoder")
+"""Parts of a model that the table names."""
+GENERATED = ("scenes", "moving_scenes", "bench")
+"""Datasets that need no files."""
 NAMED = re.compile(r"experiments/((?:ablations/)?\w+)\.yaml")
 """A shipped spec, as it is named in a checkout."""
 PART = re.compile(rf"({'|'.join(PARTS)}): ")
 
 
-@dataclass(frozen=True)
-class Header:
-    """The comment that a shipped spec begins with."""
+@dataclass
+class Piece:
+    """A part of the comment that a shipped spec begins with: a paragraph, or commands."""
 
-    parts: dict[str, str]
-    """Question, Source, Expected, Cost and Traps, as far as it has them."""
-    commands: str
-    """The commands that it shows."""
-    notes: str
-    """What else it says."""
+    name: str
+    """Question, Source, Expected, Cost or Traps; empty for what else it says, `commands` for commands."""
+    lines: list[str]
+
+    @property
+    def text(self) -> str:
+        """The paragraph on one line, or the commands on one each."""
+        return ("\n" if self.name == COMMANDS else " ").join(self.lines)
 
 
-def header_of(text: str) -> Header:
-    """Read the comment at the beginning of a spec."""
-    parts: dict[str, list[str]] = {}
-    commands: list[str] = []
-    notes: list[str] = []
-    into = notes
+def header_of(text: str) -> list[Piece]:
+    """Read the comment at the beginning of a spec, in its order: what follows a command stays behind it."""
+    found: list[Piece] = []
+    fresh = True
     for raw in text.splitlines():
         if not raw.startswith("#"):
             break
         words = raw[1:].removeprefix(" ")
+        part = PART.match(words)
+        name = COMMANDS if words.startswith("  ") else part[1] if part else ""
         if words.startswith("yaml-language-server"):
             continue
-        found = PART.match(words)
-        if found:
-            into = parts.setdefault(found[1], [])
-            words = words[found.end() :]
-        if words.startswith("  "):
-            commands.append(words.strip())
-        elif not words.strip():
-            into = notes
-        else:
-            into.append(words.strip())
-    joined = {name: " ".join(lines) for name, lines in parts.items()}
-    return Header(joined, "\n".join(commands), " ".join(notes))
+        if not words.strip():
+            fresh = True
+            continue
+        if fresh or part or (name == COMMANDS) != (found[-1].name == COMMANDS):
+            found.append(Piece(name, []))
+        found[-1].lines.append((words[part.end() :] if part else words).strip())
+        fresh = False
+    return found
 
 
 def pages(root: Path) -> Iterator[Page]:
@@ -66,12 +71,15 @@ def pages(root: Path) -> Iterator[Page]:
     small = [path for path in specs if path.stem == "demo" or path.stem.endswith("_demo")]
     large = [path for path in specs if path not in small]
     measured = tables(root / "docs" / "results")
-    parts = [INTRODUCTION]
-    for title, group in (
+    groups = (
         ("Small, on generated scenes", small),
         ("At their authors' sizes", large),
         ("Ablations", ablations),
-    ):
+    )
+    rows = [row(path) for _, group in groups for path in group]
+    head = ("spec", "model", "data", "needs beforehand", "cost", "expected")
+    parts = [INTRODUCTION, table(head, rows)]
+    for title, group in groups:
         parts.append(f"## {title}\n")
         for path in group:
             parts += entry(path, root, measured)
@@ -80,20 +88,80 @@ def pages(root: Path) -> Iterator[Page]:
 
 def entry(path: Path, root: Path, measured: dict[str, list[tuple[str, list[str]]]]) -> Iterator[str]:
     """Yield the parts of a spec's section."""
-    header = header_of(path.read_text())
     place = path.relative_to(root).as_posix()
     yield f"### {path.stem}\n"
     yield f"[{code(place)}](files/{place}.md)\n"
-    for name in PARTS:
-        if name in header.parts:
-            yield f"**{name}:** {linked(header.parts[name])}\n"
-    if header.notes:
-        yield f"{linked(header.notes)}\n"
-    if header.commands:
-        yield block(NAMED.sub(r"slotlab:\1", header.commands), "text")
+    for piece in header_of(path.read_text()):
+        if piece.name == COMMANDS:
+            yield block(NAMED.sub(r"slotlab:\1", piece.text), "text")
+        else:
+            yield f"{f'**{piece.name}:** ' if piece.name else ''}{linked(piece.text)}\n"
     for page, rows in measured.get(path.stem, []):
         yield f"**Measured** ([how](results/{page}.md)):\n"
         yield "\n".join(rows) + "\n"
+
+
+def row(path: Path) -> tuple[str, ...]:
+    """Return a spec's row of the table: what it trains on what, what it needs, costs and should give."""
+    pieces = header_of(path.read_text())
+    said = {piece.name: piece.text for piece in pieces}
+    tree = read_tree(path).plain()
+    if "base" in tree:
+        shipped = path.parents[1] / f"{tree['base'].removeprefix('slotlab:')}.yaml"
+        base = shipped if ":" in tree["base"] else path.parent / tree["base"]
+        tree = read_tree(base).plain()
+    model, dataset = tree.get("model", {}), tree.get("data", {}).get("dataset", {})
+    parts = [model.get("name", "slot_autoencoder"), *(called(model.get(part)) for part in MAIN)]
+    cost, expected = (linked(first_sentence(said.get(name, ""))) for name in ("Cost", "Expected"))
+    return (
+        f"[{path.stem}](#{path.stem})",
+        ", ".join(code(part) for part in parts if part),
+        code(called(dataset)),
+        "; ".join(needs(tree, pieces)) or "nothing",
+        cost or "`slotlab estimate`",
+        expected or "no number",
+    )
+
+
+def called(block_: object) -> str:
+    """Return the name of a component's block, which may be its name alone."""
+    return str(block_.get("name", "")) if isinstance(block_, dict) else str(block_ or "")
+
+
+def needs(tree: object, pieces: Sequence[Piece]) -> Iterator[str]:
+    """Yield what must be there before a spec can be trained: data, weights, other runs."""
+    commands = "\n".join(piece.text for piece in pieces if piece.name == COMMANDS)
+    assert isinstance(tree, dict)
+    if called(tree.get("data", {}).get("dataset")) not in GENERATED:
+        yield "the data"
+    weights = {*re.findall(r"--set ([\w.]+)=(?:FILE|VAE)", commands), *weights_of(tree)}
+    yield from (f"weights (`{path}`)" for path in sorted(weights) if not path.startswith("data."))
+    yield from (f"the run of [{name}](#{name})" for name in sorted(runs_of(tree)))
+
+
+def weights_of(tree: object, path: str = "") -> Iterator[str]:
+    """Yield the settings that name a file of weights."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in pairs:
+        if key == "weights" and isinstance(value, str):
+            yield f"{path}weights"
+        yield from weights_of(value, f"{path}{key}.")
+
+
+def runs_of(tree: object) -> set[str]:
+    """Return the names of the runs that a spec takes a model from."""
+    found = {Path(tree["run"]).name} if isinstance(tree, dict) and isinstance(tree.get("run"), str) else set()
+    below = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return found.union(*(runs_of(one) for one in below))
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to its first full stop or semicolon outside of parentheses."""
+    for end in re.finditer(r"(?<! al)\.(?= |$)|;", text):
+        before = text[: end.start()]
+        if before.count("(") == before.count(")"):
+            return before
+    return text
 
 
 def linked(text: str) -> str:
@@ -105,8 +173,8 @@ def tables(folder: Path) -> dict[str, list[tuple[str, list[str]]]]:
     """Return, by spec, the rows of the pages of results that begin with its name, under their headers."""
     found: dict[str, list[tuple[str, list[str]]]] = {}
     for page in sorted(folder.glob("*.md")):
-        for table in re.findall(r"(?:^ *\|.*\n)+", page.read_text(), re.MULTILINE):
-            header, rule, *rows = [row.strip() for row in table.splitlines()]
+        for found_table in re.findall(r"(?:^ *\|.*\n)+", page.read_text(), re.MULTILINE):
+            header, rule, *rows = [row.strip() for row in found_table.splitlines()]
             by_spec: dict[str, list[str]] = {}
             for row in rows:
                 named = re.match(r"\| *\**`(\w+)`", row)

@@ -1,6 +1,7 @@
 """What is exported computes what the run computes; what cannot be exported is told in words."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from slotlab.framework.export.write import export_model
 from slotlab.registry import SlotlabError
 
 FINISHED = Path(__file__).resolve().parents[2] / "fixtures" / "before_the_move" / "finished"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how_to" / "exporting.md"
 Slotlab = Callable[..., tuple[int, str, str]]
 FORMATS = ("pt2", pytest.param("onnx", marks=pytest.mark.slow))
 
@@ -73,6 +75,25 @@ def test_files_compute_what_the_run_computes(format_: Any, run: Path) -> None:
         encoder(images=pictures, initial_slots=initial[:3])["slots"],
         encoder(images=pictures, initial_slots=initial[3:6])["slots"],
     ), "initial slots count"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_program_of_the_page_gives_the_masks_of_the_run(run: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    run.rename("moved")
+    Path("runs").mkdir()
+    Path("moved").rename("runs/demo")
+    opened = slotlab.open_run("runs/demo", trust=True, device="cpu")
+    slotlab.export(opened, "runs/demo/export", format="onnx")
+    ((program,),) = [re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)]
+    names: dict[str, Any] = {}
+    exec(compile(program, PAGE, "exec"), names)
+    facts = names["facts"]["parts"]
+    assert list(names["slots"].shape[1:]) == facts["encoder"]["outputs"]["slots"][1:]
+    assert list(names["masks"].shape[1:]) == facts["decoder"]["outputs"]["masks"][1:]
+    np.testing.assert_allclose(names["masks"].sum(axis=1), 1, atol=1e-5)
+    assert names["labels"].shape == (2, *names["facts"]["image_size"])
 
 
 @pytest.mark.filterwarnings("ignore")
