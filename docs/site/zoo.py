@@ -9,7 +9,11 @@ from page import Page, block, code, escaped, table
 
 from slotlab.framework.spec.merge import read_tree
 
-INTRODUCTION = """# Model zoo
+INTRODUCTION = """---
+hide: [toc]
+---
+
+# Model zoo
 
 The experiments that come with slotlab. Each is a spec: `slotlab train slotlab:NAME` trains it, `extends:
 slotlab:NAME` begins another one with it, `slotlab show slotlab:NAME` prints all its settings, and `slotlab
@@ -78,7 +82,7 @@ def pages(root: Path) -> Iterator[Page]:
     )
     rows = [row(path) for _, group in groups for path in group]
     head = ("spec", "model", "data", "needs beforehand", "cost", "expected")
-    parts = [INTRODUCTION, table(head, rows)]
+    parts = [INTRODUCTION, f'<div class="zoo" markdown>\n\n{table(head, rows)}\n</div>\n']
     for title, group in groups:
         parts.append(f"## {title}\n")
         for path in group:
@@ -114,10 +118,10 @@ def row(path: Path) -> tuple[str, ...]:
     parts = [model.get("name", "slot_autoencoder"), *(called(model.get(part)) for part in MAIN)]
     cost, expected = (linked(first_sentence(said.get(name, ""))) for name in ("Cost", "Expected"))
     return (
-        f"[{path.stem}](#{path.stem})",
-        ", ".join(code(part) for part in parts if part),
+        f"[{path.stem.replace('_', '_<wbr>')}](#{path.stem})",
+        "<br>".join(code(part) for part in parts if part),
         code(called(dataset)),
-        "; ".join(needs(tree, pieces)) or "nothing",
+        ";<br>".join(needs(tree, pieces)) or "nothing",
         cost or "`slotlab estimate`",
         expected or "no number",
     )
@@ -135,7 +139,7 @@ def needs(tree: object, pieces: Sequence[Piece]) -> Iterator[str]:
     if called(tree.get("data", {}).get("dataset")) not in GENERATED:
         yield "the data"
     weights = {*re.findall(r"--set ([\w.]+)=(?:FILE|VAE)", commands), *weights_of(tree)}
-    yield from (f"weights (`{path}`)" for path in sorted(weights) if not path.startswith("data."))
+    yield from (f"weights: `{path}`" for path in sorted(weights) if not path.startswith("data."))
     yield from (f"the run of [{name}](#{name})" for name in sorted(runs_of(tree)))
 
 
