@@ -14,7 +14,7 @@ from slotlab.framework.api.console import say
 from slotlab.framework.api.first_runs import train_first, with_launcher
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import Paths, paths_of
-from slotlab.framework.api.searching import search_arms
+from slotlab.framework.api.searching import direction, search_arms
 from slotlab.framework.api.settings import Settings, assignments
 from slotlab.framework.data.selection import select
 from slotlab.framework.jobs.estimate import count_images, estimate
@@ -23,10 +23,11 @@ from slotlab.framework.model.engine import Engine
 from slotlab.framework.plugin_loading.trust import Ask
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.folder import StudyFolder, sharing
+from slotlab.framework.study.halving import Standing, stands
 from slotlab.framework.study.launching import LauncherContext
 from slotlab.framework.study.load import Ablation, load_ablation
-from slotlab.framework.study.plan import make_plan, plan_runs, write_study
-from slotlab.framework.study.run_status import Glance, glance
+from slotlab.framework.study.plan import StudyRun, make_plan, plan_runs, write_study
+from slotlab.framework.study.run_status import Glance, glance, reached
 from slotlab.framework.study.run_study import Conductor
 from slotlab.registry import SlotlabError
 
@@ -216,27 +217,68 @@ def conduct(
     """Write the study's folder, run what is missing, and return what `print_outcome` shows."""
     seeds = seeds_until(ablation, look)
     study, planned = StudyFolder(folder), plan_runs(ablation, pool)
-    write_study(ablation, planned, study)
+    standing = standing_of(ablation, planned)
+    write_study(ablation, planned, study, standing.stopped)
     runs = [run for run in planned if run.seed in seeds]
     for arm in ablation.arms:  # trainings on other machines may be of users with another home
         remember(arm.loaded)
-    missing = [run for run in runs if glance(run.folder, run.wanted).state != "done"]
+    done = sum(glance(run.folder, run.wanted).state == "done" for run in runs)
     plural = "" if len(runs) == 1 else "s"
-    say(f"{ablation.spec.name}: {len(runs)} run{plural}, {len(runs) - len(missing)} done before")
-    launcher = ablation.spec.launcher.build(
-        LauncherContext(folder=folder.absolute(), name=ablation.spec.name)
-    )
-    conductor = Conductor(study, launcher, ablation.spec.retries, say, device)
-    conductor.conduct(missing)
+    say(f"{ablation.spec.name}: {len(runs)} run{plural}, {done} done before")
+    failures: dict[str, str] = {}
+    while True:
+        left = [run for run in runs if run.arm.name not in standing.stopped and run.run_id not in failures]
+        failures |= start_missing(ablation, study, left, until=standing.rung, device=device)
+        if standing.rung is None:
+            break
+        before, standing = standing, standing_of(ablation, planned, frozenset(failures))
+        if standing == before:
+            raise SlotlabError(f"{folder}: no run came to step {before.rung}, at which arms are compared")
+        say_stopped(before, standing)
+        write_study(ablation, planned, study, standing.stopped)
     metrics = make_plan(ablation, planned, study).compare.metrics
     rows = []
     for run in runs:
         now = glance(run.folder, run.wanted)
-        reason = conductor.failures.get(run.run_id, now.reason)
+        reason = failures.get(run.run_id, now.reason)
         facts = {"arm": run.arm.name, "seed": run.seed, "run_id": run.run_id, "run": str(run.folder)}
         rows.append({**facts, **now.to_json(metrics), "reason": reason})
-    failed = [row["run_id"] for row in rows if row["run_id"] in conductor.failures]
-    return {"study": str(folder), "metrics": list(metrics), "runs": rows, "failed": failed}
+    failed = [row["run_id"] for row in rows if row["run_id"] in failures]
+    result = {"study": str(folder), "metrics": list(metrics), "runs": rows, "failed": failed}
+    return result if ablation.spec.halving is None else {**result, "stopped": dict(standing.stopped)}
+
+
+def start_missing(
+    ablation: Ablation, study: StudyFolder, runs: Sequence[StudyRun], *, until: int | None, device: str
+) -> dict[str, str]:
+    """Bring runs to a step, or to their end; return the reasons of those that failed, by identity."""
+    looks = [(run, glance(run.folder, run.wanted)) for run in runs]
+    missing = [
+        run for run, now in looks if not (now.state == "done" if until is None else reached(now, until))
+    ]
+    context = LauncherContext(folder=study.path.absolute(), name=ablation.spec.name)
+    launcher = ablation.spec.launcher.build(context)
+    conductor = Conductor(study, launcher, ablation.spec.retries, say, device, until)
+    conductor.conduct(missing)
+    return conductor.failures
+
+
+def standing_of(
+    ablation: Ablation, runs: Sequence[StudyRun], failed: frozenset[str] = frozenset()
+) -> Standing:
+    """Return which arms were stopped early, and until which step the others are trained next."""
+    rule = ablation.spec.halving
+    if rule is None:
+        return Standing(None)
+    higher, metric = direction(ablation, rule.metric)
+    return stands(rule, metric, runs, ablation.baseline.name, higher_is_better=higher, failed=failed)
+
+
+def say_stopped(before: Standing, now: Standing) -> None:
+    """Print which arms do not go on from a rung."""
+    fallen = [name for name in now.stopped if name not in before.stopped]
+    told = ", ".join(fallen) if fallen else "none"
+    say(f"step {before.rung}: arms that do not go on: {told}")
 
 
 def seeds_until(ablation: Ablation, look: int | None) -> tuple[int, ...]:

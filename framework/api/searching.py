@@ -61,11 +61,13 @@ def measured(trial: Trial, ablation: Ablation, result: dict[str, Any], primary: 
     return finished(trial, values)
 
 
-def direction(ablation: Ablation) -> tuple[bool, str]:
-    """Return whether more of the primary metric is better, and its name."""
+def direction(ablation: Ablation, metric: str | None = None) -> tuple[bool, str]:
+    """Return whether more of a metric is better, and its name; of the primary one without a name."""
     spec = ablation.arms[0].loaded.spec
     wanted = ablation.spec.compare
-    primary = wanted.primary or (wanted.metrics or tuple(ref.name for ref in spec.evaluation.metrics))[0]
+    primary = (
+        metric or wanted.primary or (wanted.metrics or tuple(ref.name for ref in spec.evaluation.metrics))[0]
+    )
     ref = next(one for one in spec.evaluation.metrics if one.name == primary)
-    metric: Any = ref.build(MetricContext(value_range=spec.data.bounds))
-    return bool(metric.higher_is_better), primary
+    built: Any = ref.build(MetricContext(value_range=spec.data.bounds))
+    return bool(built.higher_is_better), primary

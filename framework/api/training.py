@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from slotlab.framework.api.console import error_console, warn
+from slotlab.framework.api.console import error_console, say, warn
 from slotlab.framework.api.evaluating import evaluate_folder
 from slotlab.framework.api.given import Names, Paths, names_of
 from slotlab.framework.api.progress import TrainingDisplay
@@ -19,8 +19,10 @@ from slotlab.framework.evaluation.evaluate import NOTHING
 from slotlab.framework.jobs.train import choose_device, default_folder, prepare, run_training
 from slotlab.framework.model.build import can_reconstruct
 from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.system.processes import is_first
+from slotlab.framework.system.stop_signals import TrainingHalted
 from slotlab.framework.training.trackers import Trackers
 
 RUNS = Path("runs")
@@ -39,6 +41,7 @@ def train(
     overwrite: bool = False,
     allow: Names = (),
     evaluate: bool = True,
+    until: int | None = None,
 ) -> Run:
     """Train a spec into a run folder, or go on with the run that is there; then evaluate it.
 
@@ -62,6 +65,7 @@ def train(
         overwrite: delete a run that is there and train anew.
         allow: settings that may differ from those of the run that is there.
         evaluate: evaluate after training, and draw figures.
+        until: save after this step and end, before the evaluation; a later call goes on from there.
 
     Returns:
         The run, opened.
@@ -79,6 +83,7 @@ def train(
         overwrite=overwrite,
         allow=names_of(allow),
         then_evaluate=evaluate,
+        until=until,
     )
     return open_run(result["run"], device=device)
 
@@ -95,6 +100,7 @@ def train_spec(
     overwrite: bool,
     allow: Sequence[str],
     then_evaluate: bool,
+    until: int | None = None,
 ) -> dict[str, Any]:
     """Load a spec, print its warnings, train it, and return what `print_result` shows."""
     prepared = prepare(name, sets=sets, plugins=plugins, strict_plugins=strict_plugins, trust=trust)
@@ -106,6 +112,7 @@ def train_spec(
         overwrite=overwrite,
         allow=allow,
         then_evaluate=then_evaluate,
+        until=until,
     )
 
 
@@ -117,6 +124,7 @@ def train_loaded(
     overwrite: bool,
     allow: Sequence[str],
     then_evaluate: bool,
+    until: int | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate unless told not to, and return what `print_result` shows."""
     chosen = choose_device(device)
@@ -138,7 +146,12 @@ def train_loaded(
                 report=display if is_first() else lambda progress: None,
                 warn=lambda text: warn([text]),
                 trackers=trackers,
+                until=until,
             )
+        except TrainingHalted as halted:
+            display.stop()
+            say_first(str(halted))
+            return {"run": str(path), "status": "stopped", "cost": RunFolder(path).read_cost(), "figures": []}
         finally:
             display.stop()
         result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
@@ -151,6 +164,12 @@ def train_loaded(
             trackers.evaluated(result)
         result["figures"] = [*curves, *result.get("figures", ())]
     return result
+
+
+def say_first(text: str) -> None:
+    """Print a line on stderr, in the first of several processes."""
+    if is_first():
+        say(text)
 
 
 def memory_in_use(device: torch.device) -> int | None:

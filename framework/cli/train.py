@@ -46,6 +46,15 @@ class TrainOptions:
     then_evaluate: Annotated[
         bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate after training.")
     ] = True
+    until: Annotated[
+        int | None,
+        typer.Option(
+            "--until",
+            min=1,
+            metavar="STEP",
+            help="Save after this step and end, unevaluated; without it the run goes on from there.",
+        ),
+    ] = None
 
 
 @grouped

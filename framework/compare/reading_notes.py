@@ -30,6 +30,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         *on_primary(comparison),
         *on_looks(comparison),
         *on_search(comparison),
+        *on_halving(comparison),
         *on_arms(comparison),
         *on_bounds(comparison),
         *on_binding(comparison),
@@ -86,6 +87,23 @@ def on_search(comparison: Comparison) -> Iterator[str]:
             "these numbers: the best mean is too high, and p does not account for the search; train the "
             "arms that were chosen again with other seeds, as a study of its own, before they are compared"
         )
+
+
+def on_halving(comparison: Comparison) -> Iterator[str]:
+    """Say which arms were stopped early, and that the others were chosen."""
+    rule = comparison.declared.halving if comparison.declared is not None else None
+    if rule is None:
+        return
+    rungs = ", ".join(map(str, rule.rungs))
+    fallen = "; ".join(f"{name} at step {step}" for name, step in rule.stopped.items())
+    told = f"{len(rule.stopped)} ({fallen})" if fallen else "none"
+    yield (
+        f"arms that were stopped early, whose runs are left out and in no mean: {told}; the best "
+        f"{rule.keep:.0%} by {rule.metric} went on from steps {rungs}, as the study declares"
+    )
+    if rule.stopped:
+        split = comparison.measured.get("split", "the split")
+        yield f"arms that went on were chosen by looks at first images of {split}, which are measured here"
 
 
 def on_arms(comparison: Comparison) -> Iterator[str]:

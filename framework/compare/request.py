@@ -60,6 +60,7 @@ def request_of(plan: StudyPlan, history: tuple[PastPlan, ...] = ()) -> Compariso
             sequential_rule(plan),
             declared.equivalent_within,
             plan.search,
+            plan.halving,
             history,
         ),
     )

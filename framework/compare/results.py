@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slotlab.framework.compare.evaluation_record import EvaluationRecord
 from slotlab.framework.compare.run_records import RunRecord
-from slotlab.framework.study.folder import PlannedSearch
+from slotlab.framework.study.folder import PlannedHalving, PlannedSearch
 from slotlab.framework.study.history import PastPlan
 from slotlab.framework.system.privacy import places
 
@@ -248,6 +248,8 @@ class Declared:
     equivalent_within: float | None = None
     search: PlannedSearch | None = None
     """By what the arms were chosen; None if all were named beforehand."""
+    halving: PlannedHalving | None = None
+    """By which rule arms were stopped early, and which were; None for no such rule."""
     history: tuple[PastPlan, ...] = ()
     """What the study planned before, and at last; empty if it is not known."""
 

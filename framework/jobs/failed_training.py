@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from slotlab.framework.cost.tally import Tally
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.folder import RunFolder
-from slotlab.framework.system.stop_signals import TrainingPreempted, TrainingStopped
+from slotlab.framework.system.stop_signals import TrainingHalted, TrainingPreempted, TrainingStopped
 
 
 @contextmanager
@@ -40,6 +40,8 @@ def ending(error: BaseException) -> tuple[str, str]:
         return "stopped", "by Ctrl-C"
     if isinstance(error, TrainingPreempted):
         return "stopped", "by SIGTERM"
+    if isinstance(error, TrainingHalted):
+        return "stopped", "at the step until which it was asked for"
     return "failed", str(error) or type(error).__name__
 
 

@@ -153,15 +153,18 @@ def run_training(
     report: ReportProgress,
     warn: Callable[[str], None] = lambda text: None,
     trackers: Trackers | None = None,
+    until: int | None = None,
 ) -> RunFolder:
     """Train a spec into a run folder, or resume the run that is in it, and draw the curves.
 
-    The run's status ends as done, stopped (Ctrl-C, SIGTERM) or failed. Given trackers stay open.
+    The run's status ends as done, stopped (Ctrl-C, SIGTERM, at step `until`) or failed. Given trackers stay
+    open.
 
     Raises:
         SpecError: if the data is not as the spec says, or a component breaks its promise.
         DataError: if files of the data are broken.
         SlotlabError: if the folder is taken or training fails.
+        TrainingHalted: if it was trained until step `until`.
     """
     refuse_file(folder)
     engine = Engine.open(loaded.spec, device, warn=warn)
@@ -179,7 +182,7 @@ def run_training(
         changed = () if start.saved is None else changed_data(start.run, loaded.spec, data.facts["train"])
         for text in dict.fromkeys((*start.notes, *data.notes, *changed)):
             warn(text)
-        train_to_the_end(engine, model, data, start, report, kept)
+        train_to_the_end(engine, model, data, start, report, kept, until)
         if engine.is_first:
             start.run.write_status("done")
             draw_curves(start.run)
@@ -203,12 +206,14 @@ def train_to_the_end(
     start: Start,
     report: ReportProgress,
     trackers: Trackers,
+    until: int | None = None,
 ) -> None:
     """Train, and keep account of time and energy, also of a training that an error ends.
 
     Raises:
         SlotlabError: if training fails.
         TrainingStopped, TrainingPreempted: if the user or the system stopped it.
+        TrainingHalted: after step `until`.
     """
     spec, run = engine.spec, start.run
     tally = Tally.start(engine, run)
@@ -222,6 +227,7 @@ def train_to_the_end(
             trackers.start(run, spec, None if start.saved is None else start.saved["step"])
         memory = keeping_memory(engine.device, enabled=spec.training.speed.keep_memory)
         with listening() as stop, precise(spec), memory, seeded(spec.seed + engine.rank):
+            stop.until = until
             train(
                 engine,
                 model,

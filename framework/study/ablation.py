@@ -119,6 +119,29 @@ class SearchSpec(ClosedModel):
     """How many proposals that were tried already are passed over before one is drawn from the rest."""
 
 
+class HalvingSpec(ClosedModel):
+    """Arms that are stopped early, by a rule that is fixed before the first run: successive halving (Jamieson
+    and Talwalkar 2016).
+
+    All arms are trained until a rung; those that are best there go on to the next one, the last to the end.
+    """
+
+    rungs: Annotated[tuple[PositiveInt, ...], Len(1)]
+    """Steps at which arms are compared, rising: at them `training.watch` measures the first images of the
+    evaluation split."""
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The share of arms that go on from a rung, rounded up. The baseline always does."""
+    metric: str | None = None
+    """By what arms are compared, as the mean over seeds; None for the primary metric."""
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(one >= other for one, other in pairwise(value)):
+            raise custom_error("rungs_rise", "rungs are steps that rise, such as [500, 2000]")
+        return value
+
+
 class CompareSpec(ClosedModel):
     """What is compared, and with what. Arms are paired by seed."""
 
@@ -161,6 +184,8 @@ class AblationSpec(ClosedModel):
     search proposes one after the other."""
     search: SearchSpec | None = None
     """For `sampling: search`: how arms are proposed, such as `{trials: 20}`."""
+    halving: HalvingSpec | None = None
+    """Which arms are stopped early; None for none."""
     arms: tuple[AxisLabels, ...] = ()
     """For `sampling: list`: a label for each axis, such as `{encoder: cnn, slots: 5}`."""
     count: PositiveInt | None = None

@@ -1,6 +1,7 @@
 """Mistakes of an ablation beyond its types: axes that cannot vary, and what does not fit the arms."""
 
 from collections.abc import Iterator, Sequence
+from math import gcd
 from pathlib import Path as FilePath
 
 from slotlab.framework.runs.folder import RunFolder
@@ -11,6 +12,7 @@ from slotlab.framework.study.ablation import AblationSpec
 from slotlab.framework.study.arms import LoadedArm, blocks, metrics_of, values_of
 from slotlab.framework.study.labels import arm_name, label
 from slotlab.framework.study.launching import LauncherContext
+from slotlab.framework.training.watching import steps_between
 from slotlab.registry import ComponentError, SlotlabError
 from slotlab.registry.component import suggest
 
@@ -73,6 +75,7 @@ def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathP
         hint = suggest(primary, compared)
         text = f"'{primary}' is not one of the compared metrics{hint} ({', '.join(compared)})"
         yield PathProblem(("compare", "primary"), text)
+    yield from check_halving(spec, arms)
     looks = spec.compare.sequential
     if looks is not None and looks.looks[-1] != len(spec.seeds):
         planned = f"the last look is after {looks.looks[-1]} seeds, and 'seeds' has {len(spec.seeds)}"
@@ -83,6 +86,37 @@ def check_study(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathP
     except ComponentError as error:
         where = ("launcher",) if error.field is None else ("launcher", error.field)
         yield PathProblem(where, f"{spec.launcher.name}: {error}")
+
+
+def check_halving(spec: AblationSpec, arms: Sequence[LoadedArm]) -> Iterator[PathProblem]:
+    """Yield why arms cannot be stopped early by the rule."""
+    rule = spec.halving
+    if rule is None:
+        return
+    for other, given in (("sampling: search", spec.search), ("compare.sequential", spec.compare.sequential)):
+        if given is not None:
+            text = f"arms that are stopped early and '{other}' do not go together; leave one of them out"
+            yield PathProblem(("halving",), text)
+    measured = metrics_of(arms[0].loaded.spec)
+    if rule.metric is not None and rule.metric not in measured:
+        hint = suggest(rule.metric, measured)
+        text = f"'{rule.metric}' is not in evaluation.metrics{hint} (measured: {', '.join(measured)})"
+        yield PathProblem(("halving", "metric"), text)
+    for arm in arms:
+        training = arm.loaded.spec.training
+        steps = [phase.length.steps for phase in training.phases]
+        total = None if None in steps else sum(step or 0 for step in steps)
+        every = steps_between(training.watch, rule.rungs[-1] + 1 if total is None else total)
+        if every is None or any(rung % every for rung in rule.rungs):
+            looked = "never" if every is None else f"every {every} steps"
+            text = f"the arm '{arm.name}' is looked at {looked}, and not at each rung"
+            best = gcd(*rule.rungs)
+            yield PathProblem(("halving", "rungs"), f"{text}; set settings.training.watch.every_steps={best}")
+            return
+        if total is not None and rule.rungs[-1] >= total:
+            text = f"the last rung is step {rule.rungs[-1]}, and the arm '{arm.name}' ends with step {total}"
+            yield PathProblem(("halving", "rungs"), f"{text}; rungs lie before the end")
+            return
 
 
 def files(spec: AblationSpec, tree: Tree) -> list[FilePath]:

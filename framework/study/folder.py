@@ -106,6 +106,17 @@ class PlannedSearch:
 
 
 @dataclass(frozen=True)
+class PlannedHalving:
+    """By which rule arms are stopped early, and which were."""
+
+    rungs: tuple[int, ...]
+    keep: float
+    metric: str
+    stopped: Mapping[str, int] = field(default_factory=dict)
+    """The step at which each arm was stopped, by its name."""
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """All that a study is made of, as data that JSON can hold."""
 
@@ -117,6 +128,8 @@ class StudyPlan:
     arms: tuple[PlannedArm, ...]
     search: PlannedSearch | None = None
     """By what the arms were chosen; None if they were all named beforehand."""
+    halving: PlannedHalving | None = None
+    """By which rule arms are stopped early; None for no such rule."""
 
     @property
     def run_ids(self) -> tuple[str, ...]:

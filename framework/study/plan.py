@@ -1,6 +1,7 @@
 """From a validated ablation to its study's folder: the plan, and a spec file for each run."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.measurement import checkpoint_name
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.spec.tree import dump
-from slotlab.framework.study.ablation import SearchSpec, SequentialSpec
+from slotlab.framework.study.ablation import HalvingSpec, SearchSpec, SequentialSpec
 from slotlab.framework.study.arms import LoadedArm, metrics_of, plain
 from slotlab.framework.study.folder import (
     PlannedArm,
     PlannedAxis,
     PlannedComparison,
+    PlannedHalving,
     PlannedLooks,
     PlannedRun,
     PlannedSearch,
@@ -72,8 +74,13 @@ def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
     )
 
 
-def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> StudyPlan:
-    """Return the plan of a study whose runs lie in a pool."""
+def make_plan(
+    ablation: Ablation, runs: list[StudyRun], study: StudyFolder, stopped: Mapping[str, int] | None = None
+) -> StudyPlan:
+    """Return the plan of a study whose runs lie in a pool.
+
+    `stopped` has the arms that were stopped early, each with its last step.
+    """
     spec, settings = ablation.spec, ablation.spec.compare
     here = Path(os.path.normpath(study.path.absolute()))
     arms = []
@@ -99,8 +106,25 @@ def make_plan(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> S
         equivalent_within=settings.equivalent_within,
     )
     axes = tuple(PlannedAxis(axis.name, axis.path, tuple(axis.values)) for axis in spec.axes)
-    search = planned_search(spec.search)
-    return StudyPlan(spec.name, spec.question, nameless(spec.base), axes, compare, tuple(arms), search)
+    return StudyPlan(
+        spec.name,
+        spec.question,
+        nameless(spec.base),
+        axes,
+        compare,
+        tuple(arms),
+        planned_search(spec.search),
+        planned_halving(spec.halving, compare.primary, stopped or {}),
+    )
+
+
+def planned_halving(
+    rule: HalvingSpec | None, primary: str, stopped: Mapping[str, int]
+) -> PlannedHalving | None:
+    """Return the rule by which arms are stopped early as the plan has it."""
+    if rule is None:
+        return None
+    return PlannedHalving(rule.rungs, rule.keep, rule.metric or primary, dict(stopped))
 
 
 def planned_search(search: SearchSpec | None) -> PlannedSearch | None:
@@ -131,8 +155,10 @@ def count_measured(runs: list[StudyRun], study: StudyFolder) -> int:
     return sum(bool(RunFolder(folder).evaluations()) for folder in folders)
 
 
-def write_study(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) -> None:
-    """Write or extend a study's folder.
+def write_study(
+    ablation: Ablation, runs: list[StudyRun], study: StudyFolder, stopped: Mapping[str, int] | None = None
+) -> None:
+    """Write or extend a study's folder; for `stopped`, see `make_plan`.
 
     Raises:
         SlotlabError: if the folder holds something else.
@@ -143,7 +169,7 @@ def write_study(ablation: Ablation, runs: list[StudyRun], study: StudyFolder) ->
         )
     study.path.mkdir(parents=True, exist_ok=True)
     study.clear_leavings()
-    plan, number = make_plan(ablation, runs, study), count_measured(runs, study)
+    plan, number = make_plan(ablation, runs, study, stopped), count_measured(runs, study)
     study.write_plan(plan)  # first: it says that the folder is a study
     note_plan(study, plan, number)
     data = plain(ablation.spec.model_dump(mode="json"))

@@ -99,6 +99,12 @@ def glance(folder: Path, wanted: WantedEvaluation | None) -> Glance:
         return Glance("damaged", f"{error.filename or folder}: {error.strerror or error}")
 
 
+def reached(now: Glance, step: int) -> bool:
+    """Return whether a run was trained until a step, or beyond it."""
+    looked = max((line["step"] for line in now.watched), default=0)
+    return now.state in ("trained", "done") or max(now.step, looked) >= step
+
+
 def lies(path: Path) -> bool:
     """Return whether anything exists at a path, be it a file, a folder or a broken link."""
     try:

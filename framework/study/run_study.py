@@ -19,7 +19,7 @@ from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.folder import StudyFolder
 from slotlab.framework.study.launching import RETRY, Job, Launcher, Task
-from slotlab.framework.study.run_status import Glance, WantedEvaluation, glance
+from slotlab.framework.study.run_status import Glance, WantedEvaluation, glance, reached
 from slotlab.framework.system.locks import exclusive, is_held
 from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped, listening
 from slotlab.registry import SlotlabError
@@ -77,6 +77,8 @@ class Conductor:
     retries: int
     say: Callable[[str], None] = lambda text: None
     device: str = "auto"
+    until: int | None = None
+    """The step after which runs are saved and end; None for their last."""
     every: float = 0.2
     """Seconds between two checks."""
     queue: deque[Ticket] = field(default_factory=deque)
@@ -134,7 +136,7 @@ class Conductor:
         except SlotlabError:
             return self.wait_for(ticket)
         now = glance(run.folder, run.wanted)
-        if now.state == "done":
+        if now.state == "done" or (self.until is not None and reached(now, self.until)):
             ticket.claim.close()
             self.say(f"{run.name}: done by another study")
             return True
@@ -158,7 +160,8 @@ class Conductor:
     def job(self, run: Startable) -> Job:
         """Return the command that trains a run, resumes it, or evaluates it if it is trained."""
         spec = self.study.spec(run.run_id).absolute()
-        words = ("train", str(spec), "--run", str(run.folder), "--device", self.device)
+        words: tuple[str, ...] = ("train", str(spec), "--run", str(run.folder), "--device", self.device)
+        words += () if self.until is None else ("--until", str(self.until))
         command = (sys.executable, "-m", "slotlab.framework.cli", *words)
         return Job(name=run.name, command=command, log=self.study.log(run.run_id).absolute())
 
@@ -177,7 +180,7 @@ class Conductor:
         run = ticket.run
         now = glance(run.folder, run.wanted)
         if code == 0:
-            self.say(f"{run.name}: done{measured(now)}")
+            self.say(f"{run.name}: {standing(now, self.until)}{measured(now)}")
             return
         if is_held(run.folder):  # someone trains it by hand: this is not a failure
             ticket.look_at = 0.0
@@ -236,6 +239,11 @@ def started(now: Glance) -> str:
     if now.state == "trained":
         return "is evaluated"
     return f"goes on from step {now.step}" if now.step else "starts"
+
+
+def standing(now: Glance, until: int | None) -> str:
+    """Return where a run stands that was trained until a step, or to its end, in words."""
+    return "done" if until is None or now.state == "done" else f"trained until step {until}"
 
 
 def measured(now: Glance) -> str:

@@ -23,11 +23,32 @@ class TrainingPreempted(SlotlabError):  # noqa: N818 - the scheduler's wish, not
     exit_code = 75
 
 
+class TrainingHalted(SlotlabError):  # noqa: N818 - the user's wish, not a mistake
+    """A training reached the step until which it was asked for, and was saved."""
+
+    exit_code = 0
+
+
 @dataclass
 class StopRequest:
     """The signal that asked the training to stop; None if there was none."""
 
     signal: int | None = None
+    until: int | None = None
+    """The step after which the training is saved and ends; None for its last."""
+
+    def is_halt(self, step: int) -> bool:
+        """Return whether the training was asked for until this step, or an earlier one."""
+        return self.until is not None and step >= self.until
+
+    def halt(self, run: Path, step: int) -> None:
+        """End the training of `run`, which is saved, if it was asked for until this step.
+
+        Raises:
+            TrainingHalted: if it was.
+        """
+        if self.is_halt(step):
+            raise TrainingHalted(f"trained until step {step} and saved, as asked; it can go on ({run})")
 
     def obey(self, run: Path) -> None:
         """End the training of `run`, which has just been saved, if it was asked to.

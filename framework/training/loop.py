@@ -77,7 +77,7 @@ def train(
 
     Raises:
         SlotlabError: if the loss or a weight becomes NaN or infinite, or the disk is full.
-        TrainingStopped, TrainingPreempted: if `stop` requested it.
+        TrainingStopped, TrainingPreempted, TrainingHalted: if `stop` requested it.
     """
     trackers = trackers or Trackers()
     log = journal(run, trackers, first=engine.is_first)
@@ -87,6 +87,8 @@ def train(
     trainee = training.trainee
     if saved is not None:
         trainee.restore(saved)
+        if trainee.step < training.plan.total:
+            training.keeper.stop.halt(run.path, trainee.step)
     for number in range(trainee.phase, len(engine.spec.training.phases)):
         optimizer = enter_phase(training, number, saved)
         while trainee.step < training.plan.end(number):

@@ -44,6 +44,7 @@ class Keeper:
             self._save(trainee)
         if self.agreed_signal is not None:
             self.stop.obey(self.run.path)
+        self.stop.halt(self.run.path, trainee.step)
 
     def after_epoch(self, trainee: Trainee, value: float | None) -> None:
         """Save at the end of an epoch if a checkpoint is due.
@@ -60,6 +61,8 @@ class Keeper:
         self._save(trainee, best)
         if not last and self.agreed_signal is not None:
             self.stop.obey(self.run.path)
+        if not last:
+            self.stop.halt(self.run.path, trainee.step)
 
     @property
     def settings(self) -> CheckpointSpec:
@@ -77,7 +80,7 @@ class Keeper:
     def _is_step(self, trainee: Trainee) -> bool:
         # All processes have the same count, so they need not agree.
         every = self.settings.every_steps
-        return every is not None and trainee.step % every == 0
+        return self.stop.is_halt(trainee.step) or (every is not None and trainee.step % every == 0)
 
     def _is_time(self) -> bool:
         minutes = self.settings.every_minutes

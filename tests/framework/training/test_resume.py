@@ -17,7 +17,12 @@ from slotlab.framework.model.engine import Engine
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.runs.metrics_log import MetricsLog
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.system.stop_signals import StopRequest, TrainingPreempted, TrainingStopped
+from slotlab.framework.system.stop_signals import (
+    StopRequest,
+    TrainingHalted,
+    TrainingPreempted,
+    TrainingStopped,
+)
 from slotlab.framework.training.learning_rates import have_changed, rates
 from slotlab.framework.training.loop import train
 from slotlab.framework.training.plan import Progress
@@ -44,11 +49,12 @@ def attempt(
     *,
     kill_at: int | None = None,
     stop_at: int | None = None,
+    until: int | None = None,
     number: int = signal.SIGTERM,
 ) -> dict[str, Tensor]:
     """Train, or go on, as a new process would; end at a step without or with a warning."""
     torch.manual_seed(random.randrange(1000))  # a new process has other streams
-    stop = StopRequest()
+    stop = StopRequest(until=until)
 
     def report(progress: Progress) -> None:
         if progress.step == kill_at:
@@ -123,6 +129,26 @@ def test_asked_to_stop_it_saves_where_it_is(
     )
     assert error.value.exit_code == 75
     assert equal(attempt(spec, noise_loader(), run), reference[0])
+
+
+@pytest.mark.parametrize("until", [1, 3, 4, 7])  # in an epoch, at the end of one, of a phase
+def test_trained_until_a_step_it_stands_there_and_goes_on_to_the_same_bits(
+    tiny: Specs,
+    noise_loader: Loaders,
+    tmp_path: Path,
+    reference: tuple[dict[str, Tensor], RunFolder],
+    until: int,
+) -> None:
+    spec, (weights, whole) = specs(tiny), reference
+    run = RunFolder.create(tmp_path / "run", spec)
+    for _ in range(2):  # asked again it stays where it is
+        with pytest.raises(TrainingHalted, match=f"trained until step {until} and saved"):
+            attempt(spec, noise_loader(), run, until=until)
+        saved, _ = run.checkpoints.newest()
+        assert saved is not None
+        assert saved["step"] == until
+    assert equal(attempt(spec, noise_loader(), run, until=1000), weights), "a step beyond the end is the end"
+    assert without_speed(run) == without_speed(whole)
 
 
 def test_ctrl_c_saves_too(tiny: Specs, noise_loader: Loaders, tmp_path: Path) -> None:
