@@ -13,6 +13,7 @@ time, which other work on the machine disturbs less.
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -21,10 +22,12 @@ import sys
 import tempfile
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from budget import QUICK, Budget
 from PIL import Image
 
 from slotlab.framework.data.inspection.target import find_target
@@ -212,10 +215,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         store = pack(source_of(root), Path(folder) / "stores")
         paths = sorted(root.rglob("CLEVRTEX_full_??????.png"))
+        budget = Budget(QUICK if options.quick else math.inf)
         for masks in (False, True):
-            compare_reading(paths, store, masks, repeats)
-        compare_parts(store, repeats)
-        compare_packing(root, Path(folder), images, min(repeats, 3))
+            read = partial(compare_reading, paths, store, masks, repeats)
+            budget.row(f"reading {'with' if masks else 'without'} masks", read)
+        budget.row("parts of reading", partial(compare_parts, store, repeats))
+        # Packing is the rest: two workers over one, and the memory of a fourth and of all.
+        budget.row("packing", partial(compare_packing, root, Path(folder), images, min(repeats, 3)), 2.0)
 
 
 if __name__ == "__main__":

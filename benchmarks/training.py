@@ -5,7 +5,9 @@
 
 The model is that of `slotlab:clevrtex6`. The baseline is `seed_model.py`: eager, float32, NCHW.
 Each variant runs in a process of its own, as a training does, and they take turns, so that a
-drift of the machine's speed affects all alike. The medians are printed as a table in Markdown: by
+drift of the machine's speed affects all alike. With --quick each has its turns after the one before, and its
+row is printed as it comes; what does not fit into three minutes, or cannot gain on the machine, is left out
+and named. The medians are printed as a table in Markdown: by
 wall time and, on a CPU, also by CPU time, which other work on the machine disturbs less.
 """
 
@@ -21,6 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from budget import Budget
 from seed_model import SeedModel
 
 from slotlab.framework.contracts import Slots
@@ -47,6 +50,7 @@ VARIANTS = {
 WARM = {"cpu": 1, "cuda": 2}
 """Untimed steps at the start of every turn, since memory is given back between turns."""
 DECODER = "decoder"
+NO_BF16 = "none, so no gain is to be expected"
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,63 @@ def take_turns(runners, device, repeats):
     return peaks
 
 
+def take_turns_quickly(tasks, device, budget):
+    """Measure one process after the other within a budget, and print each row as it comes."""
+    steps, found, printed = 10 if device.type == "cuda" else 1, [], []
+    for task in tasks:
+        if reason := no_gain(task, device):
+            budget.leave_out(task.label, reason)
+            continue
+        if not budget.fits(task.label):
+            continue
+        begun = time.monotonic()
+        (runner,) = start([task])
+        alive = True
+        while alive and len(runner.turns) < 3 and (not runner.turns or budget.left > budget.longest):
+            turn_begun = time.monotonic()
+            runner.pipe.send(steps)
+            alive = answers(runner, budget)
+            budget.longest = max(budget.longest, time.monotonic() - turn_begun)
+        runner.process.kill()
+        runner.process.join()
+        if not runner.turns:
+            if task.name == BASELINE:  # nothing to compare with
+                break
+            continue
+        found.append(runner)
+        budget.longest = max(budget.longest, time.monotonic() - begun)
+        if task.name != DECODER:
+            (row,) = rows([runner], device, {}, found[0])
+            show([row], head=not printed)
+            printed.append(row)
+    return found, printed
+
+
+def answers(runner, budget):
+    """Wait for a turn as long as the budget allows; return whether it came."""
+    if not runner.pipe.poll(max(budget.left, 0.0)):
+        if not runner.turns:
+            budget.leave_out(runner.task.label, "the time is up")
+        return False
+    try:
+        runner.turns.append(runner.pipe.recv())
+    except EOFError:
+        budget.leave_out(runner.task.label, "it failed, see above")
+        return False
+    return True
+
+
+def no_gain(task, device):
+    """Return why a machine cannot gain from a variant; empty if it may."""
+    if device.type == "cuda":
+        return ""
+    if task.precision == "bfloat16" and NO_BF16 in bf16_instructions(device):
+        return f"bf16 instructions of this processor: {NO_BF16}"
+    if any(setting.startswith("compile") for setting in task.settings):
+        return "compiling takes minutes on a few cores; measure it without --quick"
+    return ""
+
+
 def note_peaks(peaks, device):
     """Measure the device's peak speed of a matrix product, and keep the best."""
     with precise(prepare(SPEC).loaded.spec):
@@ -191,8 +252,8 @@ def note_peaks(peaks, device):
         torch.cuda.empty_cache()
 
 
-def rows(runners, device, peaks):
-    first = next(runner for runner in runners if runner.task.name == BASELINE)
+def rows(runners, device, peaks, first=None):
+    first = first or next(runner for runner in runners if runner.task.name == BASELINE)
     for runner in runners:
         if runner.task.name == DECODER:
             continue
@@ -201,19 +262,21 @@ def rows(runners, device, peaks):
         row = {"step": task.label, "images/s": task.batch_size / wall, "ratio": first.median("wall") / wall}
         if device.type == "cpu":
             row["ratio of CPU time"] = first.median("cpu") / cpu
-        row["TFLOP/s"], row["of the matrix peak"] = achieved / 1e12, achieved / peaks[task.precision]
+        row["TFLOP/s"] = achieved / 1e12
+        if task.precision in peaks:
+            row["of the matrix peak"] = achieved / peaks[task.precision]
         row["memory, GiB"] = max(turn["memory"] for turn in runner.turns) / 2**30
         row["memory ratio"] = row["memory, GiB"] / (max(t["memory"] for t in first.turns) / 2**30)
         yield row
 
 
-def show(found):
-    head = list(found[0])
-    print("|", " | ".join(head), "|")
-    print("|", " | ".join("---" for _ in head), "|")
+def show(found, head=True):
+    if head:
+        print("|", " | ".join(found[0]), "|")
+        print("|", " | ".join("---" for _ in found[0]), "|")
     for row in found:
         cells = [f"{value:.3g}" if isinstance(value, float) else value for value in row.values()]
-        print("|", " | ".join(cells), "|")
+        print("|", " | ".join(cells), "|", flush=True)
 
 
 def bf16_instructions(device):
@@ -223,15 +286,12 @@ def bf16_instructions(device):
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
     except OSError:
         return "unknown"
-    return (
-        ", ".join(name for name in ("amx_bf16", "avx512_bf16") if name in flags)
-        or "none, so no gain is to be expected"
-    )
+    return ", ".join(name for name in ("amx_bf16", "avx512_bf16") if name in flags) or NO_BF16
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--quick", action="store_true", help="within three minutes")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--slots", type=int, default=7)
@@ -252,29 +312,35 @@ def plan(options, device, batch_size):
         for precision in options.precision
         for name in names
     ]
-    last = options.precision[-1]
+    last = options.precision[0 if options.quick else -1]
     return [*tasks, *(BenchmarkTask(DECODER, last, (), batch_size, slots, str(device)) for slots in (7, 11))]
 
 
 def main():
     options = parse()
     device = choose_device(options.device)
-    batch_size = options.batch_size or (64 if device.type == "cuda" else 8)
+    batch_size = options.batch_size or (64 if device.type == "cuda" else 2 if options.quick else 8)
     repeats = options.repeats or (3 if options.quick else 7)
     facts = {"date": str(date.today()), "torch": torch.__version__, "device": str(device)}
     facts |= {"threads": torch.get_num_threads(), "batch": batch_size, "slots": options.slots}
     facts |= {"repeats": repeats, "bf16 instructions": bf16_instructions(device)}
     print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
-    runners = start(plan(options, device, batch_size))
-    peaks = take_turns(runners, device, repeats)
+    tasks = plan(options, device, batch_size)
+    if options.quick:
+        peaks = {}
+        runners, found = take_turns_quickly(tasks, device, Budget())
+    else:
+        runners = start(tasks)
+        peaks = take_turns(runners, device, repeats)
+        found = list(rows(runners, device, peaks))
+        show(found)
     for precision, peak in peaks.items():
         print(f"matrix product in {precision}: {peak / 1e12:.3g} TFLOP/s", flush=True)
-    found = list(rows(runners, device, peaks))
-    show(found)
-    seven, eleven = (runner for runner in runners if runner.task.name == DECODER)
-    what = "wall" if device.type == "cuda" else "cpu"
-    ratio = eleven.median(what) / seven.median(what)
-    print(f"decoder, forward and backward, 11 slots against 7: {ratio:.2f} (by count {11 / 7:.2f})")
+    what, ratio = "wall" if device.type == "cuda" else "cpu", None
+    decoders = [runner.median(what) for runner in runners if runner.task.name == DECODER]
+    if len(decoders) == 2:
+        ratio = decoders[1] / decoders[0]
+        print(f"decoder, forward and backward, 11 slots against 7: {ratio:.2f} (by count {11 / 7:.2f})")
     if options.json:
         text = json.dumps({**facts, "peaks": peaks, "rows": found, "decoder 11 against 7": ratio}, indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")

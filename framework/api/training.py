@@ -19,7 +19,6 @@ from slotlab.framework.evaluation.evaluate import NOTHING
 from slotlab.framework.jobs.train import choose_device, default_folder, prepare, run_training
 from slotlab.framework.model.build import can_reconstruct
 from slotlab.framework.plugin_loading.trust import Ask
-from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.system.processes import is_first
 from slotlab.framework.system.stop_signals import TrainingHalted
@@ -151,7 +150,7 @@ def train_loaded(
         except TrainingHalted as halted:
             display.stop()
             say_first(str(halted))
-            return {"run": str(path), "status": "stopped", "cost": RunFolder(path).read_cost(), "figures": []}
+            return {"run": str(path), "status": "stopped", "figures": []}
         finally:
             display.stop()
         result: dict[str, Any] = {"run": str(run.path), "status": run.read_status()["state"]}
