@@ -170,6 +170,17 @@ def test_every_dataset_is_on_a_page_of_datasets(registry):
         assert f"`{item.component.name}`" in text, item
 
 
+def test_where_a_dataset_is_published_is_a_link():
+    """An address under `where` is for clicking; the archives at it may stand as code."""
+    found = 0
+    for page in (DOCS / "datasets").glob("*.md"):
+        for line in re.findall(r"^\| where \|(.*)$", page.read_text(), re.MULTILINE):
+            if "http" in line:
+                assert re.search(r"<https?://[^>]+>|\]\(https?://", line), page.name
+                found += 1
+    assert found > 5
+
+
 def test_every_metric_is_in_the_tables_of_its_page(registry):
     named = re.findall(r"^\| `(\w+)` \|", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
     metrics = [item.component.name for item in registry.all() if item.kind == "metric"]

@@ -92,6 +92,14 @@ def test_the_zoo_begins_with_a_row_for_each_spec(site: Path) -> None:
         assert f'href="#{path.stem}"' in table, path.stem
 
 
+def test_sources_lead_to_other_hosts(read: dict[Path, Links], site: Path) -> None:
+    """Papers and homepages are links; nothing is loaded from them (a law of its own)."""
+    papers = {link for link in read[site / "zoo.html"].leads if link.startswith("https://arxiv.org/abs/")}
+    assert len(papers) >= 6
+    pages = [page for path, page in read.items() if path.parent.name == "datasets"]
+    assert sum(any(link.startswith("http") for link in page.leads) for page in pages) > 5
+
+
 def test_commands_of_the_zoo_stand_where_the_spec_has_them() -> None:
     """Nothing is lifted out of its sentence: all words of a spec's comment come in its order."""
     sys.path.insert(0, str(ROOT / "docs" / "site"))

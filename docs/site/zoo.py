@@ -32,6 +32,19 @@ NAMED = re.compile(r"experiments/((?:ablations/)?\w+)\.yaml")
 PART = re.compile(rf"({'|'.join(PARTS)}): ")
 
 
+PAPERS = {
+    "Object-Centric Learning with Slot Attention": "2006.15055",
+    "Invariant Slot Attention": "2302.04973",
+    "Bridging the Gap to Real-World Object-Centric Learning": "2209.14860",
+    "SlotDiffusion: Object-Centric Generative Modeling with Diffusion Models": "2305.11281",
+    "SlotDiffusion": "2305.11281",
+    "Object-Centric Slot Diffusion": "2303.10834",
+    "Adaptive Slot Attention": "2406.09196",
+    "Object-Centric Learning for Real-World Videos by Predicting Temporal Feature Similarities": "2306.04829",
+}
+"""Numbers at arXiv of papers that specs name by their titles, in quotation marks."""
+
+
 @dataclass
 class Piece:
     """A part of the comment that a shipped spec begins with: a paragraph, or commands."""
@@ -169,8 +182,11 @@ def first_sentence(text: str) -> str:
 
 
 def linked(text: str) -> str:
-    """Return a text in which pages of the documentation are links."""
-    return re.sub(r"docs/([\w/]+\.md)", r"[\1](\1)", escaped(text))
+    """Return a text in which pages of the documentation and papers of arXiv are links."""
+    pages = re.sub(r"docs/([\w/]+\.md)", r"[\1](\1)", escaped(text))
+    for title, number in PAPERS.items():
+        pages = pages.replace(f'"{title}"', f'"[{title}](https://arxiv.org/abs/{number})"')
+    return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", pages)
 
 
 def tables(folder: Path) -> dict[str, list[tuple[str, list[str]]]]:
