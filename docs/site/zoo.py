@@ -39,7 +39,7 @@ PAPERS = {
     "SlotDiffusion: Object-Centric Generative Modeling with Diffusion Models": "2305.11281",
     "SlotDiffusion": "2305.11281",
     "Object-Centric Slot Diffusion": "2303.10834",
-    "Adaptive Slot Attention": "2406.09196",
+    "Adaptive Slot Attention: Object Discovery with Dynamic Slot Number": "2406.09196",
     "Object-Centric Learning for Real-World Videos by Predicting Temporal Feature Similarities": "2306.04829",
 }
 """Numbers at arXiv of papers that specs name by their titles, in quotation marks."""
