@@ -149,6 +149,14 @@ def test_arms_are_decided_at_the_looks_that_are_complete(record: Record) -> None
     assert found.arms[1].differences["ari"].p_holm == clear.p_holm, "what decides by p (Holm) obeys the rule"
 
 
+def test_a_repeated_interval_is_scipys_at_the_level_of_its_look(record: Record) -> None:
+    same = looked(record, 6).arms[2].sequential
+    assert same is not None
+    assert same.interval is not None
+    paired = stats.ttest_1samp(np.array(SAME) - np.array(BASE), 0).confidence_interval(1 - same.levels[-1])
+    assert (same.interval.low, same.interval.high) == pytest.approx((paired.low, paired.high))
+
+
 def test_failed_runs_end_a_look_and_lose_their_pair(record: Record) -> None:
     found = looked(record, 4, failed=(1,)).arms[1].sequential
     assert found is not None
