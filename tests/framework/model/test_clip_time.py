@@ -1,5 +1,7 @@
 """Frames of clips, cut and joined: nothing is lost, and the order of time is kept."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ CLIPS, FRAMES = 3, 5
 def test_spans_joined_are_the_clips(cuts: tuple[int, ...]) -> None:
     whole = torch.arange(CLIPS * FRAMES * 2).reshape(-1, 2)
     ends = [0, *cuts, FRAMES]
-    spans = [span_of(whole, FRAMES, slice(*both)) for both in zip(ends, ends[1:], strict=False)]
+    spans = [span_of(whole, FRAMES, slice(*both)) for both in pairwise(ends)]
     torch.testing.assert_close(in_time(spans, CLIPS), whole, rtol=0, atol=0)
     slots = [Slots(span.float()[:, None], {"age": span[:, :1]}) for span in spans if span is not None]
     joined = in_time(slots, CLIPS)
