@@ -9,6 +9,7 @@ from rich.table import Table
 
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import print_whole
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     DeviceOption,
@@ -75,7 +76,8 @@ def ablate(
 
     Give the command again to continue after an interruption.
     """
-    from slotlab.framework.api.ablation import ablate_file, forecast_file
+    with loading():
+        from slotlab.framework.api.ablation import ablate_file, forecast_file
 
     options = {**vars(chosen), "trust": consent(given=chosen.trust)}
     if dry_run:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.options import JsonOption, PluginOption
 from slotlab.framework.cli.output import emit
 from slotlab.framework.cli.units import counted
@@ -38,7 +39,8 @@ def check(
 
     Names every law that is broken, with the line and the repair. Exits with 1 if one is.
     """
-    from slotlab.framework.api.checking import result
+    with loading():
+        from slotlab.framework.api.checking import result
 
     found = result(what, set_, plugin)
     emit(found, json, print_check)

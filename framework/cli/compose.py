@@ -9,6 +9,7 @@ import typer
 
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.transfer import local_run
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -103,7 +104,8 @@ def compose(run: RunArgument, chosen: ComposeOptions, json: JsonOption = None) -
 
     Samples new pictures, or shows, mixes, interpolates, removes and duplicates the slots of images.
     """
-    from slotlab.framework.api import composing
+    with loading():
+        from slotlab.framework.api import composing
 
     request = composing.Request(**{**vars(chosen), "trust": consent(given=chosen.trust)})
     with stoppable("no pictures were written, and earlier ones are unchanged"):

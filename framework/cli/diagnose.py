@@ -8,6 +8,7 @@ import typer
 
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.trained import assignments
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.options import CheckpointOption, DeviceOption, JsonOption, SetOption, TrustOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.stopping import stoppable
@@ -33,7 +34,8 @@ def diagnose(
     """
     assigned = assignments(sets, checkpoint)
     with stoppable("what is drawn already stays"):
-        from slotlab.framework.api.diagnosing import diagnose_paths
+        with loading():
+            from slotlab.framework.api.diagnosing import diagnose_paths
 
         options = {"masks": masks, "split": split, "images": images}
         found = diagnose_paths(runs, options, sets=assigned, trust=consent(given=trust), device=device)

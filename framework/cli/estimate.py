@@ -5,6 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.options import (
     DeviceOption,
     ImagesOption,
@@ -31,7 +32,8 @@ def estimate(
 
     Times a few training steps on random images.
     """
-    from slotlab.framework.api.estimating import estimate_spec
+    with loading():
+        from slotlab.framework.api.estimating import estimate_spec
 
     result = estimate_spec(
         spec, sets=set_, plugins=plugin, trust=consent(given=trust), device=device, images=images

@@ -10,6 +10,7 @@ from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import warn
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.api.transfer import local_runs
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -89,7 +90,8 @@ def evaluate(
     if processes.wanted(chosen.devices):
         raise typer.Exit(processes.launch(chosen.devices or 1))
     with stoppable(left(figures=chosen.figures, masks=chosen.save_masks)):
-        from slotlab.framework.api.evaluating import evaluate_runs, wanted_of
+        with loading():
+            from slotlab.framework.api.evaluating import evaluate_runs, wanted_of
 
         result = evaluate_runs(
             runs,

@@ -11,6 +11,7 @@ from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import print_whole
 from slotlab.framework.api.trained import assignments
 from slotlab.framework.api.transfer import local_run
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     CheckpointOption,
@@ -111,7 +112,8 @@ def probe(
     given = {name: None if value == [] else value for name, value in vars(chosen).items()}
     assigned = assignments(sets, checkpoint)
     with stoppable("no results were written, and earlier ones are unchanged"):
-        from slotlab.framework.api.probing import probe_path
+        with loading():
+            from slotlab.framework.api.probing import probe_path
 
         conditions = {"protocol": protocol, "split": split, "fit_split": fit_split, "masks": masks}
         ask = consent(given=trust)

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.options import JsonOption, PluginOption, SetOption, StrictOption, TrustOption
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import counted
@@ -71,7 +72,8 @@ def validate(
     Checks settings, names, and that the components fit together. Exits with 1 if a spec is invalid. Warns of
     components of one's own that break one of the laws that take no time (`slotlab check` checks all).
     """
-    from slotlab.framework.api.specs import validity
+    with loading():
+        from slotlab.framework.api.specs import validity
 
     options = {"plugins": plugin, "strict_plugins": strict_plugins, "trust": consent(given=trust)}
     results = [validity(spec, sets=set_, laws=not no_laws, **options) for spec in specs]

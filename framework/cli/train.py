@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slotlab.framework.api.consent import consent
+from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
     DeviceOption,
@@ -71,7 +72,8 @@ def train(
     """
     if processes.wanted(devices):
         raise typer.Exit(processes.launch(devices or 1))
-    from slotlab.framework.api.training import train_spec
+    with loading():
+        from slotlab.framework.api.training import train_spec
 
     result = train_spec(spec, run, **{**vars(chosen), "trust": consent(given=chosen.trust)})
     if processes.is_first():

@@ -1,0 +1,19 @@
+"""What a terminal shows while a command loads its libraries, seconds before its first line."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from slotlab.framework.system import processes
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Say on stderr, if it is a terminal, that libraries are loaded; nothing of it is left afterwards."""
+    if not (sys.stderr.isatty() and processes.is_first()):
+        yield
+        return
+    with Console(stderr=True).status("loading PyTorch"):
+        yield
