@@ -154,6 +154,7 @@ def test_the_origin_of_the_threshold_and_another_primary_metric_are_said(study: 
         "sequential": None,
         "equivalent_within": None,
         "search": None,
+        "halving": None,
         "history": [],
     }
     assert as_json(declared)["declared"] == told
