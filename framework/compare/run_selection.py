@@ -1,6 +1,6 @@
 """Which runs count, and which evaluation of each is compared: the same kind for all runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slotlab.framework.compare.evaluation_facts import (
@@ -17,6 +17,7 @@ from slotlab.framework.compare.refusal import Refusal, RefusedError, gather
 from slotlab.framework.compare.request import ComparisonRequest
 from slotlab.framework.compare.results import LeftOut, MeasuredRun
 from slotlab.framework.compare.run_records import RunRecord
+from slotlab.framework.runs.measurement import REVISION, redefines
 
 _PLURAL = {
     "dataset": "datasets",
@@ -136,9 +137,9 @@ def _share(
     if len(common) > 1:
         raise RefusedError([_several(candidates)])
     chosen = next(iter(common))
+    alike = [[member for member in one.found if key(member) == chosen] for one in candidates]
     fitting = [
-        Candidate(one.record, _once([member for member in one.found if key(member) == chosen], request))
-        for one in candidates
+        Candidate(one.record, _once(found, request)) for one, found in zip(candidates, alike, strict=True)
     ]
     members, asides = _same_facts(fitting, request, across)
     others = [describe_key(other) for other in set.union(*keys) - common]
@@ -151,21 +152,45 @@ def _share(
     if asides:
         text = "runs have several evaluations of this kind, of which one is compared"
         notes.append(f"{text}; not compared: {'; '.join(asides)}")
+    older = _older(members, alike)
+    if older:
+        text = "metrics were measured again after their definition had changed, and the newest one counts"
+        notes.append(f"{text}; not compared: {'; '.join(older)}")
     return members, notes
 
 
-def _once(members: Iterable[MeasuredRun], request: ComparisonRequest) -> tuple[MeasuredRun, ...]:
-    """Return one evaluation per set of facts, preferring those that have the requested metrics."""
+def _once(members: Sequence[MeasuredRun], request: ComparisonRequest) -> tuple[MeasuredRun, ...]:
+    """Return one evaluation per set of facts: with the requested metrics, by their newest definition."""
     wanted = {*request.metrics, *filter(None, [request.primary])}
 
-    def rank(member: MeasuredRun) -> tuple[bool, int, str]:
+    def rank(member: MeasuredRun) -> tuple[bool, bool, int, str]:
         lacking = not wanted <= member.evaluation.values.keys()
-        return lacking, len(member.evaluation.name), member.evaluation.name
+        outdated = any(_replaces(other, member) for other in members)
+        return lacking, outdated, len(member.evaluation.name), member.evaluation.name
 
     found: dict[Key, MeasuredRun] = {}
     for member in sorted(members, key=rank):
         found.setdefault(tuple(sorted(member.facts.items())), member)
     return tuple(sorted(found.values(), key=lambda member: member.evaluation.name))
+
+
+def _replaces(new: MeasuredRun, old: MeasuredRun) -> bool:
+    """Return whether an evaluation defines a metric of another one of the same run and facts anew."""
+    facts = new.evaluation.facts, old.evaluation.facts
+    newer = facts[0].get(REVISION, 0) > facts[1].get(REVISION, 0)
+    return newer and new.run.path == old.run.path and new.facts == old.facts and redefines(*facts)
+
+
+def _older(members: Sequence[MeasuredRun], alike: Sequence[Sequence[MeasuredRun]]) -> list[str]:
+    """Name the evaluations that are not compared since one that is defines a metric of theirs anew."""
+    return sorted(
+        {
+            other.evaluation.name
+            for member, found in zip(members, alike, strict=True)
+            for other in found
+            if _replaces(member, other)
+        }
+    )
 
 
 def _same_facts(

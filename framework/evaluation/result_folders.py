@@ -20,6 +20,7 @@ from slotlab.framework.runs.folder import SAMPLES, RunFolder
 from slotlab.framework.runs.measurement import (
     LAST,
     MASKS,
+    REVISION,
     SummaryData,
     covers,
     definitions_of,
@@ -27,6 +28,7 @@ from slotlab.framework.runs.measurement import (
     is_readable,
     is_stale,
     pictures_of,
+    redefines,
     same_measurement,
     settings_of,
 )
@@ -120,6 +122,19 @@ class Places:
             if source in facts and not covers(facts[source], old):
                 return False
         return True
+
+    def revision(self, place: Place, source: MaskSource, new: SummaryData) -> dict[str, int]:
+        """Return, for its summary, which revision of its metrics an evaluation is; nothing for the first.
+
+        It is one more than that of any other evaluation of the same images that defines a metric differently.
+        """
+        others = (
+            old
+            for name, old in self.taken.items()
+            if name != place.name(source) and same_measurement(new, old) and redefines(new, old)
+        )
+        number = max((int(old.get(REVISION, 0)) + 1 for old in others), default=0)
+        return {REVISION: number} if number else {}
 
     def suffix(self, spec: ExperimentSpec) -> str:
         """Return an ending for the name of composed pictures that depends on checkpoint and settings."""

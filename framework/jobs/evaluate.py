@@ -180,6 +180,7 @@ class EvaluationJob:
             **named.facts[source],
             "evaluation": named.place.name(source),
             "changes": self.places.changes(ready.condition.spec, ready.loader.total),
+            **self.places.revision(named.place, source, named.facts[source]),
         }
         summary = summarize_run(ready, heading, evaluation, composed)
         if not ready.engine.is_first:

@@ -154,6 +154,7 @@ class Summary(Stored):
     images: Count
     slots: Count | None = None
     step: Count | None = None
+    revision: Count = 0
     data: UsedData = UsedData()
     methods: dict[str, dict[str, Mean]]
     metrics: dict[str, MeasuredBy]

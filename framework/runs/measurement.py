@@ -34,6 +34,9 @@ SETTINGS = (
 )
 """What determines the numbers besides weights, images and the definitions of metrics."""
 MASKS = "mask_source"
+REVISION = "revision"
+"""How many other definitions of its metrics an evaluation came after, in the same run, of the same images; no
+entry stands for 0. Of two that define a metric differently, the one with the greater number is newer."""
 
 
 def is_readable(summary: Any) -> bool:
@@ -114,6 +117,12 @@ def covers(new: SummaryData, old: SummaryData) -> bool:
         and set(one["baselines"]) >= set(other["baselines"]) - {"model"}
         and (not old.get("set_metrics") or plain(new.get("composition")) == plain(old.get("composition")))
     )
+
+
+def redefines(one: SummaryData, other: SummaryData) -> bool:
+    """Return whether two evaluations define a metric that both have in different ways."""
+    mine, theirs = (definitions_of(each)["metrics"] for each in (one, other))
+    return any(plain(mine[name]) != plain(theirs[name]) for name in mine.keys() & theirs.keys())
 
 
 def checkpoint_name(checkpoint: str | int) -> str:

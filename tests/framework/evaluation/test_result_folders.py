@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+import slotlab
 from slotlab.framework.evaluation.conditions import EvaluationRequest, conditions, own_condition
 from slotlab.framework.evaluation.result_folders import Place, Places
 from slotlab.framework.jobs.evaluate import run_evaluations
 from slotlab.framework.jobs.train import prepare, run_training
-from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.runs.folder import MODEL, RunFolder
 from slotlab.framework.spec.load import load_spec
 from slotlab.registry import SlotlabError
 
@@ -116,6 +117,25 @@ def test_an_evaluation_that_computes_all_that_was_computed_before_replaces_it(ru
     assert kept["settings"] == {"tolerance": 0.05}
     assert other["evaluation"] == again["evaluation"], "which had nothing but what this one has"
     assert len(folders(run)) == 2
+
+
+def test_of_definitions_of_a_metric_the_one_measured_last_is_compared(run: RunFolder) -> None:
+    """Also if an earlier one is measured again; all of them stay, and the comparison names those it passes over."""
+    means = {}
+    for tolerance in (0.3, 0.0, 0.1, 0.3, 0.3, 0.0):
+        summary = measure(run, f"evaluation.metrics=[ari, {{name: boundary_f, tolerance: {tolerance}}}]")
+        means[tolerance] = summary["methods"][MODEL]["boundary_f"]["mean"]
+        before = folders(run)
+        for metrics in (["boundary_f"], []):
+            found = slotlab.compare(run.path, metrics=metrics).comparison
+            assert found.arms[0].statistics["boundary_f"].mean == means[tolerance]
+            told = [note for note in found.notes if "after their definition had changed" in note]
+            passed = {name for note in told for name in note.partition("not compared: ")[2].split("; ")}
+            assert passed == before.keys() - {summary["evaluation"]}
+    assert len({*means.values()}) == len(folders(run)) == 3
+    same = f"evaluation.metrics=[ari, {{name: boundary_f, tolerance: {tolerance}}}]"
+    measure(run, same)
+    assert folders(run) == before, "measured again the newest is the same"
 
 
 def test_a_limit_that_leaves_no_image_out_is_none(run: RunFolder) -> None:
