@@ -72,6 +72,8 @@ class Registry:
         self.files: list[PluginCode] = []
         """The single-file plugins that were loaded, each content once."""
         self.replaced: list[Replaced] = []
+        self.sources: Mapping[tuple[str, str], str] = {}
+        """The package that each component came from, by kind and name, as a run that is read tells it."""
 
     def add(
         self,
@@ -196,6 +198,8 @@ class Registry:
         text = (
             f"no {kind} is called '{shown}'{suggest(name, names)} (available: {', '.join(names) or 'none'})"
         )
+        if source := self.sources.get((kind, name)):
+            text += f"; the run was trained with that of {source}, a package which is not installed here"
         for item in self.broken:
             text += f"; plugin not loaded: {item.source} ({item.reason})"
         return text

@@ -6,7 +6,7 @@ import torch
 
 from slotlab.framework.contracts import Sample
 from slotlab.framework.contracts.metric_promises import check_distance, check_features
-from slotlab.framework.data.sample_checks import check_sample
+from slotlab.framework.data.sample_checks import BrokenPromise, check_sample, check_size
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import same
 from slotlab.framework.laws.general import BUILT
@@ -20,14 +20,18 @@ LOOKED_AT = 4
 
 
 def samples_are_promised(subject: Subject) -> None:
-    """Samples are what the contract says, with ids of their own, and end with an IndexError."""
+    """Samples are what the contract says, masks as large as images; past the end is an IndexError."""
     dataset = subject.build()
     size = len(dataset)
     if not size:
         raise Broken("it has no samples", "look at the folder that it reads", place=subject.place("__len__"))
     samples = [dataset[index] for index in range(min(size, LOOKED_AT))]
-    for sample in samples:
-        check_sample(sample)
+    try:
+        for sample in samples:
+            check_sample(sample)
+            check_size(sample)
+    except BrokenPromise as error:
+        raise Broken(str(error), place=subject.place("__getitem__")) from None
     if len({sample.id for sample in samples}) < len(samples):
         raise Broken(
             "two samples have one id", "name each by its file or number", place=subject.place("__getitem__")

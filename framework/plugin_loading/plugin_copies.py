@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.system.json_files import read_json
-from slotlab.registry import PluginCode, PluginError, read_code
+from slotlab.registry import PluginCode, PluginError, SlotlabError, read_code
 from slotlab.registry.code import sha256
 
 FOLDER = "plugins"
@@ -41,6 +41,19 @@ def copies(codes: Sequence[PluginCode]) -> Copies:
         plugins.append(f"{folder}/{code.name}")
         files |= {f"{folder}/{name}": content for name, content in code.files.items()}
     return Copies(tuple(plugins), files)
+
+
+def packages(run: Path) -> dict[tuple[str, str], str]:
+    """Return the packages, with their versions, that a run's components came from, by kind and name.
+
+    Those of files, whose copies are in the run, are left out; of a damaged record nothing is known.
+    """
+    try:
+        listed = read_json(run / "provenance.json").get("components", [])
+        every = {(str(one["kind"]), str(one["name"])): str(one["source"]) for one in listed}
+    except (SlotlabError, OSError, TypeError, LookupError, AttributeError):
+        return {}
+    return {key: source for key, source in every.items() if "@" not in source}
 
 
 def read_codes(paths: Iterable[Path]) -> list[PluginCode]:

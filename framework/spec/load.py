@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slotlab.framework.plugin_loading.discovery import load_registry
-from slotlab.framework.plugin_loading.plugin_copies import run_of
+from slotlab.framework.plugin_loading.plugin_copies import packages, run_of
 from slotlab.framework.plugin_loading.trust import Ask, refuse
 from slotlab.framework.spec.errors import PathProblem, Problem, SpecError
 from slotlab.framework.spec.merge import apply_set, find_spec, folder_of, read_tree
@@ -90,6 +90,8 @@ def load_spec(
         )
     registry = load_registry(strict=strict_plugins)
     of_run = of_run or run_of(path.parent) is not None
+    if of_run:
+        registry.sources = packages(path.parent)
     return load_tree(tree, registry, path, Admission(tuple(plugins), trust, of_run))
 
 

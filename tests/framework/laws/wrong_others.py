@@ -98,6 +98,16 @@ OTHERS = {
         "name each by its file or number",
         whole(DATASET, ("id=str(index)", 'id="one"'), GET),
     ),
+    "a mask that was cropped": (
+        "keeps its contract",
+        "the mask of 0 has shape (",
+        "pydoc slotlab.contracts",
+        whole(
+            DATASET,
+            ("image_CHW=image)", "image_CHW=image, mask_HW=torch.zeros(5, self.size[1], dtype=torch.uint8))"),
+            GET,
+        ),
+    ),
     "an auxiliary loss that is a sum": (
         "the loss is a mean over images",
         "three images have a loss of",

@@ -1,5 +1,6 @@
 """From files to a validated spec: every mistake with its file, line, path and text."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,22 @@ def test_unknown_components_everywhere(base: str) -> None:
         "--set evaluation.metrics=[ari, {k: 1}]: evaluation.metrics.1: "
         f"expected the name of a metric, or a block with its 'name' (names: {METRICS})"
     )
+
+
+def test_a_run_whose_package_is_not_installed_names_it(base: str, write: Write) -> None:
+    components = [
+        {"kind": "encoder", "name": "blobs", "version": 1, "source": "slotlab-blobs 0.1.0"},
+        {"kind": "encoder", "name": "bits", "version": 1, "source": "bits.py@29c634b1"},
+    ]
+    write("provenance.json", json.dumps({"components": components}))
+    for name, more in (("blobs", True), ("bits", False)):
+        found = refusal(sets=[f"model.encoder={name}"])
+        told = "; the run was trained with that of slotlab-blobs 0.1.0, a package which is not installed here"
+        assert found.endswith(told) == more
+        assert f"no encoder is called '{name}'" in found
+    for damaged in ("", "[]", '{"components": [1]}', '{"components": null}'):
+        write("provenance.json", damaged)
+        assert refusal(sets=["model.encoder=blobs"]).endswith(f"(available: {ENCODERS})")
 
 
 def test_unknown_keys_are_located_at_the_set(base: str) -> None:
