@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class EvaluationRecord:
     values: Mapping[str, float | None]
     """The model's mean of each metric, and the value of each set metric; None where undefined."""
     higher_is_better: Mapping[str, bool]
+    beside: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """The means of what was measured beside the model, such as trivial baselines, by method and metric."""
 
     @property
     def name(self) -> str:
@@ -155,4 +157,9 @@ def load_evaluation(folder: Path) -> EvaluationRecord:
         facts={name: value for name, value in summary.items() if name not in dropped},
         values={**means, **{name: item["value"] for name, item in sets.items()}},
         higher_is_better=higher,
+        beside={
+            method: {name: item["mean"] for name, item in found.items()}
+            for method, found in summary["methods"].items()
+            if method != MODEL
+        },
     )

@@ -12,7 +12,6 @@ from slotlab.framework.compare.best_arms import LEVEL
 from slotlab.framework.compare.binding import fisher
 from slotlab.framework.compare.results import Arm, Comparison, MeasuredRun
 from slotlab.framework.compare.statistics import correct, difference
-from slotlab.framework.runs.folder import MODEL
 
 ALIKE = 1e-6
 """Two values of one baseline on the same pictures differ by less than this."""
@@ -141,9 +140,5 @@ def trivial_rows(comparison: Comparison) -> tuple[tuple[TrivialRow, ...], tuple[
 
 def measured_beside(member: MeasuredRun, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Return the means of metrics of each method that an evaluation measured beside the model."""
-    methods = member.evaluation.summary()["methods"]
-    return {
-        method: {name: values.get(name, {}).get("mean") for name in names}
-        for method, values in methods.items()
-        if method != MODEL
-    }
+    beside = member.evaluation.beside
+    return {method: {name: values.get(name) for name in names} for method, values in beside.items()}

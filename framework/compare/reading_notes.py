@@ -8,7 +8,7 @@ from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.grouping import ACROSS
 from slotlab.framework.compare.per_image import unpaired
 from slotlab.framework.compare.refusal import name_all
-from slotlab.framework.compare.results import Arm, Comparison, Statistics
+from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison, Statistics
 from slotlab.framework.compare.run_records import RunRecord
 from slotlab.framework.compare.sequential import in_words
 from slotlab.framework.compare.statistics import detectable, least_p
@@ -32,6 +32,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         *on_search(comparison),
         *on_halving(comparison),
         *on_arms(comparison),
+        *on_trivial(comparison),
         *on_bounds(comparison),
         *on_binding(comparison),
         *on_conditions(comparison),
@@ -118,6 +119,35 @@ def on_arms(comparison: Comparison) -> Iterator[str]:
         number = sum(len(arm.failed) for arm in failed)
         beside = "; a table has them as the worst value" if primary.worst is not None else ""
         yield f"failed runs, which have no value and are not in the means: {number} ({names(failed)}){beside}"
+
+
+def on_trivial(comparison: Comparison) -> Iterator[str]:
+    """Name the arms that are no better than something without training that was measured beside them."""
+    primary = comparison.primary
+    behind: dict[str, list[Arm]] = {}
+    for arm in comparison.arms:
+        mean, found = arm.statistics[primary.name].mean, best_beside(arm, primary)
+        if found is None or mean is None:
+            continue
+        method, value = found
+        if (mean <= value) if primary.higher_is_better else (mean >= value):
+            behind.setdefault(f"{method}, {value:.3g}", []).append(arm)
+    for told, arms in behind.items():
+        yield f"no better in mean {primary.name} than a baseline without training ({told}): {names(arms)}"
+
+
+def best_beside(arm: Arm, metric: ComparedMetric) -> tuple[str, float] | None:
+    """Return the best of the methods that all runs of an arm measured beside the model, and its mean."""
+    every = [member.evaluation.beside for member in arm.members]
+    means = {}
+    for method in set.intersection(*(set(one) for one in every)) if every else ():
+        values = [value for one in every if (value := one[method].get(metric.name)) is not None]
+        if len(values) == len(every):
+            means[method] = sum(values) / len(values)
+    if not means:
+        return None
+    sign = 1 if metric.higher_is_better else -1
+    return max(sorted(means.items()), key=lambda item: sign * item[1])
 
 
 def on_bounds(comparison: Comparison) -> Iterator[str]:

@@ -186,7 +186,8 @@ def _older(members: Sequence[MeasuredRun], alike: Sequence[Sequence[MeasuredRun]
     return sorted(
         {
             other.evaluation.name
-            for member, found in zip(members, alike, strict=True)
+            for member in members
+            for found in alike
             for other in found
             if _replaces(member, other)
         }

@@ -12,7 +12,7 @@ import pytest
 from slotlab.framework.compare.comparison import ComparisonRequest, compare, compare_paths
 from slotlab.framework.compare.csv_json import as_csv, as_json
 from slotlab.framework.compare.refusal import RefusedError
-from slotlab.framework.compare.run_records import load_all
+from slotlab.framework.compare.run_records import RunRecord, load_all
 from slotlab.framework.compare.statistics import correct
 from slotlab.framework.compare.table_markup import markdown
 from slotlab.framework.compare.tables import facts, tables
@@ -360,3 +360,24 @@ def test_chances_are_corrected_for_the_number_of_arms_in_each_metric_by_itself(r
         found = [arm.differences[metric] for arm in others]
         assert [one.p_holm for one in found] == correct([one.p for one in found])
         assert [one.p_holm for one in found] != [one.p for one in found]
+
+
+@pytest.mark.parametrize("metric", ["ari", "mse"])
+def test_arms_that_are_no_better_than_what_needs_no_training_are_named(record: Record, metric: str) -> None:
+    """The best of what all runs of an arm measured beside the model decides, by its mean over them."""
+    sign = 1 if metric == "ari" else -1
+    beside = {"grid": {metric: sign * 0.2}, "kmeans": {metric: sign * 0.3}, "none": {metric: None}}
+
+    def run(slots: int, seed: int, value: float, **more: Any) -> RunRecord:
+        made = record(f"{slots}-{seed}", seed, values={metric: sign * value}, settings={"model.slots": slots})
+        [(name, one)] = made.evaluations.items()
+        return replace(made, evaluations={name: replace(one, beside={**beside, **more})})
+
+    runs = [run(7, 0, 0.4), run(7, 1, 0.5), run(9, 0, 0.2), run(9, 1, 0.3), run(11, 0, 0.1), run(11, 1, 0.2)]
+    told = [note for note in compare(runs).notes if "without training" in note]
+    text = f"no better in mean {metric} than a baseline without training (kmeans, {sign * 0.3:.3g})"
+    assert told == [f"{text}: slots=9, slots=11"]
+    some = [*runs[:5], run(11, 1, 0.2, kmeans={metric: None})]
+    told = [note for note in compare(some).notes if "without training" in note]
+    assert told[1].endswith(f"(grid, {sign * 0.2:.3g}): slots=11"), "kmeans was not measured beside both"
+    assert not any("without training" in note for note in compare(runs[:2]).notes)
