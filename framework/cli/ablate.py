@@ -130,7 +130,7 @@ def print_forecast(result: dict[str, Any]) -> None:
             if at_once == 1
             else f"{at_once} at a time, if they do not slow each other down"
         )
-        text += f"; about {duration(sum(seconds) / at_once)}, {shared}"
+        text += f"; about {duration(sum(seconds) / at_once)} of training, {shared}"
     out.print(text, soft_wrap=True)
 
 

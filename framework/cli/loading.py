@@ -4,8 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-
+from slotlab.framework.api.console import PlainConsole
 from slotlab.framework.system import processes
 
 
@@ -15,5 +14,5 @@ def loading() -> Iterator[None]:
     if not (sys.stderr.isatty() and processes.is_first()):
         yield
         return
-    with Console(stderr=True).status("loading PyTorch"):
+    with PlainConsole(stderr=True).status("loading PyTorch"):
         yield

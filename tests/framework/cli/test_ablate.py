@@ -48,7 +48,8 @@ def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -
     pattern = r"iterations=(\d)\s+0\s+[0-9a-f]{12}\s+to run\s+[\d.]+ s\s*"
     assert [re.fullmatch(pattern, row)[1] for row in rows] == ["1", "2"]  # type: ignore[index]
     assert re.fullmatch(
-        r"2 runs: 0 done, 2 to run; about [\d.]+ s, 2 at a time, if they do not slow each other down", total
+        r"2 runs: 0 done, 2 to run; about [\d.]+ s of training, 2 at a time, if they do not slow each other down",
+        total,
     )
 
 
