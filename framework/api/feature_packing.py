@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from slotlab.framework.api.console import warn
-from slotlab.framework.api.packing import sources_of
+from slotlab.framework.api.packing import describe_numbers, sources_of
 from slotlab.framework.api.progress import open_bar
 from slotlab.framework.contracts import Model
 from slotlab.framework.data.inspection.target import DataTarget, is_spec
@@ -230,16 +230,9 @@ def describe_features(store: FeatureStore) -> dict[str, Any]:
     """Return the facts of a store."""
     manifest = store.manifest
     return {
-        "path": str(store.path),
-        "kind": manifest.kind,
-        "dataset": manifest.name,
-        "split": manifest.split,
-        "images": len(store) - len(store.bad),
+        **describe_numbers(store),
         "channels": manifest.channels,
         "grid": list(manifest.grid),
         "type": np.dtype(manifest.number).name,
         "mirrored": manifest.mirrored,
-        "bytes": store.bytes,
-        "checksum": store.checksum,
-        "skipped": [str(problem) for problem in store.bad.values()],
     }

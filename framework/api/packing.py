@@ -174,6 +174,11 @@ def describe(store: Store) -> dict[str, Any]:
 
 def describe_field(store: FeatureStore) -> dict[str, Any]:
     """Return the facts of a store of a field."""
+    return {**describe_numbers(store), "size": list(store.manifest.grid)}
+
+
+def describe_numbers(store: FeatureStore) -> dict[str, Any]:
+    """Return what the facts of all stores of numbers have in common."""
     manifest = store.manifest
     return {
         "path": str(store.path),
@@ -181,7 +186,6 @@ def describe_field(store: FeatureStore) -> dict[str, Any]:
         "dataset": manifest.name,
         "split": manifest.split,
         "images": len(store) - len(store.bad),
-        "size": list(manifest.grid),
         "bytes": store.bytes,
         "checksum": store.checksum,
         "skipped": [str(problem) for problem in store.bad.values()],
