@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from slotlab.framework.api.choosing import chosen
-from slotlab.framework.api.console import PlainConsole, say, styled
+from slotlab.framework.api.console import PlainConsole, grid_of, say, styled
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import Names, names_of
 from slotlab.framework.api.transfer import local_runs
@@ -231,12 +230,7 @@ def show_tables(out: Console, comparison: Comparison, details: Sequence[Compared
     """Print the tables, and under them how to read them."""
     for table in tables(comparison, details=details):
         out.print(styled(table.title, "bold"), soft_wrap=True)
-        grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for i, head in enumerate(table.columns):
-            grid.add_column(head, justify="left" if i < table.texts else "right")
-        for row in table.rows:
-            grid.add_row(*row)
-        out.print(grid)
+        out.print(grid_of(table))
         out.print()
     for line in facts(comparison):
         out.print(styled(line, "dim"), soft_wrap=True)

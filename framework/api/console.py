@@ -1,8 +1,8 @@
-"""What is said while a job runs: progress and warnings, on stderr."""
+"""Text on the terminal: consoles without markup, tables, and what is said on stderr while a job runs."""
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -11,6 +11,9 @@ from rich.text import Text
 
 from slotlab.framework.system.processes import is_first
 from slotlab.framework.system.terminal import visible
+
+if TYPE_CHECKING:
+    from slotlab.framework.compare.text_table import TextTable
 
 
 class PlainConsole(Console):
@@ -37,6 +40,16 @@ def print_whole(out: Console, table: Table) -> None:
     else:
         out.width = needed
         out.print(table, soft_wrap=True)
+
+
+def grid_of(table: "TextTable") -> Table:
+    """Return a table of text as it is printed: columns of text to the left, numbers to the right."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for i, head in enumerate(table.columns):
+        grid.add_column(head, justify="left" if i < table.texts else "right")
+    for row in table.rows:
+        grid.add_row(*row)
+    return grid
 
 
 def styled(text: str, style: str) -> Text:

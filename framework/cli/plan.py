@@ -47,20 +47,13 @@ def plan(
 
 def print_plan(result: dict[str, Any]) -> None:
     """Print a line for each arm, goal and design, and how to read it."""
-    from rich.table import Table
-
-    from slotlab.framework.api.console import print_whole, styled
+    from slotlab.framework.api.console import grid_of, print_whole, styled
     from slotlab.framework.cli.output import console
 
     out = console()
     found = needs_table(result)
     out.print(styled(found.title, "bold"), soft_wrap=True)
-    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for i, head in enumerate(found.columns):
-        grid.add_column(head, justify="left" if i < found.texts else "right")
-    for row in found.rows:
-        grid.add_row(*row)
-    print_whole(out, grid)
+    print_whole(out, grid_of(found))
     for note in result["notes"]:
         out.print(styled(f"note: {note}", "dim"), soft_wrap=True)
 
