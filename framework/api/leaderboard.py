@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from slotlab.framework.api.comparison import WIDTH, compare
-from slotlab.framework.api.console import PlainConsole, print_whole, styled
+from slotlab.framework.api.console import PlainConsole, grid_of, print_whole, styled
 from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import paths_of
 from slotlab.framework.compare.leaderboard import Board, board_of
@@ -149,12 +148,9 @@ def show_boards(out: Console, boards: Sequence[Board]) -> None:
     for board in boards:
         table = leaderboard_table(board)
         out.print(styled(table.title, "bold"), soft_wrap=True)
-        grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for i, head in enumerate(table.columns):
-            grid.add_column(head, justify="left" if i < table.texts else "right")
-        for row in table.rows:
-            grid.add_row(*row)
-        print_whole(out, grid)
+        print_whole(out, grid_of(table))
         for line in (*findings(board), *board.notes):
             out.print(line, soft_wrap=True)
+        for line in facts(board.comparison):
+            out.print(styled(line, "dim"), soft_wrap=True)
         out.print()

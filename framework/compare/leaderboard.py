@@ -10,7 +10,7 @@ from itertools import combinations
 
 from slotlab.framework.compare.best_arms import LEVEL
 from slotlab.framework.compare.binding import fisher
-from slotlab.framework.compare.results import Arm, Comparison, MeasuredRun
+from slotlab.framework.compare.results import Arm, Comparison
 from slotlab.framework.compare.statistics import correct, difference
 
 ALIKE = 1e-6
@@ -124,8 +124,8 @@ def trivial_rows(comparison: Comparison) -> tuple[tuple[TrivialRow, ...], tuple[
     for arm in sorted(comparison.arms, key=lambda arm: arm.name):
         for member in arm.members:
             slots = member.evaluation.facts.get("slots")
-            for method, values in measured_beside(member, names).items():
-                every.setdefault((method, slots), []).append(values)
+            for method, values in member.evaluation.beside.items():
+                every.setdefault((method, slots), []).append({name: values.get(name) for name in names})
     rows, notes = [], []
     for (method, slots), found in sorted(every.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
         rows.append(TrivialRow(method, slots, found[0]))
@@ -136,9 +136,3 @@ def trivial_rows(comparison: Comparison) -> tuple[tuple[TrivialRow, ...], tuple[
                 text = f"{name} of the baseline {method} differs between runs ({low} to {high})"
                 notes.append(f"{text}, though all measured the same pictures; the first is shown")
     return tuple(rows), tuple(notes)
-
-
-def measured_beside(member: MeasuredRun, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Return the means of metrics of each method that an evaluation measured beside the model."""
-    beside = member.evaluation.beside
-    return {method: {name: values.get(name) for name in names} for method, values in beside.items()}

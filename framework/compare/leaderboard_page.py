@@ -86,23 +86,16 @@ def cost_cells(cost: ArmCost) -> tuple[str, ...]:
 
 
 def findings(board: Board) -> list[str]:
-    """Return in sentences which arms the tests tell apart, and which stay below a baseline."""
-    comparison, name = board.comparison, board.comparison.primary.name
+    """Return in sentences which arms the tests tell apart."""
+    name = board.comparison.primary.name
     lines = [
         f"{one.arm.name} is better than {', '.join(one.worse)} in {name}"
         for one in board.standings
         if one.worse
     ]
     if not lines:
-        lines = [f"no test tells any two of these apart in {name}: the order of their rows bears nothing"]
-    values = [row.values[name] for row in board.baselines]
-    best = max((quality(comparison, value) for value in values if value is not None), default=None)
-    below = [
-        one.arm.name
-        for one in board.standings
-        if best is not None and quality(comparison, mean_of(comparison, one.arm)) <= best
-    ]
-    return [*lines, *([f"no better on average than the best baseline: {', '.join(below)}"] if below else [])]
+        return [f"no test tells any two of these apart in {name}: the order of their rows bears nothing"]
+    return lines
 
 
 def failures(comparison: Comparison) -> TextTable | None:

@@ -19,12 +19,6 @@ from slotlab.registry import SlotlabError
 from .conftest import Record
 
 
-@pytest.fixture(autouse=True)
-def no_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs in memory have no file of what was measured beside them."""
-    monkeypatch.setattr("slotlab.framework.compare.leaderboard.measured_beside", lambda member, names: {})
-
-
 def arms(record: Record, values: Sequence[Sequence[float]], **facts: object) -> list[RunRecord]:
     """One arm for each list, with so many slots as its number, and a seed for each of its values."""
     return [
@@ -124,10 +118,6 @@ def test_the_order_of_runs_changes_no_byte(record: Record) -> None:
 class TestOfStudies:
     """Of folders on disk, with baselines."""
 
-    @pytest.fixture(autouse=True)
-    def no_baselines(self) -> None:
-        """Read what was measured beside the models."""
-
     @pytest.fixture
     def studies(self, synthetic: ModuleType, tmp_path: Path) -> list[Path]:
         found = []
@@ -173,6 +163,16 @@ class TestOfStudies:
         (note,) = board.notes
         assert note.startswith("ari of the baseline one_segment differs between runs (0 to 0.5)")
         assert note in boards_json([board])["boards"][0]["findings"]
+
+    def test_arms_that_are_no_better_than_a_baseline_are_named_once(self, studies: list[Path]) -> None:
+        for summary in studies[1].parents[1].glob("runs/*/evaluation/*/summary.json"):
+            data = read_json(summary)
+            data["methods"]["one_segment"]["ari"]["mean"] = 0.99
+            write_json(summary, data)
+        board = leaderboard(studies[1])
+        told = "no better in mean ari than a baseline without training (one_segment, 0.99)"
+        assert page(board.boards, title="T", command="c").count(told.replace("_", r"\_")) == 1
+        assert repr(board).count(told) == 1
 
     def test_mistakes_are_told(self, studies: list[Path], tmp_path: Path) -> None:
         board = leaderboard(studies)
