@@ -167,12 +167,26 @@ def layers(*widths, kernel=1):
 
 def grouped(token, slot, attention):
     """Those of slot attention without its MLP: two norms, three maps without bias, a GRU."""
-    return 2 * (token + slot) + (2 * token + slot) * attention + 6 * slot * slot + 6 * slot
+    maps, gru = (2 * token + slot) * attention, 3 * (attention + slot) * slot + 6 * slot
+    return 2 * (token + slot) + maps + gru
 
 
-def attended(width, hidden):
+def attended(width, hidden, attention=None):
     """Those of a block of a transformer: four maps, two norms, an MLP."""
-    return 4 * layers(width, width) + 4 * width + layers(width, hidden, width)
+    inner = attention or width
+    maps = 3 * layers(width, inner) + layers(inner, width)
+    return maps + 4 * width + layers(width, hidden, width)
+
+
+def residual(width_in, *blocks):
+    """Those of a ResNet's stages of two 3x3 convolutions a block; all without bias, each with a norm."""
+    count = 0
+    for stage, number in enumerate(blocks):
+        width = 64 * 2**stage
+        count += 9 * width_in * width + (2 * number - 1) * 9 * width**2 + 2 * number * 2 * width
+        count += (width_in * width + 2 * width) * (width_in != width)  # the first block's 1x1 convolution
+        width_in = width
+    return count
 
 
 SAVI_S = (
@@ -207,7 +221,38 @@ VIDEOSAUR = (
     + 784 * 128 + 2 * attended(128, 512) + 3 * 2 * 128 + 2 * 128 * 128
     + layers(128, 1024, 1024, 1024, 1024, 784)
 )  # fmt: skip
-"""Numbers of weights of video models, without frozen encoders."""
+# The authors' encoder has 512 channels and goes on with blocks of that width, in which queries, keys and values are 64 wide.
+SAVI_PP = (
+    27 * 64 + 2 * 64 + residual(64, 3, 4, 6, 3)
+    + layers(2, 512) + 2 * 512 + layers(512, 64, 512)
+    + 4 * attended(512, 1024, 64)
+    + layers(4, 256, 128)
+    + grouped(512, 128, 256)
+    + attended(128, 1024, 256)
+    + layers(2, 128) + layers(128, 64, 64, 64, 64, kernel=5) + layers(64, 1 + 3 + 1)
+)  # fmt: skip
+# The authors' kernels have 128 more outputs, which nothing reads where nothing is drawn.
+SAVI_OBJ3D = (
+    layers(3, 64, 64, 64, 64, kernel=5)
+    + layers(4, 64) + 2 * 64 + layers(64, 128, 128)
+    + 6 * 128
+    + grouped(128, 128, 128) + 2 * 128 + layers(128, 256, 128)
+    + layers(128, 256) + 2 * 256 + layers(256, 128)
+    + 2 * attended(128, 512) + 4 * 256 * (128 + 256) + 8 * 256 + layers(256, 128)  # an LSTM, and back
+    + layers(4, 128) + layers(128, 64, 64, 64, 64, kernel=5) + layers(64, 4)
+)  # fmt: skip
+STEVE = (
+    layers(3, 64, 64, 64, 192, kernel=5)
+    + layers(4, 192) + 2 * 192 + layers(192, 192, 192)
+    + 2 * 192
+    + grouped(192, 192, 192) + 2 * 192 + layers(192, 192, 192)
+    + 4 * 192**2 + 4 * 192 + layers(192, 768, 192) + 2 * 192
+    + 4096 * 192 + 192 + 1025 * 192 + 192**2  # tokens, the one before the first, places; slots
+    + 8 * (8 * 192**2 + 6 * 192 + layers(192, 768, 192)) + 2 * 192 + 192 * 4096
+)  # fmt: skip
+SLOTFORMER_OBJ3D = layers(128, 128) + 4 * attended(128, 512) + layers(128, 128)
+SLOTFORMER_CLEVRER = layers(128, 256) + 4 * attended(256, 1024) + layers(256, 128)
+"""Numbers of weights of video models, without frozen parts."""
 CLEVR = (
     *GENERATED,
     "data.protocol.image_size=32",
@@ -412,6 +457,11 @@ def test_operations_of_a_shipped_spec_can_be_counted(name, inputs):
         ("stosavi_clevrer", STOSAVI),
         ("slotcontrast_movi_c", SLOTCONTRAST),
         ("videosaur_movi_c", VIDEOSAUR),
+        ("savi_pp_movi_e", SAVI_PP),
+        ("savi_obj3d", SAVI_OBJ3D),
+        ("slotformer_obj3d", SLOTFORMER_OBJ3D),
+        ("slotformer_clevrer", SLOTFORMER_CLEVRER),
+        ("steve_movi_d", STEVE),
         ("dvae_movi_d", 681_923),
         ("slotdiffusion_slot_attention_clevrtex", 5_192_708),
         ("slotdiffusion_clevrtex", 134_243_331 + 3_347_520),
