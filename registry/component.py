@@ -139,7 +139,8 @@ class Component(Generic[ConfigT]):
     `build(config, context)` makes the object that the kind's hook describes. `context`
     carries the facts that the component must not configure itself, such as the image
     size. `version` is raised when the same settings would compute something else: runs of
-    the former version are then refused, or evaluated with the settings in `earlier`.
+    the former version are then refused, or evaluated with the settings in `earlier`. What it needs
+    beside its package's own dependencies, such as an extra, is said in `install`.
     """
 
     name: str
@@ -149,6 +150,8 @@ class Component(Generic[ConfigT]):
     version: int = 1
     earlier: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     """By former version: the settings with which this version computes what that one did."""
+    install: str = ""
+    """What else it may need installed, as pip is told: `slotlab[video]`; model cards name it."""
     slips: Mapping[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """By argument that it lacks or does not know: the complaint."""
 
@@ -175,4 +178,6 @@ class Component(Generic[ConfigT]):
             found.append("summary must be one line that says what the component is")
         if type(self.version) is not int or self.version < 1:
             found.append(f"version must be a whole number from 1, not {self.version!r}")
+        if not isinstance(self.install, str):
+            found.append(f"install must be what pip is told, such as 'slotlab[video]', not {self.install!r}")
         return found

@@ -64,6 +64,7 @@ class UsedComponent(Stored):
     name: str
     version: int
     source: str
+    install: str = ""
 
 
 class UsedData(Stored):

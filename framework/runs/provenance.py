@@ -57,10 +57,16 @@ def provenance(
 
 
 def components(loaded: LoadedSpec) -> list[dict[str, Any]]:
-    """Return each component in use with its version and source."""
+    """Return each component in use with its version and source, and what it needs installed beside them."""
     used = {(ref.registered.kind, ref.name): ref.registered for ref in refs(loaded.spec)}
     return [
-        {"kind": kind, "name": name, "version": item.component.version, "source": item.source}
+        {
+            "kind": kind,
+            "name": name,
+            "version": item.component.version,
+            "source": item.source,
+            **({"install": item.component.install} if item.component.install else {}),
+        }
         for (kind, name), item in used.items()
     ]
 

@@ -11,6 +11,7 @@ from slotlab.framework.spec.plain_settings import leaves
 from slotlab.framework.spec.tree import dump
 from slotlab.framework.system.privacy import GONE
 from slotlab.framework.transfer.contents import Contents, summaries_of
+from slotlab.framework.transfer.needs import needs
 
 TAGS = ("slotlab", "object-centric-learning", "slot-attention", "image-segmentation")
 TASK = "image-segmentation"
@@ -38,6 +39,7 @@ def card(contents: Contents, address: str, license_: str | None) -> str:
         f"{_opening(spec, contents)}\n",
         *_results(found),
         *_pictures(contents, [name for name, _ in found]),
+        *needs(contents.records.get("provenance.json", {})),
         *_use(spec, address),
         *_settings(spec, contents),
     ]

@@ -191,4 +191,5 @@ def slotlab_codecs() -> Iterable[Component[AutoencoderKLConfig]]:
         config=AutoencoderKLConfig,
         build=AutoencoderKL,
         summary="Stable Diffusion's autoencoder from a file, frozen (through diffusers)",
+        install="slotlab[diffusers]",
     )

@@ -218,4 +218,5 @@ def slotlab_datasets() -> Iterable[Component[CLEVRERConfig]]:
         config=CLEVRERConfig,
         build=CLEVRERDataset,
         summary="frames of CLEVRER, with predicted masks on request",
+        install="slotlab[video]",
     )

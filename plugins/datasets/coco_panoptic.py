@@ -328,4 +328,5 @@ def slotlab_datasets() -> Iterable[Component[CocoPanopticConfig]]:
         config=CocoPanopticConfig,
         build=CocoDataset,
         summary="pictures with COCO's panoptic or instance annotations",
+        install="slotlab[data]",
     )

@@ -290,4 +290,5 @@ def slotlab_datasets() -> Iterable[Component[MultiObjectHDF5Config]]:
         config=MultiObjectHDF5Config,
         build=open_files,
         summary="CLEVR with masks, Multi-dSprites and their like, converted to HDF5",
+        install="slotlab[data]",
     )

@@ -285,4 +285,5 @@ def slotlab_datasets() -> Iterable[Component[PhysionConfig]]:
         config=PhysionConfig,
         build=open_physion,
         summary="frames of Physion: trials of eight scenarios and whether two objects meet",
+        install="slotlab[data,video]",
     )

@@ -107,4 +107,5 @@ def slotlab_datasets() -> Iterable[Component[VideoFolderConfig]]:
         config=VideoFolderConfig,
         build=open_folder,
         summary="your own video files",
+        install=EXTRA,
     )

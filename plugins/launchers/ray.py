@@ -157,4 +157,5 @@ def slotlab_launchers() -> Iterable[Component[RayConfig]]:
         config=RayConfig,
         build=RayLauncher,
         summary="a Ray cluster of many machines, or of this one",
+        install="slotlab[ray]",
     )

@@ -147,4 +147,5 @@ def slotlab_launchers() -> Iterable[Component[SlurmConfig]]:
         config=SlurmConfig,
         build=SlurmLauncher,
         summary="jobs of Slurm, through submitit",
+        install="slotlab[slurm]",
     )

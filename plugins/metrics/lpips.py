@@ -73,4 +73,10 @@ class LPIPS:
 @hookimpl
 def slotlab_metrics() -> Iterable[Component[LPIPSConfig]]:
     """Provide `lpips`."""
-    yield Component(name="lpips", config=LPIPSConfig, build=LPIPS, summary="learned perceptual distance")
+    yield Component(
+        name="lpips",
+        config=LPIPSConfig,
+        build=LPIPS,
+        summary="learned perceptual distance",
+        install="slotlab[lpips]",
+    )

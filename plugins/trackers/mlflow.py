@@ -126,4 +126,5 @@ def slotlab_trackers() -> Iterable[Component[MLflowConfig]]:
         config=MLflowConfig,
         build=MLflowTracker,
         summary="an MLflow server, or a database of the run's own",
+        install="slotlab[mlflow]",
     )

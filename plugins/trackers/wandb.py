@@ -93,4 +93,5 @@ def slotlab_trackers() -> Iterable[Component[WandbConfig]]:
         config=WandbConfig,
         build=WandbTracker,
         summary="Weights & Biases, offline unless told to send",
+        install="slotlab[wandb]",
     )

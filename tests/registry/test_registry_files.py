@@ -257,7 +257,7 @@ def test_all_that_is_wrong_in_a_file_is_said_at_once(write: Write) -> None:
             "the hook slotlab_metrics lacks its decorator; write '@hookimpl'",
             "component 'mine' (Mine, line 4): lacks 'summary', one line that says what the component is",
             ("component 'Mine' (Mine, line 4): does not know 'sumary'; did you mean 'summary'? (name, config, "
-            "build, summary, version, earlier); name 'Mine' must be lower-case letters, digits, '_' and '-', "
+            "build, summary, version, earlier, install); name 'Mine' must be lower-case letters, digits, '_' and '-', "
             "starting with a letter"),
             "component of slotlab_positions: lacks 'name', by which specs select it",
         )

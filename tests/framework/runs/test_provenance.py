@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,26 @@ def test_components_in_use_with_their_sources(loaded: LoadedSpec, registry: Regi
         found = registry.find(item["kind"], item["name"])
         assert found is not None
         assert item["version"] == found.component.version
+
+
+def test_what_a_component_needs_installed_is_recorded(
+    tmp_path: Path, tiny: Callable[..., ExperimentSpec]
+) -> None:
+    path = tmp_path / "spec.yaml"
+    plain = tiny().model_dump(mode="json")
+    plain["training"]["trackers"] = [{"name": "wandb"}]
+    path.write_text(yaml.safe_dump(plain))
+    listed = module.components(load_spec(path))
+    assert {item["name"]: item["install"] for item in listed if "install" in item} == {
+        "wandb": "slotlab[wandb]"
+    }
+
+
+def test_every_extra_that_a_component_requires_is_one_of_slotlab(registry: Registry) -> None:
+    known = set(metadata("slotlab").get_all("Provides-Extra") or ())
+    named = [item.component.install for item in registry.all() if item.component.install]
+    extras = {one for text in named for one in text.removeprefix("slotlab[").removesuffix("]").split(",")}
+    assert {"data", "video", "diffusers", "lpips", "ray", "slurm", "mlflow", "wandb"} == extras <= known
 
 
 def test_commit_of_a_checkout(tmp_path: Path) -> None:

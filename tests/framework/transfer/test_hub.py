@@ -1,6 +1,7 @@
 """A run on the Hugging Face Hub: one commit, a card that the Hub reads, and clear words without a network."""
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,36 @@ def test_the_card_is_one_of_the_hub(run: Path) -> None:
     assert "protocol whole (image_size 32), split val, 3 images" in text
     for path in [line.partition("](")[2][:-1] for line in text.splitlines() if line.startswith("![")]:
         assert Path("shared", path).is_file()
+
+
+def test_the_card_names_packages_and_extras(run: Path) -> None:
+    slotlab.push(run, "alone")
+    assert "## Needs" not in Path("alone", "README.md").read_text(), "slotlab alone is enough"
+    path = run / "provenance.json"
+    facts = json.loads(path.read_text())
+    old = [{"kind": "encoder", "name": "former", "version": 1, "source": "former-plugin 1"}]
+    new = [
+        *facts["components"],
+        {"kind": "encoder", "name": "snail", "version": 1, "source": "snail-slots 1.2"},
+        {"kind": "grouping", "name": "shell", "version": 1, "source": "snail-slots 1.2"},
+        {"kind": "metric", "name": "evil", "version": 1, "source": "'; rm -rf ~;' 1"},
+        {
+            "kind": "dataset",
+            "name": "video_folder",
+            "version": 1,
+            "source": "slotlab 0.1.0",
+            "install": "slotlab[video]",
+        },
+    ]
+    path.write_text(json.dumps({**facts, "components": old, "restarts": [{"step": 3, "components": new}]}))
+    slotlab.push(run, "shared")
+    text = Path("shared", "README.md").read_text()
+    assert "| `snail-slots` | 1.2 | encoder `snail`, grouping `shell` |" in text
+    assert "| `slotlab[video]` | 0.1.0 | dataset `video_folder` |" in text
+    assert "$ pip install 'snail-slots==1.2' 'slotlab[video]==0.1.0'" in text
+    assert "former-plugin" not in text
+    assert "rm -rf" not in text
+    assert "jittered_slots.py@" not in text
 
 
 def test_the_interval_of_the_card_is_that_of_a_mean(run: Path) -> None:
