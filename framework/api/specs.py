@@ -15,9 +15,11 @@ from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.json_schema import spec_schema
 from slotlab.framework.spec.load import LoadedSpec, OtherSort
+from slotlab.framework.spec.merge import SHIPPED
 from slotlab.framework.spec.tree import dump
+from slotlab.framework.study.arms import metrics_of, plain
 from slotlab.framework.study.json_schema import ablation_schema
-from slotlab.framework.study.load import load_ablation
+from slotlab.framework.study.load import Ablation, load_ablation
 from slotlab.registry import SlotlabError
 
 
@@ -158,13 +160,40 @@ def schema(*, ablation: bool = False, plugins: Paths = ()) -> dict[str, Any]:
 
 
 def resolved(name: str, **options: Any) -> dict[str, Any]:
-    """Return a spec with every default filled in, its run id and its warnings."""
-    prepared = prepare(name, **options)
+    """Return a spec with every default filled in, its run id and its warnings; an ablation with its arms."""
+    try:
+        prepared = prepare(name, **options)
+    except OtherSort:
+        return resolved_ablation(load_ablation(name, **options))
     spec = prepared.loaded.spec
     return {
         "spec": spec.model_dump(mode="json"),
         "run_id": run_id(spec),
         "warnings": [str(item) for item in prepared.warnings],
+    }
+
+
+def resolved_ablation(ablation: Ablation) -> dict[str, Any]:
+    """Return an ablation with every default filled in, its arms, the number of its runs, and its warnings.
+
+    Of a search, whose arms are proposed while it runs, the first arm alone is known.
+    """
+    spec = ablation.spec
+    data = plain(spec.model_dump(mode="json"))
+    metrics = spec.compare.metrics or metrics_of(ablation.arms[0].loaded.spec)
+    data["base"] = spec.base if spec.base.startswith(SHIPPED) else str(ablation.base.absolute())
+    data["compare"] |= {
+        "metrics": list(metrics),
+        "primary": spec.compare.primary or metrics[0],
+        "baseline": dict(ablation.baseline.labels),
+    }
+    number = len(ablation.arms) if spec.search is None else spec.search.trials
+    return {
+        "ablation": data,
+        "arms": [{"name": arm.name, "settings": dict(arm.settings)} for arm in ablation.arms],
+        "baseline": ablation.baseline.name,
+        "runs": number * len(spec.seeds),
+        "warnings": [str(item) for item in ablation.warnings],
     }
 
 

@@ -33,13 +33,16 @@ def list_components(
 
 
 def show(
-    what: Annotated[list[str], typer.Argument(metavar="SPEC | KIND NAME", help="A spec, or a component.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC | ABLATION | KIND NAME", help="A spec, an ablation, or a component."),
+    ],
     set_: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
     trust: TrustOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Show all settings of a spec or of a component."""
+    """Show all settings of a spec, of an ablation with its arms, or of a component."""
     from slotlab.framework.api import components, specs
 
     if len(what) == 2:
@@ -48,9 +51,9 @@ def show(
     elif len(what) == 1:
         refuse_bare_kind(what[0])
         found = specs.resolved(what[0], sets=set_, plugins=plugin, trust=consent(given=trust))
-        emit(found, json, print_spec)
+        emit(found, json, print_spec if "spec" in found else print_ablation)
     else:
-        raise SlotlabError("write 'slotlab show SPEC' or 'slotlab show KIND NAME'")
+        raise SlotlabError("write 'slotlab show SPEC', 'slotlab show ABLATION' or 'slotlab show KIND NAME'")
 
 
 def validate(
@@ -146,6 +149,25 @@ def print_spec(result: dict[str, Any]) -> None:
 
     print(dump(result["spec"]), end="")
     print(f"# run id: {result['run_id']}")
+    for warning in result["warnings"]:
+        print(visible(f"# warning: {warning}"))
+
+
+def print_ablation(result: dict[str, Any]) -> None:
+    """Print a resolved ablation as YAML, and its arms and runs as comments."""
+    from slotlab.framework.spec.tree import dump
+
+    print(dump(result["ablation"]), end="")
+    names, seeds = [arm["name"] for arm in result["arms"]], len(result["ablation"]["seeds"])
+    searched = result["ablation"]["search"]
+    if searched is None:
+        print(visible(f"# {counted(len(names), 'arm')}: {', '.join(names)}"))
+    else:
+        print(
+            visible(f"# {counted(searched['trials'], 'arm')}, proposed one after the other; first {names[0]}")
+        )
+    print(visible(f"# baseline: {result['baseline']}"))
+    print(f"# {counted(result['runs'], 'run')}: each arm with {counted(seeds, 'seed')}")
     for warning in result["warnings"]:
         print(visible(f"# warning: {warning}"))
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -121,7 +122,10 @@ def test_show_an_unknown_component(slotlab):
 
 def test_show_wants_one_or_two_words(slotlab):
     code, _, err = slotlab("show", "a", "b", "c")
-    assert (code, err) == (1, "error: write 'slotlab show SPEC' or 'slotlab show KIND NAME'\n")
+    assert (code, err) == (
+        1,
+        "error: write 'slotlab show SPEC', 'slotlab show ABLATION' or 'slotlab show KIND NAME'\n",
+    )
 
 
 def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
@@ -131,6 +135,42 @@ def test_show_a_spec_prints_a_valid_spec_with_the_same_id(slotlab, tmp_path):
     _, again, _ = slotlab("show", copy)
     assert again == out
     assert "# run id: " in out
+
+
+def test_show_an_ablation_prints_a_valid_ablation_with_the_same_arms(slotlab, tmp_path):
+    _, out, _ = slotlab("show", "slotlab:ablations/slots", "--set", "seeds=[4, 7]")
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(out)
+    _, again, err = slotlab("show", copy)
+    assert (again, err) == (out, "")
+    assert out.splitlines()[-3:] == [
+        "# 3 arms: slots=7, slots=9, slots=11",
+        "# baseline: slots=7",
+        "# 6 runs: each arm with 2 seeds",
+    ]
+    shown = yaml.safe_load(out)
+    assert shown["compare"]["metrics"] == ["ari", "fg_ari", "mse"], "what is left out is filled in"
+    assert (shown["compare"]["primary"], shown["compare"]["baseline"]) == ("ari", {"slots": "7"})
+    _, text, _ = slotlab("show", "slotlab:ablations/slots", "--json", "-")
+    found = json.loads(text)
+    assert [arm["settings"] for arm in found["arms"]] == [{"model.slots": n} for n in (7, 9, 11)]
+    assert found["runs"] == 15
+
+
+def test_show_a_search_tells_how_many_arms_it_proposes(slotlab):
+    search = ["sampling=search", "search.trials=2"]
+    sets = [word for one in search for word in ("--set", one)]
+    _, out, _ = slotlab("show", "slotlab:ablations/slots", *sets)
+    assert "# 2 arms, proposed one after the other; first slots=" in out
+    assert "# 10 runs: each arm with 5 seeds" in out
+
+
+def test_show_an_ablation_that_is_wrong(slotlab, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("format: 1\nname: a\nquestion: b?\nbase: slotlab:demo\nseeds: [0]\naxis: []\n")
+    code, out, err = slotlab("show", wrong)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {wrong}")
 
 
 def test_validate_exits_with_1_if_any_spec_is_wrong(slotlab, tmp_path):
