@@ -48,6 +48,7 @@ ADDED: Mapping[str, Any] = {
 """Settings that specs of earlier versions do not have, and their value where they are missing."""
 
 ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("codec", "dvae"): {"norm": "group"},
     ("dataset", "coco_panoptic"): {"overlaps": "smallest"},
     ("encoder", "cnn"): {"last_relu": True},
     ("encoder", "timm"): {"freeze_below": None, "features": "output"},

@@ -2,9 +2,9 @@
 
 Source: Singh et al. 2022, "Illiterate DALL-E Learns to Compose" (SLATE), and their code: 1x1 convolutions on
 patches, norms of one group, pictures made of weights over codes by two pixel shuffles; no prior on the codes.
-SLATE trains it together with what predicts the tokens; SlotDiffusion (Wu et al. 2023) before, on its own, and
-with `codes: 4096`, `reduction: mean` and `pixels: signed`. Both let the temperature fall from 1 to 0.1 by a
-cosine (`training.anneal`).
+SLATE trains it together with what predicts the tokens; so does STEVE (Singh et al. 2022), with `codes: 4096`
+and `norm: none`; SlotDiffusion (Wu et al. 2023) before, on its own, and with `codes: 4096`, `reduction: mean`
+and `pixels: signed`. All let the temperature fall from 1 to 0.1 by a cosine (`training.anneal`).
 """
 
 from collections.abc import Iterable
@@ -32,6 +32,9 @@ class DVAEConfig(ComponentConfig):
     """How many codes there are: 1024 in SLATE, 4096 in STEVE and SlotDiffusion."""
     width: PositiveInt = 64
     """Channels of all convolutions."""
+    norm: Literal["group", "none"] = "group"
+    """After each convolution but the last ones: a norm of one group, as in SLATE; or none and a bias in its
+    place, as in STEVE's code."""
     tau: PositiveFloat = 1.0
     """Temperature of the Gumbel softmax; may change during training (`training.anneal`)."""
     straight_through: bool = False
@@ -60,8 +63,8 @@ class DVAE(nn.Module):
         self.tau, self.straight_through = config.tau, config.straight_through
         self.reduction = config.reduction
         self.given, self.inner = context.value_range, UNIT if config.pixels == "unit" else SIGNED
-        self.encoder = make_encoder(context.image_channels, config.width, config.codes)
-        self.decoder = make_decoder(context.image_channels, config.width, config.codes)
+        self.encoder = make_encoder(context.image_channels, config)
+        self.decoder = make_decoder(context.image_channels, config)
 
     def logits(self, images_BCHW: Tensor) -> Tensor:
         """Return the logarithm of each code's probability, (B, codes, *token_grid)."""
@@ -82,6 +85,8 @@ class DVAE(nn.Module):
         assert isinstance(first, nn.Sequential)
         assert isinstance(first[0], nn.Conv2d)
         columns_VC = first[0].weight[:, :, 0, 0].T  # what the first convolution makes of each code
+        if first[0].bias is not None:
+            columns_VC = columns_VC + first[0].bias
         hidden_BCHW = first[1:](F.embedding(tokens_BHW, columns_VC).movedim(-1, 1))
         return rescale(self.decoder[1:](hidden_BCHW), self.inner, self.given)
 
@@ -106,12 +111,14 @@ class DVAE(nn.Module):
         return Losses(error, {"reconstruction": error} | usage)
 
 
-def block(channels_in: int, channels: int, size: int = 1, stride: int = 1) -> nn.Sequential:
-    """Return a convolution without bias, a norm of one group and a ReLU; 3x3 keeps the map's size."""
-    padding = size // 2 if stride == 1 else 0
-    convolution = nn.Conv2d(channels_in, channels, size, stride, padding, bias=False)
+def block(channels_in: int, channels: int, norm: str, size: int = 1, stride: int = 1) -> nn.Sequential:
+    """Return a convolution, a norm of one group (or a bias) and a ReLU; 3x3 keeps the map's size."""
+    padding, normed = size // 2 if stride == 1 else 0, norm == "group"
+    convolution = nn.Conv2d(channels_in, channels, size, stride, padding, bias=not normed)
     nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
-    return nn.Sequential(convolution, nn.GroupNorm(1, channels), nn.ReLU())
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return nn.Sequential(convolution, *([nn.GroupNorm(1, channels)] if normed else []), nn.ReLU())
 
 
 def readout(channels_in: int, channels: int) -> nn.Conv2d:
@@ -123,18 +130,22 @@ def readout(channels_in: int, channels: int) -> nn.Conv2d:
     return convolution
 
 
-def make_encoder(image_channels: int, width: int, codes: int) -> nn.Sequential:
+def make_encoder(image_channels: int, config: DVAEConfig) -> nn.Sequential:
     """Return the encoder: images to scores of codes for each patch."""
-    deeper = [block(width, width) for _ in range(6)]
-    return nn.Sequential(block(image_channels, width, PATCH, PATCH), *deeper, readout(width, codes))
+    width, norm = config.width, config.norm
+    deeper = [block(width, width, norm) for _ in range(6)]
+    first = block(image_channels, width, norm, PATCH, PATCH)
+    return nn.Sequential(first, *deeper, readout(width, config.codes))
 
 
-def make_decoder(image_channels: int, width: int, codes: int) -> nn.Sequential:
+def make_decoder(image_channels: int, config: DVAEConfig) -> nn.Sequential:
     """Return the decoder: weights over codes to images of four times their rows and columns."""
-    parts: list[nn.Module] = [block(codes, width)]
+    width, norm = config.width, config.norm
+    parts: list[nn.Module] = [block(config.codes, width, norm)]
     for _ in range(2):  # each doubles rows and columns
         widths = [width, width, width, 4 * width]
-        parts += [block(width, width, 3), *(block(a, b) for a, b in pairwise(widths)), nn.PixelShuffle(2)]
+        parts += [block(width, width, norm, 3), *(block(a, b, norm) for a, b in pairwise(widths))]
+        parts += [nn.PixelShuffle(2)]
     return nn.Sequential(*parts, readout(width, image_channels))
 
 
