@@ -67,7 +67,7 @@ def inspect(
 ) -> None:
     """Check data, or a packed store, and print statistics.
 
-    Exits with 1 if there are problems.
+    Exits with 1 if there are problems. Many of one kind are printed in one line; --json lists all.
     """
     from slotlab.framework.api.inspecting import inspect_data
     from slotlab.framework.cli.print_inspection import print_inspection

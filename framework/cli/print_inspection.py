@@ -1,6 +1,8 @@
 """How the result of `slotlab data inspect` is printed."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +13,10 @@ from slotlab.framework.cli.units import counted
 _HEADINGS = {"metadata": "in the metadata", "mask_colors": "in the mask", "visible": "visible"}
 """How objects are counted, in words."""
 _CHANNELS = ("red", "green", "blue")
+_WHOLE, _NAMED = 3, 3
+"""How many problems of one kind are printed whole, and how many more are named by their files."""
+_OWN = re.compile(r"'[^']*'|\d+(?:\.\d+)?")
+"""What differs between problems of one kind: quoted words and numbers."""
 
 
 def print_inspection(result: dict[str, Any]) -> None:
@@ -29,9 +35,32 @@ def print_inspection(result: dict[str, Any]) -> None:
         out.print(f"caution: {text}", soft_wrap=True)
     if "sheet" in result:
         out.print(f"contact sheet: {result['sheet']}", soft_wrap=True)
-    for problem in result["problems"]:
-        out.print(f"problem: {problem['path']}: {problem['reason']}", soft_wrap=True)
+    for line in _problems(result["problems"]):
+        out.print(line, soft_wrap=True)
     out.print(_conclusion(len(result["problems"]), len(result["cautions"])))
+
+
+def _problems(problems: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each problem; those of one kind that repeat are folded into one line."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for problem in problems:
+        kinds.setdefault(_kind(problem), []).append(problem)
+    for alike in kinds.values():
+        for problem in alike[:_WHOLE]:
+            yield f"problem: {problem['path']}: {problem['reason']}"
+        if rest := alike[_WHOLE:]:
+            names = ", ".join(PurePath(problem["path"]).name for problem in rest[:_NAMED])
+            yield f"... and {len(rest)} more like it: {names}{', ...' if len(rest) > _NAMED else ''}"
+    if any(len(alike) > _WHOLE + _NAMED for alike in kinds.values()):
+        yield "(--json lists all)"
+
+
+def _kind(problem: Mapping[str, Any]) -> str:
+    """Return a problem's reason without what names its file, and without its numbers and quoted words."""
+    path = PurePath(problem["path"])
+    names = [name for name in (str(path), path.name, path.stem) if len(name) > 2]  # 'a' is also a word
+    own = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
+    return _OWN.sub("#", re.sub(own, "#", problem["reason"]) if own else problem["reason"])
 
 
 def _conclusion(problems: int, cautions: int) -> str:

@@ -178,7 +178,7 @@ def refuse(problems: Sequence[DataProblem]) -> None:
     """Raise all problems as one DataError, unless there are none."""
     if problems:
         rest = len(problems) - SHOWN
-        more = f"{rest} more problems ('slotlab data inspect' lists all); " if rest > 0 else ""
+        more = f"{rest} more problems ('slotlab data inspect' reads all); " if rest > 0 else ""
         raise DataError(*problems[:SHOWN], hint=more + SKIP_HINT)
 
 

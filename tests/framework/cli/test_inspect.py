@@ -68,6 +68,27 @@ def test_what_is_printed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
         assert sheet.width > 4 * 128
 
 
+def test_problems_of_one_kind_are_folded(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = inspect_data(str(folder), workers=0)
+    many = [
+        {"path": f"d/scene_{n}.png", "reason": f"scene_{n}.png has {n} labels for 'l{n}'"} for n in range(40)
+    ]
+    few = [{"path": f"d/{name}.png", "reason": "has no mask beside it"} for name in "abcd"]
+    capsys.readouterr()
+    print_inspection({**result, "problems": [many[0], *few, *many[1:]]})
+    out = capsys.readouterr().out
+    assert out[out.index("problem:") :].splitlines() == [
+        *(f"problem: {one['path']}: {one['reason']}" for one in many[:3]),
+        "... and 37 more like it: scene_3.png, scene_4.png, scene_5.png, ...",
+        *(f"problem: {one['path']}: {one['reason']}" for one in few[:3]),
+        "... and 1 more like it: d.png",
+        "(--json lists all)",
+        "44 problems found; 1 caution above",
+    ]
+
+
 def test_several_sizes_and_splits_without_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "val"):
         (tmp_path / split).mkdir()

@@ -225,7 +225,7 @@ def test_listing_problems_stop_a_run_all_at_once(make: Make) -> None:
     hint = "mend the files, or leave them out with data.on_error: skip"
     assert caught.value.lines() == [
         *(f"x{i}.png: it has no mask" for i in range(20)),
-        f"3 more problems ('slotlab data inspect' lists all); {hint}",
+        f"3 more problems ('slotlab data inspect' reads all); {hint}",
     ]
 
 
