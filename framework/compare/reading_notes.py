@@ -7,6 +7,7 @@ from slotlab.framework.arithmetic.t_interval import Bounds
 from slotlab.framework.compare.binding import threshold_origin
 from slotlab.framework.compare.grouping import ACROSS
 from slotlab.framework.compare.per_image import unpaired
+from slotlab.framework.compare.pooled_errors import on_pooling
 from slotlab.framework.compare.refusal import name_all
 from slotlab.framework.compare.results import Arm, ComparedMetric, Comparison, Statistics
 from slotlab.framework.compare.run_records import RunRecord
@@ -37,6 +38,7 @@ def notes_on(comparison: Comparison, *, wanted: str | None, per_image: bool) -> 
         *on_binding(comparison),
         *on_conditions(comparison),
         *on_differences(comparison),
+        *on_pooling(comparison),
         *on_data(comparison),
         *on_provenance(runs),
     ]

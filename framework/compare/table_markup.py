@@ -9,6 +9,8 @@ from slotlab.framework.system.terminal import visible
 
 MOST_ROWS = 40
 """Rows of a table on one page of LaTeX."""
+LONGEST_LABEL = 48
+"""Most characters of a table's label in LaTeX, which ends with a whole word."""
 _PREAMBLE = r"""% needs \usepackage{booktabs,adjustbox,longtable}
 % A table as wide as the text is made smaller; one over several pages is not: where it is too wide, put it
 % between \begin{landscape} and \end{landscape} (\usepackage{pdflscape})."""
@@ -134,7 +136,9 @@ def _labels(titles: Sequence[str]) -> list[str]:
     """Return a label for each title, such as `tab:ari-over-seeds`; no two are the same."""
     found: list[str] = []
     for title in titles:
-        words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].strip("-")
+        words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        if len(words) > LONGEST_LABEL:  # cut between words, unless the first one alone is longer
+            words = words[: LONGEST_LABEL + 1].rpartition("-")[0] or words[:LONGEST_LABEL]
         label, number = f"tab:{words}", 1
         while label in found:
             number += 1

@@ -307,6 +307,22 @@ def test_all_of_it_stands_in_tables_and_json(record: Record) -> None:
     assert as_json(compared(record))["further"] is None
 
 
+def test_what_is_pooled_and_what_that_assumes_is_said(record: Record) -> None:
+    found = compared(record, also=["effects", "dunnett"])
+    assert found.further is not None
+    assert found.further.effects is not None
+    (note,) = (text for text in found.notes if text.startswith("effects of axes: "))
+    assert (
+        f"pooled over all 4 arms, what is left once arms and seeds are taken out (df {found.further.effects.terms[0].df[1]})"
+        in note
+    )
+    assert "assumes that all arms scatter alike and that a seed shifts all arms alike" in note
+    assert any(
+        "all arms at once (Dunnett): the variance over seeds is pooled" in text for text in found.notes
+    )
+    assert not any("pooled" in text for text in compared(record).notes)
+
+
 def test_profiles_over_tasks_average_an_axis(record: Record) -> None:
     found = compared(record, also=("profiles",), tasks="slots").further
     assert found is not None

@@ -102,6 +102,18 @@ def test_a_latex_table_has_a_cell_for_each_value(nasty: Comparison) -> None:
     assert outside == []
 
 
+def test_labels_of_latex_end_with_a_whole_word() -> None:
+    titles = [
+        "fg_ari ↑: difference to 'initializer=gaussian' paired by seed",
+        "a" * 60,
+        "x" * 48,
+        f"{'b' * 47} cd",
+    ]
+    text = latex([TextTable(title, ("a",), (("b",),)) for title in titles], [])
+    labels = re.findall(r"\\label\{tab:([a-z0-9-]+)\}", text)
+    assert labels == ["fg-ari-difference-to-initializer-gaussian-paired", "a" * 48, "x" * 48, "b" * 47]
+
+
 def test_latex_has_true_minus_signs_and_no_bracket_after_a_line_break() -> None:
     table = TextTable(
         "t", ("arm", "difference", "interval"), (("a-1", "-0.5", "[-1.0, +2.0]"), ("[b]", "-", "+1e-5"))
