@@ -69,6 +69,18 @@ def test_a_run_that_goes_on_from_a_checkpoint_tells_of_no_failure_any_more(
     assert not run.failure.exists()
 
 
+def test_what_was_seen_after_the_checkpoint_is_forgotten(train: Callable[..., list[str]]) -> None:
+    run = RunFolder(Path("run"))
+    with pytest.raises(TrainingStopped):
+        train("training.watch.every_steps=3", stop_at=5)
+    run.watch.mkdir(exist_ok=True)
+    for step in (2, 4):  # as another spacing of looks left them
+        run.picture(step).write_bytes(b"")
+    train("training.watch.every_steps=3")
+    assert run.picture(2).exists()
+    assert not run.picture(4).exists()
+
+
 def test_without_a_checkpoint_it_starts_anew(train: Callable[..., list[str]]) -> None:
     with pytest.raises(TrainingStopped) as error:
         train(stop_at=2)
