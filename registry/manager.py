@@ -148,6 +148,23 @@ class Registry:
         """
         self.add_code(read_code(path))
 
+    def add_files(self, paths: Iterable[Path]) -> None:
+        """Load single-file plugins that the user named.
+
+        Raises:
+            PluginError: with what is wrong with all of them.
+        """
+        wrong: list[PluginError] = []
+        for path in paths:
+            try:
+                self.add_file(path)
+            except PluginError as error:
+                wrong.append(error)
+        if len(wrong) == 1:
+            raise wrong[0]
+        if wrong:
+            raise PluginError(*(line for error in wrong for line in error.lines()))
+
     def add_code(self, code: PluginCode, *, replacing: bool = False) -> None:
         """Load a single-file plugin that was read; the same name and content is loaded only once.
 
@@ -260,8 +277,22 @@ class Registry:
                 raise PluginError(f"provides {what} twice; give one of them another name", source=item.source)
             if key in taken:
                 sources = f"{taken[key].source} and {item.source}"
-                raise PluginError(f"two plugins provide {what}: {sources}; give one of them another name")
+                text = f"two plugins provide {what}: {sources}; give one of them another name"
+                raise PluginError(text + _or_leave_out(taken[key], item))
             taken[key] = item
+
+
+def _or_leave_out(one: Registered, other: Registered) -> str:
+    """Say that a file need not be named where a package that is installed provides the same."""
+    files = [item for item in (one, other) if item.path is not None]
+    packages = [item for item in (one, other) if item.path is None]
+    if not files or not packages or packages[0].source.startswith(f"{PROJECT} "):
+        return ""  # a file is named in place of one of slotlab's own because it is another one
+    file = files[0].source.partition("@")[0]
+    return (
+        f", or leave {file} out, its line under 'plugins:' of the spec or its --plugin, and use that of "
+        f"{packages[0].source}, which is installed"
+    )
 
 
 def _of_plugin() -> Iterable[Component[Any]]:

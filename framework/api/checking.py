@@ -25,7 +25,8 @@ def check(*what: str | Path, settings: Settings | None = None, plugins: Paths = 
     []
 
     Args:
-        what: a plugin file; or the name of an installed package; or a kind and a component's name.
+        what: a plugin file; or the name of an installed package, or of its module; or a kind and a
+            component's name.
         settings: of the components, such as `{"size": 4}`, or `{"NAME.size": 4}` for the one of this name; by
             default their defaults.
         plugins: single-file plugins that the components need besides.

@@ -28,7 +28,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="FILE | PACKAGE | KIND NAME",
-            help="A plugin file, an installed package, or one component.",
+            help="A plugin file, an installed package or its module, or one component.",
         ),
     ],
     set_: SetOption = [],  # noqa: B006 - typer reads the default and never changes it

@@ -16,8 +16,8 @@ def on_pooling(comparison: Comparison) -> Iterator[str]:
         yield (
             f"effects of axes: intervals, F and p take one error{spread} that is pooled over all "
             f"{len(comparison.arms)} arms, what is left once arms and seeds are taken out (df {df}); this "
-            "assumes that all arms scatter alike and that a seed shifts all arms alike: where one arm scatters much "
-            "more, read the differences to the baseline, which pool nothing"
+            "assumes that all arms scatter alike and that a seed shifts all arms alike: where one arm "
+            "scatters much more, read the differences to the baseline, which pool nothing"
         )
     if found is not None and (found.all_pairs or found.dunnett):
         tests = [name for name, one in (("Tukey", found.all_pairs), ("Dunnett", found.dunnett)) if one]

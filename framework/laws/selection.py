@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from slotlab.framework.spec.merge import apply_set
 from slotlab.framework.spec.tree import parse
 from slotlab.registry import Registered, Registry, SlotlabError
 from slotlab.registry.component import suggest
+from slotlab.registry.manager import GROUP
 
 Settings = dict[tuple[str, str], Mapping[str, Any]]
 """Settings by kind and name of a component."""
@@ -60,18 +63,44 @@ def of_package(word: str, files: list[Path]) -> tuple[Registry, list[Registered]
         raise SlotlabError(
             f"'{word}' is a kind; write 'slotlab check {word} NAME' (see 'slotlab list {word}')"
         )
-    try:
-        name = distribution(word).name
-    except (PackageNotFoundError, ValueError):
-        name = word
+    name = name_of(word)
     found = [item for item in registry.all() if item.path is None and item.source.rpartition(" ")[0] == name]
     if not found:
         failed = [f"{one.source}: {one.reason}" for one in registry.broken if one.source.startswith(name)]
         hint = f"; it could not be loaded: {failed[0]}" if failed else ""
         packages = sorted({item.source.rpartition(" ")[0] for item in registry.all() if item.path is None})
         text = f"'{word}' is no file, and no package of this name has components"
-        raise SlotlabError(text + (hint or f" (packages: {', '.join(packages)})"))
+        raise SlotlabError(text + (hint or importable(word) or f" (packages: {', '.join(packages)})"))
     return registry, found
+
+
+def name_of(word: str) -> str:
+    """Return the name of the installed package that a word means: its own, or that of one of its modules."""
+    with suppress(PackageNotFoundError, ValueError):
+        return distribution(word).name
+    for entry in entry_points(group=GROUP):
+        if f"{entry.module}.".startswith(f"{word}.") and entry.dist is not None:
+            return entry.dist.name
+    return word
+
+
+def importable(word: str) -> str:
+    """Say what to write in place of a module that can be imported and is no installed plugin."""
+    place = Path(*word.split("."))
+    if place.is_dir():
+        return f"; {place} is a folder: write 'slotlab check {place}/NAME.py' for each plugin file in it"
+    if place.with_suffix(".py").is_file():
+        return f"; write 'slotlab check {place.with_suffix('.py')}' for the file"
+    try:
+        found = None if "." in word else find_spec(word)  # of an inner one, the outer ones are imported
+    except (ImportError, ValueError):
+        return ""
+    if found is None or found.origin is None:
+        return ""
+    return (
+        f"; the module {word} can be imported and is no plugin of an installed package: write 'slotlab check "
+        f"{found.origin}', or declare it under the entry points '{GROUP}' of its package"
+    )
 
 
 def settings_of(sets: Sequence[str], items: Sequence[Registered]) -> Settings:

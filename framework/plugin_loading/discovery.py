@@ -33,14 +33,13 @@ def load_registry(plugins: Iterable[Path] = (), *, strict: bool = False) -> Regi
     """Return a new registry of builtins, installed plugins and single-file `plugins`.
 
     Raises:
-        PluginError: if a builtin or a file breaks the rules or, with `strict`, if an installed
-            plugin cannot be loaded.
+        PluginError: if a builtin or files break the rules, with all of these files; with `strict`, if an
+            installed plugin cannot be loaded.
     """
     registry = Registry()
     source = f"slotlab {slotlab_version()}"
     for module in builtin_modules():
         registry.add(module, source=source)
     registry.add_installed(strict=strict)
-    for plugin in plugins:
-        registry.add_file(plugin)
+    registry.add_files(plugins)
     return registry

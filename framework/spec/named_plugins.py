@@ -75,8 +75,8 @@ class Loading:
         listed = self.tree.child("plugins")
         items = listed.value if listed is not None and isinstance(listed.value, list) else []
         has_copies = any(self.admission.run_of(item) is not None for item in items)
-        for path in () if has_copies else self.admission.given:
-            self.registry.add_file(path)
+        if not has_copies:
+            self.registry.add_files(self.admission.given)
         named = [one for one in map(self._read, items, range(len(items))) if one is not None]
         copied = {one.index: Code.of(one.code) for one in named if one.is_copy}
         strange = admit(list(copied.values()), refuse if self.problems else self.admission.ask)

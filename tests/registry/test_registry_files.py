@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slotlab.framework.plugin_loading.discovery import load_registry
 from slotlab.registry import KINDS, PluginError, Registry
 from slotlab.registry.files import file_source
 
@@ -283,6 +284,24 @@ def test_all_of_a_file_or_nothing(plugin: Plugin) -> None:
         f"{file_source(path)}: component 'Bad' (Encoder, line 11): "
         "name 'Bad' must be lower-case letters, digits, '_' and '-', starting with a letter"
     )
+
+
+def test_what_is_wrong_with_several_files_is_said_at_once(plugin: Plugin, write: Write) -> None:
+    good = plugin("good.py")
+    broken = write("broken.py", "import nosuch\n")
+    divided = write("divided.py", "1 / 0\n")
+    unnamed = plugin("unnamed.py", SLOTLAB_API="OTHER")
+    with pytest.raises(PluginError) as caught:
+        load_registry([broken, good, divided, unnamed, broken.parent / "none.py"])
+    assert caught.value.lines() == [
+        f"plugin file {broken}: cannot be imported: ModuleNotFoundError: No module named 'nosuch' (line 1)",
+        f"plugin file {divided}: cannot be imported: ZeroDivisionError: division by zero (line 1)",
+        f"{file_source(unnamed)}: it does not say which hooks it was written for; add the line 'SLOTLAB_API = 1'",
+        f"plugin file {broken.parent / 'none.py'}: does not exist",
+    ]
+    with pytest.raises(PluginError) as alone:
+        load_registry([good, broken])
+    assert alone.value.lines() == caught.value.lines()[:1]
 
 
 def test_duplicates_name_both_sources(plugin: Plugin, registry: Registry) -> None:

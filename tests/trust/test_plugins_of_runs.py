@@ -125,6 +125,10 @@ def test_a_runs_own_comes_before_one_that_is_installed(
     code, out, _ = slotlab("validate", "spec.yaml")
     assert code == 1
     assert "two plugins provide the encoder 'traced': traced 9.0 and traced.py@" in out
+    assert (
+        "; give one of them another name, or leave traced.py out, its line under 'plugins:' of the spec or its "
+        "--plugin, and use that of traced 9.0, which is installed"
+    ) in out
 
 
 def test_a_runs_plugin_beside_the_file_it_is_a_copy_of(trained: Path, slotlab: Slotlab) -> None:

@@ -168,6 +168,14 @@ def test_an_exception_to_no_law_is_a_mistake(slotlab):
         (["encoder", "cn"], "no encoder is called 'cn'; did you mean 'cnn'? (available: cnn, "),
         (["nowhere.py"], "plugin file {folder}/nowhere.py: does not exist"),
         (["nothing"], "'nothing' is no file, and no package of this name has components (packages: slotlab)"),
+        (
+            ["json"],
+            (
+                "'json' is no file, and no package of this name has components; the module json can be imported and is no "
+                f"plugin of an installed package: write 'slotlab check {json.__file__}', or declare it under the entry "
+                "points 'slotlab.plugins' of its package"
+            ),
+        ),
         (["a", "b", "c"], "write 'slotlab check FILE', 'slotlab check PACKAGE' or 'slotlab check KIND NAME'"),
     ],
 )
@@ -175,6 +183,37 @@ def test_what_is_not_there(slotlab, words, message):
     code, out, err = slotlab("check", *words)
     assert (code, out) == (1, "")
     assert err.startswith(f"error: {message.format(folder=Path.cwd())}"), err
+
+
+def test_files_and_folders_may_be_named_like_modules(slotlab):
+    Path("my_plugins").mkdir()
+    _, _, err = slotlab("check", "my_plugins")
+    assert err.endswith(
+        "my_plugins is a folder: write 'slotlab check my_plugins/NAME.py' for each plugin file in it\n"
+    )
+    Path("my_plugins/one.py").write_text("")
+    _, _, err = slotlab("check", "my_plugins.one")
+    assert err.endswith("; write 'slotlab check my_plugins/one.py' for the file\n")
+
+
+def test_an_installed_plugin_is_named_by_its_module_too(slotlab, monkeypatch):
+    written()
+    site = Path("site")
+    (site / "plugins_of_mine").mkdir(parents=True)
+    (site / "plugins_of_mine/__init__.py").touch()
+    Path("mine.py").rename(site / "plugins_of_mine/encoders.py")
+    (site / "mine-1.0.dist-info").mkdir()
+    (site / "mine-1.0.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: mine-slots\nVersion: 1.0\n"
+    )
+    (site / "mine-1.0.dist-info/entry_points.txt").write_text(
+        "[slotlab.plugins]\nmine = plugins_of_mine.encoders\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    for word in ("mine-slots", "plugins_of_mine", "plugins_of_mine.encoders"):
+        _code, out, err = slotlab("check", word, "--json", "-")
+        assert err == ""
+        assert {item["source"] for item in json.loads(out)["components"]} == {"mine-slots 1.0"}, word
 
 
 def test_a_component_prints_nothing_into_the_result(slotlab):
