@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -129,6 +130,27 @@ def test_slot_stability_counts_pairs_of_frames_in_which_an_object_is_seen() -> N
     assert measure("slot_stability", metric("slot_stability"), clip).values == [2 / 4]
     single = Outcome(images_BCHW=torch.zeros(5, 3, 1, 2), true_BHW=true, predicted_BHW=predicted)
     assert all(map(math.isnan, measure("slot_stability", metric("slot_stability"), single).values))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slot_stability_counted_object_by_object(seed: int) -> None:
+    found = outcome(clips=1, frames=8, seed=seed, size=2)  # so small that objects often leave
+    assert found.true_BHW is not None
+    assert found.predicted_BHW is not None
+    kept, pairs = 0, 0
+    for name in (1, 2, 3):
+        slots = [
+            mode(predicted_HW[true_HW == name].tolist())
+            for true_HW, predicted_HW in zip(found.true_BHW, found.predicted_BHW, strict=True)
+        ]
+        for before, after in pairwise(slots):
+            if before is not None and after is not None:
+                pairs, kept = pairs + 1, kept + (before == after)
+    assert measure("slot_stability", metric("slot_stability"), found).values == [kept / pairs]
+
+
+def mode(labels: list[int]) -> int | None:
+    return max(sorted(set(labels)), key=labels.count) if labels else None
 
 
 def test_a_row_for_each_clip() -> None:
