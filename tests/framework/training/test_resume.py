@@ -26,7 +26,7 @@ from slotlab.framework.system.stop_signals import (
 from slotlab.framework.training.learning_rates import have_changed, rates
 from slotlab.framework.training.loop import train
 from slotlab.framework.training.plan import Progress
-from slotlab.framework.training.state import random_state, set_random_state
+from slotlab.framework.training.state import noise_seed, random_state, set_random_state
 from slotlab.framework.training.validation import Validation
 
 Loaders = Callable[..., Loader]
@@ -201,3 +201,8 @@ def test_the_best_checkpoint_is_kept_by_the_named_metric(
     assert facts is not None
     assert (facts["metric"], facts["value"], facts["step"]) == ("mse", best["mse"], best["step"])
     assert run.load_weights("best").step == best["step"]
+
+
+def test_every_step_and_process_of_every_seed_draws_noise_of_its_own() -> None:
+    places = [(seed, step, rank) for seed in range(3) for step in range(5) for rank in range(4)]
+    assert len({noise_seed(*place) for place in places}) == len(places)
