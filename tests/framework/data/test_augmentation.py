@@ -101,3 +101,16 @@ def test_what_is_mirrored_is_told_without_the_images(flip: bool, crop: float) ->
     falls_B = cut_BCHW[:, 2, 0, 0] > cut_BCHW[:, 2, 0, -1]
     assert torch.equal(augment.mirrored(positions, 3), falls_B)
     assert bool(falls_B.any()) is flip
+
+
+@pytest.mark.parametrize("crop", [0.5, 0.55, 0.8])
+def test_a_mask_has_the_label_under_the_middle_of_each_pixel(crop: float) -> None:
+    side, kept = 20, round(crop * 20)
+    labels_BHW = torch.arange(side**2).reshape(1, side, side).expand(8, -1, -1)
+    found_BHW = Augment(seed=1, crop=crop).masks(labels_BHW, range(8), 0)
+    middle_H = ((torch.arange(side) + 0.5) * kept / side).floor().long()
+    rows_BHW, columns_BHW = found_BHW // side, found_BHW % side
+    assert torch.equal(
+        rows_BHW - rows_BHW[:, :1], (middle_H - middle_H[0])[None, :, None].expand(8, -1, side)
+    )
+    assert torch.equal(columns_BHW - columns_BHW[:, :, :1], (middle_H - middle_H[0]).expand(8, side, -1))
