@@ -1,6 +1,5 @@
 """Trains and evaluates every run of an ablation that is missing, or says how long that will take."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slotlab.framework.api.arm_estimates import estimates
 from slotlab.framework.api.comparison import RunComparison, compare
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import say
@@ -16,12 +16,8 @@ from slotlab.framework.api.frames import as_frame
 from slotlab.framework.api.given import Paths, paths_of
 from slotlab.framework.api.searching import direction, search_arms
 from slotlab.framework.api.settings import Settings, assignments
-from slotlab.framework.data.selection import select
-from slotlab.framework.jobs.estimate import count_images, estimate
-from slotlab.framework.jobs.train import choose_device, remember
-from slotlab.framework.model.engine import Engine
+from slotlab.framework.jobs.train import remember
 from slotlab.framework.plugin_loading.trust import Ask
-from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.folder import StudyFolder, sharing
 from slotlab.framework.study.halving import Standing, stands
 from slotlab.framework.study.launching import LauncherContext
@@ -340,25 +336,3 @@ def remaining(look: Glance, time: dict[str, Any]) -> float | None:
         return 0.0
     seconds, steps = time.get("seconds"), time.get("steps")
     return None if seconds is None or not steps else seconds * max(1 - look.step / steps, 0.0)
-
-
-def count_training_images(spec: ExperimentSpec) -> int:
-    """Return how many images a spec trains on."""
-    return len(select(spec.data, spec.data.train_split))
-
-
-def estimates(ablation: Ablation, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
-    """Time a few steps of each arm; an arm that cannot be timed has a warning in place of its time."""
-    counts: dict[str, int] = {}
-    found = {}
-    for arm in ablation.arms:
-        spec = arm.loaded.spec
-        try:
-            engine = Engine.open(spec, choose_device(device), warn=lambda text: None)
-            key = json.dumps(spec.data.model_dump(mode="json"), sort_keys=True)
-            if key not in counts:
-                counts[key] = count_images(images, partial(count_training_images, spec))
-            found[arm.name] = estimate(engine, counts[key], budget=3.0)
-        except SlotlabError as error:
-            found[arm.name] = {"seconds": None, "steps": None, "warnings": [str(error)]}
-    return found

@@ -7,9 +7,12 @@ from typing import Any
 from slotlab.framework.api.console import warn
 from slotlab.framework.data.selection import select
 from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.jobs.evaluation_time import evaluation_time
 from slotlab.framework.jobs.train import Prepared, choose_device, prepare
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.plugin_loading.trust import Ask
+from slotlab.framework.spec.schema import ExperimentSpec
+from slotlab.registry import SlotlabError
 
 
 def estimate_spec(
@@ -30,6 +33,16 @@ def estimate_prepared(prepared: Prepared, *, device: str, images: int | None) ->
     spec = prepared.loaded.spec
     engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))
     number = count_images(images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device)))
-    result = estimate(engine, number)
+    result = estimate(engine, number) | evaluation_time(engine, count_evaluated(spec))
     warn(result["warnings"])
     return result
+
+
+def count_evaluated(spec: ExperimentSpec) -> int | None:
+    """Return how many images a spec's own evaluation measures; None where that is not known."""
+    try:
+        there = len(select(spec.data, spec.evaluation.split))
+    except (SlotlabError, OSError):
+        return None
+    most = spec.evaluation.max_images
+    return there if most is None else min(most, there)

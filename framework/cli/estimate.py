@@ -49,7 +49,14 @@ def print_estimate(result: dict[str, Any]) -> None:
     for label, text in facts(result).items():
         table.add_row(label, text)
     out.print(table)
-    out.print("not included: reading data, validation and writing checkpoints", style="dim")
+    out.print(left_out(result), style="dim", soft_wrap=True)
+
+
+def left_out(result: dict[str, Any]) -> str:
+    """Return what the times do not include; the evaluation too, where it could not be timed."""
+    parts = "start, reading data, validation and writing checkpoints; metrics, baselines and figures"
+    missing = result["evaluation_missing"]
+    return f"not included: {parts}{f'; evaluation: {missing}' if missing else ''}"
 
 
 def facts(result: dict[str, Any]) -> dict[str, str]:
@@ -60,7 +67,17 @@ def facts(result: dict[str, Any]) -> dict[str, str]:
         "training": f"{result['steps']} steps of {result['batch_size']}, {result['images']} images",
         "speed": maybe(result["images_per_second"], lambda value: f"{value:.3g} images/s"),
         "time": maybe(result["seconds"], duration),
+        **evaluation(result),
         "memory": maybe(result["memory"], lambda value: f"{size(value)} ({result['memory_of']})"),
         "checkpoint": size(result["checkpoint_bytes"]),
         "operations": missing if each is None else f"{flops(each)} per image, {flops(total)} in total",
     }
+
+
+def evaluation(result: dict[str, Any]) -> dict[str, str]:
+    """Return how long the model takes on the evaluated images, or on a thousand if they are not counted."""
+    speed, images = result["evaluation_images_per_second"], result["evaluation_images"]
+    if speed is None:
+        return {}
+    counted = f"{images} images" if images is not None else "each 1000 images"
+    return {"evaluation": f"{counted}, {duration((1000 if images is None else images) / speed)}"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from slotlab.framework.api import arm_estimates
 from slotlab.framework.cli.watch import status_table
 from slotlab.framework.runs.folder import RunFolder
 
@@ -51,6 +52,28 @@ def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -
         r"2 runs: 0 done, 2 to run; about [\d.]+ s of training, 2 at a time, if they do not slow each other down",
         total,
     )
+
+
+def test_images_that_cannot_be_counted_are_told_before_anything_is_timed(
+    slotlab: Slotlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = "{name: clevrtex, root: none}"
+    axis = f"axes=[{{name: data, values: {{here: {{data.seed: 1}}, lacking: {{data.dataset: {lacking}}}}}}}]"
+    told: list[str] = []
+    monkeypatch.setattr(arm_estimates, "say", told.append)
+    monkeypatch.setattr(
+        arm_estimates,
+        "estimate",
+        lambda *given, **options: told.append("timed") or {"seconds": 1.0, "steps": 2, "warnings": []},
+    )
+    code, out, err = slotlab("ablate", "tiny.yaml", "--dry-run", "--device", "cpu", "--set", axis)
+    assert code == 0, err
+    asked, *timed = told
+    assert asked.startswith(
+        "warning: the number of training images is not known without the data; give --images N ("
+    )
+    assert timed == ["timed"]
+    assert "give --images N" in out
 
 
 def test_a_launcher_that_there_is_not_is_told_as_it_was_written(slotlab: Slotlab) -> None:

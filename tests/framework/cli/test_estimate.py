@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from slotlab.framework.cli.estimate import evaluation, left_out
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -12,12 +14,31 @@ def test_estimate_in_words_and_as_json(slotlab: Run, base: str) -> None:
     code, out, err = slotlab("estimate", "spec.yaml", *few)
     assert (code, err) == (0, "")
     labels = [line.split()[0] for line in out.splitlines()[1:-1]]
-    assert labels == ["training", "speed", "time", "memory", "checkpoint", "operations"]
+    assert labels == ["training", "speed", "time", "evaluation", "memory", "checkpoint", "operations"]
     assert "training    2 steps of 2, 4 images" in out
-    assert out.splitlines()[-1] == "not included: reading data, validation and writing checkpoints"
+    assert out.splitlines()[-1] == (
+        "not included: start, reading data, validation and writing checkpoints; metrics, baselines and figures"
+    )
     code, out, _ = slotlab("estimate", "spec.yaml", *few, "--json", "-")
     found = json.loads(out)
     assert (code, found["training_images"], found["images"]) == (0, 6, 4)
+
+
+def test_the_evaluation_is_counted_where_its_images_are(slotlab: Run, base: str) -> None:
+    few = ("--set=data.dataset.num_train=6", "--set=data.dataset.num_val=3", "--device=cpu")
+    _, out, _ = slotlab("estimate", "spec.yaml", *few)
+    assert "evaluation  3 images, " in out
+    missing = "--set=data.dataset={name: clevrtex, root: none}"
+    _, out, _ = slotlab("estimate", "spec.yaml", missing, "--images=6", "--device=cpu")
+    assert "evaluation  each 1000 images, " in out
+    _, out, _ = slotlab("estimate", "spec.yaml", *few, "--set=evaluation.max_images=2", "--json", "-")
+    assert json.loads(out)["evaluation_images"] == 2
+
+
+def test_what_is_not_timed_is_named() -> None:
+    why = "its decoder draws pictures in many steps, which can take long"
+    assert left_out({"evaluation_missing": why}).endswith(f"and figures; evaluation: {why}")
+    assert evaluation({"evaluation_images_per_second": None, "evaluation_images": 3}) == {}
 
 
 def test_the_number_of_images_can_be_given(slotlab: Run, base: str) -> None:

@@ -12,6 +12,7 @@ from slotlab.framework.contracts import Batch
 from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.cost.tally import planned_images
 from slotlab.framework.jobs import estimate as estimating
+from slotlab.framework.jobs import evaluation_time as evaluation_times
 from slotlab.framework.jobs.estimate import (
     StepCost,
     Trial,
@@ -22,6 +23,7 @@ from slotlab.framework.jobs.estimate import (
     measure,
     warnings,
 )
+from slotlab.framework.jobs.evaluation_time import evaluation_time, untimed
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -152,3 +154,33 @@ def test_the_number_of_images() -> None:
         count_images(None, fail)
     text = "the number of training images is not known without the data; give --images N"
     assert str(error.value) == f"{text} (there is no folder data)"
+
+
+# --- the evaluation ----------------------------------------------------------------------
+
+
+def test_an_evaluation_takes_as_long_as_the_model_on_its_images(tiny: Specs) -> None:
+    engine, state = open_engine(tiny()), torch.get_rng_state()
+    found = evaluation_time(engine, 300)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert found["evaluation_missing"] == ""
+    assert found["evaluation_seconds"] == pytest.approx(300 / found["evaluation_images_per_second"])
+    unknown = evaluation_time(engine, None)
+    assert (unknown["evaluation_images"], unknown["evaluation_seconds"]) == (None, None)
+    assert unknown["evaluation_images_per_second"] > 0
+
+
+def test_why_an_evaluation_is_not_timed_is_said(tiny: Specs, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter(torch.nn.Module):
+        def sample(self, slots: Any, *, generator: Any = None) -> Any:
+            raise AssertionError("nothing is drawn")
+
+    engine = open_engine(tiny())
+    model = build_model(engine.spec)
+    assert untimed(engine, model) == ""
+    model.add_module("painter", Painter())
+    assert untimed(engine, model) == "its decoder draws pictures in many steps, which can take long"
+    monkeypatch.setattr(evaluation_times, "build_model", lambda spec: model)
+    found = evaluation_time(engine, 5)
+    assert (found["evaluation_images_per_second"], found["evaluation_seconds"]) == (None, None)
+    assert found["evaluation_missing"].startswith("its decoder draws")
