@@ -95,9 +95,47 @@ def test_the_zoo_begins_with_a_row_for_each_spec(site: Path) -> None:
 def test_sources_lead_to_other_hosts(read: dict[Path, Links], site: Path) -> None:
     """Papers and homepages are links; nothing is loaded from them (a law of its own)."""
     papers = {link for link in read[site / "zoo.html"].leads if link.startswith("https://arxiv.org/abs/")}
-    assert len(papers) >= 6
+    video = ("2111.12594", "2206.07764", "2205.14065", "2210.05861", "2412.14295")
+    images = ("2110.11405", "2210.08990", "2312.00648", "2408.09162", "2006.15055", "2209.14860")
+    assert {f"https://arxiv.org/abs/{number}" for number in (*video, *images)} <= papers
+    assert any("kubric" in link for link in read[site / "datasets/movi.html"].leads)
     pages = [page for path, page in read.items() if path.parent.name == "datasets"]
     assert sum(any(link.startswith("http") for link in page.leads) for page in pages) > 5
+
+
+@pytest.mark.parametrize(
+    ("page", "leads", "name"),
+    [
+        (
+            "how_to/plugins/dataset",
+            "files/framework/contracts/dataset_settings.py",
+            "framework/contracts/dataset_settings.py",
+        ),
+        (
+            "how_to/plugins/dataset",
+            "files/framework/contracts/dataset_capabilities.py",
+            "framework/contracts/dataset_capabilities.py",
+        ),
+        ("how_to/ablations", "files/framework/study/launching.py", "framework/study/launching.py"),
+        ("reference/laws", "reference/specs", "reference/specs"),
+        ("reference/python/data", "reference/data", "reference/data"),
+        ("reference/python/slotlab", "explanation/trust", "explanation/trust"),
+    ],
+)
+def test_what_a_page_names_of_the_source_is_a_link(site: Path, page: str, leads: str, name: str) -> None:
+    """An installed user has neither the source tree nor docs/."""
+    text = (site / f"{page}.html").read_text()
+    assert re.search(rf'<a href="[./]*{leads}.html">(<code>)?{name}(</code>)?</a>', text)
+
+
+def test_names_of_pages_become_links_also_where_markup_is_escaped() -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "site"))
+    try:
+        from page import escaped, led_to_pages  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    text = led_to_pages(escaped("see docs/how_to/sharing.md, `docs/zoo.md` and x/docs/a.md"), "../")
+    assert text == r"see [how\_to/sharing](../how_to/sharing.md), [zoo](../zoo.md) and x/docs/a.md"
 
 
 def test_commands_of_the_zoo_stand_where_the_spec_has_them() -> None:

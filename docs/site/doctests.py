@@ -1,20 +1,24 @@
-"""Shows the examples of docstrings as code: lines from `>>>` to the next empty one become a block."""
+"""Shows docstrings on pages: lines from `>>>` to the next empty one become a block, named pages are links."""
 
 import re
 from typing import Any
 
 import griffe
 
+PAGE = re.compile(r"(?<![\w/`])(`?)docs/([\w/]+)\.md\1")
+"""A page, as docstrings name it: `docs/how_to/sharing.md`."""
 EXAMPLE = re.compile(r"^( *)(>>> (?:.*\n?)(?:\1.*\S.*\n?)*)", re.MULTILINE)
 
 
 class Doctests(griffe.Extension):
-    """Fences the examples of every docstring."""
+    """Fences the examples of every docstring, and makes links of the pages that it names."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of an object that was loaded."""
         if obj.docstring is not None and ">>>" in obj.docstring.value:
             obj.docstring.value = EXAMPLE.sub(fenced, obj.docstring.value)
+        if obj.docstring is not None:  # pages of the API lie in reference/python/
+            obj.docstring.value = PAGE.sub(r"[\2](../../\2.md)", obj.docstring.value)
 
 
 def fenced(found: re.Match[str]) -> str:

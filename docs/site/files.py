@@ -7,6 +7,10 @@ from pathlib import Path, PurePosixPath
 from page import Page, block
 
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
+CODE = re.compile(
+    r"(?<!\[)`((?:benchmarks|experiments|framework|plugins|registry|tests)/[\w/]+\.(?:py|yaml))`"
+)
+"""A file of the source tree that a page names: readers of the site need not have it."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".toml": "toml"}
 FENCE = re.compile(r"^(```|~~~)")
 NAMED = re.compile(r"^```(\w+) file=(\S+)$")
@@ -21,7 +25,9 @@ class Files:
         self.wanted: set[str] = set()
 
     def turn(self, page: PurePosixPath, text: str, home: Path) -> str:
-        """Return a page's text: links out of `docs/` lead to pages that show those files, files have titles.
+        """Return a page's text: links out of `docs/`, and names of files, lead to pages that show the files.
+
+        Blocks that are files have titles.
 
         `page` is where it lies among the pages, `home` the folder that its links start from.
         """
@@ -31,7 +37,8 @@ class Files:
             if inside:
                 lines.append(NAMED.sub(r'```\1 title="\2"', line))
             else:
-                lines.append(LINK.sub(lambda found: self._link(found, page, home), line))
+                linked = LINK.sub(lambda found: self._link(found, page, home), line)
+                lines.append(CODE.sub(lambda found: self._named(found, page), linked))
         return "\n".join(lines)
 
     def _link(self, found: re.Match[str], page: PurePosixPath, home: Path) -> str:
@@ -44,6 +51,11 @@ class Files:
         else:
             there = self._place(path.relative_to(self.root).as_posix())
         return f"{before}{os.path.relpath(there, page.parent)}{anchor})"
+
+    def _named(self, found: re.Match[str], page: PurePosixPath) -> str:
+        if not (self.root / found[1]).is_file():
+            return found[0]
+        return f"[{found[0]}]({os.path.relpath(self._place(found[1]), page.parent)})"
 
     def _place(self, name: str) -> str:
         if (self.root / name).is_dir():

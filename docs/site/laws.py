@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterable, Iterator
 
-from page import Page, escaped, prose, table
+from page import Page, escaped, led_to_pages, prose, table
 
 from slotlab.framework.laws.general import GENERAL
 from slotlab.framework.laws.kinds import LAWS
@@ -35,6 +35,11 @@ def pages() -> Iterator[Page]:
 def chapter(title: str, laws: Iterable[Law], note: str = "") -> list[str]:
     """Return the table of some laws under a heading."""
     rows = [
-        (escaped(law.name), prose(inspect.getdoc(law.check)).strip(), escaped(law.repair)) for law in laws
+        (
+            escaped(law.name),
+            led_to_pages(prose(inspect.getdoc(law.check)).strip(), "../"),
+            led_to_pages(escaped(law.repair), "../"),
+        )
+        for law in laws
     ]
     return [f"## {title}\n", note, table(("law", "checks", "repair"), rows)]

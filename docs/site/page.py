@@ -57,6 +57,18 @@ def prose(text: str | None) -> str:
     return "\n\n".join(parts) + "\n" if text else ""
 
 
+def led_to_pages(text: str, up: str) -> str:
+    """Return escaped text in which pages that it names, as docstrings do (`docs/zoo.md`), are links.
+
+    `up` leads from the page to the site's root: `../` for one in a folder.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        return f"[{found[2]}]({up}{found[2].replace(chr(92), '')}.md)"
+
+    return re.sub(r"(?<![\w/`])(`?)docs/([\w/\\]+)\.md\1", link, text)
+
+
 def undented(lines: Sequence[str]) -> str:
     """Return the lines of an indented paragraph without their first indent."""
     return "\n".join(line[4:] for line in lines)

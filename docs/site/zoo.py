@@ -41,8 +41,19 @@ PAPERS = {
     "Object-Centric Slot Diffusion": "2303.10834",
     "Adaptive Slot Attention: Object Discovery with Dynamic Slot Number": "2406.09196",
     "Object-Centric Learning for Real-World Videos by Predicting Temporal Feature Similarities": "2306.04829",
+    "Conditional Object-Centric Learning from Video": "2111.12594",
+    "SAVi++: Towards End-to-End Object-Centric Learning from Real-World Videos": "2206.07764",
+    "Simple Unsupervised Object-Centric Learning for Complex and Naturalistic Videos": "2205.14065",
+    "Illiterate DALL-E Learns to Compose": "2110.11405",
+    "SlotFormer": "2210.05861",
+    "Improving Object-centric Learning with Query Optimization": "2210.08990",
+    "SPOT: Self-Training with Patch-Order Permutation": "2312.00648",
+    "Temporally Consistent Object-Centric Learning by Contrasting Slots": "2412.14295",
+    "On the Transfer of Object-Centric Representation Learning": "2408.09162",
 }
 """Numbers at arXiv of papers that specs name by their titles, in quotation marks."""
+ALONE = {"SAVi (Kipf et al. 2022)": "2111.12594", "SlotFormer (Wu et al. 2023)": "2210.05861"}
+"""The same of papers that specs name by their models and authors."""
 
 
 @dataclass
@@ -186,6 +197,8 @@ def linked(text: str) -> str:
     pages = re.sub(r"docs/([\w/]+\.md)", r"[\1](\1)", escaped(text))
     for title, number in PAPERS.items():
         pages = pages.replace(f'"{title}"', f'"[{title}](https://arxiv.org/abs/{number})"')
+    for name, number in ALONE.items():
+        pages = pages.replace(name, f"[{name}](https://arxiv.org/abs/{number})")
     return re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", pages)
 
 
