@@ -134,8 +134,8 @@ def test_names_of_pages_become_links_also_where_markup_is_escaped() -> None:
         from page import escaped, led_to_pages  # type: ignore[import-not-found]
     finally:
         sys.path.pop(0)
-    text = led_to_pages(escaped("see docs/how_to/sharing.md, `docs/zoo.md` and x/docs/a.md"), "../")
-    assert text == r"see [how\_to/sharing](../how_to/sharing.md), [zoo](../zoo.md) and x/docs/a.md"
+    text = led_to_pages(escaped("see docs/how_to/sharing.md, `docs/index.md` and x/docs/index.md"), "../")
+    assert text == r"see [how\_to/sharing](../how_to/sharing.md), [index](../index.md) and x/docs/index.md"
 
 
 def test_commands_of_the_zoo_stand_where_the_spec_has_them() -> None:
