@@ -90,17 +90,22 @@ class Counter(TorchDispatchMode):
         part.seconds += seconds
         part.bounds[bound] += seconds
 
-    def follow(self, module, name):
-        """Charge a module's forward and backward pass to its name."""
-        module.register_forward_pre_hook(lambda *_: setattr(self, "current", name))
+    def enter(self, name):
+        """Charge what comes to a part."""
+        self.current = name
 
-        def leave(module, inputs, output):
-            self.current = REST
-            for tensor in tensors_of(output):
-                if tensor.requires_grad:  # the gradient that arrives here begins the part's backward pass
-                    tensor.register_hook(lambda gradient: setattr(self, "current", name))
 
-        module.register_forward_hook(leave)
+def follow(module, name, enter):
+    """Call `enter` with a module's name where its passes begin, and with `REST` after the forward pass."""
+    module.register_forward_pre_hook(lambda *_: enter(name))
+
+    def leave(module, inputs, output):
+        enter(REST)
+        for tensor in tensors_of(output):
+            if tensor.requires_grad:  # the gradient that arrives here begins the part's backward pass
+                tensor.register_hook(lambda gradient: enter(name))
+
+    module.register_forward_hook(leave)
 
 
 def count_step(spec, machine):
@@ -119,7 +124,7 @@ def count_step(spec, machine):
             frames=frames,
         )
         for name, module in parts(model):
-            counter.follow(module, name)
+            follow(module, name, counter.enter)
         bf16 = spec.training.precision == "bfloat16"
         with counter, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             loss = model.losses(batch).total
