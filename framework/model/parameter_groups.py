@@ -20,7 +20,7 @@ def parameter_groups(spec: ExperimentSpec, model: Model, lr: float) -> list[dict
 
     The weights that no group of the spec names come first, then one dict per group of the spec that has
     trained weights, or one per layer if the group has `layer_decay`. `requires_grad` of frozen weights is set
-    to False.
+    to False. Groups that the schedule leaves out have `scheduled: False` (`learning_rates.hold`).
     """
     groups = spec.training.groups
     factors = layer_factors(groups, [name for name, _ in model.named_parameters()])
@@ -38,6 +38,8 @@ def parameter_groups(spec: ExperimentSpec, model: Model, lr: float) -> list[dict
             entry["lr"] = lr * groups[index].lr_factor * factor
             if groups[index].weight_decay is not None:
                 entry["weight_decay"] = groups[index].weight_decay
+            if not groups[index].scheduled:
+                entry["scheduled"] = False
         if parameters:
             found.append(entry)
     return found

@@ -71,6 +71,9 @@ class GroupSpec(ClosedModel):
     """Parts of the model, or prefixes of weights' names: `encoder`, `decoder.layers.0`."""
     lr_factor: NonNegativeFloat = 1.0
     """Factor on the phase's learning rate."""
+    scheduled: bool = True
+    """Whether the phase's schedule applies; false keeps the rate as it is from the first step on, without a
+    warm-up."""
     layer_decay: Annotated[float, Gt(0), Le(1)] | None = None
     """Another factor for each block of a transformer, the last one having the full rate: a weight that lies d
     blocks below the group's end has the rate times layer_decay ** d. None gives all weights one rate."""

@@ -1,4 +1,4 @@
-"""Detect changed settings of optimizer and schedule in a resumed training, and take over its moments."""
+"""Rates that a schedule leaves alone; changed settings of optimizer and schedule in a resumed training."""
 
 import json
 import warnings
@@ -26,6 +26,16 @@ def have_changed(saved: Any, spec: ExperimentSpec) -> bool:
     return before is not None and phase < len(spec.training.phases) and before != rates(spec, phase)
 
 
+def hold(optimizer: Optimizer) -> None:
+    """Give the groups that the schedule leaves out the rate that they began with (`GroupSpec.scheduled`).
+
+    A schedule has set the rates of all groups, when it was built and at each of its steps.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("scheduled", True):
+            group["lr"] = group["initial_lr"]
+
+
 def take_over(optimizer: Optimizer, schedule: LRScheduler, saved: Any) -> None:
     """Give a new optimizer the saved moments, and advance its schedule to the saved step.
 
@@ -38,3 +48,4 @@ def take_over(optimizer: Optimizer, schedule: LRScheduler, saved: Any) -> None:
         warnings.simplefilter("ignore")
         for _ in range(saved["schedule"]["last_epoch"]):
             schedule.step()
+    hold(optimizer)

@@ -18,6 +18,7 @@ from slotlab.framework.model.parameter_groups import parameter_groups
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.training import PhaseSpec
 from slotlab.framework.system.stop_signals import StopRequest
+from slotlab.framework.training.learning_rates import hold
 from slotlab.framework.training.nan_guard import Guard
 from slotlab.framework.training.plan import Plan, Progress
 from slotlab.framework.training.saving import Keeper
@@ -147,7 +148,7 @@ def train_epoch(training: Training, optimizer: Optimizer) -> None:
         else:
             training.report(Progress(trainee.step, plan.total, trainee.phase, trainee.epoch, None, None))
         if phase.interval == "step":
-            step_schedule(trainee.schedule, phase)
+            step_schedule(trainee, phase)
         with trainee.meter.paused():
             training.watch.after_step(trainee)
         if trainee.step == end or trainee.batch == plan.steps_per_epoch:
@@ -161,7 +162,7 @@ def end_epoch(training: Training) -> None:
     phase = settings.phases[trainee.phase]
     trainee.epoch, trainee.batch = trainee.epoch + 1, 0
     if phase.interval == "epoch":
-        step_schedule(trainee.schedule, phase)
+        step_schedule(trainee, phase)
     training.guard.check_weights(trainee)
     value = None
     due = trainee.epoch % settings.validate_every == 0 or trainee.step == training.plan.total
@@ -185,14 +186,17 @@ def begin_phase(
     steps = plan.phases[number]
     total = ceil(steps / plan.steps_per_epoch) if phase.interval == "epoch" else steps
     schedule: LRScheduler = phase.schedule.build(ScheduleContext(optimizer=optimizer, total_steps=total))
+    hold(optimizer)
     return optimizer, schedule
 
 
-def step_schedule(schedule: LRScheduler | None, phase: PhaseSpec) -> None:
+def step_schedule(trainee: Trainee, phase: PhaseSpec) -> None:
     """Set the learning rate of the next step or epoch."""
-    assert schedule is not None
+    assert trainee.optimizer is not None
+    assert trainee.schedule is not None
     with called(f"schedule '{phase.schedule.name}'"):
-        schedule.step()
+        trainee.schedule.step()
+    hold(trainee.optimizer)
 
 
 def train_step(

@@ -145,6 +145,20 @@ def test_frozen_parts_do_not_move(tiny: Specs, noise_loader: Loaders, tmp_path: 
     assert {"decoder", "grouping"} <= moved
 
 
+def test_a_group_that_is_not_scheduled_has_its_whole_rate_in_a_warm_up(
+    tiny: Specs, noise_loader: Loaders, tmp_path: Path
+) -> None:
+    warm = {"steps": 1, "lr": 0.1, "schedule": {"name": "half_life", "half_life": 9, "warmup": 9}}  # from 0
+    spec = tiny(training={"groups": [{"weights": ["encoder"], "scheduled": False}], "phases": [warm]})
+    model = build_model(spec)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine = Engine.open(spec, torch.device("cpu"), warn=print)
+    run = RunFolder.create(tmp_path / "run", spec)
+    train(engine, model, noise_loader(), run)
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {name for name in before if name.startswith("encoder.")}
+
+
 def problems(check: Any, spec: ExperimentSpec) -> list[str]:
     return [str(problem) for problem in check(spec, build_model(spec))]
 

@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 
 from slotlab.framework.spec.schema import ExperimentSpec
-from slotlab.framework.training.learning_rates import have_changed, rates, take_over
+from slotlab.framework.training.learning_rates import have_changed, hold, rates, take_over
 
 
 def made(lr: float, steps: int) -> tuple[torch.nn.Parameter, torch.optim.Adam, LRScheduler]:
@@ -42,6 +42,24 @@ def test_other_rates_go_on_from_the_saved_place_with_the_saved_moments(done: int
         assert all(torch.equal(ours[name], theirs[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
+def test_other_rates_leave_a_group_out_of_the_schedule() -> None:
+    def two(lr: float) -> tuple[torch.optim.Adam, LRScheduler]:
+        plain, held = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+        groups = [{"params": [plain]}, {"params": [held], "lr": 3 * lr, "scheduled": False}]
+        optimizer = torch.optim.Adam(groups, lr=lr)
+        return optimizer, ExponentialLR(optimizer, 0.5)
+
+    optimizer, schedule = two(0.1)
+    optimizer.step()
+    schedule.step()
+    hold(optimizer)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.3])
+    saved = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    new, new_schedule = two(0.02)
+    take_over(new, new_schedule, saved)
+    assert [group["lr"] for group in new.param_groups] == pytest.approx([0.01, 0.06])
+
+
 def test_moments_of_other_groups_are_dropped() -> None:
     weight, optimizer, schedule = made(0.1, 10)
     step(weight, optimizer, schedule)
@@ -61,5 +79,6 @@ def test_whatever_sets_a_rate_is_seen_to_change_and_nothing_else(tiny: Callable[
         {"phases": [{"steps": 2, "lr": 0.01, "schedule": "cosine"}]},
         {"optimizer": {"name": "adam", "eps": 1e-6}},
         {"groups": [{"weights": ["encoder"], "lr_factor": 0.1}]},
+        {"groups": [{"weights": ["encoder"], "scheduled": False}]},
     )
     assert [have_changed(saved, tiny(training=change)) for change in changes] == [True] * len(changes)
