@@ -18,12 +18,14 @@ from slotlab.framework.contracts.capabilities import (
     IteratesByCall,
     MaskedWithTarget,
     Need,
+    Prepared,
     Sampler,
     SamplesInSteps,
     SamplesTogether,
     StorableTarget,
     TakesCues,
     TargetOfImages,
+    TrainsWithTarget,
 )
 from slotlab.framework.contracts.codec import (
     Codec,
@@ -208,6 +210,7 @@ __all__ = [
     "PositionContext",
     "Predictor",
     "PredictorContext",
+    "Prepared",
     "Quantizes",
     "RandomSource",
     "RawBatch",
@@ -244,6 +247,7 @@ __all__ = [
     "Tokens",
     "Tracker",
     "TrackerContext",
+    "TrainsWithTarget",
     "Trial",
     "missing",
 ]

@@ -5,11 +5,12 @@ ability.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-from slotlab.framework.contracts.model import Decoded, RandomSource, Slots
+from slotlab.framework.contracts.model import Decoded, Losses, RandomSource, Slots
 
 
 @runtime_checkable
@@ -168,6 +169,39 @@ class StorableTarget(Protocol):
     @property
     def target_settings(self) -> Collection[str]:
         """The names of the objective's settings that decide about the target, besides these weights."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The target of a batch, and the losses of what makes it."""
+
+    target_BCHW: Tensor
+    """As of `Objective.target`: (B, *target_shape), without a gradient."""
+    losses: Losses | None = None
+    """Means over images, with a gradient to the weights of what makes the target. They are added to the
+    objective's loss, and their terms stand in the log beside its own. None where nothing is trained."""
+
+
+@runtime_checkable
+class TrainsWithTarget(Protocol):
+    """An objective that may train what makes its target together with the model: a codec, for example.
+
+    Where `trains_with_target` is true, `prepare` takes the place of `target` in the loss of a batch. `target`
+    draws nothing, and serves where no loss is computed, such as for masks that are told the target. Both read
+    the images alone. What is trained is a child module of the objective, say `codec`: it is saved and
+    averaged with the model, and `training.groups` and `training.anneal` reach it by its path
+    (`objective.codec`). No store holds such a target, and `loss` gives it no gradient.
+    """
+
+    @property
+    def trains_with_target(self) -> bool:
+        """Whether it does, with its present settings."""
+
+    def prepare(self, images_BCHW: Tensor, *, generator: Generator | None = None) -> Prepared:
+        """Return the target of images (B, 3, H, W), and the losses of what makes it.
+
+        All randomness comes from `generator`; no image's part of either depends on its batch.
+        """
 
 
 Need = Literal["flow", "depth", "frames"]

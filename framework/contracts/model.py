@@ -181,6 +181,8 @@ class ModelOutput:
     """The stream of this pass, for losses that draw, after all that the model has drawn."""
     frames: int = 1
     """How many frames each clip has: B are then those of all clips, clip after clip; 1 for images."""
+    target_losses: "Losses | None" = None
+    """Those of what makes the target, if the objective trains it (`TrainsWithTarget`)."""
 
     @property
     def attention_BKHW(self) -> Tensor:

@@ -15,6 +15,7 @@ from slotlab.framework.contracts import (
     Decoded,
     Grouped,
     Losses,
+    Prepared,
     Slots,
     TargetShape,
 )
@@ -182,6 +183,30 @@ def _check_masks(masks_BKHW: Any, leading: tuple[int, int], size: Size, image: S
     if fits and found[:2] != leading:
         raise ComponentError(f"masks{of}, at each pixel, should have shape {leading}, not {found[:2]}")
     expect(masks_BKHW, (*leading, *(found[2:] if fits else size)), f"masks{of}")
+
+
+def expect_prepared(prepared: object, batch: int, target: TargetShape) -> None:
+    """Check what an objective prepares for so many images: a target without a gradient, and losses.
+
+    Raises:
+        ComponentError: saying what is wrong.
+    """
+    expect_type(prepared, Prepared, "prepare")
+    assert isinstance(prepared, Prepared)
+    found, what = prepared.target_BCHW, "the prepared target, by the objective's target_shape,"
+    expect(found, (batch, target.channels, *target.size), what, floating=target.classes is None)
+    if target.classes is not None:
+        expect_classes(found, "the prepared target")
+    elif found.requires_grad:
+        raise ComponentError("the prepared target has a gradient: the model could move it; detach it")
+    if prepared.losses is None or not isinstance(prepared.losses, Losses):
+        text = f"prepare should give Losses of what makes the target, not {type(prepared.losses).__name__}"
+        raise ComponentError(text)
+    expect_losses(prepared.losses)
+    if not prepared.losses.total.requires_grad:
+        raise ComponentError(
+            "the losses of what makes the target have no gradient: it would never be trained"
+        )
 
 
 def expect_losses(losses: object) -> None:

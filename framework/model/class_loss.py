@@ -37,4 +37,6 @@ def class_cross_entropy(decoded: Decoded, target_B1HW: Tensor, classes: int) -> 
 
 
 def _summed(readout: Callable[[Tensor], Tensor], states_NC: Tensor, target_N: Tensor) -> Tensor:
-    return F.cross_entropy(readout(states_NC).float(), target_N, reduction="sum")
+    logits_NV = readout(states_NC)
+    precise = torch.promote_types(logits_NV.dtype, torch.float32)
+    return F.cross_entropy(logits_NV.to(precise), target_N, reduction="sum")

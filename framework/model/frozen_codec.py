@@ -1,4 +1,4 @@
-"""The frozen codec of an objective."""
+"""The codec of an objective: one that was trained before, and stays as it is."""
 
 from typing import Any
 
@@ -23,6 +23,18 @@ def frozen_codec(ref: Ref, context: ObjectiveContext, *, wanted: type, what: str
         ComponentError: at `codec`, if it cannot be built, cannot do what is wanted, or was never trained:
             an objective would then be one of random latents.
     """
+    codec = built_codec(ref, context, wanted=wanted, what=what)
+    if not codec.own_weights:
+        raise ComponentError(f"{ref.name}: has random weights here; {HINT}", field="codec")
+    return codec.eval().requires_grad_(False)
+
+
+def built_codec(ref: Ref, context: ObjectiveContext, *, wanted: type, what: str) -> Any:
+    """Build the codec that an objective's setting `codec` names; arguments are those of `frozen_codec`.
+
+    Raises:
+        ComponentError: at `codec`, if it cannot be built or cannot do what is wanted.
+    """
     images = CodecContext(
         image_size=context.image_size,
         image_channels=context.image_channels,
@@ -34,8 +46,6 @@ def frozen_codec(ref: Ref, context: ObjectiveContext, *, wanted: type, what: str
             raise ComponentError("what it builds is no codec")
         if not isinstance(codec, wanted):
             raise ComponentError(f"has no {what}, which this objective predicts")
-        if not codec.own_weights:
-            raise ComponentError(f"has random weights here; {HINT}")
     except ComponentError as error:
         raise ComponentError(f"{ref.name}: {error}", field="codec") from None
-    return codec.eval().requires_grad_(False)
+    return codec

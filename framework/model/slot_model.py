@@ -19,6 +19,7 @@ from slotlab.framework.contracts import (
     Model,
     ModelOutput,
     Objective,
+    Prepared,
     RandomSource,
     Reconstruction,
     Sampler,
@@ -33,8 +34,8 @@ from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.model.encoded import Encoded
 from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.half_targets import target_of
-from slotlab.framework.model.held import Held
 from slotlab.framework.model.needs import fields_of, given_to
+from slotlab.framework.model.prepared import added, codec_of, trains_with_target
 from slotlab.framework.model.slot_reconstruction import SlotReconstruction
 from slotlab.framework.model.slot_trial import SlotTrial
 from slotlab.framework.randomness.noise import with_noise
@@ -207,13 +208,12 @@ class SlotModel(Model):
     @property
     def has_codec(self) -> bool:
         """Whether pictures are made by the codec of the objective."""
-        return isinstance(getattr(self.objective, "codec", None), Held)
+        return codec_of(self.objective) is not None
 
     @torch.no_grad()
     def through_codec(self, images_BCHW: Tensor) -> Tensor:
         """Return images as they come back from the objective's codec."""
-        objective: Any = self.objective
-        back_BCHW: Tensor = objective.codec.module.reconstruct(images_BCHW)
+        back_BCHW: Tensor = codec_of(self.objective).reconstruct(images_BCHW)
         return back_BCHW
 
     def to_image(self, prediction_BCHW: Tensor) -> Tensor | None:
@@ -261,15 +261,32 @@ class SlotModel(Model):
         encoded = self.encode(
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
-        if target_BCHW is None:
-            target_BCHW = self.target(images_BCHW, encoded, fields=fields)
-        return self.taught(images_BCHW, encoded, target_BCHW, generator)
+        prepared = Prepared(target_BCHW) if target_BCHW is not None else None
+        if prepared is None:
+            prepared = self.prepared(images_BCHW, encoded, generator, fields=fields)
+        return self.taught(images_BCHW, encoded, prepared, generator)
+
+    def prepared(
+        self, images_BCHW: Tensor, encoded: Encoded, generator: RandomSource, **given: Any
+    ) -> Prepared:
+        """Return the target for the loss, with the losses of what makes it, if the objective trains that.
+
+        What is `given` besides is passed on to `target`.
+        """
+        objective = self.objective
+        if not trains_with_target(objective):
+            return Prepared(self.target(images_BCHW, encoded, **given))
+        with self.calling("objective"):
+            prepared = with_noise(objective.prepare, generator, images_BCHW)
+        with self.promising("objective"):
+            expect_type(prepared, Prepared, "prepare")
+        return prepared
 
     def taught(
-        self, images_BCHW: Tensor, encoded: Encoded, target_BCHW: Tensor, generator: RandomSource
+        self, images_BCHW: Tensor, encoded: Encoded, prepared: Prepared, generator: RandomSource
     ) -> ModelOutput:
         """Decode as in training what was found in images."""
-        grouped = encoded.grouped
+        grouped, target_BCHW = encoded.grouped, prepared.target_BCHW
         with self.calling("decoder"):
             decoded = self.decode(
                 grouped.slots, grouped=grouped, target_BCHW=target_BCHW, generator=generator
@@ -286,6 +303,7 @@ class SlotModel(Model):
             target_BCHW=target_BCHW,
             grid=encoded.grid,
             generator=generator,
+            target_losses=prepared.losses,
         )
 
     def losses(self, batch: Batch, *, generator: RandomSource = None) -> Losses:
@@ -314,6 +332,7 @@ class SlotModel(Model):
         """Return the losses of what a pass in training computed."""
         with self.calling("objective"):
             losses = self.objective.loss(output.decoded, output.target_BCHW)
+        losses = added(losses, output.target_losses)
         if not hasattr(self, "auxiliary"):
             return losses
         total, terms = losses.total, {"objective": losses.total, **losses.terms}

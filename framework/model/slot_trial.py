@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from slotlab.framework.contracts import Decoded, Grouped, Losses, ModelOutput, Sampler, Slots, Trial
+from slotlab.framework.contracts import (
+    Decoded,
+    Grouped,
+    Losses,
+    ModelOutput,
+    Prepared,
+    Sampler,
+    Slots,
+    TrainsWithTarget,
+    Trial,
+)
 from slotlab.framework.contracts.promises import (
     check_sums,
     expect,
@@ -14,11 +24,13 @@ from slotlab.framework.contracts.promises import (
     expect_grouped,
     expect_losses,
     expect_picture,
+    expect_prepared,
     expect_slots,
 )
 from slotlab.framework.model.half_features import features_of
 from slotlab.framework.model.half_targets import target_of
 from slotlab.framework.model.needs import given_to
+from slotlab.framework.model.prepared import trains_with_target
 from slotlab.registry import ComponentError
 
 if TYPE_CHECKING:
@@ -44,7 +56,10 @@ class SlotTrial:
         tokens_BND = self.project(features_BCHW)
         initial = self.initial_slots(tokens_BND, None)
         grouped = self.group(tokens_BND, initial)
-        target_BCHW = self.target(features_BCHW)
+        target_BCHW, target_losses = self.target(features_BCHW), None
+        if trains_with_target(model.objective):
+            prepared = self.prepared(model.objective)
+            target_BCHW, target_losses = prepared.target_BCHW, prepared.losses
         trial.at("model", "decoder", part=model.decoder)
         decoded = model.decoder(
             grouped.slots, target_BCHW=target_BCHW, generator=trial.stream(), **model.guide(grouped)
@@ -65,6 +80,7 @@ class SlotTrial:
                 grid=grid,
                 generator=trial.stream(),
                 frames=trial.frames,
+                target_losses=target_losses,
             )
         )
         number = trial.other_num_slots
@@ -136,6 +152,16 @@ class SlotTrial:
             expect_classes(target_BCHW, "the target")
         self.trial.look(target_BCHW, "the target", draws=True)
         return target_BCHW
+
+    def prepared(self, objective: TrainsWithTarget) -> Prepared:
+        """Check the target of a loss and the losses of what makes it, and return both."""
+        self.trial.at("objective")
+        prepared = objective.prepare(self.trial.images_BCHW, generator=self.trial.stream())
+        expect_prepared(prepared, self.images, self.model.objective.target_shape)
+        assert prepared.losses is not None
+        self.trial.look(prepared.target_BCHW, "the prepared target")
+        self.trial.look(prepared.losses.total, "the loss of what makes the target")
+        return prepared
 
     def check_decoded(self, decoded: object, grouped: Grouped, method: str) -> None:
         """Check what the decoder returns."""

@@ -21,6 +21,7 @@ from slotlab.framework.contracts import (
 from slotlab.framework.data.store.feature_format import KINDS, Kind, Number
 from slotlab.framework.model.half_features import rounded_features
 from slotlab.framework.model.half_targets import number_of, rounded_target
+from slotlab.framework.model.prepared import trains_with_target
 from slotlab.framework.spec.errors import PathProblem
 from slotlab.framework.spec.identity import definition
 from slotlab.framework.spec.schema import ExperimentSpec
@@ -159,6 +160,9 @@ def changing_targets(spec: ExperimentSpec, model: Model) -> str | None:
         return f"the model '{spec.model.name}' takes no stored targets: {text}"
     objective: Any = model.objective
     who = f"the objective '{spec.objective.name}'"
+    if trains_with_target(objective):
+        text = "trains what makes its target, which is another one after every step"
+        return f"{who} {text}; name a codec that was trained before"
     if not isinstance(objective, StorableTarget):
         text = "does not say that its target may be stored (by its attribute 'target_maker')"
         return f"{who} {text}: it may change, or be no more than the picture itself"

@@ -18,6 +18,7 @@ from slotlab.framework.contracts import (
     Grouped,
     Losses,
     ModelOutput,
+    Prepared,
     RandomSource,
     Reconstruction,
     Slots,
@@ -210,10 +211,11 @@ class VideoModel(SlotModel):
         """
         told = self._told(first_masks_BHW, num_slots)
         encoded = self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator, told)[0]
-        if target_BCHW is None:
-            target_BCHW = self.target(images_BCHW, encoded, frames=frames, fields=fields)
         streams = generator if frames == 1 else frame_streams(generator, frames)
-        return replace(self.taught(images_BCHW, encoded, target_BCHW, streams), frames=frames)
+        prepared = Prepared(target_BCHW) if target_BCHW is not None else None
+        if prepared is None:
+            prepared = self.prepared(images_BCHW, encoded, streams, frames=frames, fields=fields)
+        return replace(self.taught(images_BCHW, encoded, prepared, streams), frames=frames)
 
     def output_of(self, batch: Batch, generator: RandomSource, **told: Any) -> ModelOutput:
         """Pass a batch of clips through as in training."""

@@ -5,7 +5,8 @@ embeddings of the tokens themselves: there is no encoder of images. Two samples 
 training: a relaxed one, from which the codec makes the picture, and a hard one, that the slots read and the
 decoder predicts, without gradient to the codec. Outside of training tokens are the likeliest ones.
 
-A codec that was trained before stands in an objective instead: `slot_autoencoder` with `token_cross_entropy`.
+A model with an encoder of images predicts tokens by an objective, `token_cross_entropy`, whose codec was
+trained before or is trained with the rest.
 """
 
 from collections.abc import Iterable
@@ -37,7 +38,7 @@ from slotlab.framework.contracts import (
 )
 from slotlab.framework.contracts.promises import expect_decoded, expect_type
 from slotlab.framework.model.class_loss import class_cross_entropy
-from slotlab.framework.model.gumbel import gumbel_noise
+from slotlab.framework.model.joint_codec import drawn_with_losses
 from slotlab.framework.model.projection import Projection
 from slotlab.framework.randomness.noise import with_noise
 from slotlab.registry import Component, ComponentConfig, ComponentError, Ref, RefTo, hookimpl
@@ -103,17 +104,14 @@ class Slate(Model):
         """Return the codec's losses and, summed over tokens, the cross-entropy of a separate hard sample."""
         images_BCHW = batch.images_BCHW
         with self.calling("codec"):
-            logits_BVHW = self.codec.logits(images_BCHW)
-            own: Losses = with_noise(self.codec.losses_of, generator, images_BCHW, logits_BVHW)
-            tokens_BHW = with_noise(drawn_tokens, generator, logits_BVHW)
+            tokens_BHW, own = drawn_with_losses(self.codec, images_BCHW, generator)
         grouped = self.group(tokens_BHW, generator=generator)
         target_B1HW = tokens_BHW[:, None]
         with self.calling("decoder"):
             decoded: Decoded = with_noise(self.teach, generator, grouped.slots, target_B1HW)
         entropy = class_cross_entropy(decoded, target_B1HW, self.codec.codes)
-        terms = {f"codec/{name}": term for name, term in own.terms.items()}
         total = own.total + entropy * tokens_BHW[0].numel()
-        return Losses(total, {"codec": own.total, "tokens": entropy, **terms})
+        return Losses(total, {"codec": own.total, "tokens": entropy, **own.terms})
 
     def teach(self, slots: Slots, target_B1HW: Tensor, *, generator: Generator | None) -> Decoded:
         """Decode slots as in training: the decoder is told the tokens."""
@@ -185,12 +183,6 @@ class Slate(Model):
         """Return the picture of tokens (B, 1, H, W)."""
         images_BCHW: Tensor = self.codec.paint(prediction_BCHW[:, 0])
         return images_BCHW
-
-
-@torch.no_grad()
-def drawn_tokens(logits_BVHW: Tensor, *, generator: Generator | None) -> Tensor:
-    """Draw tokens, int64 (B, H, W), by the codes' probabilities."""
-    return (logits_BVHW + gumbel_noise(logits_BVHW, generator)).argmax(dim=1)
 
 
 def build(config: SlateConfig, context: ModelContext) -> Slate | None:

@@ -22,6 +22,7 @@ MISTAKES = {
     **table("PARTS", "wrong_parts"),
     **table("PREDICTORS", "wrong_predictors"),
     **table("OTHERS", "wrong_others"),
+    **table("OBJECTIVES", "wrong_objectives"),
     **table("DYNAMICS", "wrong_dynamics"),
 }
 

@@ -56,6 +56,16 @@ def test_a_shipped_component_keeps_the_laws(item):
     assert any(one.state == "passed" for one in verdicts)
 
 
+def test_tokens_of_a_codec_that_is_trained_with_the_rest_keep_the_laws():
+    key = ("objective", "token_cross_entropy")
+    verdicts = check(
+        [REGISTRY.find(*key)], REGISTRY, {key: {"codec": {"name": "dvae", "codes": 8, "width": 8}}}
+    )
+    assert [str(one) for one in verdicts if one.state == "failed"] == []
+    passed = {one.law for one in verdicts if one.state == "passed"}
+    assert {"what makes the target is trained", "it prepares by its generator"} <= passed
+
+
 def test_components_without_their_files_say_what_they_need():
     for kind, name in sorted(FILES):
         given = SETTINGS if kind == "dataset" else {}

@@ -77,6 +77,33 @@ SPECS = {
         "slate", {"name": "slate", **SLOTS, "codec": DVAE, "decoder": TRANSFORMER}, training={"anneal": TAU}
     ),
 }
+JOINT: dict[str, Any] = {
+    "objective": {"name": "token_cross_entropy", "codec": DVAE},
+    "training": {
+        "anneal": {f"objective.{path}": values for path, values in TAU.items()},
+        "groups": [{"weights": ["objective.codec"], "lr_factor": 3, "scheduled": False}],
+        "phases": [{"steps": 6, "lr": 1e-3, "schedule": {"name": "half_life", "half_life": 9, "warmup": 3}}],
+    },
+}
+SPECS |= {
+    "joint": spec("joint", {**SLOTS, "encoder": ENCODER, "decoder": TRANSFORMER}, **JOINT),
+    "joint_clips": spec(
+        "joint_clips",
+        {
+            "name": "video_slots",
+            **SLOTS,
+            "encoder": ENCODER,
+            "predictor": "transformer",
+            "decoder": TRANSFORMER,
+        },
+        data={
+            **DATA,
+            "dataset": {**DATA["dataset"], "name": "moving_scenes", "num_frames": 3},
+            "clip": {"frames": 2},
+        },
+        **JOINT,
+    ),
+}
 FAMILIES = list(SPECS)
 
 
@@ -144,6 +171,29 @@ def test_a_codec_that_was_trained_before_is_in_no_checkpoint_and_is_not_trained(
     assert objective.codec.module.double() is codec  # it goes where the model goes
     model.double()
     assert all(parameter.dtype == torch.float64 for parameter in codec.parameters())
+
+
+@pytest.mark.parametrize("name", ["joint", "joint_clips"])
+def test_a_codec_that_is_trained_with_the_rest_is_saved_averaged_and_measured(runs: Path, name: str) -> None:
+    run = slotlab.open_run(runs / "runs" / name)
+    model: Any = run.model  # the mean of the weights
+    codec = model.objective.codec
+    saved, _ = run.folder.checkpoints.newest()
+    assert saved is not None
+    first: Any = build_model(load_spec(runs / f"{name}.yaml").spec)
+    trained, mean = (
+        {key: one for key, one in state.items() if key.startswith("objective.codec.")}
+        for state in (saved["model"], saved["ema"])
+    )
+    assert trained.keys() == mean.keys() == {f"objective.codec.{key}" for key in codec.state_dict()}
+    assert len(trained) > 10
+    for key, one in codec.state_dict().items():
+        assert torch.equal(one, mean[f"objective.codec.{key}"])
+        assert not torch.equal(one, trained[f"objective.codec.{key}"])
+        assert not torch.equal(one, first.objective.codec.state_dict()[key])
+    assert (first.objective.codec.tau, codec.tau) == pytest.approx((1.0, 0.1))  # it stays from step 4 on
+    line = run.folder.read_log()[0]
+    assert {"loss/codec", "loss/codec/reconstruction", "loss/tokens"} <= line.keys()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
