@@ -91,12 +91,14 @@ def test_contrasts_are_differences_of_marginal_means_and_of_differences() -> Non
         (mean["cnn/5"] + mean["cnn/7"] - mean["resnet/5"] - mean["resnet/7"]) / 2
     )
     assert both.mean == pytest.approx(mean["cnn/5"] - mean["cnn/7"] - mean["resnet/5"] + mean["resnet/7"])
-    # An interval leaves 0 out exactly if the F test with one degree of freedom is below 5 %.
+    # A contrast with one degree of freedom has the t whose square is F, and so its interval's half width.
     for term in found.terms:
-        bounds = term.contrasts[0].interval
-        assert bounds is not None
-        assert term.p is not None
-        assert (bounds.low * bounds.high > 0) == (term.p < 0.05)
+        (one,), (own, df) = term.contrasts, term.df
+        assert own == 1
+        assert term.f is not None
+        assert one.interval is not None
+        half = stats.t.ppf(0.975, df) * abs(one.mean) / math.sqrt(term.f)
+        assert (one.interval.low, one.interval.high) == pytest.approx((one.mean - half, one.mean + half))
 
 
 def test_effects_need_a_full_grid_and_whole_seeds() -> None:
