@@ -4,7 +4,7 @@
 # components, specs, pages) and those which use the command. Others may be named: tests/wheel.sh tests/framework/study.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/.." && pwd)
-parts=(tests/test_packaging.py tests/plugins/test_laws.py tests/api/test_{names,given,lists,pages}.py
+parts=(tests/test_packaging.py tests/api/test_{names,given,lists,pages}.py
   tests/registry tests/framework/{cli,report,scaffold} tests/framework/studio/test_app.py)
 if [ $# -gt 0 ]; then parts=("$@"); fi
 place=$(mktemp -d)
