@@ -239,7 +239,7 @@ def no_gain(task, device):
     if task.precision == "bfloat16" and NO_BF16 in bf16_instructions(device):
         return f"bf16 instructions of this processor: {NO_BF16}"
     if any(setting.startswith("compile") for setting in task.settings):
-        return "compiling takes minutes on a few cores; measure it without --quick"
+        return "compiling takes a minute or more of a core; benchmarks/compiled.py measures it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The scripts that measure how cost grows and where the time of a step goes."""
+"""The scripts that measure how cost grows, where the time of a step goes, and what compiling it gains."""
 
 import importlib
 import statistics
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.model.engine import Engine
@@ -91,3 +92,21 @@ def test_the_parts_of_a_step_have_all_its_operations_and_products_where_there_ar
         assert row["ms"] > 0
         assert bool(row["products"]) == bool(row["GFLOP"])
         assert row["products"] + row["other"] == pytest.approx(row["ms"])
+
+
+def test_what_compiling_costs_and_changes_is_in_a_row(script: Callable[[str], Any]) -> None:
+    compiled = script("compiled")
+    cold = {"batch": 8, "first": [50.0, 60.0], "eager": 0.035, "compiled": 0.030, "losses": [0.5, 0.5005]}
+    cold |= {"graphs": 3, "breaks": 0, "weights": 2e-8}
+    row = compiled.row_of("slotlab:demo", cold, {"first": [3.0, 4.0]})
+    assert (row["spec"], row["paid back after"], row["difference of the loss"]) == (
+        "demo",
+        "10,000 steps",
+        "1e-03",
+    )
+    assert row["ratio"] == pytest.approx(35 / 30)
+    slower = compiled.row_of("slotlab:demo", cold | {"compiled": 0.04}, {"first": [3.0, 4.0]})
+    assert slower["paid back after"] == "never"
+    one, other = torch.nn.Linear(2, 1, bias=False), torch.nn.Linear(2, 1, bias=False)
+    one.weight.data, other.weight.data = torch.tensor([[3.0, 4.0]]), torch.tensor([[3.0, 4.5]])
+    assert compiled.apart(one, other) == pytest.approx(0.1)
