@@ -19,6 +19,8 @@ import torch
 import slotlab
 from slotlab.framework.runs.checkpoints import Checkpoints, checksum
 from slotlab.framework.runs.folder import RunFolder
+from slotlab.framework.transfer.clean_checkpoint import clean_checkpoint
+from slotlab.framework.transfer.private import Privacy
 from slotlab.registry import SlotlabError
 
 FINISHED = Path(__file__).resolve().parents[1] / "fixtures" / "before_the_move" / "finished"
@@ -254,3 +256,21 @@ def test_code_that_was_pulled_is_run_only_as_trust_allows(
     assert code == 0, err
     assert (tmp_path / "trace").exists()
     assert slotlab.open_run("memory://trust/run", device="cpu").step == 1
+
+
+@pytest.mark.parametrize("place", ["log", "note", "nowhere"])
+def test_a_checkpoint_is_clean_wherever_the_one_private_text_is(
+    planted: tuple[str, ...], tmp_path: Path, place: str
+) -> None:
+    text, plain = planted[1], "the loss falls"
+    log = json.dumps({"kind": "note", "text": text if place == "log" else plain}).encode() + b"\n"
+    packed = torch.frombuffer(bytearray(zlib.compress(log)), dtype=torch.uint8)
+    state = {"step": 1, "log": packed, "log_bytes": len(log), "note": text if place == "note" else plain}
+    one = Checkpoints(tmp_path).save(state, keep=1)
+    clean = clean_checkpoint(one, Privacy.of_process())
+    assert (clean.data is None) == (place == "nowhere")
+    if clean.data is not None:
+        found = torch.load(io.BytesIO(clean.data), weights_only=True)
+        left = zlib.decompress(found["log"].numpy().tobytes()).decode() + found["note"]
+        assert NAME not in left
+        assert plain in left
