@@ -177,6 +177,29 @@ def test_files_that_are_read_together_are_of_one_call(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"2", "last": b"2"}
 
 
+@pytest.mark.parametrize("names", [("last", "a", "b"), ("a", "last", "b"), ("a", "b", "last")])
+@pytest.mark.parametrize("reached", [0, 1, 2])
+def test_a_kill_at_any_replacement_leaves_the_last_one_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], reached: int
+) -> None:
+    with replaced_together(tmp_path, dict.fromkeys(names, b"1"), last="last"):
+        pass
+    replace, done = Path.replace, iter(range(9))
+
+    def killed(path: Path, target: Path) -> Path:
+        if next(done) == reached:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        replaced_together(tmp_path, dict.fromkeys(names, b"2"), last="last"),
+    ):
+        pass
+    assert not (tmp_path / "last").exists()
+
+
 def test_a_full_disk_keeps_files_that_are_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
