@@ -6,6 +6,7 @@ The official CLEVRTex definitions are in `test_official_metrics.py`, laws of all
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -423,3 +424,16 @@ def test_entropy_of_masks_by_hand() -> None:
     assert entropy(soft([0.25, 0.25], [0.25, 0.25], [0.25, 0.25], [0.25, 0.25])).item() == 1
     assert entropy(soft([1.0, 0.5], [0.0, 0.5])).item() == pytest.approx(1 / 2)
     assert entropy(soft([1.0, 1.0])).item() == 0
+
+
+def test_dropped_slots_count_neither_for_the_greatest_entropy_nor_for_what_is_undecided() -> None:
+    entropy = build("mask_entropy")
+    half = soft([0.5, 0.5], [0.5, 0.5], [0.0, 0.0], [0.0, 0.0])
+    assert entropy(half).item() == pytest.approx(1 / 2)
+    for keep, expected in (
+        ([1.0, 1.0, 0.0, 0.0], 1.0),
+        ([1.0, 1.0, 1.0, 0.0], math.log(2) / math.log(3)),
+        ([1.0] * 4, 1 / 2),
+    ):
+        found = replace(half, keep_BK=torch.tensor([keep]))
+        assert entropy(found).item() == pytest.approx(expected)

@@ -179,6 +179,39 @@ def test_parts_that_do_not_fit_are_told_with_the_arm(ablation: str) -> None:
     assert "(arm 'slots=7, init=gaussian' and 3 more)" not in message
 
 
+START = """
+import torch
+from slotlab import Component, ComponentConfig, hookimpl
+
+SLOTLAB_API = 1
+
+
+class BlankConfig(ComponentConfig):
+    width: int = 3
+
+
+def weights(config, context):
+    return {"initializer.mu_D": torch.zeros(config.width)}
+
+
+@hookimpl
+def slotlab_starts():
+    yield Component(name="blank", config=BlankConfig, build=weights, summary="a mean of zeros")
+"""
+
+
+def test_weights_to_start_from_that_do_not_fit_are_told_with_the_arm(ablation: str, write: Write) -> None:
+    write("blank.py", START)
+    with pytest.raises(SlotlabError) as caught:
+        load_ablation(
+            "ablation.yaml", sets=["settings.training.start={name: blank}"], plugins=[Path("blank.py")]
+        )
+    message = "\n".join(caught.value.lines())
+    assert message.startswith("--set settings.training.start={name: blank}: training.start: blank: ")
+    assert "initializer.mu_D" in message
+    assert "(arm 'slots=7, init=gaussian' and 1 more)" in message  # learned slots have no mean
+
+
 @pytest.mark.parametrize(
     ("sets", "text"),
     [
