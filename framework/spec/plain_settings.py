@@ -78,6 +78,11 @@ ADDED_TO_COMPONENTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 }
 """The same for settings of a component, by the key of its block and its name."""
 
+ADDED_TO_ITEMS: Mapping[str, Mapping[str, Any]] = {
+    "training.groups": {"scheduled": True},
+}
+"""The same for settings of the items of a list, by the list's dotted path."""
+
 _UNDER = tuple(f"{one}." for one in sorted(WITHOUT_EFFECT))
 
 PATH = "(a path)"
@@ -102,14 +107,20 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(item, f"{path}.{key}" if path else str(key))
 
 
-def with_added(spec: Any, key: str = "") -> Any:
-    """Return a plain spec with the settings that components had from the beginning in its version's place."""
+def with_added(spec: Any, path: str = "") -> Any:
+    """Return a plain spec, or what is at a path in one, where blocks have all settings that were added since.
+
+    Those are of `ADDED_TO_COMPONENTS` and `ADDED_TO_ITEMS`, at the values that they had from the beginning.
+    """
     if isinstance(spec, list):
-        return [with_added(item, key) for item in spec]
+        added = ADDED_TO_ITEMS.get(path, {})
+        whole = [with_added(item) for item in spec]
+        return [{**added, **item} if isinstance(item, Mapping) else item for item in whole]
     if not isinstance(spec, Mapping):
         return spec
-    whole = {name: with_added(item, name) for name, item in spec.items()}
-    return {**ADDED_TO_COMPONENTS.get((key, str(whole.get("name"))), {}), **whole}
+    block = {name: with_added(item, f"{path}.{name}" if path else name) for name, item in spec.items()}
+    kind = path.rpartition(".")[-1]
+    return {**ADDED_TO_COMPONENTS.get((kind, str(block.get("name"))), {}), **block}
 
 
 def load_dumped(path: Path) -> Any:

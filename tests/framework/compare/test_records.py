@@ -108,6 +108,16 @@ def test_versions_of_metrics_are_those_of_the_evaluation(synthetic: ModuleType, 
     }
 
 
+def test_a_group_without_a_setting_that_was_added_is_one_with_its_first_value() -> None:
+    """Runs of a version before `scheduled` and of this one are of one recipe."""
+    before = {"weights": ["encoder"], "lr_factor": 0.5}
+    now = {**before, "scheduled": True}
+    assert settings_of({"training": {"groups": [before]}}) == settings_of({"training": {"groups": [now]}})
+    held = settings_of({"training": {"groups": [before, {**now, "scheduled": False}]}})
+    assert held["training.groups.0.scheduled"] is True
+    assert held["training.groups.1.scheduled"] is False
+
+
 def test_settings_without_effect_are_told_by_their_paths() -> None:
     assert not has_effect("training.speed.compile")
     assert not has_effect("name")
