@@ -14,6 +14,11 @@ _STANDARD_TYPES = frozenset(get_args(core_schema.ErrorType))
 LONGEST_WORD = 60
 """Most characters of a component's name, and of a word for which a known name is suggested."""
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_VERSIONS = r"(?:==|!=|<=|>=|~=|<|>)[\w.*!+-]+"
+PACKAGE = re.compile(
+    rf"([A-Za-z0-9][\w.-]*)(?:\[[\w.-]+(?:,[\w.-]+)*\])?({_VERSIONS}(?:,{_VERSIONS})*)?", re.ASCII
+)
+"""One package as pip is told, without spaces: its name (group 1), extras and versions (group 2) if any."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -151,7 +156,8 @@ class Component(Generic[ConfigT]):
     earlier: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     """By former version: the settings with which this version computes what that one did."""
     install: str = ""
-    """What else it may need installed, as pip is told: `slotlab[video]`; model cards name it."""
+    """What else it may need installed, one package as pip is told, without spaces: `slotlab[video]`,
+    `timm>=1.0`; model cards name it."""
     slips: Mapping[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """By argument that it lacks or does not know: the complaint."""
 
@@ -178,6 +184,7 @@ class Component(Generic[ConfigT]):
             found.append("summary must be one line that says what the component is")
         if type(self.version) is not int or self.version < 1:
             found.append(f"version must be a whole number from 1, not {self.version!r}")
-        if not isinstance(self.install, str):
-            found.append(f"install must be what pip is told, such as 'slotlab[video]', not {self.install!r}")
+        if self.install != "" and not (isinstance(self.install, str) and PACKAGE.fullmatch(self.install)):
+            rule = "must be one package as pip is told, without spaces, as 'slotlab[video]' or 'timm>=1.0'"
+            found.append(f"install {rule}; it is {self.install!r}")
         return found

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slotlab.framework.plugin_loading.plugin_copies import entries
+from slotlab.registry.component import NAME, PACKAGE
 
 OWN = "slotlab"
-SAFE = re.compile(r"[A-Za-z0-9][\w.-]*(?:\[[\w.,-]+\])?")
-"""Names of packages, with extras: nothing else goes into a command that others copy."""
-VERSION = re.compile(r"[\w.!+-]+")
+VERSION = re.compile(r"[\w.!+-]+", re.ASCII)
 
 
 def needs(provenance: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of the card's section on packages; none if slotlab alone is enough.
+
+    Only what is called as slotlab calls components and packages goes into the table, and into a command that
+    others copy: the rest is left out.
 
     Args:
         provenance: the run's provenance.json, which another version or hand may have written.
@@ -23,23 +25,27 @@ def needs(provenance: Mapping[str, Any]) -> Iterator[str]:
     packages: dict[str, list[str]] = {}
     versions = {OWN: version}
     for one in used:
-        name, _, found = str(one.get("source")).rpartition(" ")
-        extra, what = str(one.get("install") or ""), f"{one.get('kind')} `{one.get('name')}`"
-        if "@" not in str(one.get("source")) and name != OWN and SAFE.fullmatch(name):
+        kind, called = str(one.get("kind")), str(one.get("name"))
+        if not (NAME.fullmatch(kind) and NAME.fullmatch(called)):
+            continue
+        source, what = str(one.get("source")), f"{kind} `{called}`"
+        name, _, found = source.rpartition(" ")
+        if "@" not in source and name != OWN and PACKAGE.fullmatch(name):
             versions[name] = found
             packages.setdefault(name, []).append(what)
-        if SAFE.fullmatch(extra):
+        if PACKAGE.fullmatch(extra := str(one.get("install") or "")):
             packages.setdefault(extra, []).append(what)
     if not packages:
         return
     yield "## Needs\n"
     yield "| package | version | for |\n|---|---|---|"
     wanted = []
-    for name, parts in packages.items():
-        found = versions.get(name.partition("[")[0], "")
-        known = VERSION.fullmatch(found) is not None
-        wanted.append(f"'{name}=={found}'" if known else f"'{name}'")
-        yield f"| `{name}` | {found if known else ''} | {', '.join(parts)} |"
+    for text, parts in packages.items():
+        name, asked = PACKAGE.fullmatch(text).groups()  # type: ignore[union-attr]  # only such are taken
+        known = versions.get(name, "") if asked is None else ""
+        found = known if VERSION.fullmatch(known) else ""
+        wanted.append(f"'{text}=={found}'" if found else f"'{text}'")
+        yield f"| `{text}` | {found} | {', '.join(parts)} |"
     yield f"\n```console\n$ pip install {' '.join(wanted)}\n```\n"
     yield "A package that pip does not find is not published: ask who made the run for it.\n"
 

@@ -94,6 +94,21 @@ def test_rules_for_components(changes: dict[str, Any], complaint: str) -> None:
     assert component(**changes).complaints() == [complaint]
 
 
+@pytest.mark.parametrize(
+    "install", [3, None, "slotlab[video] timm", "slotlab[video, data]", "timm>=", "-r list", "a;b"]
+)
+def test_what_else_it_needs_is_one_package(install: Any) -> None:
+    rule = "must be one package as pip is told, without spaces, as 'slotlab[video]' or 'timm>=1.0'"
+    assert component(install=install).complaints() == [f"install {rule}; it is {install!r}"]
+
+
+@pytest.mark.parametrize(
+    "install", ["", "timm", "timm>=1.0,<2", "slotlab[video,data]", "slotlab[video]~=0.1", "own-package==1.*"]
+)
+def test_a_package_may_have_extras_and_versions(install: str) -> None:
+    assert component(install=install).complaints() == []
+
+
 def test_every_broken_rule_is_said_at_once() -> None:
     assert len(component(name="", config=1, build=1, summary="", version=0).complaints()) == 5
 

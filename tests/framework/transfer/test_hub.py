@@ -144,13 +144,19 @@ def test_the_card_names_packages_and_extras(run: Path) -> None:
             "source": "slotlab 0.1.0",
             "install": "slotlab[video]",
         },
+        {"kind": "encoder", "name": "vit", "version": 1, "source": "slotlab 1", "install": "timm>=1.0,<2"},
+        {"kind": "decoder", "name": "x` | [here](http://evil)", "version": 1, "source": "other-slots 1"},
+        {"kind": "<b>big</b>", "name": "big", "version": 1, "source": "snail-slots 1.2"},
     ]
     path.write_text(json.dumps({**facts, "components": old, "restarts": [{"step": 3, "components": new}]}))
     slotlab.push(run, "shared")
     text = Path("shared", "README.md").read_text()
     assert "| `snail-slots` | 1.2 | encoder `snail`, grouping `shell` |" in text
     assert "| `slotlab[video]` | 0.1.0 | dataset `video_folder` |" in text
-    assert "$ pip install 'snail-slots==1.2' 'slotlab[video]==0.1.0'" in text
+    assert "| `timm>=1.0,<2` |  | encoder `vit` |" in text
+    assert "$ pip install 'snail-slots==1.2' 'slotlab[video]==0.1.0' 'timm>=1.0,<2'\n" in text
+    assert "evil" not in text
+    assert "<b>" not in text
     assert "former-plugin" not in text
     assert "rm -rf" not in text
     assert "jittered_slots.py@" not in text
