@@ -7,12 +7,21 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from slotlab.framework.contracts import Batch, FindsSlots, Model, Reconstructs, Slots
+from slotlab.framework.contracts import (
+    Batch,
+    FindsSlots,
+    Grouped,
+    GroupingTrace,
+    Model,
+    Reconstructs,
+    Slots,
+)
 from slotlab.framework.cost.flops import count_flops
 from slotlab.framework.model.build import build_model
 from slotlab.framework.model.check import check_parts
 from slotlab.framework.model.engine import recomputed
 from slotlab.framework.model.slot_kernel import LOG_VARIANCE
+from slotlab.framework.model.video_model import alike
 from slotlab.framework.spec.data import ClipSpec
 from slotlab.framework.spec.identity import run_id
 from slotlab.framework.spec.plain_settings import has_effect
@@ -309,3 +318,16 @@ def test_batches_of_clips_are_cut_between_clips():
     batch = batch_of(some_clips(3, 4), 4)
     assert [len(one) for one in batch.chunk(2)] == [2, 1]
     assert len(replace(batch, frames=1, ids=("",) * 12)) == 12
+
+
+def test_traces_of_frames_with_fewer_rounds_cut_the_others_to_their_last_rounds():
+    def frame(rounds):
+        attention = torch.arange(float(rounds)).reshape(1, rounds, 1, 1)
+        return Grouped(
+            Slots(torch.zeros(1, 1, 4)), attention[:, -1], GroupingTrace(attention[:, -1], attention)
+        )
+
+    found = alike([frame(3), frame(1), frame(2)])
+    assert [one.trace.attention_BTKN.flatten().tolist() for one in found] == [[2.0], [0.0], [1.0]]
+    untold = [frame(3), replace(frame(1), trace=None)]
+    assert alike(untold) == untold
