@@ -134,6 +134,14 @@ def test_pictures_that_are_drawn_depend_on_their_clip_and_frame_alone(model):
     assert not torch.allclose(noise[0], noise[1], atol=0.1)
 
 
+def test_noise_of_decoders_in_training_is_that_of_a_clips_frame_alone(model):
+    images, built = some_clips(2, 5), model()
+    built.decoder = Drawing(built.decoder)
+    together = built(images, frames=5, generator=streams(1, 2)).decoded.prediction_BCHW
+    alone = built(images[5:], frames=5, generator=streams(2)).decoded.prediction_BCHW
+    same(alone, together[5:])
+
+
 def test_features_may_be_given(model):
     built, images = model(frames_at_once=2), some_clips(2, 3)
     with torch.no_grad():
@@ -306,6 +314,18 @@ def test_operations_of_the_predictor_are_counted(spec):
     found = count_flops(wanted.model_copy(update={"data": data}))
     assert found.training["predictor"] > found.forward["predictor"] > 0
     assert found.training["kernel"] > 0
+
+
+def test_operations_are_those_of_a_frame(spec):
+    found = []
+    for frames in (2, 4):
+        wanted = spec()
+        data = wanted.data.model_copy(update={"clip": ClipSpec(frames=frames)})
+        found.append(count_flops(wanted.model_copy(update={"data": data})))
+    assert found[0].forward["encoder"] == found[1].forward["encoder"]
+    assert found[0].forward["decoder"] == pytest.approx(
+        found[1].forward["decoder"], rel=0.01
+    )  # a code of places
 
 
 def test_frames_at_once_are_no_part_of_a_runs_identity(spec):
