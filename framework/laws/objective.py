@@ -12,23 +12,21 @@ from slotlab.framework.contracts.promises import (
     expect_finite,
     expect_losses,
     expect_picture,
-    expect_prepared,
 )
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import apart, expect_close, same
 from slotlab.framework.laws.devices import MOVED, check_registered, hidden
 from slotlab.framework.laws.general import BUILT
-from slotlab.framework.laws.inputs import given_for, stream
+from slotlab.framework.laws.inputs import given_for
 from slotlab.framework.laws.modules import DRAWN, PROMISED, input_name, sizes_may_differ
 from slotlab.framework.laws.subject import Subject
+from slotlab.framework.laws.trained_target import TRAINED_TARGET
 from slotlab.framework.laws.verdict import Broken, Law, Skip
 from slotlab.framework.model.prepared import trains_with_target
-from slotlab.registry import ComponentError
 
 ROUNDED = 1e-6
 """The most that a perfect prediction of shares may lose: its logits are rounded."""
 LOSS, LEAST = "the loss is a number", "the target has the least loss"
-TRAINED = "what makes the target is trained"
 
 
 def target_is_promised(subject: Subject) -> None:
@@ -136,10 +134,10 @@ def pictures_are_in_range(subject: Subject) -> None:
         target = objective.target(*inputs, **given_for(objective, inputs[0]))
         shown = objective.to_image(target)
         expect_picture(shown, 2, context.image_size)
-        if trains_with_target(objective):
-            raise Skip("what makes its pictures is not trained yet")
         if shown is None:
             raise Skip("it makes no pictures of predictions")
+        if trains_with_target(objective):
+            raise Skip("what makes its pictures is not trained yet")
         low, high = context.value_range
         least, most = float(shown.min()), float(shown.max())
         if least < low - 0.05 or most > high + 0.05:
@@ -147,61 +145,6 @@ def pictures_are_in_range(subject: Subject) -> None:
             raise Broken(text, f"return images in {context.value_range}", place=subject.place("to_image"))
         if target.shape == inputs[0].shape and apart(target, inputs[0]) < 1e-6:
             expect_close([shown], [inputs[0]], f"of {name} to_image makes others", subject.place("to_image"))
-
-
-def what_makes_the_target_is_trained(subject: Subject) -> None:
-    """Where it trains what makes its target: the target as promised, and losses that reach every weight."""
-    objective, (images, *_) = training_one(subject), subject.inputs()
-    place, copy = subject.place("prepare"), images.clone()
-    prepared = objective.prepare(images, generator=stream())
-    try:
-        expect_prepared(prepared, len(images), objective.target_shape)
-    except ComponentError as error:
-        raise Broken(str(error), place=place) from None
-    if not same((images,), (copy,)):
-        raise Broken("it changes the images", "write x = x + 1, not x += 1", place=place)
-    for what, found in (("the loss", prepared.losses.total), *prepared.losses.terms.items()):
-        if not found.isfinite():
-            raise Broken(f"{what} is {float(found):g}", place=place)
-    if not isinstance(objective, nn.Module):
-        repair = "derive the class from torch.nn.Module, and make what is trained a child"
-        raise Broken("what it trains is in no checkpoint", repair, place=place)
-    prepared.losses.total.backward()
-    learned = [(name, one) for name, one in objective.named_parameters() if one.requires_grad]
-    dead = [name for name, one in learned if one.grad is None]
-    if dead or not learned:
-        text = f"no gradient reaches {', '.join(dead)}" if dead else "it has no weights that are trained"
-        raise Broken(text, place=place)
-
-
-def prepares_by_its_generator(subject: Subject) -> None:
-    """What it prepares follows from the images and the generator alone."""
-    objective, (images, *_) = training_one(subject), subject.inputs()
-
-    def run() -> tuple[Tensor, Tensor]:
-        prepared = objective.prepare(images, generator=stream())
-        return prepared.target_BCHW, prepared.losses.total
-
-    before = global_streams()
-    first, again = run(), run()
-    if global_streams() != before:
-        place = line_that_changes(global_streams, run, subject.files)
-        raise Broken("it draws from a random stream of torch's own", place=place)
-    if not same(first, again):
-        text = "the same images and stream have two targets or losses"
-        raise Broken(text, place=subject.place("prepare"))
-
-
-def training_one(subject: Subject) -> Any:
-    """Return the objective, if it trains what makes its target.
-
-    Raises:
-        Skip: if it does not.
-    """
-    objective = subject.build()
-    if not trains_with_target(objective):
-        raise Skip("it trains nothing but what predicts its target")
-    return objective
 
 
 def draws_nothing(subject: Subject) -> None:
@@ -276,17 +219,6 @@ OBJECTIVE = (
         "look at decoded.target_BCHW",
         (*TRIED, LEAST),
     ),
-    Law(
-        TRAINED,
-        what_makes_the_target_is_trained,
-        "return Prepared(target, losses), the target without a gradient, the losses with one",
-        (BUILT, PROMISED),
-    ),
-    Law(
-        "it prepares by its generator",
-        prepares_by_its_generator,
-        "draw with generator=generator",
-        (BUILT, PROMISED, TRAINED),
-    ),
+    *TRAINED_TARGET,
     Law("pictures are in range", pictures_are_in_range, "bring predictions to context.value_range", TRIED),
 )

@@ -43,3 +43,13 @@ def test_a_mistake_is_caught_by_its_law_alone(name, tmp_path):
     assert str(found).startswith(
         f"{items[0].kind} 'wrong': {law}: failed: {found.reason} (mine.py:{found.line}); "
     )
+
+
+def test_the_objective_without_a_mistake_keeps_all_laws():
+    Path("mine.py").write_text(table("RIGHT", "wrong_objectives"))
+    registry, items = select(["mine.py"])
+    verdicts = {one.law: one for one in check(items, registry)}
+    assert [str(one) for one in verdicts.values() if one.state == "failed"] == []
+    assert verdicts["it prepares each image alone"].state == "passed"
+    pictures = verdicts["pictures are in range"]
+    assert (pictures.state, pictures.reason) == ("skipped", "it makes no pictures of predictions")

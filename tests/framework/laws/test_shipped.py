@@ -64,6 +64,8 @@ def test_tokens_of_a_codec_that_is_trained_with_the_rest_keep_the_laws():
     assert [str(one) for one in verdicts if one.state == "failed"] == []
     passed = {one.law for one in verdicts if one.state == "passed"}
     assert {"what makes the target is trained", "it prepares by its generator"} <= passed
+    (alone,) = [one for one in verdicts if one.law == "it prepares each image alone"]
+    assert (alone.state, alone.reason) == ("skipped", "it draws, other numbers for an image alone")
 
 
 def test_components_without_their_files_say_what_they_need():

@@ -47,6 +47,10 @@ def slotlab_objectives():
     yield Component(name="wrong", config=Config, build=Wrong, summary="something for a test")
 """
 TRAINED, DRAWN = "what makes the target is trained", "it prepares by its generator"
+ALONE = "it prepares each image alone"
+FROZEN = """        self.requires_grad_(False)
+        self.register_buffer("scale", torch.ones((), requires_grad=True))
+"""
 DEF = "    def prepare(self, images_BCHW, *, generator=None):\n"
 
 
@@ -111,6 +115,69 @@ OBJECTIVES = {
         whole(
             ("self.decoder(latents_BCHW)\n", "self.decoder(latents_BCHW) + torch.randn(1)\n"),
             here="        back_BCHW = self.decoder(latents_BCHW) + torch.randn(1)\n",
+        ),
+    ),
+    "a prepared target that is not finite": (
+        TRAINED,
+        "the prepared target should be finite, and holds values that are not",
+        "return Prepared(target, losses)",
+        whole(("Prepared(latents_BCHW.detach()", "Prepared(latents_BCHW.detach() * float('nan')")),
+    ),
+    "no weights that are trained": (
+        TRAINED,
+        "it has no weights that are trained",
+        "the losses with one",
+        whole(
+            ("        self.target_shape", f"{FROZEN}        self.target_shape"),
+            ("F.mse_loss(back_BCHW, images_BCHW)", "self.scale * F.mse_loss(back_BCHW, images_BCHW)"),
+        ),
+    ),
+    "what is trained in no checkpoint": (
+        TRAINED,
+        "what it trains is in no checkpoint",
+        "derive the class from torch.nn.Module, and make what is trained a child",
+        whole(
+            ("class Wrong(nn.Module)", "class Wrong"),
+            ("        super().__init__()\n", ""),
+            ("nn.Conv2d(context.image_channels, 5, 1)", "nn.Conv2d(context.image_channels, 5, 1).forward"),
+            ("nn.Conv2d(5, context.image_channels, 1)", "nn.Conv2d(5, context.image_channels, 1).forward"),
+        ),
+    ),
+    "two targets of the same images": (
+        DRAWN,
+        "the same images and stream have two targets or losses",
+        "draw with generator=generator",
+        whole(
+            ("        self.target_shape", "        self.calls = 0\n        self.target_shape"),
+            (
+                "        latents_BCHW = self.enc",
+                "        self.calls += 1\n        latents_BCHW = self.calls * self.enc",
+            ),
+        ),
+    ),
+    "what makes the target normalizes over the batch": (
+        ALONE,
+        "the prepared target of an image changes with the other images of its batch",
+        "use nothing of the batch, such as BatchNorm",
+        whole(
+            (
+                "nn.Conv2d(context.image_channels, 5, 1)",
+                "nn.Sequential(nn.Conv2d(context.image_channels, 5, 1), nn.BatchNorm2d(5))",
+            )
+        ),
+    ),
+    "a prepared target less the batch's mean": (
+        ALONE,
+        "the prepared target of an image changes with the other images of its batch",
+        "use nothing of the batch",
+        whole(("Prepared(latents_BCHW.detach()", "Prepared((latents_BCHW - latents_BCHW.mean(0)).detach()")),
+    ),
+    "losses of what makes the target that are summed over images": (
+        ALONE,
+        "what makes the target has a loss of",
+        "average losses over images",
+        whole(
+            ("F.mse_loss(back_BCHW, images_BCHW)", "F.mse_loss(back_BCHW, images_BCHW) * len(images_BCHW)")
         ),
     ),
 }
