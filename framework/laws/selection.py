@@ -39,12 +39,13 @@ def select(what: Sequence[str], plugins: Iterable[Path] = ()) -> tuple[Registry,
         return registry, [found]
     if len(what) != 1:
         raise SlotlabError("write 'slotlab check FILE', 'slotlab check PACKAGE' or 'slotlab check KIND NAME'")
-    return of_file(Path(what[0]), files) if is_file(what[0]) else of_package(what[0], files)
+    word = what[0].rstrip("/") or "/"
+    return of_file(Path(word), files) if is_file(word) else of_package(word, files)
 
 
 def is_file(word: str) -> bool:
     """Return whether a word means a plugin file."""
-    return word.endswith(".py") or "/" in word or Path(word).is_file()
+    return word.endswith(".py") or ("/" in word and not Path(word).is_dir()) or Path(word).is_file()
 
 
 def of_file(path: Path, files: list[Path]) -> tuple[Registry, list[Registered]]:
@@ -85,8 +86,8 @@ def name_of(word: str) -> str:
 
 
 def importable(word: str) -> str:
-    """Say what to write in place of a module that can be imported and is no installed plugin."""
-    place = Path(*word.split("."))
+    """Say what to write in place of a folder, or of a module that is no installed plugin."""
+    place = Path(word) if Path(word).is_dir() else Path(*word.split("."))
     if place.is_dir():
         return f"; {place} is a folder: write 'slotlab check {place}/NAME.py' for each plugin file in it"
     if place.with_suffix(".py").is_file():
@@ -97,9 +98,10 @@ def importable(word: str) -> str:
         return ""
     if found is None or found.origin is None:
         return ""
+    file = f"write 'slotlab check {found.origin}', or " if found.origin.endswith(".py") else ""
     return (
-        f"; the module {word} can be imported and is no plugin of an installed package: write 'slotlab check "
-        f"{found.origin}', or declare it under the entry points '{GROUP}' of its package"
+        f"; the module {word} can be imported and is no plugin of an installed package: {file}declare it "
+        f"under the entry points '{GROUP}' of its package"
     )
 
 

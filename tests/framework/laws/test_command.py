@@ -196,6 +196,23 @@ def test_files_and_folders_may_be_named_like_modules(slotlab):
     assert err.endswith("; write 'slotlab check my_plugins/one.py' for the file\n")
 
 
+def test_a_folder_is_one_with_a_slash_behind_it_and_above(slotlab):
+    Path("above/plug").mkdir(parents=True)
+    found = [slotlab("check", word)[2] for word in ("above/plug", "above/plug/")]
+    assert found[0] == found[1]
+    assert "; above/plug is a folder: write 'slotlab check above/plug/NAME.py' for each" in found[0]
+    assert slotlab("check", "above")[2] == slotlab("check", "above/")[2]
+    assert "; .. is a folder: write 'slotlab check ../NAME.py' for each" in slotlab("check", "..")[2]
+
+
+@pytest.mark.parametrize("module", ["os", "sys", "math"])
+def test_a_module_without_a_python_file_is_offered_as_none(slotlab, module):
+    _, _, err = slotlab("check", module)
+    text = f"; the module {module} can be imported and is no plugin of an installed package: declare it under"
+    assert text in err
+    assert "write 'slotlab check" not in err
+
+
 def test_an_installed_plugin_is_named_by_its_module_too(slotlab, monkeypatch):
     written()
     site = Path("site")
