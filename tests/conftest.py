@@ -185,7 +185,7 @@ def apart(shared_folder: None, tmp_path: Path, tmp_path_factory: pytest.TempPath
 def named_runs() -> None:
     """Folders like the runs that shipped specs name: enough to read these specs, and not to build their models."""
     needed = (
-        "demo",
+        "slot_attention_demo",
         "savi_demo",
         "slots7_demo",
         "vqvae_demo",

@@ -49,11 +49,11 @@ WEIGHTS = (
 CODECS = ("vqvae_clevrtex", "dvae_clevrtex", "dvae_movi_d", "vqvae_demo")
 """Specs of codecs, which have no slots."""
 INPUTS = {
-    "dinosaur_demo": {"model.encoder.source": "runs/demo"},
-    "spot_demo": {"model.encoder.source": "runs/demo"},
-    "ft_dinosaur_demo": {"model.encoder.source": "runs/demo"},
+    "dinosaur_demo": {"model.encoder.source": "runs/slot_attention_demo"},
+    "spot_demo": {"model.encoder.source": "runs/slot_attention_demo"},
+    "ft_dinosaur_demo": {"model.encoder.source": "runs/slot_attention_demo"},
     "adaslot_demo": {"training.start.source": "runs/slots7_demo"},
-    "slotdiffusion_demo": {"model.encoder.source": "runs/demo", "objective.codec.source": "runs/vqvae_demo"},
+    "slotdiffusion_demo": {"model.encoder.source": "runs/slot_attention_demo", "objective.codec.source": "runs/vqvae_demo"},
     "slotformer_demo": {"model.source": "runs/savi_demo"},
     "slotformer_obj3d": {"model.source": "runs/savi_obj3d"},
     "slotformer_clevrer": {"model.source": "runs/stosavi_clevrer"},
@@ -304,7 +304,7 @@ def earlier_runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("earlier")
     demo = ["data.dataset.num_train=2", "data.dataset.num_val=1", "training.phases=[{steps: 1, lr: 1e-3}]"]
     for folder, spec, sets in (
-        ("runs/demo", "demo", demo),
+        ("runs/slot_attention_demo", "slot_attention_demo", demo),
         ("runs/savi_demo", "savi_demo", demo),
         ("runs/slots7_demo", "slots7_demo", demo),
         ("runs/spot_coco_teacher", "spot_coco_teacher", TEACHER),

@@ -29,10 +29,10 @@ FEATURES = ("dinosaur_demo", "ft_dinosaur_demo", "spot_demo")
 """The families that reconstruct features."""
 CODECS = ("vqvae_demo",)
 INPUTS = {
-    **dict.fromkeys(FEATURES, ("demo",)),
+    **dict.fromkeys(FEATURES, ("slot_attention_demo",)),
     "adaslot_demo": ("slots7_demo",),
     "slotformer_demo": ("savi_demo",),
-    "slotdiffusion_demo": ("demo", "vqvae_demo"),
+    "slotdiffusion_demo": ("slot_attention_demo", "vqvae_demo"),
 }
 """The runs that a family starts from, in the order in which they are trained."""
 ONE_SOURCE = (*CODECS, "slotdiffusion_demo")

@@ -38,8 +38,8 @@ def test_all_models_are_trained_and_measured_on_the_same_pictures(variant: str) 
 def test_a_spec_of_ones_own_enters_and_other_seeds_keep_its_runs(write: Write, tmp_path: Path) -> None:
     write("mine.yaml", "extends: slotlab:demo\nname: mine\nmodel: {slot_dim: 32}\n")
     options = {"dry_run": True, "studies": tmp_path / "studies", "runs": tmp_path / "runs"}
-    few, more = (bench(("mine.yaml", "demo"), seeds=seeds, **options)[0] for seeds in (1, 2))
-    assert [run["arm"] for run in few.runs] == ["model=mine", "model=demo"]
+    few, more = (bench(("mine.yaml", "boqsa_demo"), seeds=seeds, **options)[0] for seeds in (1, 2))
+    assert [run["arm"] for run in few.runs] == ["model=mine", "model=boqsa_demo"]
     assert [run["run_id"] for run in few.runs] == [run["run_id"] for run in more.runs][:2]
     assert not (tmp_path / "studies").exists()
 
