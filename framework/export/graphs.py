@@ -110,10 +110,11 @@ def encoder_graph(model: SlotModel, images_BCHW: Tensor, seed: int) -> Graph:
         noise = enumerate(streams(seed, range(batch), images_BCHW.device))
         with torch.no_grad():
             drawn = [model.initializer(tokens_BND[i : i + 1], None, generator=one) for i, one in noise]
-        initial = {f"{INITIAL}{SLOTS}": torch.cat([one.vectors_BKD for one in drawn])}
-        initial |= {
-            f"{INITIAL}{name}": torch.cat([one.extras[name] for one in drawn]) for name in first.extras
-        }
+            # Joined here, as what a part of them learned would still ask for a gradient.
+            initial = {f"{INITIAL}{SLOTS}": torch.cat([one.vectors_BKD for one in drawn])}
+            initial |= {
+                f"{INITIAL}{name}": torch.cat([one.extras[name] for one in drawn]) for name in first.extras
+            }
     module = EncoderGraph(model, tuple(initial), extras).eval()
     return Graph("encoder", module, {IMAGES: images_BCHW, **initial}, (SLOTS, *extras, ATTENTION))
 

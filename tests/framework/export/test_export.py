@@ -99,13 +99,43 @@ def test_the_program_of_the_page_gives_the_masks_of_the_run(run: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_slots_that_are_learned_are_no_input_and_the_decoder_may_stay() -> None:
     spec = slotlab.load_spec(
-        "slotlab:demo", {"data.protocol.image_size": 16, "model.decoder.broadcast_size": 4}
+        "slotlab:slot_attention_demo", {"data.protocol.image_size": 16, "model.decoder.broadcast_size": 4}
     )
     model = slotlab.build_model(spec)
     done = export_model(model, spec.loaded.spec, Path("out"), "pt2", step=7, decoder=False)
     assert list(done.record["parts"]["encoder"]["inputs"]) == ["images"]
     assert (done.record["initial"], done.record["step"]) == (None, 7)
     assert {path.name for path in Path("out").iterdir()} == {"encoder.pt2", "export.json"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_belongs_to_slots_goes_with_them(format_: Any) -> None:
+    spec = slotlab.load_spec(
+        "slotlab:demo", {"data.protocol.image_size": 16, "model.decoder.broadcast_size": 4}
+    )
+    done = export_model(
+        slotlab.build_model(spec), spec.loaded.spec, Path("out"), format_, step=7, decoder=True
+    )
+    encoder, decoder = (done.record["parts"][name] for name in ("encoder", "decoder"))
+    pose = ["position", "scale"]
+    assert list(encoder["inputs"]) == [
+        "images",
+        "initial_slots",
+        *(f"initial_{name}" for name in (*pose, "rotation")),
+    ]
+    assert list(encoder["outputs"]) == ["slots", *pose, "attention"]
+    assert list(decoder["inputs"]) == ["slots", *pose]
+    initial = np.load("out/initial.npz")
+    pictures = np.zeros((2, 3, 16, 16), np.float32)
+    found = load(Path("out", encoder["file"]))(
+        images=pictures, **{name: drawn[:2] for name, drawn in initial.items()}
+    )
+    painted = load(Path("out", decoder["file"]))(**{name: found[name] for name in decoder["inputs"]})
+    np.testing.assert_allclose(painted["masks"].sum(axis=1), 1, atol=1e-5)
+    assert sorted(initial.files) == sorted(set(encoder["inputs"]) - {"images"})
+    assert (initial["initial_slots"][0] == initial["initial_slots"][1]).all()  # learned
+    assert not (initial["initial_position"][0] == initial["initial_position"][1]).any()  # drawn
 
 
 def test_models_without_such_parts_are_refused() -> None:
