@@ -53,7 +53,10 @@ INPUTS = {
     "spot_demo": {"model.encoder.source": "runs/slot_attention_demo"},
     "ft_dinosaur_demo": {"model.encoder.source": "runs/slot_attention_demo"},
     "adaslot_demo": {"training.start.source": "runs/slots7_demo"},
-    "slotdiffusion_demo": {"model.encoder.source": "runs/slot_attention_demo", "objective.codec.source": "runs/vqvae_demo"},
+    "slotdiffusion_demo": {
+        "model.encoder.source": "runs/slot_attention_demo",
+        "objective.codec.source": "runs/vqvae_demo",
+    },
     "slotformer_demo": {"model.source": "runs/savi_demo"},
     "slotformer_obj3d": {"model.source": "runs/savi_obj3d"},
     "slotformer_clevrer": {"model.source": "runs/stosavi_clevrer"},
