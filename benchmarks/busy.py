@@ -1,6 +1,6 @@
 """The speed of a training on a machine that is busy with other work, for different settings of threads.
 
-    python benchmarks/busy.py [--spec slotlab:demo] [--seconds 4] [--repeats 5] [--quota 2] [--json FILE]
+    python benchmarks/busy.py [--spec slotlab:slot_attention_demo] [--seconds 4] [--repeats 5] [--quota 2] [--json FILE]
 
 Each setting has a process of its own, started in that environment, which trains on random images and is
 stopped (SIGSTOP) during the turns of the others. A turn is measured on the quiet machine, and then with one
@@ -191,7 +191,7 @@ def table(runners, conditions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--spec", default="slotlab:demo")
+    parser.add_argument("--spec", default="slotlab:slot_attention_demo")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--patience", type=int, default=1)

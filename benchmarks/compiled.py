@@ -22,7 +22,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-SPECS = ("slotlab:demo", "slotlab:isa_demo", "slotlab:clevrtex6")
+SPECS = ("slotlab:slot_attention_demo", "slotlab:demo", "slotlab:clevrtex6")
 BATCHES = {"slotlab:clevrtex6": 2}
 """Of specs whose own batch takes a CPU minutes."""
 HEAD = (

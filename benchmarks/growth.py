@@ -4,7 +4,7 @@
 
 * `runs`: `slotlab.compare` over a made-up study of two arms with more seeds
 * `arms`: `slotlab.compare` and its report over a made-up study with more arms of four seeds
-* `slots`: a training step of `demo` (8 images of 32x32) with more slots
+* `slots`: a training step of `slot_attention_demo` (8 images of 32x32) with more slots
 * `tokens`: the same step with larger pictures: the encoder makes a token of every four pixels
 * `images`: `evaluate` of that model on more generated pictures, which are rendered for it
 
@@ -32,7 +32,7 @@ from pathlib import Path
 from budget import Budget
 from synthetic_study import write_study
 
-DEMO = "slotlab:demo"
+DEMO = "slotlab:slot_attention_demo"
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ def images(folder: Path) -> Calls:
 QUANTITIES = {
     "runs": (runs, "`compare`, 2 arms", True),
     "arms": (arms, "`compare` and `report`, 4 seeds an arm", True),
-    "slots": (slots, "a training step of `demo`, more slots", False),
-    "tokens": (tokens, "a training step of `demo`, larger pictures", False),
+    "slots": (slots, "a training step of `slot_attention_demo`, more slots", False),
+    "tokens": (tokens, "a training step of `slot_attention_demo`, larger pictures", False),
     "images": (images, "`evaluate`, rendering included", False),
 }
 """By name: the calls, what they do, and whether memory is measured."""

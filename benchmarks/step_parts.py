@@ -186,7 +186,7 @@ def show(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("specs", nargs="*", default=["slotlab:demo"])
+    parser.add_argument("specs", nargs="*", default=["slotlab:slot_attention_demo"])
     parser.add_argument("--set", action="append", default=[], help="another setting: PATH=VALUE")
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--json", type=Path)
