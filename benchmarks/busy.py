@@ -1,6 +1,6 @@
 """The speed of a training on a machine that is busy with other work, for different settings of threads.
 
-    python benchmarks/busy.py [--spec slotlab:slot_attention_demo] [--seconds 4] [--repeats 5] [--quota 2] [--json FILE]
+    python benchmarks/busy.py [--spec SPEC] [--seconds 4] [--repeats 5] [--quota 2] [--json FILE]
 
 Each setting has a process of its own, started in that environment, which trains on random images and is
 stopped (SIGSTOP) during the turns of the others. A turn is measured on the quiet machine, and then with one
