@@ -71,7 +71,7 @@ ADVICE: dict[Kind, tuple[str, ...]] = {
     ),
     "split_ground": (
         "Raise the learning rate, or train on: the ground comes together after the objects are found.",
-        "Give slots a frame of their own (invariant_slot_attention): grounds of slotlab:demo are in one piece.",
+        "Give slots a frame of their own (invariant_slot_attention): so slotlab:demo has whole grounds.",
         "Take grounds of different colors: one that is always the same costs nothing to share.",
     ),
     "split_objects": ("Take as many slots as there are objects, and one: a spare slot cuts one in two.",),
