@@ -1,23 +1,17 @@
 """How long the runs of each arm of an ablation will take."""
 
 import json
-from functools import partial
 from typing import Any
 
 from slotlab.framework.api.console import say
-from slotlab.framework.data.selection import select
-from slotlab.framework.jobs.estimate import count_images, estimate
+from slotlab.framework.api.estimating import count_training
+from slotlab.framework.jobs.estimate import estimate
 from slotlab.framework.jobs.train import choose_device
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.study.arms import LoadedArm
 from slotlab.framework.study.load import Ablation
 from slotlab.registry import SlotlabError
-
-
-def count_training_images(spec: ExperimentSpec) -> int:
-    """Return how many images a spec trains on."""
-    return len(select(spec.data, spec.data.train_split))
 
 
 def estimates(ablation: Ablation, *, device: str, images: int | None) -> dict[str, dict[str, Any]]:
@@ -30,8 +24,9 @@ def estimates(ablation: Ablation, *, device: str, images: int | None) -> dict[st
         if (key := data_of(arm)) not in counts:
             counts[key] = counted_or_not(images, arm.loaded.spec)
     lacking = [one for one in counts.values() if isinstance(one, SlotlabError)]
-    for one in lacking if len(lacking) < len(counts) else ():  # else nothing is timed
-        say(f"warning: {one}")
+    if len(lacking) < len(counts):  # else nothing is timed, and nothing waits
+        for one in lacking:
+            say(f"warning: {one}")
     found = {}
     for arm in ablation.arms:
         try:
@@ -52,6 +47,6 @@ def data_of(arm: LoadedArm) -> str:
 def counted_or_not(images: int | None, spec: ExperimentSpec) -> int | SlotlabError:
     """Return how many images a spec trains on, or why that is not known."""
     try:
-        return count_images(images, partial(count_training_images, spec))
+        return count_training(spec, images)
     except SlotlabError as error:
         return error

@@ -32,10 +32,18 @@ def estimate_prepared(prepared: Prepared, *, device: str, images: int | None) ->
     """
     spec = prepared.loaded.spec
     engine = Engine.open(spec, choose_device(device), warn=lambda text: warn([text]))
-    number = count_images(images, lambda: len(select(spec.data, spec.data.train_split, device=engine.device)))
-    result = estimate(engine, number) | evaluation_time(engine, count_evaluated(spec))
+    result = estimate(engine, count_training(spec, images)) | evaluation_time(engine, count_evaluated(spec))
     warn(result["warnings"])
     return result
+
+
+def count_training(spec: ExperimentSpec, given: int | None) -> int:
+    """Return how many images a spec trains on: as given, or as its data has; these stay on the disk.
+
+    Raises:
+        SlotlabError: if none is given and the data cannot be opened.
+    """
+    return count_images(given, lambda: len(select(spec.data, spec.data.train_split)))
 
 
 def count_evaluated(spec: ExperimentSpec) -> int | None:

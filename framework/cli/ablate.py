@@ -9,6 +9,7 @@ from rich.table import Table
 
 from slotlab.framework.api.consent import consent
 from slotlab.framework.api.console import print_whole
+from slotlab.framework.cli.estimate import NOT_TIMED
 from slotlab.framework.cli.loading import loading
 from slotlab.framework.cli.option_groups import grouped
 from slotlab.framework.cli.options import (
@@ -132,6 +133,8 @@ def print_forecast(result: dict[str, Any]) -> None:
         )
         text += f"; about {duration(sum(seconds) / at_once)} of training, {shared}"
     out.print(text, soft_wrap=True)
+    if any(value is not None for value in seconds):
+        out.print(f"not included: {NOT_TIMED}; evaluations", style="dim", soft_wrap=True)
 
 
 def standing(row: dict[str, Any]) -> str:

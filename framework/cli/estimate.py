@@ -18,6 +18,9 @@ from slotlab.framework.cli.options import (
 from slotlab.framework.cli.output import console, emit
 from slotlab.framework.cli.units import duration, flops, maybe, size
 
+NOT_TIMED = "start, reading data, validation and writing checkpoints"
+"""What takes time in a training beside its steps."""
+
 
 def estimate(
     spec: SpecArgument,
@@ -54,8 +57,7 @@ def print_estimate(result: dict[str, Any]) -> None:
 
 def left_out(result: dict[str, Any]) -> str:
     """Return what the times do not include; the evaluation too, where it could not be timed."""
-    parts = "start, reading data, validation and writing checkpoints; metrics, baselines and figures"
-    missing = result["evaluation_missing"]
+    parts, missing = f"{NOT_TIMED}; metrics, baselines and figures", result["evaluation_missing"]
     return f"not included: {parts}{f'; evaluation: {missing}' if missing else ''}"
 
 

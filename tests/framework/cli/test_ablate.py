@@ -43,7 +43,7 @@ def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -
     code, out, err = slotlab("ablate", "tiny.yaml", "--dry-run", "--device", "cpu")
     assert (code, err) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["spec.yaml", "tiny.yaml"]
-    first, head, *rows, total = out.splitlines()
+    first, head, *rows, total, missing = out.splitlines()
     assert first == "tiny: does it run?"
     assert head.split() == ["arm", "seed", "run", "state", "time"]
     pattern = r"iterations=(\d)\s+0\s+[0-9a-f]{12}\s+to run\s+[\d.]+ s\s*"
@@ -52,6 +52,9 @@ def test_a_dry_run_starts_and_writes_nothing(slotlab: Slotlab, tmp_path: Path) -
         r"2 runs: 0 done, 2 to run; about [\d.]+ s of training, 2 at a time, if they do not slow each other down",
         total,
     )
+    assert missing == "not included: start, reading data, validation and writing checkpoints; evaluations"
+    _, out, _ = slotlab("ablate", "tiny.yaml", "--dry-run", "--no-estimate")
+    assert "not included" not in out, "nothing was timed"
 
 
 def test_images_that_cannot_be_counted_are_told_before_anything_is_timed(

@@ -4,6 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from slotlab.framework.api import arm_estimates, estimating
 from slotlab.framework.cli.estimate import evaluation, left_out
 
 Run = Callable[..., tuple[int, str, str]]
@@ -66,3 +69,14 @@ def test_train_tells_the_cost(slotlab: Run, base: str) -> None:
     assert json.loads(Path("result.json").read_text())["cost"] == written
     assert written["images"] == 4
     assert written["seconds"] > 0
+
+
+def test_images_are_counted_in_one_way_and_held_on_no_device(
+    slotlab: Run, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert arm_estimates.count_training is estimating.count_training
+    options = []
+    monkeypatch.setattr(estimating, "select", lambda *given, **named: options.append(named) or range(6))
+    code, _, err = slotlab("estimate", "spec.yaml", "--device=cpu")
+    assert (code, err) == (0, "")
+    assert options == [{}, {}]
