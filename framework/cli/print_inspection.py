@@ -27,6 +27,9 @@ def print_inspection(result: dict[str, Any]) -> None:
     out.print(f"images of {columns}x{rows} pixels; {result['filter'] or 'any number of objects'}")
     listed = ", ".join(f"{name} {number}" for name, number in result["listed"].items())
     out.print(f"listed: {listed}", soft_wrap=True)
+    if "listed_videos" in result:
+        videos = ", ".join(f"{name} {_videos(one)}" for name, one in result["listed_videos"].items())
+        out.print(f"videos: {videos}", soft_wrap=True)
     out.print(_facts(result["splits"]))
     for name, part in result["splits"].items():
         out.print(f"\nobjects in {name}", style="bold")
@@ -71,7 +74,9 @@ def _conclusion(problems: int, cautions: int) -> str:
 
 def _facts(splits: dict[str, dict[str, Any]]) -> Table:
     table = Table("", *splits, box=None, pad_edge=False, header_style="bold")
+    videos = [_videos(part["videos"]) if "videos" in part else "-" for part in splits.values()]
     rows = {
+        **({} if all(cell == "-" for cell in videos) else {"videos": videos}),
         "images": [str(part["images"]) for part in splits.values()],
         "broken": [str(part["broken"]) for part in splits.values()],
         "image sizes": [_sizes(part["sizes"]) for part in splits.values()],
@@ -105,6 +110,14 @@ def _sizes(sizes: dict[str, int]) -> str:
     shown = [f"{number} x {size}" if len(sizes) > 1 else size for size, number in list(sizes.items())[:3]]
     more = [f"{len(sizes) - 3} more"] if len(sizes) > 3 else []
     return ", ".join([*shown, *more]) or "-"
+
+
+def _videos(videos: Mapping[str, Any]) -> str:
+    if videos["frames"] is None:
+        return "0"
+    fewest, most = videos["frames"]
+    span = str(fewest) if fewest == most else f"{fewest} to {most}"
+    return f"{videos['count']} of {span} frames"
 
 
 def _channel(values: Sequence[float] | None, channel: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slotlab.framework.contracts import DataProblem
+from slotlab.framework.contracts.dataset_capabilities import HasVideos
 from slotlab.framework.data.inspection.statistics import (
     FileItems,
     Items,
@@ -18,7 +19,7 @@ from slotlab.framework.data.inspection.target import DataTarget
 from slotlab.framework.data.mask_check import mask_cautions
 from slotlab.framework.data.preparation import Preparation
 from slotlab.framework.data.progress import ReportItems
-from slotlab.framework.data.read_capabilities import cautions_of
+from slotlab.framework.data.read_capabilities import cautions_of, is_endless, offers
 from slotlab.framework.data.source import WHOLE, Source, known_splits, open_source, own_splits
 from slotlab.framework.data.split_positions import left_out, part_of, split_and_filter
 from slotlab.framework.data.store.reader import Store
@@ -82,6 +83,7 @@ def inspect_target(target: DataTarget, split: str | None, *, workers: int, repor
         "filter": None if data.filter is None else str(data.filter),
         "image_size": list(data.size),
         "listed": _listed(data, opened),
+        **_listed_videos(data, opened),
     }
     return _conclude(facts, parts, problems, cautions)
 
@@ -166,14 +168,44 @@ def _inspect_splits(
             data, source, partial(part_of, data, name), lambda some: found.keep(some, data.filter)
         )
         summary = found.summary(positions) | {"fingerprint": source.fingerprint()}
+        summary |= _videos(source, positions)
         readable = [at for at in positions if at in found.measured]
         yield InspectedSplit(name, FileItems(source), readable, summary)
 
 
 def _listed(data: DataSpec, opened: Sequence[tuple[Source, Sequence[str]]]) -> dict[str, int]:
     """Return the number of samples of each split, also of those that were not read if it is known."""
+    return {name: len(span) for name, _, span in _spans(data, opened)}
+
+
+def _listed_videos(
+    data: DataSpec, opened: Sequence[tuple[Source, Sequence[str]]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the videos of each split under `listed_videos`; nothing for data without videos."""
+    counted = {name: _videos(source, span) for name, source, span in _spans(data, opened)}
+    found = {name: one["videos"] for name, one in counted.items() if one}
+    return {"listed_videos": found} if found else {}
+
+
+def _spans(
+    data: DataSpec, opened: Sequence[tuple[Source, Sequence[str]]]
+) -> list[tuple[str, Source, Sequence[int]]]:
+    """Return the samples of each split, also of those that were not read if it is known."""
     if own_splits(data) is not None:
-        return {name: len(source) for source, [name] in opened}
+        return [(name, source, range(len(source))) for source, [name] in opened]
     [(source, wanted)] = opened
     names = dict.fromkeys((*known_splits(data), *wanted))
-    return {name: len(_span(data, name, source)) for name in names}
+    return [(name, source, _span(data, name, source)) for name in names]
+
+
+def _videos(source: Source, positions: Sequence[int]) -> dict[str, Any]:
+    """Return under `videos` how many have a frame among these samples, and the fewest and most frames there.
+
+    Nothing for a dataset without videos.
+    """
+    dataset = source.dataset
+    if is_endless(dataset) or not offers(dataset, HasVideos):
+        return {}
+    there = set(positions)
+    lengths = [number for video in dataset.videos if (number := len(there.intersection(video)))]
+    return {"videos": {"count": len(lengths), "frames": [min(lengths), max(lengths)] if lengths else None}}

@@ -102,6 +102,26 @@ def test_several_sizes_and_splits_without_masks(tmp_path: Path, capsys: pytest.C
     assert out.endswith("no problems found\n")
 
 
+def test_videos_are_counted_in_each_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for video, frames in enumerate((3, 2, 2, 2)):
+        (tmp_path / "clips" / f"v{video}").mkdir(parents=True)
+        for frame in range(frames):
+            Image.new("RGB", (9, 9)).save(tmp_path / "clips" / f"v{video}" / f"{frame}.png")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "extends: slotlab:savi_demo\nname: clips\nevaluation: {metrics: [mse]}\n"
+        f"data: {{dataset: {{name: frame_folders, root: {tmp_path}/clips}}, "
+        "protocol: {name: whole, splits: {train: [0.0, 0.5], val: [0.5, 1.0]}}}\n"
+    )
+    result = inspect_data(str(spec), split="train", workers=0)
+    assert json.loads(json.dumps(result)) == result
+    assert result["splits"]["train"]["videos"] == {"count": 2, "frames": [2, 3]}
+    print_inspection(result)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert "videos: train 2 of 2 to 3 frames, val 2 of 2 frames" in lines
+    assert "videos                2 of 2 to 3 frames" in lines
+
+
 def test_a_packed_store(folder: Path, tmp_path: Path) -> None:
     pack_target(str(folder), stores=tmp_path / "stores", on_error="skip", workers=0)
     [store] = (tmp_path / "stores").iterdir()
