@@ -15,7 +15,7 @@ from slotlab.framework.evaluation.published import comparable
 from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
 from slotlab.framework.evaluation.trained_run import Ready, Subject
-from slotlab.framework.runs.folder import MODEL, SUMMARY_FORMAT
+from slotlab.framework.runs.folder import AVAILABLE, MODEL, SUMMARY_FORMAT
 from slotlab.framework.runs.measurement import measured_things
 from slotlab.framework.spec.identity import canonical, definition, run_id
 from slotlab.framework.spec.protocol import ProtocolConfig
@@ -34,6 +34,7 @@ def facts(subject: Subject, ready: Ready, source: MaskSource) -> dict[str, Any]:
         **conditions_of(spec),
         "data": dict(ready.loader.selection.facts),
         "images": ready.images,
+        AVAILABLE: ready.loader.total,
         "max_images": binding(evaluation.max_images, ready.loader.total),
         "image_size": spec.data.settings.image_size,
         "mask_size": spec.data.settings.mask_size,

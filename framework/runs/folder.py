@@ -45,6 +45,9 @@ MODEL = "model"
 UNFINISHED = "unfinished"
 """A key of summary.json while the evaluation's figures are still being drawn."""
 
+AVAILABLE = "available"
+"""A key of summary.json: how many images, or clips, could be measured; `max_images` may take fewer."""
+
 SAMPLES = "samples"
 """In the folder of an evaluation: pictures of single images, with an `index.json`."""
 

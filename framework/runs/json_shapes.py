@@ -171,6 +171,8 @@ class Means(Stored):
     methods: dict[str, dict[str, Mean]] = {}
     left_out: dict[str, Any] = {}
     data: UsedData = UsedData()
+    available: Count | None = None
+    clip: dict[str, Any] | None = None
 
 
 class Best(Stored):

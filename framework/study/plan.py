@@ -71,6 +71,8 @@ def wanted_of(spec: ExperimentSpec) -> WantedEvaluation:
         max_images=spec.evaluation.max_images,
         checkpoint=spec.evaluation.checkpoint,
         filter=None if spec.data.filter is None else str(spec.data.filter),
+        clip_frames=spec.evaluation.clip_frames if spec.data.clip else None,
+        from_frame=spec.evaluation.from_frame if spec.data.clip else 0,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from slotlab.framework.runs.folder import MODEL, SUMMARY, UNFINISHED, RunFolder
+from slotlab.framework.runs.folder import AVAILABLE, MODEL, SUMMARY, UNFINISHED, RunFolder
 from slotlab.framework.runs.json_shapes import Means, read_stored
 from slotlab.framework.runs.measurement import BEST, LAST
 from slotlab.framework.spec.phase_length import PhaseLength
@@ -30,6 +30,9 @@ class WantedEvaluation:
     max_images: int | None = None
     checkpoint: str | int = LAST
     filter: str | None = None
+    clip_frames: int | None = None
+    """Of videos: how many frames are measured at a time; None for whole videos."""
+    from_frame: int = 0
 
     def is_met(self, summary: Mapping[str, Any], step: int | None) -> bool:
         """Return whether a summary is of this evaluation, and of the weights of `step` if that is given."""
@@ -40,12 +43,15 @@ class WantedEvaluation:
         changed = [path for path in summary.get("changes") or () if path.startswith("data.")]
         methods = summary.get("methods", {})
         measured = {*methods.get(MODEL, {}), *(summary.get("left_out") or {})}
-        listed = summary.get("data", {}).get("images")
+        clip = summary.get("clip") or {}
+        # In a summary of videos, `data` counts frames.
+        listed = summary.get(AVAILABLE, None if clip else summary.get("data", {}).get("images"))
         images = listed if self.max_images is None else min(self.max_images, listed or self.max_images)
         return (
             UNFINISHED not in summary
             and all(summary.get(key) == value for key, value in facts.items())
             and not changed
+            and (clip.get("frames"), clip.get("from", 0)) == (self.clip_frames, self.from_frame)
             and measured.issuperset(self.metrics)
             and set(methods).issuperset(self.baselines)
             and (images is None or summary.get("images") == images)

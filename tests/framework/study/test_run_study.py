@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -297,6 +297,8 @@ SUMMARY = {
         {"step": 2},
         {"checkpoint": "best"},
         {"filter": "0 to 6 objects by metadata"},
+        {"clip": {"frames": 6, "stride": 1, "from": 0}},
+        {"clip": {"frames": None, "stride": 1, "from": 2}},
         {"changes": {"data.dataset.min_objects": 5}},
         {"unfinished": "its figures are being drawn"},
         {"left_out": {}},
@@ -313,6 +315,17 @@ def test_no_more_images_are_wanted_than_there_are() -> None:
     assert WANTED.is_met({**few, "images": 8}, 3)
     assert not WANTED.is_met({**few, "images": 7}, 3)
     assert WANTED.is_met({**SUMMARY, "data": {}}, 3), "it is not told how many there are"
+
+
+def test_of_videos_clips_are_counted_and_not_frames() -> None:
+    clip = {"frames": None, "stride": 1, "from": 0}
+    few = {**SUMMARY, "data": {"images": 96}, "clip": clip}
+    assert WANTED.is_met({**few, "available": 8, "images": 8}, 3)
+    assert not WANTED.is_met({**few, "available": 8, "images": 7}, 3)
+    assert WANTED.is_met(few, 3), "an earlier version did not say how many clips there are"
+    parts = replace(WANTED, clip_frames=6, from_frame=2)
+    assert parts.is_met({**few, "clip": {**clip, "frames": 6, "from": 2}}, 3)
+    assert not parts.is_met(few, 3)
 
 
 # --- which checkpoint is evaluated -------------------------------------------------------
