@@ -1,4 +1,4 @@
-"""The codec of an objective: one that was trained before, and stays as it is."""
+"""The codec that an objective names: built, and frozen where it was trained before."""
 
 from typing import Any
 
@@ -26,6 +26,11 @@ def frozen_codec(ref: Ref, context: ObjectiveContext, *, wanted: type, what: str
     codec = built_codec(ref, context, wanted=wanted, what=what)
     if not codec.own_weights:
         raise ComponentError(f"{ref.name}: has random weights here; {HINT}", field="codec")
+    return frozen(codec)
+
+
+def frozen(codec: Any) -> Any:
+    """Bring a codec into evaluation mode and without gradients, and return it."""
     return codec.eval().requires_grad_(False)
 
 

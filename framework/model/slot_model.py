@@ -261,19 +261,24 @@ class SlotModel(Model):
         encoded = self.encode(
             images_BCHW, num_slots=num_slots, generator=generator, features_BCHW=features_BCHW
         )
-        prepared = Prepared(target_BCHW) if target_BCHW is not None else None
-        if prepared is None:
-            prepared = self.prepared(images_BCHW, encoded, generator, fields=fields)
+        prepared = self.prepared(images_BCHW, encoded, generator, target_BCHW, fields=fields)
         return self.taught(images_BCHW, encoded, prepared, generator)
 
     def prepared(
-        self, images_BCHW: Tensor, encoded: Encoded, generator: RandomSource, **given: Any
+        self,
+        images_BCHW: Tensor,
+        encoded: Encoded,
+        generator: RandomSource,
+        stored_BCHW: Tensor | None,
+        **given: Any,
     ) -> Prepared:
         """Return the target for the loss, with the losses of what makes it, if the objective trains that.
 
-        What is `given` besides is passed on to `target`.
+        A stored target is taken as it is; what is `given` besides is passed on to `target`.
         """
         objective = self.objective
+        if stored_BCHW is not None:
+            return Prepared(stored_BCHW)
         if not trains_with_target(objective):
             return Prepared(self.target(images_BCHW, encoded, **given))
         with self.calling("objective"):

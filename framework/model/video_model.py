@@ -18,7 +18,6 @@ from slotlab.framework.contracts import (
     Grouped,
     Losses,
     ModelOutput,
-    Prepared,
     RandomSource,
     Reconstruction,
     Slots,
@@ -212,9 +211,7 @@ class VideoModel(SlotModel):
         told = self._told(first_masks_BHW, num_slots)
         encoded = self._encode(images_BCHW, features_BCHW, frames, None, num_slots, generator, told)[0]
         streams = generator if frames == 1 else frame_streams(generator, frames)
-        prepared = Prepared(target_BCHW) if target_BCHW is not None else None
-        if prepared is None:
-            prepared = self.prepared(images_BCHW, encoded, streams, frames=frames, fields=fields)
+        prepared = self.prepared(images_BCHW, encoded, streams, target_BCHW, frames=frames, fields=fields)
         return replace(self.taught(images_BCHW, encoded, prepared, streams), frames=frames)
 
     def output_of(self, batch: Batch, generator: RandomSource, **told: Any) -> ModelOutput:

@@ -21,7 +21,7 @@ from slotlab.framework.contracts import (
     TokenCodec,
 )
 from slotlab.framework.model.class_loss import class_cross_entropy
-from slotlab.framework.model.frozen_codec import HINT, built_codec
+from slotlab.framework.model.frozen_codec import HINT, built_codec, frozen
 from slotlab.framework.model.held import Held
 from slotlab.framework.model.joint_codec import drawn_with_losses
 from slotlab.framework.model.prepared import codec_of
@@ -51,7 +51,7 @@ class TokenCrossEntropy(nn.Module):
         if self.trains_with_target and not isinstance(codec, RelaxedCodec):
             text = f"cannot be trained with what predicts its tokens; take dvae, or {HINT}"
             raise ComponentError(f"{config.codec.name}: {text}", field="codec")
-        self.codec: nn.Module = codec if self.trains_with_target else Held(codec.eval().requires_grad_(False))
+        self.codec: nn.Module = codec if self.trains_with_target else Held(frozen(codec))
         self.reduction = config.reduction
         self.target_shape = TargetShape(1, codec.token_grid, classes=codec.codes)
 
