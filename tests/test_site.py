@@ -138,6 +138,16 @@ def test_names_of_pages_become_links_also_where_markup_is_escaped() -> None:
     assert text == r"see [how\_to/sharing](../how_to/sharing.md), [index](../index.md) and x/docs/index.md"
 
 
+def test_a_page_with_an_underscore_is_a_link_in_the_zoo_too() -> None:
+    """Laws, the zoo and docstrings have one pattern for the names of pages."""
+    sys.path.insert(0, str(ROOT / "docs" / "site"))
+    try:
+        from zoo import linked  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    assert linked("see docs/how_to/sharing.md") == r"see [how\_to/sharing](how_to/sharing.md)"
+
+
 def test_commands_of_the_zoo_stand_where_the_spec_has_them() -> None:
     """Nothing is lifted out of its sentence: all words of a spec's comment come in its order."""
     sys.path.insert(0, str(ROOT / "docs" / "site"))

@@ -6,6 +6,7 @@ nowhere ends the build.
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -133,7 +134,9 @@ def build(root: Path, out: Path) -> int:
         "-f",
         str(out / "mkdocs.yml"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    paths = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    env = os.environ | {"PYTHONPATH": paths}  # doctests.py, which griffe loads by its file, imports page.py
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     (out / "site" / "404.html").unlink(
         missing_ok=True
     )  # its addresses begin at a host's root, and lead nowhere

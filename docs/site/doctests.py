@@ -4,9 +4,8 @@ import re
 from typing import Any
 
 import griffe
+from page import led_to_pages  # build.py puts this folder on the path
 
-PAGE = re.compile(r"(?<![\w/`])(`?)docs/([\w/]+)\.md\1")
-"""A page, as docstrings name it: `docs/how_to/sharing.md`."""
 EXAMPLE = re.compile(r"^( *)(>>> (?:.*\n?)(?:\1.*\S.*\n?)*)", re.MULTILINE)
 
 
@@ -18,7 +17,7 @@ class Doctests(griffe.Extension):
         if obj.docstring is not None and ">>>" in obj.docstring.value:
             obj.docstring.value = EXAMPLE.sub(fenced, obj.docstring.value)
         if obj.docstring is not None:  # pages of the API lie in reference/python/
-            obj.docstring.value = PAGE.sub(r"[\2](../../\2.md)", obj.docstring.value)
+            obj.docstring.value = led_to_pages(obj.docstring.value, "../../")
 
 
 def fenced(found: re.Match[str]) -> str:

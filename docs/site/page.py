@@ -57,8 +57,12 @@ def prose(text: str | None) -> str:
     return "\n\n".join(parts) + "\n" if text else ""
 
 
-def led_to_pages(text: str, up: str) -> str:
-    """Return escaped text in which pages that it names, as docstrings do (`docs/zoo.md`), are links.
+NAMED_PAGE = re.compile(r"(?<![\w/`])(`?)docs/([\w/\\]+)\.md\1")
+"""A page, as docstrings and specs name it: `docs/how_to/sharing.md`; backslashes are those of `escaped`."""
+
+
+def led_to_pages(text: str, up: str = "") -> str:
+    """Return text, escaped or not, in which pages that it names (`docs/zoo.md`) are links.
 
     `up` leads from the page to the site's root: `../` for one in a folder.
     """
@@ -66,7 +70,7 @@ def led_to_pages(text: str, up: str) -> str:
     def link(found: re.Match[str]) -> str:
         return f"[{found[2]}]({up}{found[2].replace(chr(92), '')}.md)"
 
-    return re.sub(r"(?<![\w/`])(`?)docs/([\w/\\]+)\.md\1", link, text)
+    return NAMED_PAGE.sub(link, text)
 
 
 def undented(lines: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from page import Page, block, code, escaped, table
+from page import Page, block, code, escaped, led_to_pages, table
 
 from slotlab.framework.spec.merge import read_tree
 
@@ -194,7 +194,7 @@ def first_sentence(text: str) -> str:
 
 def linked(text: str) -> str:
     """Return a text in which pages of the documentation and papers of arXiv are links."""
-    pages = re.sub(r"docs/([\w/]+\.md)", r"[\1](\1)", escaped(text))
+    pages = led_to_pages(escaped(text))
     for title, number in PAPERS.items():
         pages = pages.replace(f'"{title}"', f'"[{title}](https://arxiv.org/abs/{number})"')
     for name, number in ALONE.items():
