@@ -5,7 +5,7 @@ from typing import Any
 
 from slotlab.framework.cli.output import console
 from slotlab.framework.cli.units import cost_line
-from slotlab.framework.runs.measurement import BEST, LAST, measured_things
+from slotlab.framework.runs.measurement import BEST, LAST, changed_words, clip_words, measured_things
 from slotlab.framework.spec.sides import in_pixels
 
 MOST_ACROSS = 5
@@ -48,7 +48,8 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
         soft_wrap=True,
     )
     facts = [f"protocol {result['protocol']}", result["filter"] or "any number of objects"]
-    facts += [f"{name} {value}" for name, value in result.get("changes", {}).items() if name != "data.filter"]
+    facts += clip_words(result)
+    facts += [words for words in changed_words(result) if not words.startswith("data.filter ")]
     if result.get("checkpoint", LAST) != LAST:
         facts.append(f"checkpoint {result['checkpoint']}, step {result['step']}")
     out.print("; ".join(facts), soft_wrap=True)
@@ -63,6 +64,11 @@ def print_evaluation(result: dict[str, Any], *, groups: bool = False) -> None:
     print_set_metrics(result["set_metrics"])
     for name, reason in result["left_out"].items():
         out.print(f"{name}: left out, {reason}", soft_wrap=True)
+    if not any(result["methods"].values()):
+        text = "no metric has a value: add one that needs no masks, such as mse, to evaluation.metrics"
+        if "evaluation" in result:
+            text += f"; pictures are in {result['run']}/evaluation/{result['evaluation']}/samples"
+        out.print(text, soft_wrap=True)
     for text in result.get("cautions", ()):
         out.print(f"caution: {text}", markup=False, soft_wrap=True)
     if result["published"]:

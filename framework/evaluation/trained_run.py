@@ -13,6 +13,7 @@ from slotlab.framework.evaluation.conditions import Condition
 from slotlab.framework.model.anneal import load_state
 from slotlab.framework.model.build import build_metrics, build_model
 from slotlab.framework.model.check import check_checkpoint
+from slotlab.framework.model.cues import check_masks
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.model.feature_stores import with_stores
 from slotlab.framework.runs.folder import RunFolder, Weights
@@ -105,6 +106,7 @@ class Subject:
         try:
             loader = evaluation_loader(spec, engine.placement)
             model = self.model(spec)
+            check_masks(model, loader.selection)
             [loader] = with_stores(spec, model, loader, kinds=READ)
         except PathProblem as problem:
             raise condition.loaded.error([problem]) from None

@@ -25,6 +25,7 @@ from slotlab.framework.figures.slots import draw_slots
 from slotlab.framework.figures.tracks import draw_tracks
 from slotlab.framework.model.engine import Engine
 from slotlab.framework.spec.load import LoadedSpec
+from slotlab.framework.spec.schema import ExperimentSpec
 from slotlab.framework.system.atomic import write_output
 from slotlab.registry import SlotlabError
 
@@ -99,7 +100,8 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     rows, metrics = evaluated.rows, evaluated.metrics
     first, ari = Ranking.by(rows, metrics), Ranking.by(rows, metrics, prefer="ari")
     roles = sample_roles(len(rows), first)
-    best = [] if ari is None else ari.best(max(BEST, MIXED))
+    order = first or Ranking.in_order(rows)
+    best = (ari or order).best(max(BEST, MIXED))
     clips = view_clips(evaluated.loaded.spec, evaluated.model, evaluated.loader, [*roles, *best])
     views = {position: frames[len(frames) // 2] for position, frames in clips.items()}
     of_clips = evaluated.loader.clips is not None
@@ -108,13 +110,17 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     shown = [views[position] for position in best]
     title = evaluated.title
     drawings: dict[str, Draw] = {
-        "panels": partial(_draw_ends, title, first, views),
+        "panels": partial(_draw_ends, title, order, views),
         "best": partial(_draw_best, title, ari, views),
-        "slots": partial(draw_slots, shown[:SLOT_WISE], title=f"{title}: slots"),
+        "slots": partial(
+            draw_slots,
+            shown[:SLOT_WISE],
+            title=f"{title}: slots",
+            dropped=_dropped(evaluated.loaded.spec, clips) if of_clips else "",
+        ),
     }
     if of_clips:
-        panels = partial(_clip_panels, first, clips)
-        by = "" if first is None else f", by {first.metric}"
+        panels, by = partial(_clip_panels, order, clips), order.title
         drawings["clips"] = partial(_draw_clips, f"{title}{by}", panels, foretold)
         drawings["tracks"] = lambda stem: draw_tracks(
             panels(), stem, title=f"{title}: centers of masks over time, crosses are true objects"
@@ -142,6 +148,16 @@ def draw_evaluation(evaluated: Evaluated, *, figures: Path, samples: Path) -> di
     return left_out | _draw_all(drawings, figures, evaluated.composed_name)
 
 
+def _dropped(spec: ExperimentSpec, clips: Mapping[int, Sequence[ImageView]]) -> str:
+    """Return why pictures of single slots of clips were not kept; empty if they were."""
+    most = getattr(spec.model.config, "frames_at_once", None)
+    longest = max(map(len, clips.values()), default=0)
+    if most is None or longest <= most:
+        return ""
+    text = f"of clips of {longest} frames no pictures of single slots are kept"
+    return f"{text}: model.frames_at_once is {most}; take evaluation.clip_frames={most}, or raise it"
+
+
 def _draw_all(drawings: Mapping[str, Draw], figures: Path, name: str) -> dict[str, str]:
     """Draw figures named KIND-NAME; return the kinds that were left out, with the reasons."""
     left_out: dict[str, str] = {}
@@ -153,19 +169,17 @@ def _draw_all(drawings: Mapping[str, Draw], figures: Path, name: str) -> dict[st
     return left_out
 
 
-def _draw_ends(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:
-    """Draw the best, the median and the worst images."""
-    by = _known(ranking)
+def _draw_ends(title: str, by: Ranking, views: Mapping[int, ImageView], stem: Path) -> None:
+    """Draw the best, the median and the worst images, or the first ones."""
     panels: dict[int, Panel] = {}
     for role, positions in by.ends_and_middle().items():
         for position in positions:  # if there are few images, one may be both best and worst
             panels.setdefault(position, Panel(f"{role}\n{by.words(position)}", views[position]))
-    draw_panels(list(panels.values()), stem, title=f"{title}, by {by.metric}")
+    draw_panels(list(panels.values()), stem, title=f"{title}{by.title}")
 
 
-def _clip_panels(ranking: Ranking | None, clips: Mapping[int, Sequence[ImageView]]) -> list[ClipPanel]:
-    """Return the best, the median and the worst clip."""
-    by = _known(ranking)
+def _clip_panels(by: Ranking, clips: Mapping[int, Sequence[ImageView]]) -> list[ClipPanel]:
+    """Return the best, the median and the worst clip, or the first ones."""
     panels: dict[int, ClipPanel] = {}
     for role, positions in by.ends_and_middle(1).items():
         for position in positions:
@@ -183,14 +197,9 @@ def _draw_clips(title: str, panels: Callable[[], list[ClipPanel]], foretold: int
         write_output(stem.with_name(f"{stem.name}.mp4"), mp4(sheet))
 
 
-def _draw_best(title: str, ranking: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:
+def _draw_best(title: str, by: Ranking | None, views: Mapping[int, ImageView], stem: Path) -> None:
     """Draw the best images."""
-    by = _known(ranking)
+    if by is None:
+        raise SlotlabError("no metric has a value for any image")
     panels = [Panel(by.words(position), views[position]) for position in by.best(BEST)]
     draw_panels(panels, stem, title=f"{title}: best images by {by.metric}")
-
-
-def _known(ranking: Ranking | None) -> Ranking:
-    if ranking is None:
-        raise SlotlabError("no metric has a value for any image")
-    return ranking

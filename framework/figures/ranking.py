@@ -14,9 +14,10 @@ LONGEST = 16
 
 @dataclass(frozen=True)
 class Ranking:
-    """The images of an evaluation, ranked by one metric."""
+    """The images of an evaluation, ranked by one metric, or in their order where no metric has a value."""
 
-    metric: str
+    metric: str | None
+    """None for images in their order."""
     order: Sequence[int]
     """Positions from best to worst; images without a value are left out."""
     rows: Sequence[Mapping[str, Any]]
@@ -35,6 +36,16 @@ class Ranking:
                     return cls(name, order, rows)
         return None
 
+    @classmethod
+    def in_order(cls, rows: Sequence[Mapping[str, Any]]) -> "Ranking":
+        """Take the images in their order, the first one first."""
+        return cls(None, range(len(rows)), rows)
+
+    @property
+    def title(self) -> str:
+        """The end of a title: `, by ari`."""
+        return ", the first ones" if self.metric is None else f", by {self.metric}"
+
     def best(self, count: int) -> list[int]:
         """Return the positions of the best images, the best first."""
         return list(self.order[:count])
@@ -42,8 +53,10 @@ class Ranking:
     def ends_and_middle(self, count: int = 2) -> dict[str, list[int]]:
         """Return the positions of the best, median and worst images: `best`, `median` and `worst`.
 
-        If there are few images, one may be listed under several names.
+        If there are few images, one may be listed under several names. Without a metric as many are `first`.
         """
+        if self.metric is None:
+            return {"first": self.best(3 * count)}
         middle = max(0, min(len(self.order) // 2, len(self.order) - count))
         return {
             "best": self.best(count),
@@ -52,13 +65,13 @@ class Ranking:
         }
 
     def words(self, position: int) -> str:
-        """Return the id of an image, and the metric with its value, as two lines."""
+        """Return the id of an image, and the metric with its value, if there is one, as a second line."""
         row = self.rows[position]
         name = str(row["id"])
         shown = (
             name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
         )  # the end is what tells them apart
-        return f"{shown}\n{self.metric} {row[self.metric]:.3f}"
+        return shown if self.metric is None else f"{shown}\n{self.metric} {row[self.metric]:.3f}"
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -59,7 +59,7 @@ def draw_rollouts(panels: Sequence[ClipPanel], stem: Path, *, foretold: int, tit
             )
         axis.axvline(foretold - 0.5, color=FAINT, linestyle="--", linewidth=1)
         axis.set_xlabel("frame; what is right of the line was foretold")
-        axis.set_ylabel("mean squared error")
+        axis.set_ylabel("squared error\n(values 0 to 1)")
         axis.set_ylim(bottom=0)
         axis.grid()
         axis.legend()

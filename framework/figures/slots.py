@@ -12,15 +12,21 @@ from slotlab.registry import SlotlabError
 ROWS = ("mask", "part", "part · mask")
 
 
-def draw_slots(views: Sequence[ImageView], stem: Path, *, title: str) -> None:
+def draw_slots(views: Sequence[ImageView], stem: Path, *, title: str, dropped: str = "") -> None:
     """Draw, for each image, its slots' masks, parts and parts times masks, as `stem`.png and .pdf.
+
+    Args:
+        views: the images.
+        stem: the path without ending.
+        title: of the figure.
+        dropped: why slots' pictures were not kept, if the decoder may have made them.
 
     Raises:
         SlotlabError: if there are no images, or the model has no masks or parts.
     """
     shown = [view for view in views if view.masks_KHW is not None and view.parts_KHWC is not None]
     if not shown:
-        raise SlotlabError(_lacking(views))
+        raise SlotlabError(_lacking(views, dropped=dropped))
     count = max(len(view.masks_KHW) for view in shown if view.masks_KHW is not None)
     with styled():
         figure, axes = new_grid(len(ROWS) * len(shown), 1 + count, title=title)
@@ -43,7 +49,7 @@ def draw_slots(views: Sequence[ImageView], stem: Path, *, title: str) -> None:
         save(figure, stem)
 
 
-def _lacking(views: Sequence[ImageView]) -> str:
+def _lacking(views: Sequence[ImageView], *, dropped: str) -> str:
     """Return the reason why no slots can be shown."""
     if not views:
         return "no metric has a value for any image"
@@ -51,7 +57,7 @@ def _lacking(views: Sequence[ImageView]) -> str:
         return "the decoder has no masks"
     if all(view.reconstruction_HWC is None for view in views):
         return "the objective does not predict images, so slots have no pictures"
-    return "the decoder has no pictures of single slots"
+    return dropped or "the decoder has no pictures of single slots"
 
 
 def _draw_image(column: Any, view: ImageView) -> None:

@@ -31,7 +31,7 @@ from slotlab.framework.figures.samples import INDEX
 from slotlab.framework.jobs.saved_masks import discard_masks, write_masks
 from slotlab.framework.jobs.summary import facts, summarize_run
 from slotlab.framework.runs.folder import IMAGES, MODEL, SAMPLES, SUMMARY, UNFINISHED, RunFolder
-from slotlab.framework.runs.measurement import LAST
+from slotlab.framework.runs.measurement import LAST, changed_words, clip_words
 from slotlab.framework.spec.load import LoadedSpec
 from slotlab.framework.system.atomic import is_content, replaced_together, write_atomically
 from slotlab.framework.system.json_files import to_json
@@ -241,7 +241,7 @@ class EvaluationJob:
 
 def remarks(place: Place, summary: Mapping[str, Any]) -> str:
     """Return what titles must add because the evaluation's name does not contain it; may be empty."""
-    words = [f"{path} {'none' if value is None else value}" for path, value in summary["changes"].items()]
+    words = [*clip_words(summary), *changed_words(summary)]
     words += [f"checkpoint {summary['checkpoint']} (step {summary['step']})"] * (
         summary["checkpoint"] != LAST
     )

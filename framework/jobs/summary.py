@@ -15,6 +15,7 @@ from slotlab.framework.evaluation.published import comparable
 from slotlab.framework.evaluation.result_folders import binding
 from slotlab.framework.evaluation.rows import Evaluation
 from slotlab.framework.evaluation.trained_run import Ready, Subject
+from slotlab.framework.model.cues import cue_cautions
 from slotlab.framework.runs.folder import AVAILABLE, MODEL, SUMMARY_FORMAT
 from slotlab.framework.runs.measurement import measured_things
 from slotlab.framework.spec.identity import canonical, definition, run_id
@@ -132,6 +133,7 @@ def cautions_of(ready: Ready) -> list[str]:
     return [
         *ready.loader.selection.notes,
         *ready.condition.warnings_of_data,
+        *cue_cautions(ready.model, spec, spec.evaluated_slots, ready.loader),
         *([part] if ready.images < there else []),
     ]
 

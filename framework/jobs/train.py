@@ -17,6 +17,7 @@ from slotlab.framework.figures.training_curves import draw_learning_rate, draw_l
 from slotlab.framework.jobs.failed_training import noting_errors
 from slotlab.framework.jobs.watching import look_at
 from slotlab.framework.model.check import check_parts
+from slotlab.framework.model.cues import check_masks, cue_cautions
 from slotlab.framework.model.engine import Engine, precise
 from slotlab.framework.model.feature_stores import with_stores
 from slotlab.framework.model.slot_stores import with_slots
@@ -169,7 +170,7 @@ def run_training(
     refuse_file(folder)
     engine = Engine.open(loaded.spec, device, warn=warn)
     data = TrainingData.open(loaded, engine)
-    model = rehearsed_model(engine, loaded, data.evaluation)
+    model = rehearsed_model(engine, loaded, data)
     data = data.with_stores(loaded, model)
     facts = provenance(loaded, command=command_line(), device=device, data=data.facts)
     opened = Trackers(warn) if trackers is None else nullcontext(trackers)
@@ -180,7 +181,8 @@ def run_training(
         if engine.is_first:
             remember(loaded)
         changed = () if start.saved is None else changed_data(start.run, loaded.spec, data.facts["train"])
-        for text in dict.fromkeys((*start.notes, *data.notes, *changed)):
+        few = cue_cautions(model, loaded.spec, loaded.spec.slots, data.train)
+        for text in dict.fromkeys((*start.notes, *data.notes, *few, *changed)):
             warn(text)
         train_to_the_end(engine, model, data, start, report, kept, until)
         if engine.is_first:
@@ -260,16 +262,18 @@ def changed_data(run: RunFolder, spec: ExperimentSpec, now: Mapping[str, Any]) -
     return [f"{run.path}: {text}; give --overwrite to train it on one data set"]
 
 
-def rehearsed_model(engine: Engine, loaded: LoadedSpec, watched: Loader) -> Model:
+def rehearsed_model(engine: Engine, loaded: LoadedSpec, data: TrainingData) -> Model:
     """Build the model on the engine's device, and check that its components keep their promises.
 
     Raises:
-        SpecError: at the line of the component that breaks one.
+        SpecError: at the line of the component that breaks one, or is told of masks that the data lacks.
         SlotlabError: with the name of the component, if it has no line in the spec.
     """
     model = engine.place(initial_model(loaded.spec))
     try:
-        rehearse(engine, model, with_fields(watched, model.fields))
+        for one in (data.train, data.evaluation):
+            check_masks(model, one.selection)
+        rehearse(engine, model, with_fields(data.evaluation, model.fields))
     except PathProblem as problem:
         raise loaded.error([problem]) from None
     return model

@@ -188,3 +188,23 @@ def measured_things(summary: Mapping[str, Any]) -> str:
     if not isinstance(clip, Mapping):
         return "images"
     return "videos" if clip.get("frames") is None else "clips"
+
+
+def clip_words(summary: Mapping[str, Any]) -> list[str]:
+    """Return what tells an evaluation of clips from the usual one: what a model was told, the first frame.
+
+    Empty where nothing was told, and frames are measured from the first one on.
+    """
+    told, clip = summary.get("told"), summary.get("clip")
+    first = clip.get("from") if isinstance(clip, Mapping) else None
+    return [f"told {told} of the first frame"] * bool(told) + [f"from frame {first}"] * bool(first)
+
+
+def changed_words(summary: Mapping[str, Any]) -> list[str]:
+    """Return the settings that differ from the run's spec, but those that `clip_words` says."""
+    said = "evaluation.from_frame" if summary.get("changes", {}).get("evaluation.from_frame") else None
+    return [
+        f"{path} {'none' if value is None else value}"
+        for path, value in summary.get("changes", {}).items()
+        if path != said
+    ]

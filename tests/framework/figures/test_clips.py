@@ -3,11 +3,13 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from slotlab.framework.figures import rollouts
 from slotlab.framework.figures.by_frame import draw_by_frame
 from slotlab.framework.figures.clip_sheet import columns_of, draw_sheet
 from slotlab.framework.figures.clips import SHOWN, ClipPanel, animation, draw_clips, films, spaced
@@ -164,6 +166,15 @@ def test_errors_of_rollouts_are_those_of_their_pictures() -> None:
     assert errors(views) == [0.0] * 5
     back = [replace(view, reconstruction_HWC=view.image_HWC + np.uint8(51)) for view in views]
     assert errors(back) == pytest.approx([0.04] * 5)
+
+
+def test_the_axis_of_errors_says_the_range_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(rollouts, "save", lambda figure, stem: drawn.append(figure))
+    draw_rollouts([ClipPanel("best", clip())], tmp_path / "rollouts", foretold=2, title="")
+    assert drawn[0].axes[-1].get_ylabel() == "squared error\n(values 0 to 1)", (
+        "the table's are of the model's"
+    )
 
 
 def test_tracks_and_rollouts_are_drawn_and_say_what_is_missing(tmp_path: Path) -> None:
