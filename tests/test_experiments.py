@@ -431,7 +431,8 @@ def test_a_run_that_is_not_there_is_told_at_its_line(name):
     told = {".".join(map(str, problem.path)): problem.text for problem in caught.value.problems}
     runs = {setting: Path.cwd() / folder for setting, folder in INPUTS[name].items()}
     assert told == {
-        setting: f"{run} does not exist; train it first: slotlab train slotlab:{run.name} --run {run}"
+        setting: f"{run} does not exist; train it first: slotlab train slotlab:{run.name} --run {run}, "
+        f"or name another: --set {setting}.run=FOLDER"
         for setting, run in runs.items()
     }
 

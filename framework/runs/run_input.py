@@ -9,6 +9,7 @@ from pydantic import PositiveInt, model_validator
 from slotlab.framework.runs.checkpoints import Checkpoint
 from slotlab.framework.runs.folder import RunFolder
 from slotlab.framework.spec.merge import SHIPPED, shipped_specs
+from slotlab.framework.spec.messages import MISSING_RUN
 from slotlab.framework.spec.paths import SpecPath
 from slotlab.registry import ClosedModel, SlotlabError
 from slotlab.registry.component import custom_error
@@ -43,8 +44,9 @@ class RunInput(ClosedModel):
             try:
                 object.__setattr__(self, "digest", self.find().checksum)
             except SlotlabError as error:
-                text = str(error) if lexists(self.run) else f"{error}; {how_to_make(self.run)}"
-                raise custom_error("run_input", text) from None
+                if lexists(self.run):
+                    raise custom_error("run_input", str(error)) from None
+                raise custom_error(MISSING_RUN, f"{error}; {how_to_make(self.run)}") from None
         return self
 
     def find(self) -> Checkpoint:

@@ -50,6 +50,10 @@ PARENTS = {"defaults", "_base_", "base_config", "include", "includes", "inherit"
 """Keys by which the files of other tools name their parent."""
 
 
+MISSING_RUN = "missing_run"
+"""The kind of error that a run is not there whose folder a setting `run` names."""
+
+
 def say(detail: Mapping[str, Any]) -> str:
     """Return the message for one entry of `ValidationError.errors()`."""
     kind = detail["type"]
@@ -57,6 +61,9 @@ def say(detail: Mapping[str, Any]) -> str:
         return f"this slotlab reads specs of format 1, got {show(detail['input'])}; write 'format: 1'"
     if kind == "unknown_key" and detail["loc"][0] in PARENTS and len(detail["loc"]) == 1:
         return "unknown key; a spec goes on from another one by 'extends: FILE', or 'extends: slotlab:NAME'"
+    if kind == MISSING_RUN:
+        path = ".".join(map(str, (*detail["loc"], "run")))
+        return f"{detail['msg']}, or name another: --set {path}=FOLDER"
     template = TEXTS.get(kind)
     if template is None:
         return str(detail["msg"]).removeprefix("Value error, ")

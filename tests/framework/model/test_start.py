@@ -239,7 +239,8 @@ def test_a_missing_run_is_an_error_to_train_and_none_to_read(
     assert (
         problem(from_run(tmp_path / "nowhere"), slotlab)
         == f".source: {tmp_path / 'nowhere'} does not exist; "
-        f"train it first: slotlab train SPEC --run {tmp_path / 'nowhere'}"
+        f"train it first: slotlab train SPEC --run {tmp_path / 'nowhere'}, "
+        "or name another: --set training.start.source.run=FOLDER"
     )
     known = f"{{name: from_run, source: {{run: nowhere, digest: {'a' * 16}}}}}"
     text = problem(known, slotlab)

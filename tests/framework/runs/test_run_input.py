@@ -162,7 +162,8 @@ def test_a_missing_run_is_an_error_at_its_line(tmp_path: Path, slotlab: Slotlab)
     text = problem("{run: nowhere}", tmp_path)
     assert (
         text
-        == f"{tmp_path / 'nowhere'} does not exist; train it first: slotlab train SPEC --run {tmp_path / 'nowhere'}"
+        == f"{tmp_path / 'nowhere'} does not exist; train it first: slotlab train SPEC --run {tmp_path / 'nowhere'}, "
+        "or name another: --set model.encoder.source.run=FOLDER"
     )
     code, out, err = slotlab("validate", "user.yaml")
     assert code != 0
