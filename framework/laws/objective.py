@@ -7,12 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slotlab.framework.contracts import Decoded, Losses
-from slotlab.framework.contracts.promises import (
-    expect_classes,
-    expect_finite,
-    expect_losses,
-    expect_picture,
-)
+from slotlab.framework.contracts.promises import expect_classes, expect_finite, expect_losses, expect_picture
 from slotlab.framework.laws.blame import global_streams, line_that_changes
 from slotlab.framework.laws.compare import apart, expect_close, same
 from slotlab.framework.laws.devices import MOVED, check_registered, hidden
